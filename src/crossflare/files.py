@@ -1,0 +1,170 @@
+"""How every file of crossflare reaches the disk: written aside, flushed, renamed; folders carry a manifest of hashes.
+
+A reader sees the old content or the new, never a part. `commit_dir` writes the manifest last, so that a folder
+without one, or with one that disagrees, is known to be incomplete and is refused by `open_dir`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of `value`: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def content_id(value: Any, length: int = 12) -> str:
+    """Return the first `length` hex digits of the sha256 of `value`'s canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def digest_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write `data` under a temporary name beside `path`, flush it to the disk, and rename.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written; the old file, if any, is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raise `UserError` naming it when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: expected a JSON file, found none; check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: expected JSON, but it is damaged ({error}); delete it or make it again") from error
+
+
+def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `final` all at once: `fill` writes into a temporary folder, which then replaces it.
+
+    Args:
+        final: Where the folder will stand; an older one there is replaced, and kept if anything fails.
+        fill: Called with an empty folder on the same file system.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written; the old folder is untouched.
+    """
+    temporary: Path | None = None
+    old = final.with_name(f".{final.name}.old")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+        os.chmod(temporary, 0o777 & ~_umask())
+        fill(temporary)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        for path in files:
+            os.chmod(path, 0o666 & ~_umask())
+            _sync(path)
+        hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
+        write_json(temporary / MANIFEST, {"format": 1, "sha256": hashes})
+        for folder in {path.parent for path in files} | {temporary}:
+            _sync(folder)
+        recover_dir(final)
+        if final.exists():
+            os.replace(final, old)
+        os.replace(temporary, final)
+        _sync(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        recover_dir(final)
+        raise _storage_error(final, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_dir(final: Path) -> None:
+    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it."""
+    old = final.with_name(f".{final.name}.old")
+    if old.exists():
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, final)
+
+
+def open_dir(folder: Path) -> dict[str, str]:
+    """Check a folder written by `commit_dir` and return its manifest: relative name -> sha256.
+
+    Raises:
+        UserError: The folder or its manifest is missing, a name leaves the folder, or a file is missing or changed.
+    """
+    recover_dir(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise UserError(f"{folder}: no {MANIFEST}: not saved by crossflare, or the save was cut off; save it again")
+    content = read_json(manifest)
+    hashes = content.get("sha256") if isinstance(content, dict) else None
+    if not isinstance(hashes, dict) or content.get("format") != 1:
+        raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
+    root = folder.resolve()
+    for name, expected in hashes.items():
+        path = (folder / str(name)).resolve()
+        if not path.is_relative_to(root):
+            raise UserError(f"{manifest}: the name '{name}' leaves the folder; do not use this folder")
+        if not path.is_file():
+            raise UserError(f"{folder}: the manifest names {name}, which is missing; fetch or save the folder again")
+        if digest_file(path) != expected:
+            raise UserError(f"{folder}: {name} is not the file that was saved (its sha256 differs); fetch it again")
+    return {str(name): str(value) for name, value in hashes.items()}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _storage_error(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost")

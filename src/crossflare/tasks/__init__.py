@@ -1,0 +1,1 @@
+"""What a row is, how rows are read, and which named sets are known."""

@@ -1,0 +1,48 @@
+"""The rows that every later stage passes on: an example, its source, and the split that holds it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from crossflare.files import content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled or unlabelled item in one language, with its translation where there is one."""
+
+    id: str
+    """Unique in its split, and the same in every language of a parallel set."""
+    texts: tuple[str, ...]
+    """One text, or two (premise and hypothesis)."""
+    label: int | None = None
+    """Index into the task's labels; None when unlabelled."""
+    source: tuple[str, ...] | None = None
+    """The same texts in the source language; None: no source is known."""
+    origin: str = ""
+    """`file:line` the row was read from, for messages."""
+
+    def with_source(self, source: tuple[str, ...] | None) -> "Example":
+        """Return the same example with another source."""
+        return replace(self, source=source)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The examples of one part of a set in one language."""
+
+    part: str
+    """`train`, `dev` or `test`."""
+    language: str
+    """BCP-47 tag of `Example.texts`."""
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    @property
+    def digest(self) -> str:
+        """Content id over ids, texts, labels and sources, in order."""
+        return content_id([[e.id, e.texts, e.label, e.source] for e in self.examples])
