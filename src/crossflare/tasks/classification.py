@@ -1,0 +1,80 @@
+"""A classification task: its label names, what else a file may call them, and the metrics it is judged by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from crossflare.errors import UserError, nearest
+
+Metric = Literal["accuracy", "macro_f1"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTask:
+    """One or two texts in, one of `labels` out.
+
+    Raises:
+        UserError: Fewer than two labels, a label given twice, an alias of an unknown label, or a main metric that is
+            not among the metrics.
+    """
+
+    name: str
+    version: int
+    """Raised whenever the same file would give other examples or another score: part of every number's signature."""
+    labels: tuple[str, ...]
+    """In the order of the model's outputs."""
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Other spellings that files use, each with the label it stands for."""
+    text_count: Literal[1, 2] = 1
+    metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
+    main_metric: Metric = "accuracy"
+    integers: bool = False
+    """The files may write the integer i for `labels[i]`; off by default, since numberings differ between files."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise UserError(f"task {self.name}: expected at least two labels, got {list(self.labels)}; name them all")
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"task {self.name}: a label is named twice in {list(self.labels)}; name each once")
+        for alias, label in self.aliases.items():
+            if label not in self.labels:
+                raise UserError(f"task {self.name}: alias '{alias}' stands for '{label}', no label; {self._known}")
+            if alias in self.labels:
+                raise UserError(f"task {self.name}: '{alias}' is both a label and an alias; drop the alias")
+        if self.main_metric not in self.metrics:
+            raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
+
+    def label_index(self, value: object, origin: str) -> int:
+        """Return the index in `labels` of what a file gives as a label.
+
+        Args:
+            value: A label, an alias, or, where `integers` is set, an index as a number or in digits.
+            origin: `file:line`, for the message.
+
+        Raises:
+            UserError: Anything else.
+        """
+        if isinstance(value, str):
+            name = self.aliases.get(value, value)
+            if name in self.labels:
+                return self.labels.index(name)
+            index = int(value) if self.integers and value.isascii() and value.isdigit() and len(value) < 10 else None
+        else:
+            index = value if self.integers and isinstance(value, int) and not isinstance(value, bool) else None
+        if index is not None and 0 <= index < len(self.labels):
+            return index
+        raise UserError(f"{origin}: {self._complaint(value)}")
+
+    def _complaint(self, value: object) -> str:
+        if value is None or value == "":
+            return f"expected a label, found none; {self._known}; label the row or read the file as unlabelled"
+        if isinstance(value, str) and not self.integers:
+            return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; mend it or declare an alias"
+        if isinstance(value, int) and not isinstance(value, bool) and not self.integers:
+            return f"label {value} is a number; {self._known}; declare integer labels if {value} counts them from 0"
+        return f"unknown label {value!r:.80}; {self._known}"
+
+    @property
+    def _known(self) -> str:
+        numbers = f" or 0 to {len(self.labels) - 1}" if self.integers else ""
+        return f"known: {', '.join(self.labels)}{numbers}"

@@ -1,0 +1,128 @@
+"""A dev part cut from the train part, the same items in every language and no text on both sides."""
+
+from collections.abc import Sequence
+
+from crossflare.errors import UserError
+from crossflare.files import content_id
+from crossflare.tasks.classification import TextTask
+from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks.example import Split
+
+
+def dev_ids(splits: Sequence[Split], rows: int, seed: int) -> frozenset[str]:
+    """Choose the ids that go to dev.
+
+    Items that share a first text (the premise) in any language go to the same side, together with all that are linked
+    to them so. The groups are taken in the order of a hash of `seed` and of their smallest id, hence whatever the
+    order of the rows; a group that no longer fits is passed over.
+
+    Args:
+        splits: The train part in every language concerned.
+        rows: How many ids to choose. Fewer come out when no group is small enough to fill the rest.
+        seed: Another seed, another choice.
+
+    Raises:
+        UserError: `rows` is not between 1 and what leaves something to train on, or every group is too large.
+    """
+    parent: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for split in splits:
+        first: dict[str, str] = {}
+        for example in split:
+            parent.setdefault(example.id, example.id)
+            one, other = find(example.id), find(first.setdefault(example.texts[0], example.id))
+            parent[max(one, other)] = min(one, other)
+    groups: dict[str, list[str]] = {}
+    for key in parent:
+        groups.setdefault(find(key), []).append(key)
+    if not 0 < rows < len(parent):
+        raise UserError(f"cannot cut {rows} dev rows from {len(parent)} train rows; ask for 1 to {len(parent) - 1}")
+    chosen: set[str] = set()
+    for root in sorted(groups, key=lambda root: content_id([seed, root], 64)):
+        if len(chosen) + len(groups[root]) <= rows:
+            chosen.update(groups[root])
+    if not chosen:
+        smallest = min(len(group) for group in groups.values())
+        raise UserError(f"cannot cut {rows} dev rows: at least {smallest} rows share a first text; ask for more")
+    return frozenset(chosen)
+
+
+def split_off_dev(split: Split, rows: int, seed: int, family: Sequence[Split] = ()) -> tuple[Split, Split]:
+    """Return (train, dev), both in the order of `split`.
+
+    Args:
+        split: A train part.
+        rows: Size of dev; see `dev_ids`.
+        seed: See `dev_ids`.
+        family: The same part in all languages of the experiment; the same family gives the same ids in each.
+    """
+    chosen = dev_ids(family or (split,), rows, seed)
+    train = tuple(example for example in split if example.id not in chosen)
+    dev = tuple(example for example in split if example.id in chosen)
+    return Split("train", split.language, train), Split("dev", split.language, dev)
+
+
+def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
+    """Return the set with a dev part cut from train, the same items in every language; an older dev part is dropped.
+
+    Languages without a train part have no dev part either.
+
+    Raises:
+        UserError: No language has a train part; or see `dev_ids`.
+    """
+    family = [data.split(language, "train") for language in data.languages if "train" in data.parts(language)]
+    if not family:
+        raise UserError(f"{data.name} has no train part to cut dev from; give it one")
+    return _CutSet(data, dev_ids(family, rows, seed))
+
+
+class _CutSet:
+    """`data` with the train examples of the ids in `chosen` as its dev part."""
+
+    def __init__(self, data: DataSet, chosen: frozenset[str]) -> None:
+        self._data = data
+        self._chosen = chosen
+
+    @property
+    def name(self) -> str:
+        return self._data.name
+
+    @property
+    def task(self) -> TextTask:
+        return self._data.task
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self._data.languages
+
+    def parts(self, language: str) -> tuple[str, ...]:
+        whole = self._data.parts(language)
+        return tuple(part for part in PARTS if (part if part == "test" else "train") in whole)
+
+    def split(self, language: str, part: str) -> Split:
+        return self._cut(part, self._data.split(language, self._from(part)))
+
+    def parallel(self, language: str, part: str, source: str) -> Split:
+        return self._cut(part, self._data.parallel(language, self._from(part), source))
+
+    def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:
+        texts = self._data.machine_source(language, self._from(part), source)
+        if texts is None:
+            return None
+        whole = self._data.split(language, self._from(part))
+        return [text for text, example in zip(texts, whole, strict=True) if self._keeps(part, example.id)]
+
+    def _from(self, part: str) -> str:
+        return "train" if part == "dev" else part
+
+    def _keeps(self, part: str, key: str) -> bool:
+        return part == "test" or (key in self._chosen) == (part == "dev")
+
+    def _cut(self, part: str, split: Split) -> Split:
+        return Split(part, split.language, tuple(example for example in split if self._keeps(part, example.id)))

@@ -1,0 +1,193 @@
+"""Strict reading of CSV, TSV, JSONL and Parquet: text arrives exactly as written, and damage is named by its line.
+
+Nothing is guessed: the words NA, null, None and nan stay text, blanks stay, an empty text stays empty. Lines end with
+the line feed alone, because texts hold U+2028, U+0085 and the like; a TSV whose every line ends with CR LF loses the CR.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError, choose, nearest
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file: its cells by column name, and where it was read."""
+
+    cells: Mapping[str, Any]
+    origin: str
+    """`file:line`, the first line of the row; `file:row` for Parquet; both count from 1."""
+
+    def cell(self, column: str) -> Any:
+        """Return the cell of `column`; raise `UserError` with the columns found when there is no such column."""
+        if column not in self.cells:
+            raise UserError(f"{self.origin}: expected a column '{column}': {_found(column, self.cells)}")
+        return self.cells[column]
+
+    def text(self, column: str) -> str:
+        """Return the text in `column`, untouched; raise `UserError` when the cell holds anything but text."""
+        value = self.cell(column)
+        if not isinstance(value, str):
+            raise UserError(f"{self.origin}: column '{column}' should hold text, found {_kind(value)}")
+        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise UserError(f"{self.origin}: column '{column}' holds half of a surrogate pair; write whole characters")
+        return value
+
+
+def read_rows(path: Path | str, format: str | None = None, header: Sequence[str] | None = None) -> list[Row]:
+    """Read all rows of a file.
+
+    Args:
+        path: The file.
+        format: `csv`, `tsv`, `jsonl` or `parquet`; by default from the file's name.
+        header: Column names of a CSV or TSV file that has no header line.
+
+    Returns:
+        At least one row. Cells of CSV and TSV are text; those of JSONL and Parquet what the file holds.
+
+    Raises:
+        UserError: The file is missing, empty, not UTF-8 or damaged; names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, beside) if beside else f"there is no folder {path.parent}"
+        raise UserError(f"{path}: expected a file, found none; check the path; {hint}")
+    if format is None and path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: unknown kind of file '{path.suffix}'; say csv, tsv, jsonl or parquet")
+    chosen = choose("file format", format or FORMATS[path.suffix.lower()], _READERS)
+    if header is not None and chosen not in ("csv", "tsv"):
+        raise UserError(f"{path}: column names are given for a headless file, but a {chosen} file names its own")
+    rows = _READERS[chosen](path, header)
+    if not rows:
+        raise UserError(f"{path}: expected at least one row, found {_nothing(path, chosen, header)}")
+    return rows
+
+
+def _read_csv(path: Path, header: Sequence[str] | None) -> list[Row]:
+    lines = [line + "\n" for line in _lines(path)]
+    reader = csv.reader(lines, strict=True)
+    # The limit guards against a forgotten quote, which strict mode reports anyway; texts may be long.
+    limit = csv.field_size_limit(2**31 - 1)
+
+    def records() -> Iterator[tuple[int, list[str]]]:
+        line = 1
+        try:
+            for fields in reader:
+                # The CR of a CR LF line end is eaten by the csv reader; one inside quotes is text and stays.
+                yield line, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(f"{path}:{line}: damaged CSV ({error}); look for a quote that is not doubled") from error
+
+    try:
+        return _table(path, records(), header)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_tsv(path: Path, header: Sequence[str] | None) -> list[Row]:
+    lines = _lines(path)
+    if lines and all(line.endswith("\r") for line in lines):
+        lines = [line[:-1] for line in lines]
+    return _table(path, ((number, line.split("\t")) for number, line in enumerate(lines, 1)), header)
+
+
+def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequence[str] | None) -> list[Row]:
+    if header is None:
+        line, names = next(records, (1, []))
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise UserError(f"{path}:{line}: the header names a column twice: {', '.join(repeated)}; rename one")
+    else:
+        names = list(header)
+    rows: list[Row] = []
+    for line, fields in records:
+        if len(fields) != len(names):
+            found = "a blank line" if fields in ([], [""]) else f"{len(fields)}"
+            raise UserError(f"{path}:{line}: expected {len(names)} fields ({', '.join(names)}), found {found}")
+        rows.append(Row(dict(zip(names, fields, strict=True)), f"{path}:{line}"))
+    return rows
+
+
+def _read_jsonl(path: Path, header: Sequence[str] | None) -> list[Row]:
+    rows: list[Row] = []
+    for number, line in enumerate(_lines(path), 1):
+        origin = f"{path}:{number}"
+        try:
+            cells = json.loads(line, object_pairs_hook=_unique)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{origin}: damaged JSON ({error.msg}, column {error.colno}); mend the line") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{origin}: damaged JSON ({error}); mend the line") from error
+        if not isinstance(cells, dict):
+            raise UserError(f"{origin}: expected a JSON object, found {_kind(cells)}; one object per line")
+        rows.append(Row(cells, origin))
+    return rows
+
+
+def _read_parquet(path: Path, header: Sequence[str] | None) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # The bytes go in, not the path: a path would let folder names such as `language=sw` add columns.
+        cells = pyarrow.parquet.read_table(io.BytesIO(path.read_bytes())).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
+    return [Row(values, f"{path}:{number}") for number, values in enumerate(cells, 1)]
+
+
+_READERS: dict[str, Callable[[Path, Sequence[str] | None], list[Row]]] = {
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+}
+
+
+def _lines(path: Path) -> list[str]:
+    data = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        skipped = path.stat().st_size - len(data)
+        line = data.count(b"\n", 0, error.start) + 1
+        utf16 = " (it starts as UTF-16 does)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise UserError(
+            f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start + skipped}{utf16};"
+            " save the file as UTF-8"
+        ) from error
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    cells = dict(pairs)
+    if len(cells) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return cells
+
+
+def _found(column: str, cells: Mapping[str, Any]) -> str:
+    return nearest(column, [str(name) for name in cells]).replace("known:", "found columns:")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing (null)"
+    names: dict[str, str] = {"int": "a number", "float": "a number", "bool": "a truth value", "dict": "an object"}
+    return f"{names.get(type(value).__name__, type(value).__name__)} ({value!s:.40})"
+
+
+def _nothing(path: Path, format: str, header: Sequence[str] | None) -> str:
+    if path.stat().st_size == 0:
+        return "an empty file"
+    return "only a header line" if format in ("csv", "tsv") and header is None else "none"

@@ -1,0 +1,91 @@
+"""A data set from the user's own files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from crossflare.errors import UserError, choose
+from crossflare.tasks.classification import Metric, TextTask
+from crossflare.tasks.dataset import PARTS, LanguageParts, Reader
+from crossflare.tasks.example import Example, Split
+from crossflare.tasks.reading import Columns, read_examples
+
+
+def own_set(
+    name: str,
+    files: Mapping[str, Mapping[str, Path | str]],
+    labels: Sequence[str],
+    *,
+    columns: Columns | None = None,
+    aliases: Mapping[str, str] | None = None,
+    integers: bool = False,
+    main_metric: Metric = "accuracy",
+    align: Literal["id", "row", "none"] | None = None,
+    source_language: str = "en",
+    header: Sequence[str] | None = None,
+    base: Path | str = ".",
+) -> LanguageParts:
+    """Make a data set from files.
+
+    Args:
+        name: Its name in reports.
+        files: Language -> part (`train`, `dev`, `test`) -> path of a CSV, TSV, JSONL or Parquet file.
+        labels: The label names, in the order of the model's outputs.
+        columns: Which column holds what, the same in every file; by default `text` and `label`.
+        aliases: Other spellings of labels.
+        integers: Labels may be written as numbers from 0.
+        main_metric: What models are chosen by.
+        align: How languages correspond; by default by id when `columns` names an id column, else by row. `none`: the
+            files are not parallel.
+        source_language: The language of the source columns, if `columns` names any.
+        header: Column names of CSV or TSV files without a header line.
+        base: Relative paths start here.
+
+    Raises:
+        UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
+            when a part is first read.
+    """
+    columns = columns or Columns()
+    if len(columns.texts) not in (1, 2):
+        raise UserError(f"{name}: expected one or two text columns, got {len(columns.texts)}; name the columns to read")
+    count: Literal[1, 2] = 1 if len(columns.texts) == 1 else 2
+    task = TextTask(
+        name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric, integers=integers
+    )
+    if not files:
+        raise UserError(f"{name}: expected files for at least one language; give language -> part -> path")
+    paths = {
+        (language, choose(f"part of {name}", part, PARTS)): Path(base) / path
+        for language, given in files.items()
+        for part, path in given.items()
+    }
+    for (language, part), path in paths.items():
+        if not path.is_file():
+            raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; check the path")
+
+    def read(language: str, part: str) -> tuple[Example, ...]:
+        return read_examples(paths[language, part], task, columns, header=header)
+
+    parts = {language: tuple(given) for language, given in files.items()}
+    by = align or ("row" if columns.id is None else "id")
+    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source else None)
+
+
+class _OwnSet(LanguageParts):
+    """Its files may hold the source text beside each text; that comes before another language's file."""
+
+    def __init__(
+        self,
+        name: str,
+        task: TextTask,
+        parts: Mapping[str, Sequence[str]],
+        read: Reader,
+        *,
+        align: Literal["id", "row", "none"],
+        given: str | None,
+    ) -> None:
+        super().__init__(name, task, parts, read, align=align)
+        self._given = given
+
+    def parallel(self, language: str, part: str, source: str) -> Split:
+        return self.split(language, part) if source == self._given else super().parallel(language, part, source)

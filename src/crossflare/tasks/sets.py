@@ -1,0 +1,66 @@
+"""The named data sets, and how to open one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossflare.errors import UserError, choose
+from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
+from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks.nusax import open_nusax
+from crossflare.tasks.own import own_set
+from crossflare.tasks.xnli import open_xnli
+
+__all__ = ["KNOWN_SETS", "PARTS", "DataSet", "KnownSet", "dev_ids", "load_set", "own_set", "split_off_dev", "with_dev"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSet:
+    """What is known of a named set without opening it."""
+
+    name: str
+    title: str
+    citation: str
+    licence: str
+    """As its authors state it: it covers the data, and the rows are never shipped with crossflare."""
+    open: Callable[[Path], DataSet]
+    """Opens a folder."""
+
+
+KNOWN_SETS: dict[str, KnownSet] = {
+    known.name: known
+    for known in (
+        KnownSet(
+            "nusax",
+            "NusaX-senti: sentiment in 10 languages of Indonesia, Indonesian and English",
+            "Winata et al., EACL 2023, https://aclanthology.org/2023.eacl-main.57",
+            "CC BY-SA 4.0",
+            open_nusax,
+        ),
+        KnownSet(
+            "xnli",
+            "XNLI: entailment in 15 languages",
+            "Conneau et al., EMNLP 2018, https://aclanthology.org/D18-1269",
+            "CC BY-NC 4.0",
+            open_xnli,
+        ),
+    )
+}
+
+
+def load_set(name: str, folder: Path | str | None = None) -> DataSet:
+    """Open a named data set.
+
+    Args:
+        name: A key of `KNOWN_SETS`.
+        folder: Where its files are.
+
+    Raises:
+        UserError: The name is unknown, or the folder does not hold the set.
+    """
+    known = KNOWN_SETS[choose("data set", name, KNOWN_SETS)]
+    if folder is None:
+        raise UserError(f"{name}: expected the folder that holds the set; pass it")
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: expected the folder that holds {name}, found none; check the path")
+    return known.open(Path(folder))
