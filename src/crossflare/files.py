@@ -4,12 +4,14 @@ A reader sees the old content or the new, never a part. `commit_dir` writes the 
 without one, or with one that disagrees, is known to be incomplete and is refused by `open_dir`.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     """Write `data` under a temporary name beside `path`, flush it to the disk, and rename.
 
     Raises:
-        UserError: The disk is full, or the folder cannot be written; the old file, if any, is untouched.
+        UserError: The disk is full, or the folder cannot be written; the old file, if any, still stands (the new one,
+            whole, when only the last flush of the folder failed).
     """
     temporary: Path | None = None
     try:
@@ -70,7 +73,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a JSON file, found none; check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: expected a JSON file that can be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected JSON, but it is damaged ({error}); delete it or make it again") from error
 
 
@@ -82,11 +87,14 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
         fill: Called with an empty folder on the same file system.
 
     Raises:
-        UserError: The disk is full or the place cannot be written; the old folder is untouched.
+        UserError: The disk is full or the place cannot be written: the old folder still stands (the new one, whole,
+            when only the last flush failed). Or `final` holds what `commit_dir` did not make: that is not replaced.
     """
     temporary: Path | None = None
-    old = final.with_name(f".{final.name}.old")
+    final = final.resolve()
     try:
+        if final.exists() and not (final / MANIFEST).is_file() and (final.is_file() or any(final.iterdir())):
+            raise UserError(f"{final}: expected a new folder, found something not saved by crossflare; choose another")
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
         os.chmod(temporary, 0o777 & ~_umask())
@@ -97,16 +105,14 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
             _sync(path)
         hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
         write_json(temporary / MANIFEST, {"format": 1, "sha256": hashes})
-        for folder in {path.parent for path in files} | {temporary}:
+        for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
             _sync(folder)
-        recover_dir(final)
-        if final.exists():
-            os.replace(final, old)
-        os.replace(temporary, final)
+        _swap(temporary, final)
         _sync(final.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
         recover_dir(final)
+    except OSError as error:
+        with suppress(OSError):
+            recover_dir(final)
         raise _storage_error(final, error) from error
     finally:
         if temporary is not None:
@@ -115,7 +121,8 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
 
 def recover_dir(final: Path) -> None:
     """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it."""
-    old = final.with_name(f".{final.name}.old")
+    final = final.resolve()
+    old = _old(final)
     if old.exists():
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -129,7 +136,8 @@ def open_dir(folder: Path) -> dict[str, str]:
     Raises:
         UserError: The folder or its manifest is missing, a name leaves the folder, or a file is missing or changed.
     """
-    recover_dir(folder)
+    with suppress(OSError):  # a folder that may only be read is read as it is
+        recover_dir(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
     manifest = folder / MANIFEST
@@ -141,14 +149,39 @@ def open_dir(folder: Path) -> dict[str, str]:
         raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
     root = folder.resolve()
     for name, expected in hashes.items():
-        path = (folder / str(name)).resolve()
-        if not path.is_relative_to(root):
-            raise UserError(f"{manifest}: the name '{name}' leaves the folder; do not use this folder")
-        if not path.is_file():
-            raise UserError(f"{folder}: the manifest names {name}, which is missing; fetch or save the folder again")
-        if digest_file(path) != expected:
-            raise UserError(f"{folder}: {name} is not the file that was saved (its sha256 differs); fetch it again")
+        shown = f"{name!a:.80}"
+        try:
+            path = (folder / str(name)).resolve()
+            if not path.is_relative_to(root):
+                raise UserError(f"{manifest}: the name {shown} leaves the folder; do not use this folder")
+            if not path.is_file():
+                raise UserError(f"{folder}: the manifest names {shown}, which is missing; fetch or save it again")
+            if digest_file(path) != expected:
+                raise UserError(f"{folder}: {shown} is not the file that was saved (its sha256 differs); fetch again")
+        except UserError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links, no right to read
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{folder}: {shown} cannot be read ({reason}); fetch or save the folder again") from error
     return {str(name): str(value) for name, value in hashes.items()}
+
+
+def _old(final: Path) -> Path:
+    return final.parent / f".{final.name}.old"
+
+
+def _swap(temporary: Path, final: Path) -> None:
+    """Rename the old folder away and the new one in; again when a reader's `recover_dir` came in between."""
+    for _ in range(9):
+        recover_dir(final)
+        if final.exists():
+            os.replace(final, _old(final))
+        try:
+            return os.replace(temporary, final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 def _umask() -> int:
