@@ -1,1 +1,42 @@
-"""crossflare: task models for languages with little data, by fusing a text with its translation inside LoRA."""
+"""crossflare: task models for languages with little data, by fusing a text with its translation inside LoRA.
+
+After `import crossflare`, peft knows the method: `peft.get_peft_model(base, crossflare.FlareConfig(...))` and
+`peft.PeftModel.from_pretrained` work. Importing this module alone loads neither torch nor peft.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
+    from crossflare.fusion.config import FlareConfig
+    from crossflare.fusion.identity import identify
+    from crossflare.fusion.tuner import FlareModel
+
+__version__ = version("crossflare")
+
+_PLACES = {
+    "FlareConfig": "crossflare.fusion.config",
+    "FlareModel": "crossflare.fusion.tuner",
+    "export_plain_lora": "crossflare.fusion.adapter_files",
+    "identify": "crossflare.fusion.identity",
+    "load_adapter": "crossflare.fusion.adapter_files",
+    "save_adapter": "crossflare.fusion.adapter_files",
+}
+
+__all__ = ["FlareConfig", "FlareModel", "export_plain_lora", "identify", "load_adapter", "save_adapter"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'crossflare' has no attribute '{name}'")
+
+
+@wrapt.when_imported("peft")
+def _register(peft: Any) -> None:
+    """Register FLARE once peft is there, whichever of the two is imported first."""
+    import_module("crossflare.fusion")

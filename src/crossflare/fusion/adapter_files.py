@@ -1,0 +1,182 @@
+"""Adapters on disk: one folder, hashed, checked in full before a tensor is used; opening one only parses data.
+
+    adapter_config.json  adapter_model.safetensors    as peft writes them
+    crossflare.json      the base it belongs to, and what the caller adds (task, languages, engines)
+    source_task/         stage 1: the adapter that is merged into the base first, in the same form
+    manifest.json        sha256 of every file
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from crossflare.errors import UserError
+from crossflare.files import commit_dir, open_dir, read_json
+from crossflare.fusion.adapter_config import parse_config
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.identity import BaseIdentity, identify
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+CARD = "crossflare.json"
+SOURCE_TASK = "source_task"
+LARGEST = 1e6
+"""No trained adapter weight comes near this; larger ones are damage or mischief."""
+
+
+def save_adapter(
+    model: PeftModel,
+    folder: Path,
+    *,
+    base: BaseIdentity,
+    source_task: Path | None = None,
+    card: dict[str, Any] | None = None,
+    adapter: str = "default",
+) -> None:
+    """Save an adapter with its head, all at once.
+
+    Args:
+        model: The model that carries the adapter.
+        folder: Where to; an adapter already there is replaced once the new one is whole.
+        base: The pretrained model under everything, from `identify` before any adapter was added.
+        source_task: The folder of the stage 1 adapter that was merged into the base; copied in.
+        card: JSON values to keep with it.
+        adapter: The adapter's name in `model`.
+
+    Raises:
+        UserError: The folder cannot be written; what was there is kept.
+    """
+    tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
+    config = model.peft_config[adapter].to_dict() | {"inference_mode": True}
+    config["target_modules"] = sorted(config["target_modules"])
+    config["peft_type"] = str(getattr(config["peft_type"], "value", config["peft_type"]))
+
+    def fill(place: Path) -> None:
+        (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+        (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
+        (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
+        if source_task is not None:
+            shutil.copytree(source_task, place / SOURCE_TASK)
+
+    commit_dir(folder, fill)
+
+
+def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = None) -> PeftModel:
+    """Put a saved adapter on a pretrained base, merging its stage 1 into the base first.
+
+    Args:
+        model: The pretrained base model with a fresh head.
+        folder: Where `save_adapter` put it.
+        base: `identify(model)`, when it is already known.
+
+    Raises:
+        UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
+            unexpected, misshapen or not finite, or the base is another one (both are named).
+    """
+    card = read_card(folder)
+    _check_base(card, base or identify(model), folder)
+    if (folder / SOURCE_TASK).is_dir():
+        model = _attach(model, folder / SOURCE_TASK).merge_and_unload()
+    return _attach(model, folder).eval()
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Check the folder's hashes and return its card."""
+    names = open_dir(folder)
+    for name in (WEIGHTS, CONFIG, CARD):
+        if name not in names:
+            raise UserError(f"{folder}: {name} is missing; expected an adapter saved by crossflare (safetensors only)")
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
+        raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
+    return card
+
+
+def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default") -> None:
+    """Write a stock LoRA that computes what the adapter computes without a source; stock peft loads it.
+
+    Raises:
+        UserError: phi without a source is not the identity (the relu forms), so no LoRA has its effect.
+    """
+    from crossflare.fusion.functions import FUSIONS
+
+    config = model.peft_config[adapter]
+    if not isinstance(config, FlareConfig):
+        raise UserError(f"adapter '{adapter}' is {config.peft_type}, expected FLARE; it needs no export")
+    if not FUSIONS[config.fusion].linear_alone:
+        linear = ", ".join(name for name, row in FUSIONS.items() if row.linear_alone)
+        raise UserError(f"{config.fusion} without a source is relu(T), which no LoRA computes; only {linear} can be exported")
+    tensors = {
+        key: t.detach().cpu().contiguous()
+        for key, t in adapter_tensors(model, adapter).items()
+        if "lora_fusion" not in key and "lora_latents" not in key
+    }
+
+    def fill(place: Path) -> None:
+        (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+        config.to_lora().save_pretrained(str(place))
+
+    commit_dir(folder, fill)
+
+
+def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Tensor]:
+    """Return the adapter's own tensors and its head's, by the names that peft gives them on disk."""
+    return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+
+
+def _attach(model: nn.Module, folder: Path) -> PeftModel:
+    config = parse_config(folder / CONFIG)
+    wrapped = get_peft_model(model, config)
+    tensors = _read_tensors(folder / WEIGHTS, adapter_tensors(wrapped))
+    set_peft_model_state_dict(wrapped, tensors)
+    return wrapped
+
+
+def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read exactly the expected tensors: same names, same shapes, finite and of sane size."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            _compare(path, shapes, {key: tuple(tensor.shape) for key, tensor in expected.items()})
+            tensors = {key: file.get_tensor(key) for key in shapes}
+    except SafetensorError as error:
+        raise UserError(f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again") from error
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all() or (tensor.numel() and tensor.abs().max() > LARGEST):
+            raise UserError(f"{path}: {key} holds numbers that are not finite or above {LARGEST:g}; train it again")
+    return tensors
+
+
+def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
+    problems = [f"missing {key}" for key in expected.keys() - found.keys()]
+    problems += [f"unexpected {key}" for key in found.keys() - expected.keys()]
+    problems += [
+        f"{key} is {list(found[key])}, expected {list(shape)}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise UserError(f"{path}: the tensors do not fit this base model and configuration: {shown}")
+
+
+def _check_base(card: dict[str, Any], found: BaseIdentity, folder: Path) -> None:
+    wanted = BaseIdentity(
+        str(card["base"].get("name")),
+        str(card["base"].get("digest")),
+        int(card["base"].get("hidden_size") or 0),
+        int(card["base"].get("blocks") or 0),
+    )
+    if wanted.digest != found.digest:
+        raise UserError(f"{folder}: the adapter was trained on {wanted}, this base is {found}; load it on its own base")
+
+
+__all__ = ["adapter_tensors", "export_plain_lora", "load_adapter", "read_card", "save_adapter"]

@@ -1,0 +1,107 @@
+"""`FlareConfig`: a LoRA configuration with the choices of the fusion beside it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import LoraConfig
+
+from crossflare.errors import UserError, choose
+from crossflare.fusion.alignment import ALIGNMENTS
+from crossflare.fusion.functions import FUSIONS
+
+FORMAT = 1
+"""Version of the saved adapter; a later one is refused."""
+
+# LoRA options under which "the base model with the adapters off", which reads the source, is not the base model.
+REFUSED: dict[str, str] = {
+    "use_dora": "DoRA rescales the whole weight, which has no low-rank state to fuse",
+    "use_qalora": "QA-LoRA pools its input, which leaves no token to fuse",
+    "layer_replication": "replicated blocks would read the source states of other blocks",
+    "target_parameters": "bare parameters take no input to fuse",
+    "alora_invocation_tokens": "aLoRA and FLARE both replace the LoRA forward",
+    "velora_config": "VeLoRA and FLARE both replace the LoRA forward",
+    "monteclora_config": "MonteCLoRA and FLARE both replace the LoRA forward",
+    "arrow_config": "Arrow and FLARE both replace the LoRA forward",
+    "kasa_config": "KaSA changes the base weights that read the source",
+    "use_bdlora": "BD-LoRA and FLARE both replace the LoRA forward",
+    "trainable_token_indices": "trained embeddings would change the base that reads the source",
+}
+
+
+@dataclass
+class FlareConfig(LoraConfig):
+    """Configuration of FLARE adapters (Borchert et al., ACL 2025): all of `peft.LoraConfig`, and the fusion.
+
+    Defaults are the paper's: rank 8, alpha 16 (twice the rank), query and value projections, add_relu, lead 1.
+    """
+
+    lora_alpha: int = field(default=16, metadata={"help": "scale alpha of alpha/r; the paper takes 2r"})
+    fusion: str = field(default="add_relu", metadata={"help": f"fusion function phi: one of {', '.join(FUSIONS)}"})
+    fusion_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "last names of the projections that fuse; None: query and value, found in the model"},
+    )
+    alignment: str | None = field(
+        default=None,
+        metadata={"help": f"one of {', '.join(ALIGNMENTS)}; None: position, or none for cross_attention"},
+    )
+    lead: int = field(default=1, metadata={"help": "1: the source has passed the block (paper); 0: not (released code)"})
+    source_dropout: float = field(default=0.0, metadata={"help": "share of examples trained without their source"})
+    source_norm: bool = field(
+        default=True, metadata={"help": "pre-norm models: pass the source through the block's input norm first"}
+    )
+    mt_dim: int | None = field(
+        default=None, metadata={"help": "FLARE MT: hidden size of the translation encoder; None: the model reads text"}
+    )
+    flare_format: int = field(default=FORMAT, metadata={"help": "version of the saved adapter"})
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions.
+
+        Raises:
+            UserError: An option is unknown, out of range, or contradicts another.
+        """
+        if self.alignment is None and self.fusion in FUSIONS:
+            self.alignment = "position" if FUSIONS[self.fusion].aligned else "none"
+        self._check()
+        if self.fusion_modules is not None:
+            self.fusion_modules = sorted(self.fusion_modules)
+        super().__post_init__()
+        self.peft_type = "FLARE"  # type: ignore[assignment]  # peft's own types are a closed enum
+
+    def _check(self) -> None:
+        fusion = FUSIONS[choose("fusion", self.fusion, FUSIONS)]
+        choose("alignment", str(self.alignment), ALIGNMENTS)
+        if fusion.aligned == (self.alignment == "none"):
+            wanted = "position, proportional or attention" if fusion.aligned else "none"
+            raise UserError(f"fusion {self.fusion} needs alignment {wanted}, got {self.alignment}")
+        _check_number("r", self.r, 1, 4096)
+        _check_number("lead", self.lead, 0, 1)
+        if self.mt_dim is not None:
+            _check_number("mt_dim", self.mt_dim, 1, 65536)
+        if isinstance(self.source_dropout, bool) or not 0 <= self.source_dropout < 1:
+            raise UserError(f"source_dropout must be at least 0 and below 1, got {self.source_dropout}")
+        if self.flare_format > FORMAT:
+            raise UserError(f"adapter format {self.flare_format} is newer than this crossflare's {FORMAT}; upgrade it")
+        if self.bias != "none":
+            raise UserError(f"bias must be 'none' (trained biases would change the base that reads the source), got {self.bias}")
+        if self.init_lora_weights not in (True, False, "gaussian", "orthogonal"):
+            raise UserError(
+                "init_lora_weights must be True, False, 'gaussian' or 'orthogonal' (the others change the base weights "
+                f"that read the source), got {self.init_lora_weights!r}"
+            )
+        for name, reason in REFUSED.items():
+            if getattr(self, name, None):
+                raise UserError(f"{name} cannot be combined with FLARE: {reason}; unset it")
+
+    def to_lora(self) -> LoraConfig:
+        """Return the plain LoRA configuration with the same LoRA options."""
+        names = {item.name for item in dataclasses.fields(LoraConfig) if item.init}
+        options: dict[str, Any] = {name: getattr(self, name) for name in names - {"peft_type"}}
+        return LoraConfig(**options)
+
+
+def _check_number(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{name} must be a whole number from {low} to {high}, got {value!r}")

@@ -1,0 +1,116 @@
+"""The fusion functions phi: how the low-rank states of source and target become one (paper, table of fusion functions).
+
+Every phi has one call, `phi(source [B,S,r], target [B,T,r], pairing) -> [B,T,r]`, and one value for a target token
+with no source partner. That value is phi of a neutral source (0 for sums, 1 for products), so a missing translation
+takes the same path and the same nonlinearity as a present one.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from crossflare.fusion.alignment import Pairing
+
+Phi = Callable[[Tensor | None, Tensor, Pairing | None], Tensor]
+
+
+def _partner(source: Tensor | None, target: Tensor, pairing: Pairing | None, neutral: float) -> Tensor:
+    """Return each target token's source [B,T,r], `neutral` where it has none (a scalar when nobody has one)."""
+    if source is None or pairing is None:
+        return target.new_full((), neutral)
+    return pairing.carry(source, neutral)
+
+
+def add(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+    """S + T; alone: T."""
+    return _partner(source, target, pairing, 0.0) + target
+
+
+def mul(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+    """S * T, element by element; alone: T."""
+    return _partner(source, target, pairing, 1.0) * target
+
+
+def add_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+    """relu(S) + relu(T), the paper's best; alone: relu(T)."""
+    return torch.relu(_partner(source, target, pairing, 0.0)) + torch.relu(target)
+
+
+def mul_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+    """relu(S) * relu(T); alone: relu(T)."""
+    return torch.relu(_partner(source, target, pairing, 1.0)) * torch.relu(target)
+
+
+class _RankAttention(nn.Module):
+    """Single-head attention among low-rank states, its three r x r maps started at the identity."""
+
+    def __init__(self, r: int) -> None:
+        super().__init__()
+        # Bare parameters: peft tells an adapter's tensors apart by the name before the last dot.
+        self.query = nn.Parameter(torch.eye(r))
+        self.key = nn.Parameter(torch.eye(r))
+        self.value = nn.Parameter(torch.eye(r))
+
+    def attend(self, queries: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) V W_V [B,Q,r] over the real tokens of `memory` [B,M,r]."""
+        scores = (queries @ self.query.T) @ (memory @ self.key.T).transpose(1, 2) / math.sqrt(queries.shape[-1])
+        # The lowest finite number, not -inf: a row with no memory at all stays finite and is dropped by the caller.
+        scores = scores.masked_fill(~memory_mask[:, None, :], torch.finfo(scores.dtype).min)
+        return scores.softmax(-1) @ (memory @ self.value.T)
+
+
+class CrossAttention(_RankAttention):
+    """T + Attn(Q=T, K=V=S, source mask): every target token reads the whole source; alone: T."""
+
+    def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+        """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
+        if source is None or pairing is None:
+            return target
+        read = self.attend(target, source, pairing.source_mask)
+        return target + read.masked_fill(~pairing.paired[..., None], 0.0)
+
+
+class CrossAttentionPaper(_RankAttention):
+    """Attn(Q=S, K=V=T) with no residual, as published: one output per source token, carried to the target's tokens.
+
+    The published form needs both texts padded alike, and lets no source content into the values; it is here for
+    comparison. A target token with no partner takes T.
+    """
+
+    def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+        """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
+        if source is None or pairing is None:
+            return target
+        mixed = pairing.carry(self.attend(source, target, pairing.target_mask), 0.0)
+        return torch.where(pairing.paired[..., None], mixed, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """A row of the table of fusion functions."""
+
+    name: str
+    formula: str
+    build: Callable[[int], Phi | nn.Module]
+    """Called with the rank r; a plain function for the weight-free ones, a module for the others."""
+    weighted: bool = False
+    aligned: bool = True
+    """False: phi reads the whole source itself, so `alignment` must be `none`."""
+    linear_alone: bool = True
+    """Without a source phi is the identity, so the adapter alone is a plain LoRA."""
+
+
+FUSIONS: dict[str, Fusion] = {
+    row.name: row
+    for row in (
+        Fusion("add", "S + T", lambda r: add),
+        Fusion("mul", "S * T", lambda r: mul),
+        Fusion("add_relu", "relu(S) + relu(T)", lambda r: add_relu, linear_alone=False),
+        Fusion("mul_relu", "relu(S) * relu(T)", lambda r: mul_relu, linear_alone=False),
+        Fusion("cross_attention", "T + Attn(Q=T, K=V=S)", CrossAttention, weighted=True, aligned=False),
+        Fusion("cross_attention_paper", "Attn(Q=S, K=V=T)", CrossAttentionPaper, weighted=True),
+    )
+}

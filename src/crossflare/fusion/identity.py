@@ -1,0 +1,64 @@
+"""Which base model an adapter belongs to: its name, its size, and a digest of its weights."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from crossflare.errors import UserError
+
+ADAPTER_PARTS = ("lora_", "modules_to_save.")
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # numpy has no bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class BaseIdentity:
+    """A base model, without its head."""
+
+    name: str
+    digest: str
+    """sha256 over names and bytes of the backbone's tensors, in order of name."""
+    hidden_size: int
+    blocks: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return name, size and the digest's first digits."""
+        return f"{self.name} (d={self.hidden_size}, {self.blocks} blocks, {self.digest[:12]})"
+
+
+def head_modules(model: nn.Module) -> list[str]:
+    """Return the names of the children outside of the backbone that have weights: the task head."""
+    backbone = getattr(model, "base_model_prefix", "")
+    return [
+        name for name, child in model.named_children() if name != backbone and any(True for _ in child.parameters())
+    ]
+
+
+def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:
+    """Return the identity of a base model that carries no adapter.
+
+    Raises:
+        UserError: The model carries adapters already.
+    """
+    config = getattr(model, "config", None)
+    heads = tuple(f"{head}." for head in head_modules(model))
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        if any(part in key for part in ADAPTER_PARTS):
+            raise UserError(f"{type(model).__name__} carries adapters; identify the base model before adding them")
+        if not key.startswith(heads):
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(BITS[flat.element_size()]).numpy())
+    return BaseIdentity(
+        name or str(getattr(config, "name_or_path", "") or type(model).__name__),
+        digest.hexdigest(),
+        int(getattr(config, "hidden_size", 0)),
+        int(getattr(config, "num_hidden_layers", 0)),
+    )
+

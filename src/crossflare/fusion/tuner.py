@@ -1,0 +1,187 @@
+"""`FlareModel`: puts the fusing layers into a model, and runs the source pass before each forward pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from crossflare.errors import UserError
+from crossflare.fusion.blocks import Site, find_projections, find_sites, input_norm, projects_positions
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, originals
+from crossflare.fusion.sources import Frame, LatentStates, ModelStates, Slot, drop_rows, real_rows, recorded
+from crossflare.fusion.variant import FlareVariant
+
+
+class FlareModel(LoraModel):
+    """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's."""
+
+    def _pre_injection_hook(self, model: nn.Module, config: FlareConfig, adapter_name: str) -> None:
+        self.slot = Slot()
+        # On the model itself, not on this wrapper: peft's classes call either, and generate calls the model.
+        self.flare_hooks = [
+            model.register_forward_pre_hook(self._before, with_kwargs=True),
+            model.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+        ]
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Inject an adapter and set up its layers; all or nothing is checked before the model is touched."""
+        config: FlareConfig = self.peft_config[adapter_name]  # type: ignore[assignment]
+        if config.fusion_modules is None:
+            config.fusion_modules = sorted(find_projections(model))
+        if config.target_modules is None:
+            config.target_modules = set(config.fusion_modules)
+        self.blocks_name, expected = find_sites(model, tuple(config.fusion_modules))
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        self._set_up(adapter_name, config, expected)
+
+    def _set_up(self, adapter: str, config: FlareConfig, expected: list[Site]) -> None:
+        """Give every LoRA layer of the adapter its variant, and count those that fuse."""
+        sites = {site.name: site for site in expected}
+        layers = {n: m for n, m in self.model.named_modules() if isinstance(m, LoraLayer) and adapter in m.lora_A}
+        fusing = [name for name in layers if name in sites]
+        self._check_count(config, [sites[name] for name in fusing], expected)
+        latents = self._latents(layers[fusing[0]], adapter, config)
+        for name, layer in layers.items():
+            variant = FlareVariant(self.slot)
+            if name in sites:
+                self._fuse(variant, layer, adapter, config, sites[name])
+                variant.latents = latents
+            layer.lora_variant[adapter] = variant
+            layer.set_adapter(layer.active_adapters, inference_mode=config.inference_mode)
+
+    def _fuse(self, variant: FlareVariant, layer: LoraLayer, adapter: str, config: FlareConfig, site: Site) -> None:
+        """Turn a plain layer's variant into a fusing one."""
+        phi = FUSIONS[config.fusion].build(layer.r[adapter])
+        if isinstance(phi, nn.Module):
+            phi = phi.to(layer.lora_A[adapter].weight)
+            add_adapter_weights(layer, "lora_fusion", adapter, phi)
+        variant.phi, variant.block, variant.lead = phi, site.block, config.lead
+        variant.alignment = str(config.alignment)
+        block = self.blocks[site.block]
+        variant.norm = input_norm(block) if config.source_norm else None
+        attention = self.model.get_submodule(site.name.rpartition(".")[0])
+        if projects_positions(attention):
+            variant.watched = True
+            attention.register_forward_pre_hook(variant.watch, with_kwargs=True)
+
+    def _latents(self, first: LoraLayer, adapter: str, config: FlareConfig) -> nn.Module | None:
+        """Make the one trained Linear(d_mt -> d) of FLARE MT; it lives in the first fusing layer, all layers share it."""
+        if config.mt_dim is None:
+            return None
+        weight = first.lora_A[adapter].weight
+        projection = nn.Linear(config.mt_dim, first.in_features).to(weight)
+        add_adapter_weights(first, "lora_latents", adapter, projection)
+        return projection
+
+    def _check_count(self, config: FlareConfig, fusing: list[Site], expected: list[Site]) -> None:
+        limited = config.layers_to_transform is not None or config.exclude_modules is not None
+        if not fusing or (len(fusing) != len(expected) and not limited):
+            raise UserError(
+                f"{len(fusing)} of {len(expected)} projections named {', '.join(config.fusion_modules or [])} would "
+                f"fuse; target_modules {config.target_modules} must include fusion_modules"
+            )
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The model's blocks, L of them, in order."""
+        return list(self.model.get_submodule(self.blocks_name).children())
+
+    def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Take the source's arguments off a call of the model, read the source, and fill the slot."""
+        if self.slot.reading:
+            return args, kwargs
+        self.slot.clear()
+        inputs = Inputs.take(model, args, kwargs)
+        if inputs.has_source and not self.adapters_off:
+            self.slot.frame = self._frame(inputs)
+        return args, inputs.rest
+
+    def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Add `source_logits` to the output; let go of the states unless a backward pass may still need them."""
+        if self.slot.reading:
+            return output
+        frame = self.slot.frame
+        if frame is not None and frame.logits is not None and isinstance(output, ModelOutput):
+            output["source_logits"] = frame.logits
+        if output is None or not torch.is_grad_enabled():
+            self.slot.clear()
+        return output
+
+    @property
+    def adapters_off(self) -> bool:
+        """Whether all adapters are disabled (`with model.disable_adapter()`)."""
+        return next(m for m in self.model.modules() if isinstance(m, LoraLayer)).disable_adapters
+
+    @property
+    def active_config(self) -> FlareConfig:
+        """The configuration of the first active adapter."""
+        return self.peft_config[self.active_adapters[0]]  # type: ignore[return-value]
+
+    def _frame(self, inputs: Inputs) -> Frame:
+        """Read the source: with the model itself, or as the latents of a translation model's encoder."""
+        config = self.active_config
+        inputs.check(config.mt_dim)
+        mask, target_mask = inputs.source_mask, inputs.target_mask
+        anchor = "start" if getattr(self.model.config, "is_encoder_decoder", False) or not _causal(self.model) else "end"
+        logits = None
+        if inputs.latents is not None:
+            source = LatentStates(inputs.latents, mask)
+        else:
+            states, logits = self._read(inputs.source | {"attention_mask": real_rows(mask).long()})
+            source = ModelStates(states, mask)
+            if logits is not None:
+                empty = (~mask.any(1)).view(-1, *[1] * (logits.dim() - 1))
+                logits = logits.masked_fill(empty, float("nan"))
+        if self.training and config.source_dropout > 0:
+            source.mask = drop_rows(mask, config.source_dropout)
+        return Frame(source, target_mask, anchor, logits)
+
+    def _read(self, inputs: dict[str, Any]) -> tuple[list[Tensor], Tensor | None]:
+        """Run the base model on the source: adapters off, eval mode, no gradients."""
+        with self._reading(), recorded(self.blocks) as states:
+            output = self.model(**inputs)
+        return states, getattr(output, "logits", None)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        training = [module for module in self.model.modules() if module.training]
+        self.slot.reading = True
+        try:
+            for module in training:
+                module.training = False
+            with torch.no_grad(), originals(self.model):
+                yield
+        finally:
+            self.slot.reading = False
+            for module in training:
+                module.training = True
+
+    def unload(self) -> nn.Module:
+        """Return the base model without adapters or hooks."""
+        for hook in self.flare_hooks:
+            hook.remove()
+        return super().unload()
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        if kwargs.get("adapter_names") is not None:
+            raise UserError("FLARE does not mix adapters in one batch (adapter_names); call set_adapter and one batch each")
+        with super()._enable_peft_forward_hooks(*args, **kwargs):
+            yield
+
+    def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a sum of adapters is not the adapter of a sum once phi is not linear."""
+        raise UserError("FLARE adapters cannot be combined by weights: phi is not linear in them; train a joint adapter")
+
+
+def _causal(model: nn.Module) -> bool:
+    """Whether tokens see only what precedes them, so that prompts are aligned at their ends."""
+    config = getattr(model, "config", None)
+    architecture = type(model).__name__
+    return bool(getattr(config, "is_decoder", False)) or architecture.endswith("ForCausalLM")

@@ -1,0 +1,92 @@
+"""The fusing layer: down, fuse, up. The equation of the method on one screen.
+
+    out = W x + (alpha/r) * lora_B( phi( lora_A(v_source), lora_A(x) ) )
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from crossflare.errors import UserError
+from crossflare.fusion.functions import Phi
+from crossflare.fusion.peft_seams import LoraLayer, LoraVariant
+from crossflare.fusion.sources import LatentStates, Slot, hidden_states
+
+
+class FlareVariant(LoraVariant):
+    """How one LoRA layer computes its output for one adapter; peft calls it for plain and quantised layers alike."""
+
+    def __init__(self, slot: Slot) -> None:
+        """Make a layer that does not fuse: plain LoRA, silent during the source pass."""
+        self.slot = slot
+        self.phi: Phi | None = None
+        self.block = -1
+        self.lead = 1
+        self.alignment = "position"
+        self.norm: nn.Module | None = None
+        self.latents: nn.Module | None = None
+        self.watched = False
+
+    def forward(
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """Return the layer's whole output.
+
+        Args:
+            module: The LoRA layer.
+            active_adapter: The adapter's name.
+            x: The target states that enter the projection [B,T,d].
+            result: W x [B,T,d_out].
+            kwargs: Inputs of other variants; always empty here.
+        """
+        if self.slot.reading:
+            return result
+        down, dropout = module.lora_A[active_adapter], module.lora_dropout[active_adapter]
+        low = down(dropout(x))
+        if self.phi is not None:
+            source = self._source_states(x)
+            if source is None:
+                low = self.phi(None, low, None)
+            else:
+                assert self.slot.frame is not None
+                pairing = self.slot.frame.pairing(self.alignment, x, source)
+                source = module._cast_input_dtype(source, down.weight.dtype)  # noqa: SLF001
+                low = self.phi(down(dropout(source)), low, pairing)
+        return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
+
+    def _source_states(self, x: Tensor) -> Tensor | None:
+        """Return v_source [B,S,d] for this call, or None when there is no source for it."""
+        frame = self.slot.frame
+        if frame is None or (self.watched and frame.tokens.get(self.block) is not x):
+            return None  # a watched layer's other calls project positions, not the target's tokens
+        if x.shape[:-1] != frame.target_mask.shape:
+            raise UserError(
+                f"block {self.block}: the projection's input {tuple(x.shape)} does not fit the target's mask "
+                f"{tuple(frame.target_mask.shape)}; expected [B,T,d] and [B,T]"
+            )
+        source = frame.source.at(self.block, self.lead, self.latents)
+        return source if self.norm is None or isinstance(frame.source, LatentStates) else self.norm(source)
+
+    def watch(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Note the target states an attention was called with (a forward pre-hook; see `watched`)."""
+        if self.slot.frame is not None and not self.slot.reading:
+            self.slot.frame.tokens[self.block] = hidden_states(args, kwargs)
+
+    @staticmethod
+    def init(module: LoraLayer, adapter_name: str, **kwargs: Any) -> None:
+        """Do nothing: the tuner sets the layer up."""
+
+    @staticmethod
+    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Refuse: no weight has the effect of a fusion."""
+        raise UserError(
+            "a FLARE adapter cannot be merged: its result depends on the source text; keep it as an adapter, or use "
+            "crossflare.export_plain_lora for the use without a source"
+        )
+
+    merge_unsafe = merge_safe
+    unmerge = merge_safe
+
+    def supports_lora_conversion(self) -> bool:
+        """Say no to peft's conversion to plain LoRA."""
+        return False
