@@ -1,7 +1,7 @@
 """Strict reading of CSV, TSV, JSONL and Parquet: text arrives exactly as written, and damage is named by its line.
 
 Nothing is guessed: the words NA, null, None and nan stay text, blanks stay, an empty text stays empty. Lines end with
-the line feed alone, because texts hold U+2028, U+0085 and the like; a TSV whose every line ends with CR LF loses the CR.
+the line feed alone, because texts hold U+2028, U+0085 and the like; a TSV with CR LF at every line loses the CR.
 """
 
 import csv
@@ -188,6 +188,6 @@ def _kind(value: object) -> str:
 
 
 def _nothing(path: Path, format: str, header: Sequence[str] | None) -> str:
-    if path.stat().st_size == 0:
+    if path.read_bytes() in (b"", BYTE_ORDER_MARK):
         return "an empty file"
     return "only a header line" if format in ("csv", "tsv") and header is None else "none"

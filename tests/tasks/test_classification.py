@@ -1,0 +1,55 @@
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.tasks.classification import TextTask
+
+
+def test_labels_and_aliases_lead_to_the_index(mood: TextTask) -> None:
+    assert [mood.label_index(value, "f:1") for value in ("bad", "good", "awful")] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("goood", "unknown label 'goood': did you mean 'good'? (known: bad, good)"),
+        (" good", "unknown label ' good'"),
+        ("Good", "unknown label 'Good'"),
+        (None, "expected a label, found none; known: bad, good"),
+        ("", "expected a label, found none"),
+        (1, "label 1 is a number; known: bad, good; declare integer labels"),
+        ("1", "unknown label '1'"),
+        (True, "unknown label True"),
+        (["good"], "unknown label ['good']"),
+    ],
+)
+def test_anything_else_is_refused_with_place_value_and_allowed_set(mood: TextTask, value: object, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        mood.label_index(value, "reviews.csv:7")
+    assert str(caught.value).startswith(f"reviews.csv:7: {says}")
+
+
+def test_integers_count_only_when_declared() -> None:
+    task = TextTask("mood", 1, ("bad", "good"), integers=True)
+    assert [task.label_index(value, "f:1") for value in (0, 1, "1", "good")] == [0, 1, 1, 1]
+    for value in (2, -1, "-1", "2", "¹", True, False, 1.0, "9" * 5000):
+        with pytest.raises(UserError, match=r"f:1: unknown label .*; known: bad, good or 0 to 1"):
+            task.label_index(value, "f:1")
+
+
+def test_labels_that_are_digits_are_names_first() -> None:
+    assert TextTask("stars", 1, ("2", "1", "0"), integers=True).label_index("0", "f:1") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"labels": ("one",)}, "expected at least two labels"),
+        ({"labels": ("a", "b", "a")}, "named twice"),
+        ({"aliases": {"x": "c"}}, "alias 'x' stands for 'c', no label; known: a, b"),
+        ({"aliases": {"a": "b"}}, "'a' is both a label and an alias"),
+        ({"metrics": ("accuracy",), "main_metric": "macro_f1"}, "main metric macro_f1 is not among"),
+    ],
+)
+def test_a_wrong_task_is_refused(settings: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        TextTask(**{"name": "t", "version": 1, "labels": ("a", "b"), **settings})
