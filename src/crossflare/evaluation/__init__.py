@@ -1,0 +1,1 @@
+"""What a model predicted, how well, and how sure that is."""

@@ -1,0 +1,118 @@
+"""From labels to scores by way of counts, so that ten thousand resamples cost one matrix product.
+
+Shapes: N examples, K labels, C columns of predictions (one per method and seed); `...` any leading axes.
+A metric is a function of `Counts` alone: resampling the examples means weighting the counts, nothing is scored again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossflare.errors import UserError, choose
+
+IntArray = NDArray[np.integer[Any]]
+FloatArray = NDArray[np.floating[Any]]
+
+NO_LABEL = -1
+"""A prediction that names none of the labels: always wrong, and counted for no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The statistics that every metric here is made of: how often each label was met, named, and named rightly."""
+
+    gold: FloatArray
+    """[..., K] examples that have the label."""
+    predicted: FloatArray
+    """[..., K] examples that were given the label."""
+    hits: FloatArray
+    """[..., K] examples that have the label and were given it."""
+
+
+Metric = Callable[[Counts], FloatArray]
+"""Counts over [..., K] to scores [...], each between 0 and 1."""
+
+
+def accuracy(counts: Counts) -> FloatArray:
+    """Return the share of examples that were given their own label."""
+    return counts.hits.sum(-1) / counts.gold.sum(-1)
+
+
+def macro_f1(counts: Counts) -> FloatArray:
+    """Return the mean over all K labels of F1 = 2 hits / (gold + predicted).
+
+    A label that neither occurs nor was predicted counts as 0, as scikit-learn's `f1_score(labels=all,
+    average="macro", zero_division=0)` has it.
+    """
+    met = counts.gold + counts.predicted
+    return np.divide(2 * counts.hits, met, out=np.zeros_like(met), where=met > 0).mean(-1)
+
+
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1}
+
+
+def check_labels(gold: ArrayLike, predicted: ArrayLike, classes: int) -> tuple[IntArray, IntArray]:
+    """Return both as integer arrays [N] and [C, N] after checking them.
+
+    Args:
+        gold: [N] label indices from 0 to `classes` - 1.
+        predicted: [N] or [C, N] label indices, or `NO_LABEL`.
+        classes: K.
+
+    Raises:
+        UserError: The lengths differ, nothing is there, or an index lies outside of the labels.
+    """
+    truth, answers = np.asarray(gold), np.atleast_2d(np.asarray(predicted))
+    if truth.ndim != 1 or answers.ndim != 2 or answers.shape[1] != truth.size:
+        raise UserError(
+            f"expected one prediction per label, got {truth.size} labels and {answers.shape[-1]} predictions"
+        )
+    if not truth.size:
+        raise UserError("expected at least one labelled example to score, got none; check the test part of the data")
+    for name, values, lowest in (("gold label", truth, 0), ("prediction", answers, NO_LABEL)):
+        if not np.issubdtype(values.dtype, np.integer):
+            raise UserError(f"expected each {name} as a label index, got {values.dtype}; convert the labels first")
+        wrong = values[(values < lowest) | (values >= classes)]
+        if wrong.size:
+            raise UserError(
+                f"expected each {name} from {lowest} to {classes - 1}, got {wrong.flat[0]}; check the labels"
+            )
+    return truth, answers
+
+
+def statistics(gold: ArrayLike, predicted: ArrayLike, classes: int) -> FloatArray:
+    """Return the per-example statistics [N, (1 + 2 C) K], zeros and ones: gold label, predictions, hits.
+
+    Weighted sums of the rows are the counts of any resample: see `weigh`.
+    """
+    truth, answers = check_labels(gold, predicted, classes)
+    labels = np.arange(classes)
+    is_gold = truth[:, None] == labels
+    is_predicted = answers.T[:, :, None] == labels
+    parts = (is_gold, is_predicted, is_predicted & is_gold[:, None, :])
+    return np.concatenate([part.reshape(truth.size, -1) for part in parts], axis=1).astype(np.float32)
+
+
+def weigh(rows: FloatArray, weights: IntArray, classes: int) -> Counts:
+    """Return the counts over [R, C, K] of R weightings [R, N] of the rows [N, (1 + 2 C) K] of `statistics`.
+
+    Single precision is exact here: every sum is a whole number far below 2^24.
+    """
+    sums = (weights.astype(np.float32) @ rows).astype(np.float64).reshape(len(weights), -1, classes)
+    columns = (sums.shape[1] - 1) // 2
+    gold = np.broadcast_to(sums[:, :1], (len(weights), columns, classes))
+    return Counts(gold, sums[:, 1 : 1 + columns], sums[:, 1 + columns :])
+
+
+def score(metric: str, gold: ArrayLike, predicted: ArrayLike, classes: int) -> float:
+    """Return one score between 0 and 1 of predictions [N] against gold labels [N].
+
+    Raises:
+        UserError: The metric is unknown, or the labels do not fit together.
+    """
+    measure = METRICS[choose("metric", metric, METRICS)]
+    rows = statistics(gold, predicted, classes)
+    return float(measure(weigh(rows, np.ones((1, len(rows)), dtype=np.int64), classes)).item())

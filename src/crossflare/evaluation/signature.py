@@ -1,0 +1,111 @@
+"""The line that says what a number is: scores whose lines differ are not to be averaged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.files import content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Everything that must be equal for two scores to mean the same, apart from chance."""
+
+    task: str
+    task_version: str
+    split: str
+    """`train`, `dev` or `test`."""
+    language: str
+    """BCP-47 tag; several joined by `+` under a macro average."""
+    n: int
+    """Examples scored; their sum under a macro average."""
+    model: str
+    """The base model's name."""
+    model_digest: str
+    source: str
+    """How the source text was made: a translation engine's id, `none`, or `oracle` for human translations."""
+    method: str
+    metric: str
+    seeds: tuple[int, ...]
+    data: str
+    """Content id of the scored examples."""
+    version: str
+    """Of crossflare."""
+
+    def __str__(self) -> str:
+        """Return one line `task:nusax|version:1|...`."""
+        names = {"task_version": "version", "model_digest": "digest", "version": "crossflare"}
+        values = {**asdict(self), "seeds": "+".join(map(str, self.seeds))}
+        return "|".join(f"{names.get(key, key)}:{value}" for key, value in values.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {**asdict(self), "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], **more: Any) -> "Signature":
+        """Make a signature of the values of `to_json`, with `more` laid over them.
+
+        Raises:
+            UserError: A field is missing or unknown, or not of its kind.
+        """
+        given: dict[str, Any] = {**values, **more}
+        known = {field.name for field in fields(cls)}
+        if set(given) != known:
+            odd = ", ".join(sorted(set(given) ^ known))
+            raise UserError(f"expected a signature of {', '.join(sorted(known))}; missing or unknown: {odd}")
+        seeds = given["seeds"]
+        if not isinstance(seeds, list | tuple) or not all(isinstance(seed, int) for seed in seeds):
+            raise UserError(f"expected the signature's seeds as a list of whole numbers, got {seeds!r}")
+        given["seeds"] = tuple(seeds)
+        return cls(**given)
+
+
+def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Signature:
+    """Return the signature of an average over seeds, or over languages.
+
+    Args:
+        signatures: At least one.
+        languages: True for a macro average: language, data and number may differ, all else including seeds may not.
+
+    Raises:
+        UserError: They differ in something else; both lines are shown. Or a seed or language comes twice.
+    """
+    if not signatures:
+        raise UserError("expected at least one score to average, got none")
+    free = ("language", "data", "n") if languages else ("seeds",)
+    first = signatures[0]
+    blank: dict[str, Any] = {name: getattr(first, name) for name in free}
+    for other in signatures[1:]:
+        if replace(other, **blank) != first:
+            odd = [
+                f.name for f in fields(first) if f.name not in free and getattr(first, f.name) != getattr(other, f.name)
+            ]
+            raise UserError(f"scores that differ in {', '.join(odd)} have no average: {first} and {other}")
+    names = (
+        [each.language for each in signatures] if languages else [seed for each in signatures for seed in each.seeds]
+    )
+    if len(set(names)) < len(names):
+        raise UserError(f"expected each {'language' if languages else 'seed'} once in an average, got {names}")
+    if not languages:
+        return replace(first, seeds=tuple(sorted(seed for each in signatures for seed in each.seeds)))
+    if len(signatures) == 1:
+        return first
+    ordered = sorted(signatures, key=lambda each: each.language)
+    return replace(
+        first,
+        language="+".join(each.language for each in ordered),
+        n=sum(each.n for each in ordered),
+        data=content_id([each.data for each in ordered]),
+    )
+
+
+def check_comparable(a: Signature, b: Signature) -> None:
+    """Check that the difference of two scores is one of methods: only method, source and its data id may differ.
+
+    Raises:
+        UserError: They differ in something else; both lines are shown.
+    """
+    if replace(b, method=a.method, source=a.source, data=a.data) != a:
+        raise UserError(f"scores of unlike things have no difference: {a} and {b}")

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.evaluation.record import Record, load_predictions, load_record, save_record
+
+SIGNATURE = {
+    "task": "t", "task_version": "1", "split": "test", "language": "ace", "n": 2, "model": "m", "model_digest": "d",
+    "source": "none", "method": "lora", "seeds": [1], "data": "x", "version": "0",
+}  # fmt: skip
+RECORD = Record(
+    run_id="r1", spec_name="s", method={"name": "lora", "kind": "lora"}, language="ace", seed=1,
+    task={"name": "t", "version": "1", "labels": ["no", "yes"]}, scores={"accuracy": 0.5, "macro_f1": 0.4},
+    signature=SIGNATURE, predictions="predictions/r1.jsonl", training={"lr": 1e-4, "curve": [{"step": 1, "loss": 0.5}]},
+)  # fmt: skip
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    save_record(tmp_path / "r1.json", RECORD)
+    assert load_record(tmp_path / "r1.json") == RECORD
+    assert load_record(tmp_path / "r1.json").signature_of("accuracy").metric == "accuracy"
+
+
+def test_optional_fields_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    values = json.loads(path.read_text())
+    for name in ("model", "data", "translation", "counts", "training", "timings", "hardware", "versions"):
+        del values[name]
+    path.write_text(json.dumps(values))
+    assert load_record(path).training == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "record of format 1, got 2"),
+        ({"seed": "one"}, "seed as int, got 'one'"),
+        ({"method": {"kind": "lora"}}, "method.name as str"),
+        ({"scores": {"accuracy": 55.0}}, "accuracy between 0 and 1, got 55.0"),
+        ({"signature": {}}, "expected a signature of"),
+        ({"extra": 1}, "'extra'"),
+        ({"run_id": None}, "'run_id'|run_id as str"),
+        ({"counts": [1]}, "counts as dict"),
+    ],
+)
+def test_a_wrong_record_names_its_file_and_what_to_do(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=words) as caught:
+        load_record(path)
+    assert str(path) in str(caught.value)
+    assert "delete it and run again" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}'])
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r1.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"r1\.json.*delete it"):
+        load_record(path)
+
+
+def row(**values: Any) -> str:
+    base = {"id": "a", "gold": 0, "prediction": 1, "log_probabilities": [-1.0, -0.5], "correct": 0}
+    return json.dumps(base | values, ensure_ascii=False)
+
+
+def test_predictions_become_arrays_in_file_order(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(row() + "\n" + row(id="b\u2028c", gold=1, prediction=-1) + "\n", encoding="utf-8")
+    loaded = load_predictions(path)
+    assert loaded.ids == ("a", "b\u2028c")
+    assert loaded.gold.tolist() == [0, 1]
+    assert loaded.predicted.tolist() == [1, -1]
+    assert np.allclose(loaded.log_probabilities, [[-1.0, -0.5]] * 2)
+
+
+def test_log_probabilities_are_optional(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "a", "gold": 0, "prediction": 0}\n')
+    assert load_predictions(path).log_probabilities.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", r"p\.jsonl:1"),
+        (row() + "\n" + row()[:-5], r"p\.jsonl:2: .*damaged"),
+        (row(gold="x"), r"p\.jsonl:1"),
+        (row(gold=None), r"p\.jsonl:1"),
+        (row(prediction=0.5), r"p\.jsonl:1"),
+        ("[1]", r"p\.jsonl:1"),
+        (row() + "\n" + row(log_probabilities=[0.0]), "unequal rows"),
+    ],
+)
+def test_damaged_predictions_name_the_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_predictions(path)
+
+
+def test_missing_predictions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.jsonl: expected predictions"):
+        load_predictions(tmp_path / "none.jsonl")
