@@ -79,6 +79,17 @@ def test_a_method_does_not_differ_from_itself() -> None:
     assert not same.clear
 
 
+def test_p_is_two_sided_and_small_just_when_the_interval_excludes_zero() -> None:
+    generator = np.random.default_rng(3)
+    for shift in (0.0, 0.5, 1.5, 1.9, 2.0, 2.5):
+        a = Sample("x", (1,), np.array([shift]), shift + generator.normal(size=(20_000, 1)))
+        b = Sample("x", (1,), np.zeros(1), np.zeros((20_000, 1)))
+        found = paired_difference(a, b)
+        assert found.p == pytest.approx(2 * norm.sf(shift), abs=0.015)
+        assert found.clear == (found.p < 0.05)
+        assert paired_difference(b, a).p == found.p
+
+
 def test_pairing_narrows_the_interval() -> None:
     """Two methods that err on nearly the same examples: alone they are vague, their difference is not."""
     gold, predicted = runs(400, 1)

@@ -7,14 +7,14 @@ examples depends on nothing but their ids and `random_seed`, so that every metho
 every language meets the same resample: differences are paired and averages over languages keep their correlation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import METRICS, Counts, FloatArray, statistics, weigh
+from crossflare.evaluation.metrics import METRICS, FloatArray, statistics, weigh
 from crossflare.files import content_id
 
 RESAMPLES = 10_000
@@ -93,10 +93,13 @@ def sample(
             raise UserError(f"expected {name} without repetition, got one twice; check the predictions")
     if len(ids) != len(rows) or len(seeds) != np.atleast_2d(predicted).shape[0]:
         raise UserError(f"expected an id per example and a row per seed, got {len(ids)} ids and {len(seeds)} seeds")
-    observed = weigh(rows, np.ones((1, len(rows)), dtype=np.int64), classes)
-    drawn = _resample(rows, classes, resamples, _generator(random_seed, list(ids)))
+    once = weigh(rows, np.ones((1, len(rows)), dtype=np.int64), classes)
+    chunks = list(_resample(rows, classes, resamples, _generator(random_seed, list(ids))))
     items = content_id([list(ids), np.asarray(gold).tolist()])
-    return {name: Sample(items, tuple(seeds), metric(observed)[0], metric(drawn)) for name, metric in METRICS.items()}
+    return {
+        name: Sample(items, tuple(seeds), metric(once)[0], np.concatenate([drawn[name] for drawn in chunks]))
+        for name, metric in METRICS.items()
+    }
 
 
 def macro(samples: Sequence[Sample]) -> Sample:
@@ -164,15 +167,17 @@ def _means(scores: Sample, random_seed: int) -> FloatArray:
     return centre + np.sqrt(count / (count - 1)) * ((share * scores.resampled).sum(1) - centre)
 
 
-def _resample(rows: FloatArray, classes: int, resamples: int, generator: np.random.Generator) -> Counts:
-    """Return the counts over [R, C, K] of R draws of N rows with replacement, a chunk of draws at a time."""
+def _resample(
+    rows: FloatArray, classes: int, resamples: int, generator: np.random.Generator
+) -> Iterator[dict[str, FloatArray]]:
+    """Yield every metric over [R_chunk, C] of draws of N rows with replacement, R draws in all."""
     number = len(rows)
-    parts: list[Counts] = []
     for start in range(0, resamples, max(1, _CHUNK // number)):
         size = min(max(1, _CHUNK // number), resamples - start)
         draws = generator.integers(number, size=(size, number)) + np.arange(size)[:, None] * number
-        parts.append(weigh(rows, np.bincount(draws.ravel(), minlength=size * number).reshape(size, number), classes))
-    return Counts(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("gold", "predicted", "hits")))
+        weights = np.bincount(draws.ravel(), minlength=size * number).reshape(size, number)
+        counts = weigh(rows, weights, classes)
+        yield {name: metric(counts) for name, metric in METRICS.items()}
 
 
 def _generator(random_seed: int, stream: list[str] | list[str | int]) -> np.random.Generator:
