@@ -1,0 +1,1 @@
+"""What is to be run, what is still missing, and the record of what was made."""

@@ -1,0 +1,159 @@
+"""What is wrong with a recipe whose values all have the right type: names that do not meet, parts that are missing."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from crossflare.errors import nearest
+from crossflare.experiment.fields import Reader, field_types, shown
+from crossflare.experiment.kinds import KINDS
+from crossflare.experiment.spec import EngineOptions, MethodSpec, Spec, TaskSpec, Training
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
+
+
+def check(spec: Spec, reader: Reader) -> None:
+    """Note in `reader` whatever contradicts itself; parts that could not be read are passed over."""
+    if reader.sound("name") and not _NAME.fullmatch(spec.name):
+        reader.wrong(
+            ("name",), f"expected letters, digits and . _ + - only (it names a folder), got {shown(spec.name)}"
+        )
+    _languages(spec, reader)
+    if reader.sound("seeds"):
+        _unique("seeds", spec.seeds, reader)
+    if reader.sound("task"):
+        _task(spec.task, spec, reader)
+    for stage in ("stage1", "stage2"):
+        training: Training = getattr(spec, stage)
+        if reader.sound(stage, "lr"):
+            _rates(training.lr, (stage, "lr"), reader)
+        sound = reader.sound(stage, "patience") and reader.sound(stage, "evaluations")
+        if sound and training.patience is not None and training.patience >= training.evaluations:
+            message = f"{training.patience} can never stop a run of {training.evaluations} evaluations; lower it"
+            reader.wrong((stage, "patience"), message)
+    if reader.sound("stage1", "lr") and isinstance(spec.stage1.lr, tuple) and len(spec.stage1.lr) > 1:
+        reader.wrong(
+            ("stage1", "lr"), "expected one learning rate: every method starts from the same stage 1; pick one"
+        )
+    _methods(spec.methods or (), spec, reader)  # None where it could not be read
+
+
+def _languages(spec: Spec, reader: Reader) -> None:
+    if reader.sound("targets"):
+        _unique("targets", spec.targets, reader)
+        if reader.sound("source") and spec.source in spec.targets:
+            message = f"the source language {shown(spec.source)} is among the targets; take it out"
+            reader.wrong(("targets", spec.targets.index(spec.source)), message)
+
+
+def _unique(name: str, values: Sequence[object], reader: Reader) -> None:
+    if not values:
+        reader.wrong((name,), "expected at least one, got an empty list")
+    for value, count in Counter(values).items():
+        if count > 1:
+            reader.wrong((name, values.index(value)), f"{shown(value)} stands here {count} times; keep one")
+
+
+def _rates(lr: object, path: tuple[str, ...], reader: Reader) -> None:
+    if lr == ():
+        reader.wrong(path, "expected at least one learning rate, got an empty list")
+    elif isinstance(lr, tuple) and len(set(lr)) < len(lr):  # pyright: ignore[reportUnknownArgumentType]
+        reader.wrong(path, "a learning rate stands here twice; keep one")
+
+
+def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
+    if task.set is not None:
+        for name, value in {**own, "aliases": task.aliases, "id": task.id, "source_texts": task.source_texts}.items():
+            if value:
+                reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
+        if task.folder is None and task.set != "phrasebook":
+            reader.wrong(("task", "folder"), f"missing; expected the folder that holds the set {shown(task.set)}")
+        return
+    missing = [name for name, value in own.items() if not value]
+    if len(missing) == len(own):
+        reader.wrong(("task",), "expected a named `set`, or your own `files` with `labels`, `texts` and `label`")
+        return
+    for name in missing:
+        reader.wrong(("task", name), "missing; own files need labels, texts (columns), label (column) and files")
+    if len(task.texts) > 2:
+        reader.wrong(("task", "texts"), f"expected one column or two, got {len(task.texts)}")
+    if len(set(task.labels)) < max(2, len(task.labels)):
+        reader.wrong(("task", "labels"), "expected at least two labels, each once")
+    for alias, label in task.aliases.items():
+        if label not in task.labels:
+            reader.wrong(("task", "aliases", alias), f"unknown label {shown(label)}: {nearest(label, task.labels)}")
+    if task.source_texts and len(task.source_texts) != len(task.texts):
+        reader.wrong(("task", "source_texts"), f"expected as many columns as texts ({len(task.texts)})")
+    if task.files and reader.sound("source") and reader.sound("targets"):
+        _files(task, spec, reader)
+
+
+def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    needed = {spec.source: {"train"}} | {target: {"train", "test"} for target in spec.targets}
+    for language, parts in needed.items():
+        parts = parts if task.dev_from_train else parts | {"dev"}
+        given = task.files.get(language, {})
+        for part in sorted(parts - set(given)):
+            advice = " (or set dev_from_train)" if part == "dev" else ""
+            reader.wrong(("task", "files", language, part), f"missing; expected a file{advice}")
+    for language in task.files.keys() - needed.keys():
+        reader.wrong(("task", "files", language), f"neither the source nor a target: {nearest(language, needed)}")
+
+
+def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> None:
+    if not methods and reader.sound("methods"):
+        reader.wrong(("methods",), f"expected at least one of: {', '.join(KINDS)}")
+    for method in methods:
+        path = ("methods", method.name)
+        if not _METHOD.fullmatch(method.name):
+            reader.wrong(path, "expected a name of letters, digits, _ + and - only")
+        if reader.sound(*path, "kind"):
+            _of(method, spec, reader)
+            _options(method, reader)
+            if method.about.reads_source and method.test_source == "machine" and reader.sound("translation"):
+                _needs_engine(spec.translation.to_source, path, reader)
+        _rates(method.lr, (*path, "lr"), reader)
+
+
+def _of(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    path = ("methods", method.name)
+    about = method.about
+    usable = {other.name: other for other in spec.methods if other.of is None and other.kind in about.of}
+    if method.of is None:
+        if about.needs_of:
+            reader.wrong(
+                path, f"missing `of`: the trained method that {method.kind} reads ({_known(usable, about.of)})"
+            )
+    elif not about.of:
+        reader.wrong((*path, "of"), f"{method.kind} is made of no other method; take it out")
+    elif method.of not in usable:
+        reader.wrong(
+            (*path, "of"), f"no trained method {shown(method.of)} to read: {_known(usable, about.of, method.of)}"
+        )
+
+
+def _known(usable: dict[str, MethodSpec], kinds: frozenset[str], name: str = "") -> str:
+    return nearest(name, usable) if usable else f"this recipe trains none of kind {' or '.join(sorted(kinds))}"
+
+
+def _options(method: MethodSpec, reader: Reader) -> None:
+    path = ("methods", method.name)
+    given = reader.given(*path) & (field_types(MethodSpec).keys() - {"name", "kind", "of"})
+    for name in sorted(given - method.options):
+        elsewhere = (
+            f"say it at methods.{method.of}, which trains the adapter"
+            if name in method.about.options
+            else (f"{method.kind} takes {', '.join(sorted(method.options)) or 'no options'}")
+        )
+        reader.wrong((*path, name), f"means nothing here: {elsewhere}")
+    crossed = method.fusion.startswith("cross_attention")
+    if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
+        expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
+        reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
+
+
+def _needs_engine(engine: EngineOptions | None, path: tuple[str, ...], reader: Reader) -> None:
+    if engine is None:
+        reader.wrong(path, "reads translated test rows, but translation.to_source is missing; add {engine: ...}")

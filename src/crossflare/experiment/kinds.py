@@ -1,0 +1,69 @@
+"""The kinds of method that a recipe may name: which options each takes, and what it must be made of."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from crossflare.experiment.fields import ModelPath, PathText
+
+_LORA = frozenset({"lr", "epochs", "r", "alpha"})
+_FUSED = _LORA | {"fusion", "alignment", "lead", "source_dropout", "train_source", "test_source"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of method is made of."""
+
+    about: str
+    """One line for listings."""
+    options: frozenset[str] = frozenset()
+    """Fields of `MethodSpec` that mean something for this kind."""
+    of: frozenset[str] = frozenset()
+    """Kinds whose trained adapters it reads; empty: `of` is refused."""
+    trains: bool = False
+    """Whether it trains an adapter of its own when it has no `of`."""
+    reads_source: bool = False
+    """Whether its test rows are read with a translation (unless `test_source` is none)."""
+
+    @property
+    def needs_of(self) -> bool:
+        """Whether the kind is nothing without another method."""
+        return bool(self.of) and not self.trains
+
+
+KINDS: dict[str, Kind] = {
+    "zero-shot": Kind("the stage-1 model reads the target text"),
+    "translate-test": Kind(
+        "the stage-1 model reads the translation into the source language",
+        frozenset({"test_source"}),
+        reads_source=True,
+    ),
+    "lora": Kind("LoRA on the translated training set (translate-train)", _LORA, trains=True),
+    "flare": Kind(
+        "LoRA whose bottleneck fuses the text with its translation", _FUSED, frozenset({"flare"}), True, True
+    ),
+    "flare-no-source": Kind("a trained FLARE adapter with no translation at test time", of=frozenset({"flare"})),
+    "flare+source": Kind(
+        "FLARE averaged with the base model's own prediction for the translation",
+        frozenset({"test_source"}),
+        frozenset({"flare"}),
+        reads_source=True,
+    ),
+    "ensemble": Kind(
+        "a trained adapter averaged with translate-test: FLARE's equal-cost rival",
+        frozenset({"test_source"}),
+        frozenset({"lora", "flare"}),
+        reads_source=True,
+    ),
+}
+
+SETS = ("nusax", "xnli", "phrasebook")
+"""The named sets of `crossflare.tasks.sets` that hold rows to classify."""
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "parallel": {},
+    "precomputed": {"folder": PathText},
+    "dictionary": {"learn": Literal["train"], "lexicon": PathText},
+    "apertium": {"mode": str},
+    "transformers": {"model": ModelPath, "revision": str | None, "batch_size": int, "beams": int, "max_length": int},
+}
+"""The translation engines, and the type of each option they take."""

@@ -1,0 +1,265 @@
+"""The recipe of an experiment: what `recipe.yaml` says, read strictly, with every mistake shown at once."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from crossflare.experiment import strict_yaml
+from crossflare.experiment.fields import (
+    Bounds,
+    Keyed,
+    ModelPath,
+    Names,
+    PathText,
+    Reader,
+    field_types,
+    is_path,
+    item_type,
+)
+from crossflare.experiment.kinds import ENGINES, KINDS, SETS, Kind
+from crossflare.experiment.strict_yaml import GatheredError
+
+Part = Literal["train", "dev", "test"]
+Count = Annotated[int, Bounds(1)]
+Probability = Annotated[float, Bounds(0, 1)]
+Rate = Annotated[float, Bounds(0, 1, open_low=True)]
+Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
+Alignment = Literal["position", "proportional", "attention", "none"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The first N rows of a part, for quick trials; None: all rows."""
+
+    train: Count | None = None
+    dev: Count | None = None
+    test: Count | None = None
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Where the labelled rows come from: a named set, or the user's own files."""
+
+    set: Annotated[str, Names("set", lambda: SETS)] | None = None
+    """A named set; None: `files` says where the rows are."""
+    folder: PathText | None = None
+    """Where the named set lies on this machine."""
+    dev_from_train: Count | None = None
+    """Rows cut from the end of train to be dev; None: the set has a dev part."""
+    limit: Limit = field(default_factory=Limit)
+    labels: tuple[str, ...] = ()
+    """The label names, in the order of the classifier's outputs."""
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    """Other spellings of labels found in the files: spelling -> label."""
+    texts: tuple[str, ...] = ()
+    """The columns of the text, or of the two texts."""
+    label: str | None = None
+    """The column of the label."""
+    id: str | None = None
+    """The column of the row's name; None: its number."""
+    files: dict[str, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
+    """language -> part -> CSV, TSV or JSONL file."""
+    source_texts: tuple[str, ...] = ()
+    """The columns that hold the same texts in the source language, where the files have them."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The pretrained model that everything starts from."""
+
+    name: ModelPath
+    """`minilm` (embedded in the demo extra), a hub name, or a folder (starting with `.`, `~`, `$` or `/`)."""
+    revision: str | None = None
+    """The hub commit; None: the newest, which the record then names."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """A translation engine and its options (`crossflare.translation` says which it takes)."""
+
+    engine: Annotated[str, Names("engine", lambda: tuple(ENGINES))]
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @staticmethod
+    def more(content: dict[str, Any]) -> dict[str, Any]:
+        """Return the types of the options that the engine named in a mapping takes."""
+        return ENGINES.get(content.get("engine", ""), {})
+
+
+@dataclass(frozen=True)
+class TranslationSpec:
+    """Who translates: the training rows into the targets, and the rows to be read back into the source language."""
+
+    to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
+    """How training and dev rows got their target text; `parallel`: the set's own aligned rows."""
+    to_source: EngineOptions | None = None
+    """How test rows (and, with `train_source: machine`, training rows) get their source text."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one stage trains.
+
+    The released code trains at lr 2e-5 with r 8, alpha 16, batch 32, warm-up 0.1 and no dropout. All but the rate are
+    kept. On a few hundred rows 2e-5 leaves the adapter next to where it began (lora_B starts at zero and moves by
+    about lr a step), so that only the task head learns: adapters want 1e-3 or more, and the best rate should be found
+    for each method alike by giving a list.
+    """
+
+    lr: Rate | tuple[Rate, ...] = 1e-3
+    """Peak learning rate; of a list each is tried and the best on the dev part kept."""
+    epochs: Count = 10
+    batch_size: Count = 32
+    warmup: Annotated[float, Bounds(0, 1, open_high=True)] = 0.1
+    """Part of the steps in which the rate rises."""
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    max_length: Annotated[int, Bounds(4)] = 128
+    """Tokens of a text, or of a pair; longer ones are cut."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    patience: Count | None = None
+    """Evaluations without a better dev score after which training stops; None: never."""
+    evaluations: Count = 10
+    """Times a run is scored on the dev part, evenly spaced; the best is kept."""
+    r: Count = 8
+    alpha: Count = 16
+    dropout: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """The learning rates to try."""
+        return self.lr if isinstance(self.lr, tuple) else (self.lr,)
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One row of the results: a kind of method with its options. What stage 2 says holds where an option is None."""
+
+    name: str
+    kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
+    of: str | None = None
+    """The method whose trained adapter this one reads."""
+    train_source: Literal["original", "machine"] = "original"
+    """The source in training: the labelled rows themselves, or the target rows translated back, as at test time."""
+    test_source: Literal["machine", "oracle", "none"] = "machine"
+    """The source at test time: a translation, the set's own source text (an upper bound), or none."""
+    lr: Rate | tuple[Rate, ...] | None = None
+    epochs: Count | None = None
+    r: Count | None = None
+    alpha: Count | None = None
+    fusion: Fusion = "add_relu"
+    alignment: Alignment | None = None
+    """None: `position`, or `none` for the cross-attentions, which need no other."""
+    lead: Annotated[int, Bounds(0, 1)] = 1
+    """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
+    source_dropout: Probability = 0.0
+    """Part of the training rows whose source is left out."""
+
+    def __post_init__(self) -> None:
+        if self.alignment is None:
+            object.__setattr__(self, "alignment", "none" if self.fusion.startswith("cross_attention") else "position")
+        if self.kind == "flare-no-source":
+            object.__setattr__(self, "test_source", "none")
+
+    @property
+    def about(self) -> Kind:
+        """What the kind is made of."""
+        return KINDS[self.kind]
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The fields that mean something here: an adapter that is trained elsewhere takes no training options."""
+        return self.about.options & {"test_source"} if self.of else self.about.options
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole recipe."""
+
+    name: str
+    """Also the name of the run's folder."""
+    task: TaskSpec
+    source: str
+    """BCP-47 tag of the language with labels."""
+    targets: tuple[str, ...]
+    model: ModelSpec
+    seeds: tuple[Annotated[int, Bounds(0, 2**32 - 1)], ...]
+    methods: Annotated[tuple[MethodSpec, ...], Keyed("name", "kind")]
+    translation: TranslationSpec = field(default_factory=TranslationSpec)
+    stage1: Training = field(default_factory=Training)
+    stage2: Training = field(default_factory=Training)
+
+    def method(self, name: str) -> MethodSpec:
+        """Return the method of that name; KeyError when there is none."""
+        return {method.name: method for method in self.methods}[name]
+
+    def trained(self, method: MethodSpec) -> MethodSpec:
+        """Return the method whose adapter `method` reads: itself, or the one it is `of`."""
+        return self.method(method.of) if method.of else method
+
+    def training(self, method: MethodSpec) -> Training:
+        """Return how the adapter of `method` is trained: stage 2 with the method's own options."""
+        base = self.trained(method)
+        own = {name: getattr(base, name) for name in ("lr", "epochs", "r", "alpha")}
+        return dataclasses.replace(self.stage2, **{name: value for name, value in own.items() if value is not None})
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the recipe with every default written out, as plain values."""
+        return cast(dict[str, Any], _plain(self))
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as YAML that `spec_from` reads back as an equal recipe."""
+        return strict_yaml.dump(cast(dict[str, Any], _plain(self, escape=True)))
+
+
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+    """Read a recipe and set `overrides` (each `a.b=c`) in it.
+
+    Raises:
+        GatheredError: One line for each mistake, with the line of the file it stands on.
+    """
+    path = Path(path)
+    document = strict_yaml.read(path)
+    strict_yaml.override(document, overrides)
+    return _build(document, path.resolve().parent)
+
+
+def spec_from(text: str, folder: Path, origin: str = "recipe") -> Spec:
+    """Read a recipe from YAML text; relative paths in it start at `folder`."""
+    return _build(strict_yaml.parse(text, origin), folder)
+
+
+def _build(document: strict_yaml.Document, folder: Path) -> Spec:
+    from crossflare.experiment.checks import check  # it needs the classes above
+
+    reader = Reader(document, folder)
+    spec = reader.dataclass(Spec, document.value, ())
+    if spec is not None:
+        check(spec, reader)
+    if spec is None or document.problems:
+        raise GatheredError(document.report())
+    return spec
+
+
+def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
+    """Return a dataclass as mappings, lists and plain values; with `escape`, each $ of a path is doubled."""
+    if isinstance(value, EngineOptions):
+        hints = ENGINES.get(value.engine, {})
+        options = {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
+        return {"engine": value.engine, **options}
+    if isinstance(value, MethodSpec):
+        hints = field_types(MethodSpec)
+        names = [name for name in hints if name in ("kind", "of") or name in value.options]
+        return {name: _plain(getattr(value, name), hints[name], escape) for name in names}
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name), kind, escape) for name, kind in field_types(type(value)).items()}
+    if isinstance(value, tuple):
+        items = cast(tuple[Any, ...], value)
+        if items and isinstance(items[0], MethodSpec):
+            return {item.name: _plain(item, None, escape) for item in items}
+        return [_plain(item, None, escape) for item in items]
+    if isinstance(value, dict):
+        inner = item_type(hint)
+        return {key: _plain(item, inner, escape) for key, item in cast(dict[str, Any], value).items()}
+    return value.replace("$", "$$") if escape and isinstance(value, str) and is_path(hint, value) else value
