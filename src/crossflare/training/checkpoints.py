@@ -1,0 +1,232 @@
+"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result, and that hold no pickle.
+
+A checkpoint is the folder `step-00000042`, committed at once with its manifest of hashes:
+
+    weights.safetensors    the trained parameters
+    best.safetensors       those of the best evaluation so far, once there is one
+    optimizer.safetensors  the optimizer's tensors, `<index>.<name>`
+    random.safetensors     the state of torch's and numpy's generators
+    state.json             scheduler, optimizer's numbers, python's generator, progress, fingerprint
+    trainer_state.json     what transformers' Trainer keeps
+"""
+
+import os
+import random
+import shutil
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from crossflare.errors import UserError
+from crossflare.files import commit_dir, open_dir, read_json, write_json
+
+Tensors = dict[str, Tensor]
+Fingerprint = dict[str, Any]
+"""Field -> JSON value; whatever the trained weights depend on."""
+
+WEIGHTS, BEST, OPTIMIZER, RANDOM = "weights", "best", "optimizer", "random"
+STATE, TRAINER_STATE = "state.json", "trainer_state.json"
+KEPT = 2
+"""Newest checkpoints kept: one, and one in case that one is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint in memory."""
+
+    step: int
+    tensors: Mapping[str, Tensors]
+    """By file: `weights`, `optimizer`, `random`, and `best` where there is one."""
+    state: dict[str, Any]
+    trainer_state: dict[str, Any]
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of `step`."""
+    return folder / f"step-{step:08d}"
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Commit a checkpoint, then drop all but the newest `KEPT`.
+
+    Raises:
+        UserError: The disk is full or cannot be written; the checkpoints that were there are untouched.
+    """
+
+    def fill(place: Path) -> None:
+        for name, tensors in checkpoint.tensors.items():
+            (place / f"{name}.safetensors").write_bytes(save(tensors))
+        write_json(place / STATE, checkpoint.state)
+        write_json(place / TRAINER_STATE, checkpoint.trainer_state)
+
+    final = path_of(folder, checkpoint.step)
+    try:
+        commit_dir(final, fill)
+    except UserError as error:
+        kept = [path.name for path in _found(folder)]
+        last = f"the last checkpoint, {kept[0]}, is good" if kept else "there is no earlier checkpoint"
+        raise UserError(f"{error}; training stopped at step {checkpoint.step}, {last}") from error
+    for old in _found(folder)[KEPT:]:
+        _drop(old)
+    return final
+
+
+def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
+    """Read the newest complete checkpoint; None when there is none at all.
+
+    A damaged one is passed over with a warning, and dropped once an older one has been read.
+
+    Raises:
+        UserError: There are checkpoints, and every one is damaged.
+    """
+    damaged: list[tuple[Path, str]] = []
+    for path in _found(folder):
+        try:
+            checkpoint = _read(path)
+        except UserError as error:
+            damaged.append((path, str(error)))
+            continue
+        if damaged:
+            names = ", ".join(bad.name for bad, _ in damaged)
+            warnings.warn(f"{folder}: {names} damaged ({damaged[0][1]}); going on from {path.name}", stacklevel=2)
+            for bad, _ in damaged:
+                _drop(bad)
+        return path, checkpoint
+    if damaged:
+        raise UserError(
+            f"{folder}: every checkpoint is damaged ({damaged[0][1]}); bring one back from a copy, or delete the "
+            "folder to train from the start"
+        )
+    return None
+
+
+def compare(stored: Fingerprint, current: Fingerprint, allowed: Collection[str], where: Path) -> None:
+    """Refuse to go on from a checkpoint of another run.
+
+    Raises:
+        UserError: Fields outside `allowed` differ; names each with both values.
+    """
+    changed = [
+        f"{name} was {stored.get(name, 'not set')!r}, is {current.get(name, 'not set')!r}"
+        for name in sorted(stored.keys() | current.keys())
+        if stored.get(name) != current.get(name) and name not in allowed
+    ]
+    if changed:
+        raise UserError(
+            f"{where}: a checkpoint of another run: {'; '.join(changed)}; go back to those values, or use another "
+            "folder (or delete this one) to train from the start"
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`, and clear away what killed ones left half done.
+
+    Raises:
+        UserError: Another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        _lock(file, folder)
+        for junk in (*folder.glob(".step-*.tmp"), *folder.glob(".step-*.drop")):
+            shutil.rmtree(junk, ignore_errors=True)
+        yield
+
+
+def pack_optimizer(optimizer: Any) -> tuple[Tensors, dict[str, Any]]:
+    """Split an optimizer's state into tensors and JSON."""
+    content = optimizer.state_dict()
+    tensors: Tensors = {}
+    numbers: dict[str, Any] = {}
+    for index, entries in content["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value.detach().cpu().contiguous()
+            else:
+                numbers[f"{index}.{name}"] = value
+    return tensors, {"numbers": numbers, "groups": content["param_groups"]}
+
+
+def unpack_optimizer(optimizer: Any, tensors: Tensors, rest: dict[str, Any]) -> None:
+    """Give an optimizer over the same parameters the state that `pack_optimizer` took."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (*tensors.items(), *rest["numbers"].items()):
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    # JSON has no tuples, and AdamW unpacks its betas: what was a tuple in the fresh optimizer becomes one again.
+    groups = [
+        {k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in group.items()}
+        for group, fresh in zip(rest["groups"], optimizer.state_dict()["param_groups"], strict=True)
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def pack_random() -> tuple[Tensors, dict[str, Any]]:
+    """Return the state of all random generators as tensors and JSON."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return tensors, {"python": random.getstate(), "numpy": [kind, int(position), int(has_gauss), float(gauss)]}
+
+
+def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
+    """Put all random generators where `pack_random` found them."""
+    version, words, gauss = rest["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, position, has_gauss, cached = rest["numpy"]
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(tensors["torch"])
+    for name, state in tensors.items():
+        if name.startswith("cuda."):
+            torch.cuda.set_rng_state(state, int(name.removeprefix("cuda.")))
+
+
+def _read(path: Path) -> Checkpoint:
+    names = open_dir(path)
+    for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE, TRAINER_STATE):
+        if needed not in names:
+            raise UserError(f"{path}: {needed} is missing; not a checkpoint of this version")
+    files = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
+    tensors = {name: load((path / f"{name}.safetensors").read_bytes()) for name in files}
+    step = int(path.name.removeprefix("step-"))
+    return Checkpoint(step, tensors, read_json(path / STATE), read_json(path / TRAINER_STATE))
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the checkpoints, newest first by step: times of files change when a tree is copied."""
+    steps = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdigit()]
+    return sorted(steps, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+
+def _drop(path: Path) -> None:
+    """Delete a checkpoint such that a kill half-way never leaves a part of it under its name."""
+    aside = path.with_name(f".{path.name}.drop")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _lock(file: Any, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: no lock to take
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        raise UserError(
+            f"{folder}: process {file.read() or 'unknown'} trains there already; wait for it or use another folder"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

@@ -1,0 +1,206 @@
+"""From examples to tensors: every text is tokenised once and kept as numbers; a batch is padded to its own longest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossflare.errors import UserError
+from crossflare.progress import bar
+from crossflare.tasks.example import Example
+
+Numbers = NDArray[np.int32]
+CHUNK = 1000
+"""Examples handed to the tokenizer at once."""
+
+
+class Side(NamedTuple):
+    """One text, or one pair of texts, as tokens, special ones included."""
+
+    ids: Numbers
+    """[T], or [S] for a source."""
+    types: Numbers | None
+    """Token types, same shape, where the tokenizer makes them."""
+
+
+class Row(NamedTuple):
+    """One tokenised example."""
+
+    position: int
+    """Its index in `Encoded`."""
+    target: Side
+    source: Side | None
+    label: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one side of all N examples, end to end: four bytes a token rather than a Python object each."""
+
+    ids: Numbers
+    types: Numbers | None
+    starts: NDArray[np.int64]
+    """[N+1] where each example begins; an empty one has no text."""
+
+    def __getitem__(self, index: int) -> Side | None:
+        begin, end = self.starts[index], self.starts[index + 1]
+        if begin == end:
+            return None
+        return Side(self.ids[begin:end], None if self.types is None else self.types[begin:end])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] tokens of each example."""
+        return np.diff(self.starts)
+
+
+class Encoded(Sequence[Row]):
+    """N tokenised examples, a data set for a `DataLoader`."""
+
+    def __init__(self, names: Sequence[str], target: Tokens, source: Tokens | None, labels: Sequence[int | None]):
+        self.names = tuple(names)
+        """The ids of the examples."""
+        self.target, self.source, self.labels = target, source, tuple(labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Row:  # type: ignore[override]  # one row at a time, never a slice
+        target = self.target[index]
+        if target is None:
+            raise IndexError(index)
+        return Row(index, target, None if self.source is None else self.source[index], self.labels[index])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] tokens of target and source together."""
+        return self.target.lengths if self.source is None else self.target.lengths + self.source.lengths
+
+
+def encode(tokenizer: Any, examples: Sequence[Example], max_length: int, *, with_source: bool) -> Encoded:
+    """Tokenise every example once, cutting the longer text of a pair first.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        examples: N examples of one or two texts.
+        max_length: Most tokens of a side, special ones included.
+        with_source: Also tokenise `Example.source`, where there is one.
+
+    Raises:
+        UserError: An example has no text, more than two, or a target of no tokens.
+    """
+    count = len(examples[0].texts) if examples else 1
+    target = _tokens(tokenizer, [_checked(e, e.texts, count) for e in examples], max_length, "tokenising")
+    for example, length in zip(examples, target.lengths, strict=True):
+        if not length:
+            raise UserError(f"{_where(example)}: no tokens in {example.texts!r:.80}; give it text or drop the row")
+    source = None
+    if with_source and any(example.source for example in examples):
+        sources = [_checked(e, e.source, count) if e.source else None for e in examples]
+        source = _tokens(tokenizer, sources, max_length, "tokenising sources")
+    return Encoded([e.id for e in examples], target, source, [e.label for e in examples])
+
+
+def count_truncated(tokenizer: Any, examples: Sequence[Example], max_length: int) -> dict[str, int]:
+    """Return how many targets and how many sources are longer than `max_length` tokens."""
+    sides = {"target": [e.texts for e in examples], "source": [e.source or None for e in examples]}
+    return {
+        side: int((_tokens(tokenizer, texts, None, f"measuring {side} texts").lengths > max_length).sum())
+        for side, texts in sides.items()
+    }
+
+
+class PairCollator:
+    """Pads examples, or rows of `Encoded`, to tensors; target and source each to their own width.
+
+    The width is the longest of the batch, rounded up to `multiple_of` (every new shape costs kernels and memory that
+    are kept), never above `max_length`. An example without a source gets a row of padding whose
+    `source_attention_mask` is all 0; a batch without any source has no source keys; `labels` appear when every row
+    has one.
+
+    Raises:
+        UserError: The tokenizer has no padding token.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, *, with_source: bool, multiple_of: int = 8) -> None:
+        if tokenizer.pad_token_id is None:
+            raise UserError("the tokenizer has no padding token; set tokenizer.pad_token, for example to its eos_token")
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.with_source, self.multiple_of = with_source, multiple_of
+
+    def __call__(self, items: Sequence[Example] | Sequence[Row]) -> dict[str, Tensor]:
+        """Return `input_ids`, `attention_mask` [B,T], the same for the source [B,S], and `labels` [B]."""
+        if isinstance(items[0], Example):
+            examples: Any = items
+            items = list(encode(self.tokenizer, examples, self.max_length, with_source=self.with_source))
+        rows: Any = items
+        batch = self._pad([row.target for row in rows], "")
+        if self.with_source and any(row.source is not None for row in rows):
+            batch |= self._pad([row.source for row in rows], "source_")
+        if all(row.label is not None for row in rows):
+            batch["labels"] = torch.tensor([row.label for row in rows])
+        return batch
+
+    def _pad(self, sides: Sequence[Side | None], prefix: str) -> dict[str, Tensor]:
+        longest = max(len(side.ids) for side in sides if side is not None)
+        width = max(longest, min(-(-longest // self.multiple_of) * self.multiple_of, self.max_length))
+        shape = (len(sides), width)
+        ids = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        types: NDArray[np.int64] | None = None
+        for number, side in enumerate(sides):
+            if side is None:
+                continue
+            length = len(side.ids)
+            place = slice(width - length, None) if self.tokenizer.padding_side == "left" else slice(length)
+            ids[number, place] = side.ids
+            mask[number, place] = 1
+            if side.types is not None:
+                types = np.full(shape, self.tokenizer.pad_token_type_id, dtype=np.int64) if types is None else types
+                types[number, place] = side.types
+        arrays = {"input_ids": ids, "attention_mask": mask} | ({} if types is None else {"token_type_ids": types})
+        return {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _where(example: Example) -> str:
+    return f"{example.origin}: example '{example.id}'" if example.origin else f"example '{example.id}'"
+
+
+def _checked(example: Example, texts: tuple[str, ...], count: int) -> tuple[str, ...]:
+    if len(texts) != count or count not in (1, 2):
+        raise UserError(
+            f"{_where(example)}: expected one or two texts, as many in every row, got {len(texts)}; mend it"
+        )
+    return texts
+
+
+def _tokens(
+    tokenizer: Any, texts: Sequence[tuple[str, ...] | None], max_length: int | None, description: str
+) -> Tokens:
+    """Tokenise one side of N examples; one without texts takes no room."""
+    cut: dict[str, Any] = {} if max_length is None else {"truncation": "longest_first", "max_length": max_length}
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    ids: list[Numbers] = []
+    types: list[Numbers] = []
+    with bar(description, len(texts)) as done:
+        for begin in range(0, len(texts), CHUNK):
+            present = [(i, text) for i, text in enumerate(texts[begin : begin + CHUNK], begin) if text is not None]
+            if present:
+                columns = [list(column) for column in zip(*(text for _, text in present), strict=True)]
+                # verbose=False: that texts are too long is counted and told elsewhere, not warned of one by one.
+                out = tokenizer(*columns, return_attention_mask=False, verbose=False, **cut)
+                lengths[[i for i, _ in present]] = [len(row) for row in out["input_ids"]]
+                ids.append(_join(out["input_ids"]))
+                if "token_type_ids" in out:
+                    types.append(_join(out["token_type_ids"]))
+            done(min(CHUNK, len(texts) - begin))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return Tokens(_join(ids), _join(types) if types else None, starts)
+
+
+def _join(rows: Sequence[Any]) -> Numbers:
+    return np.concatenate([np.asarray(row, dtype=np.int32) for row in rows] or [np.zeros(0, dtype=np.int32)])

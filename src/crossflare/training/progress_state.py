@@ -1,0 +1,59 @@
+"""What a run knows of itself beside its weights: the learning curve, the best score, how long it took."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of the learning curve."""
+
+    step: int
+    loss: float | None
+    """Mean training loss since the point before."""
+    score: float | None
+    """Score on dev; None without dev rows."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state of a run; its JSON is part of every checkpoint."""
+
+    curve: list[Point] = field(default_factory=list[Point])
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    """Steps since the last point, over which `loss_sum` was summed."""
+    best_score: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
+    """Evaluations since the best one."""
+    stopped: bool = False
+    """Patience ran out."""
+    seconds: float = 0.0
+
+    def add_loss(self, loss: float) -> None:
+        """Count the loss of one optimizer step."""
+        self.loss_sum += loss
+        self.loss_steps += 1
+
+    def add_point(self, step: int, score: float | None) -> bool:
+        """Close a point of the curve; return whether `score` is the best so far (the first of equals is)."""
+        self.curve.append(Point(step, self.loss_sum / self.loss_steps if self.loss_steps else None, score))
+        self.loss_sum, self.loss_steps = 0.0, 0
+        if score is None:
+            return False
+        better = self.best_score is None or score > self.best_score
+        if better:
+            self.best_score, self.best_step, self.without_gain = score, step, 0
+        else:
+            self.without_gain += 1
+        return better
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Progress":
+        """Return what `as_json` was called on."""
+        return cls(**{**value, "curve": [Point(**point) for point in value["curve"]]})

@@ -1,0 +1,121 @@
+"""What a training run may be told, checked when it is built."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from crossflare.errors import UserError, choose
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one run of `recipe.fit`.
+
+    Raises:
+        UserError: A value of the wrong type, out of range, or at odds with another.
+    """
+
+    lr: float = 5e-4
+    """Peak learning rate; linear decay to 0."""
+    epochs: float = 10
+    """Passes over the training rows; 0 only scores the dev rows."""
+    batch_size: int = 32
+    """Examples per forward pass."""
+    accumulation: int = 1
+    """Forward passes per optimizer step."""
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.01
+    """AdamW's, on everything but biases and norms."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    max_length: int = 128
+    """Tokens per text (or pair of texts), of target and of source alike."""
+    seed: int = 0
+    """Of the order of the batches and of dropout."""
+    precision: Precision = "auto"
+    """`bf16` is autocast over float32 weights; `auto` takes it where the device multiplies bfloat16 faster."""
+    evaluations: int = 10
+    """How often the dev rows are scored, evenly over the run; also the number of points of the learning curve."""
+    patience: int | None = None
+    """Stop after this many evaluations in a row without a better score; None: never."""
+    select: Literal["best", "last"] = "best"
+    """Keep the weights of the best evaluation on dev (the earliest of equals), or those of the last step."""
+    metric: Literal["accuracy", "macro_f1"] = "macro_f1"
+    """The score that `select` and `patience` go by."""
+    activation_checkpointing: bool = False
+    """Compute activations twice rather than keep them: less memory, about a third more time."""
+    save_steps: int | None = None
+    """Optimizer steps between checkpoints; None: by time, every `save_seconds`. Every evaluation saves, too."""
+    save_seconds: float = 60.0
+    """Seconds between checkpoints where `save_steps` is None."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "epochs", "warmup", "weight_decay", "clip", "save_seconds"):
+            _number(name, getattr(self, name))
+        for name in ("batch_size", "accumulation", "max_length", "seed", "evaluations", "patience", "save_steps"):
+            _whole(name, getattr(self, name), optional=name in ("patience", "save_steps"))
+        if not isinstance(self.activation_checkpointing, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"activation_checkpointing: expected true or false, got {self.activation_checkpointing!r}")
+        for name, (fits, wanted) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not fits(value):
+                raise UserError(f"{name}: expected {wanted}, got {value}; change it")
+        choose("precision", self.precision, ("auto", "fp32", "bf16"))
+        choose("select", self.select, ("best", "last"))
+        choose("metric", self.metric, ("accuracy", "macro_f1"))
+        if self.patience is not None and self.patience >= self.evaluations:
+            raise UserError(
+                f"patience {self.patience} can never stop a run of {self.evaluations} evaluations; "
+                "lower patience or raise evaluations"
+            )
+
+    def steps(self, rows: int) -> int:
+        """Return how many optimizer steps `rows` training rows make."""
+        per_epoch = math.ceil(math.ceil(rows / self.batch_size) / self.accumulation)
+        return math.ceil(self.epochs * per_epoch)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that the trained weights depend on: all but when checkpoints are written."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("save_")}
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _from_zero(value: float) -> bool:
+    return value >= 0
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "lr": (_positive, "a number above 0"),
+    "epochs": (_from_zero, "0 or more"),
+    "batch_size": (_positive, "1 or more"),
+    "accumulation": (_positive, "1 or more"),
+    "warmup": (lambda value: 0 <= value < 1, "a share of the steps, from 0 to below 1"),
+    "weight_decay": (_from_zero, "0 or more"),
+    "clip": (_positive, "a number above 0"),
+    "max_length": (lambda value: value >= 4, "4 tokens or more"),
+    "seed": (lambda value: 0 <= value < 2**32, "0 to 4294967295"),
+    "evaluations": (_positive, "1 or more"),
+    "patience": (_positive, "1 or more, or none"),
+    "save_steps": (_positive, "1 or more, or none"),
+    "save_seconds": (_from_zero, "0 or more"),
+}
+
+
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        hint = "; in YAML write 1.0e-3, since 1e-3 is text there" if isinstance(value, str) else ""
+        raise UserError(f"{name}: expected a number, got {value!r}{hint}")
+
+
+def _whole(name: str, value: object, *, optional: bool) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{name}: expected a whole number{' or none' if optional else ''}, got {value!r}")

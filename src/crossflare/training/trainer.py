@@ -1,0 +1,299 @@
+"""transformers' Trainer, made to stop before a bad step, to weigh every example alike, and to save without pickle.
+
+What is overridden here are methods that `Trainer` does not promise to keep; `tests/training/test_trainer.py` names
+the version they were read in and fails when one is gone.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from crossflare.errors import UserError
+from crossflare.progress import Advance
+from crossflare.training import checkpoints
+from crossflare.training.batching import GroupedSampler
+from crossflare.training.checkpoints import BEST, OPTIMIZER, RANDOM, WEIGHTS, Checkpoint, Fingerprint, Tensors
+from crossflare.training.interrupts import Interrupts
+from crossflare.training.precision import Number, autocast
+from crossflare.training.progress_state import Progress
+from crossflare.training.settings import Settings
+
+Batch = dict[str, Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+"""(model, batch) -> mean loss over the batch's examples."""
+Score = Callable[[Any, Number], float]
+"""(model, precision) -> score on dev, higher is better."""
+
+
+class Rows(Protocol):
+    """N training rows, each with its own `position`, as `collators.Encoded` has them."""
+
+    names: Sequence[str]
+    """[N] ids, for messages."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] tokens."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run is made of, beside the model."""
+
+    rows: Rows
+    collate: Callable[[Sequence[Any]], Batch]
+    loss: Loss
+    score: Score | None
+    settings: Settings
+    precision: Number
+    steps: int
+    folder: Path
+    """Of the checkpoints."""
+    fingerprint: Fingerprint
+    arguments: TrainingArguments
+
+
+class SafeTrainer(Trainer):
+    """Trains `plan`; whatever must outlive a kill is in `progress` and in `best`."""
+
+    def __init__(
+        self, model: Any, plan: Plan, resumed: Checkpoint | None, advance: Advance, interrupts: Interrupts
+    ) -> None:
+        self.plan, self.resumed = plan, resumed
+        self.progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
+        self.best: Tensors | None = resumed.tensors.get(BEST) if resumed else None
+        self._began = time.monotonic() - self.progress.seconds
+        self._batches: list[Tensor] = []
+        self._losses: list[Tensor] = []
+        super().__init__(
+            model=model,
+            args=plan.arguments,
+            train_dataset=plan.rows,  # type: ignore[arg-type]  # a torch Dataset in all but name
+            data_collator=self._collate,
+            # Tells Trainer that the loss is already divided by the examples of the whole optimizer step.
+            compute_loss_func=_never_called,
+        )
+        self.model_accepts_loss_kwargs = False  # else the model is handed a `num_items_in_batch`, and may ignore it
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Flow(self, advance, interrupts))
+
+    # Batches -----------------------------------------------------------------------------------------------------
+
+    def _collate(self, rows: Sequence[Any]) -> Batch:
+        return {**self.plan.collate(rows), "positions": torch.tensor([row.position for row in rows])}
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
+        return GroupedSampler(self.plan.rows.lengths, self.plan.settings.batch_size, self.plan.settings.seed)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """Take the batches of one optimizer step; note which rows they hold, and count them."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._batches = [batch.pop("positions") for batch in batches]
+        self._losses = []
+        return batches, sum(len(positions) for positions in self._batches)
+
+    # One step ----------------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the batch's share of the mean loss over the optimizer step's examples: each counts the same."""
+        examples = len(inputs["input_ids"])
+        with autocast(self.plan.precision, self.args.device):
+            loss = self.plan.loss(model, inputs)
+        share = loss * (examples / int(num_items_in_batch))
+        self._losses.append(share.detach())
+        return share
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        *losses, size = torch.stack([*self._losses, torch.as_tensor(norm, device=self.args.device)]).tolist()
+        if not all(math.isfinite(value) for value in (*losses, size)):
+            self._refuse_step(losses, size)
+        self.progress.add_loss(sum(losses))
+        return norm
+
+    def _refuse_step(self, losses: list[float], norm: float) -> None:
+        bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
+        what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
+        guilty = [self._batches[i] for i in bad] or self._batches
+        names = [self.plan.rows.names[i] for positions in guilty for i in positions.tolist()]
+        shown = ", ".join(names[:64]) + (f" and {len(names) - 64} more" if len(names) > 64 else "")
+        found = sorted(path.name for path in self.plan.folder.glob("step-*"))
+        last = (
+            f"the last good checkpoint is {self.plan.folder / found[-1]}" if found else "no checkpoint was written yet"
+        )
+        raise UserError(
+            f"training stopped before step {self.state.global_step + 1}: {what}, on the rows {shown}; {last}; lower "
+            "lr, set precision to fp32, or look at these rows"
+        )
+
+    # Evaluation and checkpoints ----------------------------------------------------------------------------------
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Score the model on dev, keep the weights if it is the best so far, and stop when patience has run out."""
+        score = self.plan.score(self.model, self.plan.precision) if self.plan.score else None
+        settings = self.plan.settings
+        if self.progress.add_point(self.state.global_step, score) and settings.select == "best":
+            self.best = copy_trained(self.model)
+        if settings.patience is not None and self.progress.without_gain >= settings.patience:
+            self.progress.stopped = self.control.should_training_stop = True
+        self.control.should_evaluate, self.control.should_save = False, True
+        return {} if score is None else {"eval_score": score}
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.progress.seconds = time.monotonic() - self._began
+        optimizer, numbers = checkpoints.pack_optimizer(self.optimizer)
+        generators, words = checkpoints.pack_random()
+        tensors = {WEIGHTS: copy_trained(self.model), OPTIMIZER: optimizer, RANDOM: generators}
+        state = {
+            "fingerprint": self.plan.fingerprint,
+            "progress": self.progress.as_json(),
+            "optimizer": numbers,
+            "scheduler": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
+            "random": words,
+        }
+        checkpoints.write(
+            self.plan.folder,
+            Checkpoint(
+                self.state.global_step,
+                tensors if self.best is None else {**tensors, BEST: self.best},
+                state,
+                json.loads(json.dumps(dataclasses.asdict(self.state))),
+            ),
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        put_trained(self.model, self._resumed.tensors[WEIGHTS])
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            read = self._resumed
+            checkpoints.unpack_optimizer(self.optimizer, read.tensors[OPTIMIZER], read.state["optimizer"])
+            self.lr_scheduler.load_state_dict(read.state["scheduler"])  # type: ignore[union-attr]
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.unpack_random(self._resumed.tensors[RANDOM], self._resumed.state["random"])
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """bfloat16 needs no loss scaling: there is nothing to load."""
+
+    @property
+    def _resumed(self) -> Checkpoint:
+        assert self.resumed is not None
+        return self.resumed
+
+
+class _Flow(TrainerCallback):
+    """Decides after each step whether to evaluate and to save, and passes a signal on once all is saved."""
+
+    def __init__(self, trainer: SafeTrainer, advance: Advance, interrupts: Interrupts) -> None:
+        self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
+        plan = trainer.plan
+        self.saved = time.monotonic()
+        self.evaluations = {
+            -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
+        }
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        settings = self.trainer.plan.settings
+        self.advance(1)
+        if state.global_step in self.evaluations:
+            control.should_evaluate = True
+        if settings.save_steps is not None:
+            due = state.global_step % settings.save_steps == 0
+        else:
+            due = time.monotonic() - self.saved >= settings.save_seconds
+        if due or self.interrupts.received is not None:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.saved = time.monotonic()
+        self.interrupts.act()
+
+
+def trained(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that training changes, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def copy_trained(model: Any) -> Tensors:
+    """Return a copy of `trained(model)` in main memory."""
+    return {name: p.detach().to("cpu", copy=True).contiguous() for name, p in trained(model).items()}
+
+
+def put_trained(model: Any, tensors: Tensors) -> None:
+    """Set `trained(model)` to `tensors`.
+
+    Raises:
+        UserError: Names or shapes differ.
+    """
+    parameters = trained(model)
+    wrong = sorted(
+        name
+        for name in parameters.keys() | tensors.keys()
+        if name not in tensors or name not in parameters or tensors[name].shape != parameters[name].shape
+    )
+    if wrong:
+        raise UserError(f"the checkpoint's weights are not this model's: {len(wrong)} differ, first {wrong[0]}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingArguments:
+    """Return `settings` in Trainer's words, with all of Trainer's own logging, scoring and saving off.
+
+    Raises:
+        UserError: The process is one of several under a launcher.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        max_steps=max(steps, 1),
+        learning_rate=settings.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        activation_checkpointing=settings.activation_checkpointing,
+        # Re-entrant checkpointing finds no input that needs a gradient when the embeddings are frozen.
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    if arguments.world_size > 1:
+        raise UserError("training runs in one process; start the runs of a grid side by side, not one under torchrun")
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
+    return arguments
+
+
+def _never_called(*_: Any, **__: Any) -> Tensor:
+    raise AssertionError("SafeTrainer.compute_loss computes the loss")
