@@ -62,7 +62,7 @@ SETS = ("nusax", "xnli", "phrasebook")
 ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
     "precomputed": {"folder": PathText},
-    "dictionary": {"learn": Literal["train"], "lexicon": PathText},
+    "dictionary": {"learn": Literal["train", "set"], "lexicon": PathText},
     "apertium": {"mode": str},
     "transformers": {"model": ModelPath, "revision": str | None, "batch_size": int, "beams": int, "max_length": int},
 }
