@@ -1,0 +1,107 @@
+"""A module imports only from packages to its left; and the heavy libraries come only when they are needed."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+ORDER = (
+    ("errors", "files", "progress"),
+    ("languages",),
+    ("tasks",),
+    ("translation",),
+    ("fusion",),
+    ("training",),
+    ("evaluation",),
+    ("experiment",),
+    ("report",),
+    ("serving",),
+    ("cli",),
+)
+PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
+FREE = {"", "__main__"}  # the root's __init__ offers the public names, wherever they live
+HEAVY = ["torch", "transformers", "peft", "datasets", "pyarrow", "matplotlib", "scipy", "sklearn", "ray", "ctranslate2"]
+
+
+def imported(name: str, tree: ast.Module, package: bool) -> list[tuple[int, str]]:
+    """Return (line, dotted name) of everything of crossflare that the module `name` imports, also inside functions."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = name.split(".")
+            start = parts[: len(parts) - node.level + package] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+    return [(line, target) for line, target in found if target.split(".")[0] == "crossflare"]
+
+
+def against_the_order(trees: dict[str, ast.Module]) -> list[str]:
+    packages = {name.rpartition(".")[0] for name in trees}
+    wrong = []
+    for name, tree in trees.items():
+        part = [*name.split("."), ""][1]
+        if part in FREE:
+            continue
+        if part not in PLACE:
+            wrong.append(f"{name}: give it a place in ORDER")
+            continue
+        for line, target in imported(name, tree, name in packages):
+            other = [*target.split("."), ""][1]
+            if other not in PLACE and f"crossflare.{other}" not in trees:
+                other = ""  # a name of the root
+            if other != part and (other not in PLACE or PLACE[other] > PLACE[part]):
+                wrong.append(f"{name}:{line} imports {target}")
+    return wrong
+
+
+def test_imports_go_left(trees):
+    assert against_the_order(trees) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "found"),
+    [
+        ("tasks.x", "import crossflare.training", 1),
+        ("tasks.x", "from crossflare import training", 1),
+        ("tasks.x", "from crossflare.cli import main", 1),
+        ("tasks.x", "def f():\n    from ..fusion.config import FlareConfig", 1),
+        ("tasks.x", "from crossflare import FlareConfig", 1),
+        ("files", "from .tasks import xnli", 1),
+        ("unheard_of", "import json", 1),
+        ("tasks.x", "from crossflare.errors import UserError\nfrom .example import Example\nimport torch", 0),
+        ("cli.x", "from crossflare.serving import app\nfrom crossflare import files", 0),
+        ("", "from crossflare.cli import main", 0),
+    ],
+)
+def test_control_wrong_imports_are_seen(trees, module, code, found):
+    name = f"crossflare.{module}".rstrip(".")
+    known = {f"crossflare.{part}": ast.parse("") for part in PLACE}
+    assert len(against_the_order({**known, name: ast.parse(code)})) == found
+
+
+def loaded(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+def test_import_pulls_in_nothing_heavy():
+    assert loaded("import crossflare") == set()
+
+
+def test_command_line_help_pulls_in_nothing_heavy():
+    if importlib_missing("crossflare.cli"):
+        pytest.skip("no command line yet")
+    assert loaded("import crossflare.cli") == set()
+
+
+def test_control_heavy_imports_are_seen():
+    assert {"scipy", "torch"} <= loaded("import crossflare, scipy.stats, torch")
+
+
+def importlib_missing(name: str) -> bool:
+    return subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True).returncode != 0
