@@ -1,4 +1,4 @@
-"""Reading an `adapter_config.json` from anywhere as data: known keys, plain names, bounded sizes; nothing is looked up."""
+"""Reading an `adapter_config.json` from anywhere as data: known keys, plain names, bounded sizes, nothing looked up."""
 
 import dataclasses
 import re
@@ -28,7 +28,9 @@ def parse_config(path: Path) -> LoraConfig:
             are taken literally: one with the signs of a regular expression is refused.
     """
     if path.stat().st_size > SIZE_LIMIT:
-        raise UserError(f"{path}: {path.stat().st_size} bytes, expected at most {SIZE_LIMIT}; not an adapter configuration")
+        raise UserError(
+            f"{path}: {path.stat().st_size} bytes, expected at most {SIZE_LIMIT}; not an adapter configuration"
+        )
     values = read_json(path)
     if not isinstance(values, dict) or values.get("peft_type") not in CLASSES:
         kind = values.get("peft_type") if isinstance(values, dict) else type(values).__name__
@@ -65,6 +67,8 @@ def _bounded(path: Path, options: dict[str, Any]) -> None:
         raise UserError(f"{path}: lora_alpha must be above 0 and at most 1e6, got {str(alpha)[:40]}")
     for key in ("rank_pattern", "alpha_pattern"):
         if options.get(key):
-            raise UserError(f"{path}: {key} holds patterns, which are not accepted from files; use one r for all layers")
+            raise UserError(
+                f"{path}: {key} holds patterns, which are not accepted from files; use one r for all layers"
+            )
     if options.get("base_model_name_or_path") is not None and not isinstance(options["base_model_name_or_path"], str):
         raise UserError(f"{path}: base_model_name_or_path must be text")

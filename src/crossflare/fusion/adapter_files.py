@@ -4,6 +4,8 @@
     crossflare.json      the base it belongs to, and what the caller adds (task, languages, engines)
     source_task/         stage 1: the adapter that is merged into the base first, in the same form
     manifest.json        sha256 of every file
+
+A load that fails leaves the base model as it was.
 """
 
 import json
@@ -113,7 +115,9 @@ def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default
         raise UserError(f"adapter '{adapter}' is {config.peft_type}, expected FLARE; it needs no export")
     if not FUSIONS[config.fusion].linear_alone:
         linear = ", ".join(name for name, row in FUSIONS.items() if row.linear_alone)
-        raise UserError(f"{config.fusion} without a source is relu(T), which no LoRA computes; only {linear} can be exported")
+        raise UserError(
+            f"{config.fusion} without a source is relu(T), which no LoRA computes; only {linear} can be exported"
+        )
     tensors = {
         key: t.detach().cpu().contiguous()
         for key, t in adapter_tensors(model, adapter).items()
@@ -148,7 +152,9 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
             _compare(path, shapes, {key: tuple(tensor.shape) for key, tensor in expected.items()})
             tensors = {key: file.get_tensor(key) for key in shapes}
     except SafetensorError as error:
-        raise UserError(f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again") from error
+        raise UserError(
+            f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again"
+        ) from error
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all() or (tensor.numel() and tensor.abs().max() > LARGEST):
             raise UserError(f"{path}: {key} holds numbers that are not finite or above {LARGEST:g}; train it again")

@@ -46,7 +46,9 @@ class FlareConfig(LoraConfig):
         default=None,
         metadata={"help": f"one of {', '.join(ALIGNMENTS)}; None: position, or none for cross_attention"},
     )
-    lead: int = field(default=1, metadata={"help": "1: the source has passed the block (paper); 0: not (released code)"})
+    lead: int = field(
+        default=1, metadata={"help": "1: the source has passed the block (paper); 0: not (released code)"}
+    )
     source_dropout: float = field(default=0.0, metadata={"help": "share of examples trained without their source"})
     source_norm: bool = field(
         default=True, metadata={"help": "pre-norm models: pass the source through the block's input norm first"}
@@ -85,7 +87,9 @@ class FlareConfig(LoraConfig):
         if self.flare_format > FORMAT:
             raise UserError(f"adapter format {self.flare_format} is newer than this crossflare's {FORMAT}; upgrade it")
         if self.bias != "none":
-            raise UserError(f"bias must be 'none' (trained biases would change the base that reads the source), got {self.bias}")
+            raise UserError(
+                f"bias must be 'none' (trained biases would change the base that reads the source), got {self.bias}"
+            )
         if self.init_lora_weights not in (True, False, "gaussian", "orthogonal"):
             raise UserError(
                 "init_lora_weights must be True, False, 'gaussian' or 'orthogonal' (the others change the base weights "

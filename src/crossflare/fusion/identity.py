@@ -61,4 +61,3 @@ def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:
         int(getattr(config, "hidden_size", 0)),
         int(getattr(config, "num_hidden_layers", 0)),
     )
-

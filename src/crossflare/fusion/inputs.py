@@ -61,7 +61,9 @@ class Inputs:
         if mask is None:
             return _all_real(_tokens(self.target))
         if mask.dim() != 2:
-            raise UserError(f"the target's attention mask has shape {tuple(mask.shape)}, expected [B,T]; pass fusion_mask")
+            raise UserError(
+                f"the target's attention mask has shape {tuple(mask.shape)}, expected [B,T]; pass fusion_mask"
+            )
         return mask.bool()
 
     def check(self, mt_dim: int | None) -> None:
@@ -72,13 +74,19 @@ class Inputs:
         """
         if (mt_dim is None) != (self.latents is None):
             wanted = "source_input_ids (text)" if mt_dim is None else f"source_latents (size {mt_dim})"
-            raise UserError(f"this adapter fuses with {wanted}; got {'latents' if self.latents is not None else 'text'}")
+            raise UserError(
+                f"this adapter fuses with {wanted}; got {'latents' if self.latents is not None else 'text'}"
+            )
         if self.latents is not None and self.latents.shape[-1] != mt_dim:
-            raise UserError(f"source_latents have size {self.latents.shape[-1]}, the adapter was made for mt_dim={mt_dim}")
+            raise UserError(
+                f"source_latents have size {self.latents.shape[-1]}, the adapter was made for mt_dim={mt_dim}"
+            )
         tokens = self.latents if self.latents is not None else _tokens(self.source)
         rows, target_rows = tokens.shape[0], _tokens(self.target).shape[0]
         if rows != target_rows:
-            raise UserError(f"{rows} source rows for {target_rows} target rows; give a row of zeros where there is no source")
+            raise UserError(
+                f"{rows} source rows for {target_rows} target rows; give a row of zeros where there is no source"
+            )
         for name, mask, like in (
             (MASK, self.source_mask, tokens),
             ("the target's mask", self.target_mask, _tokens(self.target)),

@@ -1,6 +1,6 @@
-"""Every private or experimental name of peft that crossflare relies on; checked with peft 0.21.2 by its contract test."""
+"""Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,17 +37,17 @@ def add_adapter_weights(layer: LoraLayer, kind: str, adapter: str, weights: nn.M
 
 
 @contextmanager
-def originals(model: nn.Module) -> Iterator[None]:
+def originals(model: nn.Module) -> Generator[None]:
     """Run modules that are trained whole (the head) with their original weights.
 
     Sets the flag alone: peft's own switch also changes which parameters require gradients, in the middle of a step.
     """
     wrappers = [module for module in model.modules() if isinstance(module, AuxiliaryTrainingWrapper)]
-    flags = [wrapper._disable_adapters for wrapper in wrappers]  # noqa: SLF001
+    flags = [wrapper._disable_adapters for wrapper in wrappers]
     try:
         for wrapper in wrappers:
-            wrapper._disable_adapters = True  # noqa: SLF001
+            wrapper._disable_adapters = True
         yield
     finally:
         for wrapper, flag in zip(wrappers, flags, strict=True):
-            wrapper._disable_adapters = flag  # noqa: SLF001
+            wrapper._disable_adapters = flag

@@ -1,6 +1,6 @@
 """Where the source states come from, and the slot through which one forward pass hands them to every fusing layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,7 +18,9 @@ class ModelStates:
         """Take L+1 states [B,S,d] (the input of block 0, then the output of each block) and a mask [B,S] bool."""
         if any(state.shape[:2] != mask.shape for state in states):
             shapes = sorted({tuple(state.shape) for state in states})
-            raise UserError(f"source states {shapes} do not fit their mask {tuple(mask.shape)}; expected [B,S,d], [B,S]")
+            raise UserError(
+                f"source states {shapes} do not fit their mask {tuple(mask.shape)}; expected [B,S,d], [B,S]"
+            )
         self.states = states
         self.mask = mask
 
@@ -42,7 +44,7 @@ class LatentStates:
         self.mask = mask
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
-        """Return Linear(latents) [B,S,d]; every caller projects anew, so that each checkpointed block owns its graph."""
+        """Return Linear(latents) [B,S,d]; each caller projects anew: a checkpointed block owns its graph."""
         del block, lead
         assert projection is not None, "a layer that reads latents has their projection"
         return projection(self.latents)
@@ -98,7 +100,7 @@ class Slot:
 
 
 @contextmanager
-def recorded(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
+def recorded(blocks: list[nn.Module]) -> Generator[list[Tensor]]:
     """Record the input of the first block and the output of every block of the forward pass that runs inside.
 
     Raises:

@@ -1,6 +1,6 @@
 """`FlareModel`: puts the fusing layers into a model, and runs the source pass before each forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,7 +71,7 @@ class FlareModel(LoraModel):
             attention.register_forward_pre_hook(variant.watch, with_kwargs=True)
 
     def _latents(self, first: LoraLayer, adapter: str, config: FlareConfig) -> nn.Module | None:
-        """Make the one trained Linear(d_mt -> d) of FLARE MT; it lives in the first fusing layer, all layers share it."""
+        """Make the one trained Linear(d_mt -> d) of FLARE MT; it lives in the first fusing layer, all share it."""
         if config.mt_dim is None:
             return None
         weight = first.lora_A[adapter].weight
@@ -128,7 +128,9 @@ class FlareModel(LoraModel):
         config = self.active_config
         inputs.check(config.mt_dim)
         mask, target_mask = inputs.source_mask, inputs.target_mask
-        anchor = "start" if getattr(self.model.config, "is_encoder_decoder", False) or not _causal(self.model) else "end"
+        anchor = (
+            "start" if getattr(self.model.config, "is_encoder_decoder", False) or not _causal(self.model) else "end"
+        )
         logits = None
         if inputs.latents is not None:
             source = LatentStates(inputs.latents, mask)
@@ -149,7 +151,7 @@ class FlareModel(LoraModel):
         return states, getattr(output, "logits", None)
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> Generator[None]:
         training = [module for module in self.model.modules() if module.training]
         self.slot.reading = True
         try:
@@ -169,15 +171,19 @@ class FlareModel(LoraModel):
         return super().unload()
 
     @contextmanager
-    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Generator[None]:
         if kwargs.get("adapter_names") is not None:
-            raise UserError("FLARE does not mix adapters in one batch (adapter_names); call set_adapter and one batch each")
+            raise UserError(
+                "FLARE does not mix adapters in one batch (adapter_names); call set_adapter and one batch each"
+            )
         with super()._enable_peft_forward_hooks(*args, **kwargs):
             yield
 
     def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a sum of adapters is not the adapter of a sum once phi is not linear."""
-        raise UserError("FLARE adapters cannot be combined by weights: phi is not linear in them; train a joint adapter")
+        raise UserError(
+            "FLARE adapters cannot be combined by weights: phi is not linear in them; train a joint adapter"
+        )
 
 
 def _causal(model: nn.Module) -> bool:

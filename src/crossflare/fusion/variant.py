@@ -1,6 +1,8 @@
 """The fusing layer: down, fuse, up. The equation of the method on one screen.
 
     out = W x + (alpha/r) * lora_B( phi( lora_A(v_source), lora_A(x) ) )
+
+x are the target states that enter the projection, v_source the source states (see `sources`).
 """
 
 from typing import Any
@@ -27,9 +29,7 @@ class FlareVariant(LoraVariant):
         self.latents: nn.Module | None = None
         self.watched = False
 
-    def forward(
-        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
-    ) -> Tensor:
+    def forward(self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         """Return the layer's whole output.
 
         Args:
@@ -50,7 +50,7 @@ class FlareVariant(LoraVariant):
             else:
                 assert self.slot.frame is not None
                 pairing = self.slot.frame.pairing(self.alignment, x, source)
-                source = module._cast_input_dtype(source, down.weight.dtype)  # noqa: SLF001
+                source = module._cast_input_dtype(source, down.weight.dtype)
                 low = self.phi(down(dropout(source)), low, pairing)
         return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
 
