@@ -1,0 +1,5 @@
+"""Tables, figures and one page made of the files that a run folder holds."""
+
+from crossflare.report.build import ReportPaths, build_report, console_table
+
+__all__ = ["ReportPaths", "build_report", "console_table"]

@@ -1,0 +1,145 @@
+"""The report of a run folder, written beside its runs."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossflare.files import write_atomic, write_json
+from crossflare.report.collect import Cell, Contrast, Results, collect
+from crossflare.report.figures import MissingExtraError
+from crossflare.report.page import render
+from crossflare.report.sections import environment, sections, summary
+from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """Where the parts of a report lie."""
+
+    results: Path
+    csv: Path
+    markdown: Path
+    html: Path | None
+    """None: the extra `report` is not installed."""
+    note: str = ""
+    """Why there is no page."""
+
+
+def build_report(run_dir: Path) -> ReportPaths:
+    """Write results.json, results.csv, report.md and report.html into a run folder, from nothing but its files.
+
+    The same files give the same bytes. Without the extra `report` all but the page is written, and `note` says so.
+
+    Raises:
+        UserError: The folder holds no finished run, or a file of it is damaged.
+    """
+    results = collect(run_dir)
+    html = run_dir / "report.html"
+    paths = ReportPaths(run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html)
+    write_json(paths.results, to_json(results))
+    write_atomic(paths.csv, to_csv(results))
+    write_atomic(paths.markdown, to_text(results))
+    try:
+        write_atomic(html, render(results))
+    except MissingExtraError as error:
+        # an older page would tell of other numbers than the files beside it
+        html.unlink(missing_ok=True)
+        return replace(paths, html=None, note=str(error))
+    return paths
+
+
+def console_table(run_dir: Path) -> "Table":
+    """Return the main table of a run folder for the terminal.
+
+    Raises:
+        UserError: As `build_report`.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    results = collect(run_dir)
+    grid = scores(results, results.metrics[0])
+    table = Table(title=f"{results.folder.name}: {grid.title}", caption=grid.legend, show_lines=True)
+    for index, name in enumerate(grid.head):
+        table.add_column(Text(name), justify="right" if index else "left", no_wrap=True)
+    for name, entries in grid.rows:
+        cells = [Text(name, style="bold" if name == results.subject else "")]
+        for entry in entries:
+            text = Text(entry.text + (f" {entry.mark}" if entry.mark else ""), style="bold" if entry.best else "")
+            for line in entry.small:
+                text.append(f"\n{line}", style="dim not bold")
+            cells.append(text)
+        table.add_row(*cells)
+    return table
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Return every number with its interval and its signature, scores between 0 and 1."""
+    return {
+        "format": FORMAT,
+        "name": results.folder.name,
+        "metrics": list(results.metrics),
+        "subject": results.subject,
+        "reference": results.reference,
+        "scores": [_cell(cell) for cell in results.cells.values()],
+        "differences": [_contrast(each, results) for each in results.contrasts.values()],
+        "missing": [dict(zip(("method", "language", "seed"), key, strict=True)) for key in results.folder.missing],
+    }
+
+
+def to_text(results: Results) -> str:
+    """Return the report as Markdown."""
+    head = summary(results)
+    parts = [f"# {head.title}", "\n".join(f"- {name}: {value}" for name, value in head.facts)]
+    if head.finding:
+        parts.append(f"**{head.finding}** {head.detail}".strip())
+    if head.missing:
+        parts.append("Runs are missing; their cells are marked.\n\n" + "\n".join(f"- {line}" for line in head.missing))
+    for metric in results.metrics:
+        grids = [scores(results, metric), *([contrasts(results, metric)] if results.subject else [])]
+        parts += [_titled(grid) for grid in grids if grid.rows]
+    for section in sections(results):
+        parts += [f"## {section.title}", *(_titled(grid, "###") for grid in section.grids)]
+    parts.append("## How to get these numbers again")
+    if results.folder.recipe:
+        parts.append(f"```yaml\n{results.folder.recipe.rstrip()}\n```")
+    for title, texts in environment(results).items():
+        parts += [f"### {title.capitalize()}", *(f"```text\n{text}\n```" for text in texts)]
+    lines = [f"- `{cell.signature}`" for cell in results.cells.values() if cell.signature]
+    return "\n\n".join([*parts, "### Signatures", "\n".join(lines)]) + "\n"
+
+
+def _titled(grid: Grid, mark: str = "##") -> str:
+    return f"{mark} {grid.title}\n\n{to_markdown(grid)}".rstrip()
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        **{name: getattr(cell, name) for name in ("metric", "method", "language")},
+        **(asdict(cell.score) if cell.score else {"score": None, "gap": cell.gap}),
+        "by_seed": dict(zip(map(str, cell.seeds), cell.by_seed, strict=True)),
+        "missing_seeds": list(cell.missing),
+        "less_reference": asdict(cell.against) if cell.against else None,
+        "signature": str(cell.signature) if cell.signature else None,
+    }
+
+
+def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
+    return {
+        "metric": each.metric,
+        "method": results.subject,
+        "less": each.method,
+        "language": each.language,
+        **(asdict(each.difference) if each.difference else {"score": None, "gap": each.gap}),
+        "q": each.q,
+        "signatures": [
+            str(cell.signature) if cell.signature else None
+            for method in (results.subject, each.method)
+            if method and (cell := results.cells[each.metric, method, each.language])
+        ],
+    }

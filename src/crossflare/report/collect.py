@@ -1,0 +1,199 @@
+"""From runs to one value that holds every number of a report, each with its interval and its signature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.evaluation.metrics import METRICS
+from crossflare.evaluation.signature import Signature, check_comparable, combine
+from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference, sample
+from crossflare.progress import track
+from crossflare.report.runs import RunFolder, align, read_runs
+
+MACRO = "macro"
+"""Stands in a language's place for the mean over all languages."""
+SUBJECT, REFERENCE = "flare", "lora"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number: a method's mean over seeds in one language, or over all of them. Never made up: see `gap`."""
+
+    metric: str
+    method: str
+    language: str
+    score: Interval | None
+    seeds: tuple[int, ...]
+    by_seed: tuple[float, ...]
+    """The score of each of `seeds`."""
+    missing: tuple[int, ...]
+    """Seeds that the recipe asks for and that are not in the score."""
+    signature: Signature | None
+    against: Difference | None
+    """This method less the reference."""
+    gap: str = ""
+    """Why there is no score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The subject less another method."""
+
+    metric: str
+    method: str
+    language: str
+    difference: Difference | None
+    q: float | None = None
+    """p after Benjamini and Hochberg over all methods and languages of the metric, macro averages apart."""
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything a report says, as values."""
+
+    folder: RunFolder
+    metrics: tuple[str, ...]
+    """The main one first."""
+    subject: str | None
+    reference: str | None
+    cells: Mapping[tuple[str, str, str], Cell]
+    """By metric, method and language."""
+    contrasts: Mapping[tuple[str, str, str], Contrast]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The languages, and the macro average when there are several."""
+        languages = self.folder.languages
+        return (*languages, MACRO) if len(languages) > 1 else languages
+
+    @property
+    def overall(self) -> str:
+        """The column that sums a method up."""
+        return self.columns[-1]
+
+
+def collect(run_dir: Path) -> Results:
+    """Read a run folder and compute every number of its report.
+
+    Raises:
+        UserError: See `read_runs`.
+    """
+    folder = read_runs(run_dir)
+    samples = _samples(folder)
+    metrics = _metrics(folder)
+    subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
+    columns = (*folder.languages, MACRO) if len(folder.languages) > 1 else folder.languages
+    cells: dict[tuple[str, str, str], Cell] = {}
+    contrasts: dict[tuple[str, str, str], Contrast] = {}
+    for metric in metrics:
+        for method in folder.methods:
+            for language in columns:
+                cells[metric, method, language] = _cell(folder, samples, metric, method, language, reference)
+                if subject is not None and method != subject:
+                    found = _difference(folder, samples, metric, subject, method, language)
+                    gap, value = (found, None) if isinstance(found, str) else ("", found)
+                    contrasts[metric, method, language] = Contrast(metric, method, language, value, gap=gap)
+    return Results(folder, metrics, subject, reference, cells, _adjust(contrasts))
+
+
+Samples = Mapping[tuple[str, str, str], Sample]
+"""By metric, method and language."""
+
+
+def _samples(folder: RunFolder) -> Samples:
+    """Resample every language once for all its methods and seeds."""
+    found: dict[tuple[str, str, str], Sample] = {}
+    for language in track(folder.languages, "resampling", len(folder.languages)):
+        runs = [run for method in folder.methods for run in folder.of(method, language)]
+        if not runs:
+            continue
+        ids, gold, predicted = align(runs)
+        whole = sample(ids, gold, predicted, len(runs[0].record.task["labels"]), range(len(runs)))
+        for method in folder.methods:
+            where = [index for index, run in enumerate(runs) if run.record.method["name"] == method]
+            seeds = tuple(runs[index].record.seed for index in where)
+            for metric, drawn in whole.items() if where else ():
+                found[metric, method, language] = replace(drawn.pick(where), seeds=seeds)
+    return found
+
+
+def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
+    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
+    if language != MACRO:
+        return samples.get((metric, method, language)) or "not run"
+    parts = [samples.get((metric, method, each)) for each in folder.languages]
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
+        return f"{len(present)} of {len(parts)} languages" if present else "not run"
+    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
+    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
+
+
+def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds: tuple[int, ...]) -> Signature:
+    languages = folder.languages if language == MACRO else (language,)
+    runs = [[folder.runs[method, each, seed].record.signature_of(metric) for seed in seeds] for each in languages]
+    over_seeds = [combine(each) for each in runs]
+    return combine(over_seeds, languages=True) if language == MACRO else over_seeds[0]
+
+
+def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None) -> Cell:
+    found = _sample(folder, samples, metric, method, language)
+    if isinstance(found, str):
+        return Cell(metric, method, language, None, (), (), folder.seeds, None, None, gap=found)
+    missing = tuple(seed for seed in folder.seeds if seed not in found.seeds)
+    by_seed = tuple(map(float, found.observed))
+    try:
+        signature = _signature(folder, metric, method, language, found.seeds)
+    except UserError as error:
+        return Cell(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
+    against = None
+    if reference is not None and method != reference:
+        difference = _difference(folder, samples, metric, method, reference, language)
+        against = None if isinstance(difference, str) else difference
+    return Cell(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
+
+
+def _difference(
+    folder: RunFolder, samples: Samples, metric: str, first: str, second: str, language: str
+) -> Difference | str:
+    """Return first - second over the seeds both have, or why there is none."""
+    a, b = (_sample(folder, samples, metric, method, language) for method in (first, second))
+    if isinstance(a, str) or isinstance(b, str):
+        return a if isinstance(a, str) else str(b)
+    seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
+    if not seeds:
+        return "no seed in common"
+    try:
+        check_comparable(*(_signature(folder, metric, method, language, seeds) for method in (first, second)))
+    except UserError as error:
+        return str(error)
+    return paired_difference(a.pick(seeds), b.pick(seeds))
+
+
+def _adjust(contrasts: Mapping[tuple[str, str, str], Contrast]) -> dict[tuple[str, str, str], Contrast]:
+    """Return the contrasts with q: p corrected for the number of comparisons, metric by metric."""
+    from scipy.stats import false_discovery_control
+
+    adjusted = dict(contrasts)
+    for metric in {key[0] for key in contrasts}:
+        keys = [key for key, each in contrasts.items() if key[0] == metric and key[2] != MACRO and each.difference]
+        values = [each.p for key in keys if (each := contrasts[key].difference)]
+        for key, q in zip(keys, false_discovery_control(values) if values else [], strict=True):
+            adjusted[key] = replace(contrasts[key], q=float(q))
+    return adjusted
+
+
+def _metrics(folder: RunFolder) -> tuple[str, ...]:
+    """Return the metrics with the recipe's main one first; macro-F1 where the recipe names none."""
+    main = folder.spec.get("metric")
+    return tuple(sorted(METRICS, key=lambda name: (name != (main if main in METRICS else "macro_f1"), name)))
+
+
+def _role(folder: RunFolder, name: str) -> str | None:
+    """Return the method of that name, or else the first whose kind it is."""
+    if name in folder.methods:
+        return name
+    kinds = {str(run.record.method["name"]): run.record.method.get("kind") for run in folder.runs.values()}
+    return next((method for method in folder.methods if kinds.get(method) == name), None)

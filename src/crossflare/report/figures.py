@@ -1,0 +1,155 @@
+"""Figures as inline SVG that takes its colours and its type from the page, so that it suits light, dark and paper.
+
+matplotlib draws with placeholder colours; `_inline` turns those into the page's CSS variables.
+"""
+
+import io
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from crossflare.errors import UserError
+
+SERIES = 8
+"""Colours in the palette; the ninth line starts over with another dash."""
+DASHES = ("", "6 2.5", "1.5 2", "7 2 1.5 2")
+_INK, _SOFT, _LINE, _ACCENT, _PAPER = "#010101", "#010102", "#010103", "#010104", "#010105"
+_VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _ACCENT: "--accent", _PAPER: "--card"} | {
+    f"#02020{index}": f"--series-{index}" for index in range(SERIES)
+}
+_WIDTH = 4.6
+"""Inches: a figure is one column of the page, or the width of a telephone."""
+
+
+class MissingExtraError(UserError):
+    """A library of the extra `report` is not installed."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(f'report.html needs {library}, which is not installed; pip install "crossflare[report]"')
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of an interval figure; values in points."""
+
+    name: str
+    value: float | None
+    low: float = 0.0
+    high: float = 0.0
+    dots: tuple[float, ...] = ()
+    """One value per seed."""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve with its place in the palette."""
+
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    index: int
+    faint: bool = False
+
+
+def intervals(
+    key: str, rows: Sequence[Row], label: str, limits: tuple[float, float], *, reference: float | None = None
+) -> str:
+    """Return an SVG of values with their intervals, one row each, the first on top.
+
+    Args:
+        key: Unique among the figures of a page.
+        rows: What to draw; a row without a value says so.
+        label: Of the axis, with its unit.
+        limits: Of the axis, shared by figures that are compared.
+        reference: Where a dashed line is drawn.
+    """
+    with _axes(key, 0.62 + 0.33 * len(rows)) as (axes, save):
+        axes.set_xlim(*limits)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        if reference is not None:
+            axes.axvline(reference, color=_SOFT, linewidth=1.1, dashes=(4, 3), zorder=1.5)
+        for place, row in enumerate(rows):
+            if row.value is None:
+                axes.text(sum(limits) / 2, place, "missing", color=_SOFT, ha="center", va="center", style="italic")
+                continue
+            color = _ACCENT if row.strong else _SOFT
+            axes.plot(
+                [row.low, row.high], [place, place], color=color, linewidth=2.6, solid_capstyle="round", alpha=0.45
+            )
+            if len(row.dots) > 1:
+                axes.plot(row.dots, [place + 0.23] * len(row.dots), "o", color=color, markersize=2.4, alpha=0.8, mew=0)
+            axes.plot([row.value], [place], "o", color=color, markersize=7.5, mec=_PAPER, mew=1.2, zorder=3)
+        axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if row.strong else "normal")
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel(label)
+        return save()
+
+
+def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
+    """Return an SVG of training curves; the legend is the page's, see `swatch`."""
+    with _axes(key, 2.7) as (axes, save):
+        axes.grid(color=_LINE, linewidth=0.8)
+        for line in lines:
+            axes.plot(
+                line.xs, line.ys, color=f"#02020{line.index % SERIES}", linewidth=0.9 if line.faint else 2.0,
+                alpha=0.3 if line.faint else 1.0, zorder=2 if line.faint else 3, solid_capstyle="round",
+                linestyle=_dash(line.index), marker="o" if len(line.xs) == 1 else None, markersize=5,
+            )  # fmt: skip
+        axes.locator_params(nbins=6)
+        axes.margins(x=0.02, y=0.08)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return save()
+
+
+def dash(index: int) -> str:
+    """Return the SVG dash pattern of a place in the palette: neighbours differ in more than colour."""
+    return DASHES[index % len(DASHES)]
+
+
+def _dash(index: int) -> Any:
+    pattern = dash(index)
+    return (0, tuple(float(part) / 2 for part in pattern.split())) if pattern else "-"
+
+
+@contextmanager
+def _axes(key: str, height: float) -> Generator[tuple[Any, Any]]:
+    """Yield axes and a function that returns them as SVG."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib") from error
+    style: Any = {
+        "svg.fonttype": "none", "svg.hashsalt": "crossflare", "font.family": "DejaVu Sans", "font.size": 9.5,
+        "text.color": _INK, "axes.labelcolor": _SOFT, "axes.edgecolor": _LINE, "xtick.color": _SOFT,
+        "ytick.color": _LINE, "ytick.labelcolor": _INK, "xtick.labelcolor": _SOFT, "axes.spines.top": False,
+        "axes.spines.right": False, "axes.spines.left": False, "ytick.left": False, "axes.axisbelow": True,
+        "axes.unicode_minus": True, "path.simplify": False,
+    }  # fmt: skip
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+
+        def save() -> str:
+            buffer = io.StringIO()
+            nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+            return _inline(buffer.getvalue(), key)
+
+        yield figure.subplots(), save
+
+
+def _inline(svg: str, key: str) -> str:
+    """Return matplotlib's file as an element of a page: page colours and fonts, and ids of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{key}-", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"([^>]*)height="[^"]*"', r"<svg \1\2", svg, count=1).strip()

@@ -1,0 +1,159 @@
+"""Read a run folder: its records, its predictions and its recipe, checked against one another."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from crossflare.errors import UserError
+from crossflare.evaluation.metrics import METRICS, IntArray, score
+from crossflare.evaluation.record import Record, load_predictions, load_record
+
+Key = tuple[str, str, int]
+"""Method, language, seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One record with its predictions, ordered by id."""
+
+    path: Path
+    record: Record
+    ids: tuple[str, ...]
+    gold: IntArray
+    predicted: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """What a run folder holds, and what its recipe says it should."""
+
+    name: str
+    recipe: str
+    """The text of `spec.yaml`; empty when there is none."""
+    spec: Mapping[str, Any]
+    runs: Mapping[Key, Run]
+    methods: tuple[str, ...]
+    languages: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def of(self, method: str, language: str) -> list[Run]:
+        """Return the runs there are of a method in a language, by seed."""
+        return [self.runs[method, language, seed] for seed in self.seeds if (method, language, seed) in self.runs]
+
+    @property
+    def missing(self) -> list[Key]:
+        """The runs that the recipe asks for, or that others suggest, and that have no record."""
+        keys = [(m, x, s) for m in self.methods for x in self.languages for s in self.seeds]
+        return [key for key in keys if key not in self.runs]
+
+
+def read_runs(folder: Path) -> RunFolder:
+    """Read and check a run folder.
+
+    Raises:
+        UserError: The folder holds no record, a file is damaged, two records claim the same place, records are of
+            unlike tasks, or a record disagrees with its predictions.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected a run folder, found none; check the path")
+    paths = sorted((folder / "records").glob("*.json"))
+    if not paths:
+        raise UserError(f"{folder}: expected finished runs in records/, found none; run the recipe first")
+    runs: dict[Key, Run] = {}
+    for path in paths:
+        run = _read(folder, path)
+        key = (str(run.record.method["name"]), run.record.language, run.record.seed)
+        if key in runs:
+            twins = f"{runs[key].path.name} and {path.name}"
+            raise UserError(f"{folder}: {twins} are both {_place(key)}; delete the one of the older recipe")
+        runs[key] = run
+    _check_same_task(list(runs.values()))
+    recipe, spec = _recipe(folder / "spec.yaml")
+    return RunFolder(
+        name=str(spec.get("name") or next(iter(runs.values())).record.spec_name),
+        recipe=recipe,
+        spec=spec,
+        runs=runs,
+        methods=_order(_listed(spec, "methods"), (key[0] for key in runs)),
+        languages=_order(_listed(spec, "targets"), (key[1] for key in runs)),
+        seeds=tuple(sorted({*map(int, _listed(spec, "seeds")), *(key[2] for key in runs)})),
+    )
+
+
+def align(runs: Sequence[Run]) -> tuple[tuple[str, ...], IntArray, IntArray]:
+    """Return ids [N], gold [N] and predictions [C, N] of runs over the same examples.
+
+    Raises:
+        UserError: Two runs were scored on unlike examples.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        if other.ids != first.ids or not np.array_equal(other.gold, first.gold):
+            raise UserError(
+                f"{first.path} and {other.path}: expected the same test examples, got {len(first.ids)} and "
+                f"{len(other.ids)} that differ; delete the older record and run again"
+            )
+    return first.ids, first.gold, np.stack([run.predicted for run in runs])
+
+
+def _read(folder: Path, path: Path) -> Run:
+    record = load_record(path)
+    source = (folder / record.predictions).resolve()
+    if not source.is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{path}: the predictions '{record.predictions}' lie outside of the run folder; delete the record"
+        )
+    found = load_predictions(source)
+    classes = len(record.task["labels"])
+    for metric, said in record.scores.items():
+        if metric in METRICS:
+            got = score(metric, found.gold, found.predicted, classes)
+            if abs(got - said) > 1e-6:
+                raise UserError(
+                    f"{path}: says {metric} {said:.4f}, its predictions give {got:.4f}; delete it and run again"
+                )
+    order = sorted(range(len(found.ids)), key=found.ids.__getitem__)
+    ids = tuple(found.ids[index] for index in order)
+    return Run(path, record, ids, found.gold[order], found.predicted[order])
+
+
+def _check_same_task(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for other in runs[1:]:
+        if other.record.task != first.record.task:
+            pair = f"{first.path.name} and {other.path.name}"
+            raise UserError(
+                f"{pair}: expected records of one task, got two tasks or versions; keep one run folder for each"
+            )
+
+
+def _recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
+    if not path.is_file():
+        return "", {}
+    text = path.read_text(encoding="utf-8")
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path}: expected YAML, but it is damaged ({error}); run the recipe again to restore it"
+        ) from error
+    return text, spec if isinstance(spec, dict) else {}
+
+
+def _listed(spec: Mapping[str, Any], key: str) -> list[str]:
+    """Return the names under `key`: the items of a list, or the keys of a mapping."""
+    value = spec.get(key)
+    return [str(name) for name in value] if isinstance(value, list | Mapping) else []
+
+
+def _order(listed: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:
+    """Return what the recipe lists in its order, then what only the records have."""
+    return tuple(dict.fromkeys([*listed, *sorted(set(found))]))
+
+
+def _place(key: Key) -> str:
+    return f"{key[0]} in {key[1]} with seed {key[2]}"

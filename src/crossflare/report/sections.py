@@ -1,0 +1,176 @@
+"""What stands around the numbers: the finding in words, how the runs were trained, and what they ran on."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crossflare.evaluation.record import Record
+from crossflare.report.collect import MACRO, Results
+from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The head of a report."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    """Name and value of what was measured."""
+    finding: str
+    detail: str
+    missing: tuple[str, ...]
+    """One line for each cell without all its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Tables under a heading."""
+
+    title: str
+    grids: tuple[Grid, ...]
+
+
+def summary(results: Results) -> Summary:
+    """Return the head: what was measured, what came out, what is missing."""
+    folder = results.folder
+    record = next(iter(folder.runs.values())).record
+    signature = record.signature_of(results.metrics[0])
+    numbers = sorted({len(run.ids) for run in folder.runs.values()})
+    facts = (
+        ("task", f"{record.task.get('name', '?')} (version {record.task.get('version', '?')}, {signature.split})"),
+        ("model", str(record.model.get("name", signature.model))),
+        ("languages", ", ".join(folder.languages)),
+        ("test examples", "–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) + " a language"),
+        ("labels", ", ".join(map(str, record.task["labels"]))),
+        ("seeds", ", ".join(map(str, folder.seeds))),
+        ("runs", f"{len(folder.runs)} of {len(folder.runs) + len(folder.missing)}"),
+    )
+    finding, detail = _finding(results)
+    lost: dict[tuple[str, str], list[int]] = {}
+    for method, language, seed in folder.missing:
+        lost.setdefault((method, language), []).append(seed)
+    missing = tuple(
+        f"{method} in {language}: seed {', '.join(map(str, seeds))}" for (method, language), seeds in lost.items()
+    )
+    return Summary(folder.name, facts, finding, detail, missing)
+
+
+def sections(results: Results) -> list[Section]:
+    """Return the tables of checks and of training; those with nothing to say are left out."""
+
+    def each(read: Callable[[Record], Any], show: Callable[[Iterable[Any]], str]) -> Callable[[str, str], str]:
+        return lambda method, language: show(
+            value for run in results.folder.of(method, language) if (value := read(run.record)) is not None
+        )
+
+    def count(*path: str) -> Callable[[str, str], str]:
+        return each(lambda record: _dig(record.counts, path), _range)
+
+    training = each(lambda r: r.training.get("lr"), _tally)
+    checks = [
+        matrix("texts cut at the window", "method", results, count("truncated", "target")),
+        matrix("sources cut at the window", "method", results, count("truncated", "source")),
+        matrix("empty texts", "method", results, count("empty")),
+        matrix("texts without a source", "method", results, count("no_source")),
+    ]
+    trained = [
+        matrix("learning rate, chosen on the dev part", "method", results, training, "Times chosen, over seeds."),
+        matrix(
+            "rates tried: best dev score, in points", "method", results, each(_trials, _joined), "One line per seed."
+        ),
+        matrix("steps", "method", results, each(lambda r: r.training.get("steps"), _range)),
+        matrix(
+            "trainable parameters", "method", results, each(lambda r: r.training.get("trainable_parameters"), _range)
+        ),
+        matrix("seconds of training", "method", results, each(lambda r: _whole(r.training.get("seconds")), _range)),
+    ]
+    found = [
+        Section("Test texts that were cut, empty or without a source", _filled(checks)),
+        Section("Training", _filled(trained)),
+    ]
+    return [section for section in found if section.grids]
+
+
+def environment(results: Results) -> dict[str, list[str]]:
+    """Return versions, hardware, models, data and engines, each distinct value once with the runs that have it."""
+    records = [run.record for run in results.folder.runs.values()]
+    found: dict[str, list[str]] = {}
+    for title in ("versions", "hardware", "model", "translation"):
+        tally = Counter(json.dumps(getattr(record, title), sort_keys=True, ensure_ascii=False) for record in records)
+        texts = [text for text in sorted(tally) if text not in ("{}", "null")]
+        several = len(tally) > 1
+        found[title] = [_lines(json.loads(text)) + (f"\n({tally[text]} runs)" if several else "") for text in texts]
+    return {title: values for title, values in found.items() if values}
+
+
+def _finding(results: Results) -> tuple[str, str]:
+    """Return the main result in one sentence with its uncertainty, and a sentence on the side."""
+    metric, subject, reference = results.metrics[0], results.subject, results.reference
+    if subject is None or reference is None or subject == reference:
+        return "", ""
+    column = results.overall
+    cell, other = (results.cells[metric, method, column] for method in (subject, reference))
+    found = results.contrasts[metric, reference, column].difference
+    if found is None or cell.score is None or other.score is None:
+        return f"{subject} and {reference} cannot be compared yet: runs are missing.", ""
+    where = f"on average over {len(results.folder.languages)} languages" if column == MACRO else f"in {column}"
+    name = metric_name(metric)
+    side, by = "above" if found.score > 0 else "below", points(abs(found.score))
+    verdict = (
+        f"{subject} is {side} {reference} by {by} points of {name} {where}."
+        if found.clear
+        else f"{subject} and {reference} cannot be told apart in {name} {where}."
+    )
+    detail = (
+        f"{subject} {points(cell.score.score)} ({span(cell.score)}), {reference} {points(other.score.score)} "
+        f"({span(other.score)}); paired difference {points(found.score, signed=True)} {span(found, signed=True)}, "
+        f"p {p_text(found.p)}, 95 % intervals over test examples and {len(cell.seeds)} seeds."
+    )
+    return verdict, detail
+
+
+def _dig(values: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
+
+
+def _range(values: Iterable[Any]) -> str:
+    found = sorted(set(values))
+    return "–".join(f"{value:,}" for value in dict.fromkeys((found[0], found[-1]))) if found else ""
+
+
+def _tally(values: Iterable[float]) -> str:
+    tally = Counter(values)
+    return ", ".join(
+        f"{value:.0e}".replace("e-0", "e-") + (f" ×{n}" if n > 1 else "") for value, n in sorted(tally.items())
+    )
+
+
+def _joined(values: Iterable[str]) -> str:
+    return "\n".join(values)
+
+
+def _trials(record: Record) -> str | None:
+    tried = record.training.get("chosen_from")
+    return ", ".join(f"{t['lr']:g}: {points(t['dev_score'])}" for t in tried) if tried and len(tried) > 1 else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _filled(grids: Iterable[Grid]) -> tuple[Grid, ...]:
+    return tuple(grid for grid in grids if any(not entry.empty for _, entries in grid.rows for entry in entries))
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """Return a JSON object as indented lines `name: value`."""
+    if not isinstance(value, dict):
+        return str(value)
+    return "\n".join(
+        f"{indent}{name}:\n{_lines(item, indent + '  ')}" if isinstance(item, dict) else f"{indent}{name}: {item}"
+        for name, item in value.items()
+    )
