@@ -1,0 +1,143 @@
+"""Agreement: how the words of a sentence take the forms that its noun asks for.
+
+Notation of the word lists. Spanish: a noun has its article before it, an adjective is masculine. Swahili: a noun has
+its class after a slash (3, 5, 7 or 9); an adjective is `-stem` (takes the class prefix), `~word` (linked by -a, "of"),
+`+word` (linked by -enye, "having") or unchanging; `{s}` before a verb is the subject prefix.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crossflare.tasks.phrasebook.vocabulary import Template, Word
+
+
+@dataclass(frozen=True, slots=True)
+class Concord:
+    """The forms that a Swahili noun class asks for."""
+
+    this: str
+    that: str
+    subject: str
+    of: str
+    having: str
+    chosen: str
+    """That I chose."""
+    before_consonant: str
+    before_vowel: str
+
+
+CLASSES = {
+    "3": Concord("huu", "ule", "u", "wa", "wenye", "niliouchagua", "m", "mw"),
+    "5": Concord("hili", "lile", "li", "la", "lenye", "nililolichagua", "", "j"),
+    "7": Concord("hiki", "kile", "ki", "cha", "chenye", "nilichokichagua", "ki", "ch"),
+    "9": Concord("hii", "ile", "i", "ya", "yenye", "niliyoichagua", "", "ny"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What fills the slots of one sentence, in all languages."""
+
+    noun: Word
+    adjectives: tuple[Word, ...] = ()
+    intensifier: Word | None = None
+    fillers: Mapping[str, Word] = field(default_factory=dict[str, Word])
+    """Slot -> word, for the slots that ask for no agreement, and for the verb."""
+
+
+def render(template: Template, choice: Choice, language: str) -> str:
+    """Return the sentence in one language, with every agreement made."""
+    slots = {name: inflect_verb(word, choice.noun, language) for name, word in choice.fillers.items()}
+    slots |= noun_forms(choice.noun, language)
+    slots |= {
+        name: inflect_adjective(word, choice.noun, language)
+        for name, word in zip("ab", choice.adjectives, strict=False)
+    }
+    slots["i"] = choice.intensifier.forms[language] if choice.intensifier else ""
+    text = template.texts[language].format_map(slots)
+    text = re.sub(r"\s+([.,]|$)", r"\1", re.sub(r" {2,}", " ", text))
+    if language == "en":
+        text = re.sub(r"\b(a)\(n\) (\w+)", _article, text, flags=re.IGNORECASE)
+    if language == "es":
+        text = re.sub(r"\bde el\b", "del", text)
+    return text[0].upper() + text[1:]
+
+
+def noun_forms(noun: Word, language: str) -> dict[str, str]:
+    """Return the slots that a noun fills: itself, and what agrees with it alone."""
+    form = noun.forms[language]
+    if language == "es":
+        article, bare = form.split(" ")
+        female = article == "la"
+        given = {
+            "este": "esta" if female else "este",
+            "ese": "esa" if female else "ese",
+            "un": "una" if female else "un",
+        }
+        return {"n": bare, "el": form} | {slot: f"{word} {bare}" for slot, word in given.items()}
+    if language == "sw":
+        bare, _, number = form.partition("/")
+        concord = CLASSES[number]
+        return {
+            "n": bare,
+            "hii": concord.this,
+            "ile": concord.that,
+            "s": concord.subject,
+            "ya": concord.of,
+            "niliyoichagua": concord.chosen,
+        }
+    return {"n": form}
+
+
+def inflect_adjective(word: Word, noun: Word, language: str) -> str:
+    """Return the form of an adjective beside a noun."""
+    form = word.forms[language]
+    if language == "es":
+        return _feminine(form) if noun.forms["es"].startswith("la ") else form
+    if language == "sw":
+        number = noun.forms["sw"].partition("/")[2]
+        concord = CLASSES[number]
+        mark, rest = form[0], form[1:]
+        if mark == "~":
+            return f"{concord.of} {rest}"
+        if mark == "+":
+            return f"{concord.having} {rest}"
+        if mark == "-":
+            return _prefixed(rest, number)
+    return form
+
+
+def inflect_verb(word: Word, noun: Word, language: str) -> str:
+    """Return a verb with the subject prefix of the noun; any other filler as it is."""
+    form = word.forms[language]
+    if language == "es":
+        return form
+    return form.format(s=noun_forms(noun, language).get("s", ""))
+
+
+def _feminine(masculine: str) -> str:
+    if masculine.endswith("o"):
+        return masculine[:-1] + "a"
+    if masculine.endswith(("dor", "ol")):
+        return masculine + "a"
+    for ending, female in (("és", "esa"), ("án", "ana")):
+        if masculine.endswith(ending):
+            return masculine.removesuffix(ending) + female
+    return masculine
+
+
+def _prefixed(stem: str, number: str) -> str:
+    concord = CLASSES[number]
+    if stem[0] in "aeiou":
+        return concord.before_vowel + stem
+    if number == "9":
+        # The nasal of class 9 shows before voiced stops and z only.
+        return {"b": "m", "z": "n", "d": "n", "g": "n", "j": "n"}.get(stem[0], "") + stem
+    return concord.before_consonant + stem
+
+
+def _article(found: re.Match[str]) -> str:
+    article, word = found.groups()
+    vowel = word[0] in "aeiouAEIOU" and not word.startswith("use")
+    return f"{article}{'n' if vowel else ''} {word}"
