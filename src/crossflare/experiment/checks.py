@@ -4,10 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crossflare.errors import nearest
+from crossflare.errors import UserError, nearest
 from crossflare.experiment.fields import Reader, field_types, shown
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.spec import EngineOptions, MethodSpec, Spec, TaskSpec, Training
+from crossflare.languages import find
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -40,11 +41,22 @@ def check(spec: Spec, reader: Reader) -> None:
 
 
 def _languages(spec: Spec, reader: Reader) -> None:
+    if reader.sound("source"):
+        _known_language(spec.source, ("source",), reader)
+    for place, target in enumerate(spec.targets or ()):  # None where it could not be read
+        _known_language(target, ("targets", place), reader)
     if reader.sound("targets"):
         _unique("targets", spec.targets, reader)
         if reader.sound("source") and spec.source in spec.targets:
             message = f"the source language {shown(spec.source)} is among the targets; take it out"
             reader.wrong(("targets", spec.targets.index(spec.source)), message)
+
+
+def _known_language(tag: str, path: tuple[str | int, ...], reader: Reader) -> None:
+    try:
+        find(tag)
+    except UserError as error:
+        reader.wrong(path, str(error))
 
 
 def _unique(name: str, values: Sequence[object], reader: Reader) -> None:

@@ -59,11 +59,31 @@ KINDS: dict[str, Kind] = {
 SETS = ("nusax", "xnli", "phrasebook")
 """The named sets of `crossflare.tasks.sets` that hold rows to classify."""
 
-ENGINES: dict[str, dict[str, Any]] = {
+_RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
-    "precomputed": {"folder": PathText},
-    "dictionary": {"learn": Literal["train", "set"], "lexicon": PathText},
-    "apertium": {"mode": str},
-    "transformers": {"model": ModelPath, "revision": str | None, "batch_size": int, "beams": int, "max_length": int},
+    "dictionary": {"learn": Literal["train", "set"]},
 }
-"""The translation engines, and the type of each option they take."""
+"""Engines and options that only a recipe has: its data set stands behind them."""
+_FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})
+_GIVEN = frozenset({"source", "target"})
+"""Options that the recipe itself fills in: the languages."""
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the translation engines that a recipe may name."""
+    from crossflare.translation.engines import ENGINES
+
+    return tuple(dict.fromkeys([*_RECIPE_ENGINES, *ENGINES]))
+
+
+def engine_options(engine: str) -> dict[str, Any]:
+    """Return the type of each option that a recipe may give to an engine; none for an unknown engine."""
+    from crossflare.translation.engines import ENGINES
+
+    types: dict[str, Any] = dict(_RECIPE_ENGINES.get(engine, {}))
+    if engine in ENGINES:
+        for name, parameter in ENGINES[engine].options.items():
+            if name not in _GIVEN:
+                marked = PathText if name in _FILES else ModelPath if name == "model" else parameter.annotation
+                types[name] = marked
+    return types

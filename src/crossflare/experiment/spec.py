@@ -18,7 +18,7 @@ from crossflare.experiment.fields import (
     is_path,
     item_type,
 )
-from crossflare.experiment.kinds import ENGINES, KINDS, SETS, Kind
+from crossflare.experiment.kinds import KINDS, SETS, Kind, engine_names, engine_options
 from crossflare.experiment.strict_yaml import GatheredError
 
 Part = Literal["train", "dev", "test"]
@@ -79,13 +79,13 @@ class ModelSpec:
 class EngineOptions:
     """A translation engine and its options (`crossflare.translation` says which it takes)."""
 
-    engine: Annotated[str, Names("engine", lambda: tuple(ENGINES))]
+    engine: Annotated[str, Names("engine", engine_names)]
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
     def more(content: dict[str, Any]) -> dict[str, Any]:
         """Return the types of the options that the engine named in a mapping takes."""
-        return ENGINES.get(content.get("engine", ""), {})
+        return engine_options(str(content.get("engine")))
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _build(document: strict_yaml.Document, folder: Path) -> Spec:
 def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
     """Return a dataclass as mappings, lists and plain values; with `escape`, each $ of a path is doubled."""
     if isinstance(value, EngineOptions):
-        hints = ENGINES.get(value.engine, {})
+        hints = engine_options(value.engine)
         options = {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
         return {"engine": value.engine, **options}
     if isinstance(value, MethodSpec):

@@ -102,12 +102,18 @@ def dump(value: Mapping[str, Any]) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
 
 
-def override(document: Document, assignments: Sequence[str]) -> None:
-    """Set values of a document by `a.b=c`, where c is YAML; what is wrong is added to `problems`."""
+def override(document: Document, assignments: Sequence[str], flag: str = "--set") -> None:
+    """Set values of a document by `a.b=c`, where c is YAML; what is wrong is added to `problems`.
+
+    Args:
+        document: The document, changed in place.
+        assignments: One for each value; a later one wins.
+        flag: The option that gave them, for messages.
+    """
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         path = tuple(part.strip() for part in name.split("."))
-        origin = f"--set {assignment}"
+        origin = f"{flag} {assignment}"
         if not equals or not all(path):
             document.problems.append(f"{origin}: expected KEY=VALUE with dots in the key, as in stage1.lr=1e-3")
             continue
@@ -140,7 +146,7 @@ def _assign(document: Document, path: tuple[str, ...], value: Any, origin: str) 
 
 def _value(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> Any:
     line = f"{document.origin}:{node.start_mark.line + 1}"
-    place = document.origin if document.origin.startswith("--set") else line
+    place = document.origin if document.origin.startswith("--") else line
     if path:
         document.places.setdefault(path, place)
     if id(node) in seen:

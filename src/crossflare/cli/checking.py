@@ -1,0 +1,142 @@
+"""The verbs that look for trouble before any work: validate and doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossflare.cli.terminal import BAD, OK, examples, out, plain, print_json, say, table
+from crossflare.errors import UserError
+
+PANEL = "Checks"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command(
+        rich_help_panel=PANEL,
+        epilog=examples(
+            ("crossflare validate recipe.yaml", "every mistake of a recipe at once"),
+            ("crossflare validate recipe.yaml --resolved", "the recipe with all defaults written out"),
+            ("crossflare validate runs/demo/models/0123456789ab", "is the adapter whole, and what is it?"),
+        ),
+    )(validate)
+    app.command(
+        rich_help_panel=PANEL,
+        epilog=examples(
+            ("crossflare doctor", "what is installed, what is missing, how to get it"),
+            ("crossflare doctor --model xlm-roberta-large", "which projections of a model would fuse"),
+            ("crossflare doctor --json", "for bug reports"),
+        ),
+    )(doctor)
+
+
+def validate(
+    path: Annotated[
+        Path, typer.Argument(metavar="RECIPE|ADAPTER", help="A recipe, or an adapter's folder.", show_default=False)
+    ],
+    assignments: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe first; repeatable.")
+    ] = [],  # noqa: B006
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print the recipe with every default.")] = False,
+) -> None:
+    """Check a recipe and the data it names, or an adapter's files, without running anything."""
+    if path.is_dir():
+        if assignments or resolved:
+            raise UserError(f"{path} is a folder: --set and --resolved are for recipes")
+        _validate_adapter(path)
+    else:
+        _validate_recipe(path, assignments, resolved)
+
+
+def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
+    from crossflare.experiment.data import open_set
+    from crossflare.experiment.spec import load_spec
+
+    spec = load_spec(path, assignments)
+    if resolved:
+        typer.echo(spec.to_yaml(), nl=False)
+        return
+    data = open_set(spec)
+    shown = table("language", "train", "dev", "test", right=["train", "dev", "test"])
+    for language in (spec.source, *spec.targets):
+        parts = data.parts(language)
+        sizes = [
+            str(len(data.split(language, part))) if part in parts else "[dim]none[/]"
+            for part in ("train", "dev", "test")
+        ]
+        shown.add_row(language, *sizes)
+    out().print(shown)
+    say(f"{OK} {plain(path)}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
+
+
+def _validate_adapter(folder: Path) -> None:
+    from crossflare.fusion.adapter_config import parse_config
+    from crossflare.fusion.adapter_files import CONFIG, SOURCE_TASK, read_card
+
+    card = read_card(folder)
+    config = parse_config(folder / CONFIG)
+    shown = table("", "")
+    base, task = card["base"], card.get("task") or {}
+    facts = {
+        "method": str(config.peft_type).removeprefix("PeftType."),
+        "rank, alpha": f"{config.r}, {config.lora_alpha}",
+        "fusion": " ".join(str(getattr(config, name)) for name in ("fusion", "alignment") if hasattr(config, name)),
+        "base": f"{base.get('name')} (d={base.get('hidden_size')}, {base.get('blocks')} blocks)",
+        "task": f"{task.get('name', '')} {', '.join(task.get('labels', []))}".strip(),
+        "languages": f"{card.get('source', '?')} -> {card.get('language', '?')}",
+        "stage 1": "inside" if (folder / SOURCE_TASK).is_dir() else "none",
+    }
+    for name, value in facts.items():
+        if value:
+            shown.add_row(f"[dim]{name}[/]", plain(value))
+    shown.show_header = False
+    out().print(shown)
+    say(f"{OK} {plain(folder)}: every file is the one that was saved")
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="A model: show which of its projections would fuse.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is installed, what is missing and how to get it."""
+    from crossflare.cli.examination import examine, fusing
+
+    if model is not None:
+        found = fusing(model)
+        if as_json:
+            print_json(found)
+            return
+        shown = table("block", "projections that fuse", title=plain(f"{model}: {found['class']}"))
+        for block, names in found["blocks"].items():
+            shown.add_row(str(block), plain(", ".join(names)))
+        out().print(shown)
+        say(f"{OK} {found['fusing']} projections in {len(found['blocks'])} blocks; {found['norm']}")
+        return
+    checks = examine()
+    if as_json:
+        print_json(
+            [{"group": c.group, "name": c.name, "ok": c.ok, "found": c.found, "advice": c.advice} for c in checks]
+        )
+        return
+    shown = table("", "", "", "")
+    shown.show_header = False
+    group = ""
+    for check in checks:
+        if group and check.group != group:
+            shown.add_section()
+        mark = OK if check.ok else BAD if check.needed else "[yellow]○[/]"
+        advice = f"  [dim]{plain(check.advice)}[/]" if check.advice and not check.ok else ""
+        shown.add_row(
+            "" if check.group == group else f"[bold]{check.group}[/]", mark, check.name, plain(check.found) + advice
+        )
+        group = check.group
+    out().print(shown)
+    broken = [check.name for check in checks if check.needed and not check.ok]
+    if broken:
+        say(f"{BAD} needed and not right: {', '.join(broken)}")
+        raise typer.Exit(1)
+    say(f"{OK} ready")

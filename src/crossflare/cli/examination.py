@@ -1,0 +1,178 @@
+"""What `crossflare doctor` looks at."""
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that is there, or not."""
+
+    group: str
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+    """What to do where it is missing."""
+    needed: bool = False
+    """Whether crossflare is of no use without it."""
+
+
+def examine() -> list[Check]:
+    """Return all checks, in the order in which they are shown."""
+    return [*_libraries(), *_device(), *_extras(), *_models_and_data(), *_translation()]
+
+
+def fusing(model: str) -> dict[str, Any]:
+    """Return which projections of a model would fuse, from its configuration alone: no weights are read.
+
+    Raises:
+        UserError: No such model, or its projections are not known by name.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    from crossflare.fusion.blocks import find_projections, find_sites, input_norm
+    from crossflare.training.base_models import minilm_folder
+
+    logging.set_verbosity_error()
+    where = str(minilm_folder()) if model == "minilm" else model
+    try:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        with torch.device("meta"):
+            made = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"model '{model}': expected a folder or the name of a model on the hub ({first:.200})"
+        ) from error
+    blocks_name, sites = find_sites(made, find_projections(made))
+    blocks: dict[int, list[str]] = {}
+    for site in sites:
+        blocks.setdefault(site.block, []).append(site.name.removeprefix(f"{blocks_name}.{site.block}."))
+    norm = input_norm(made.get_submodule(blocks_name)[0])  # pyright: ignore[reportIndexIssue]
+    said = f"pre-norm: the source passes {type(norm).__name__} first" if norm is not None else "post-norm"
+    return {"model": model, "class": type(made).__name__, "blocks": blocks, "fusing": len(sites), "norm": said}
+
+
+def _libraries() -> list[Check]:
+    checks = [Check("versions", "python", True, platform.python_version(), needed=True)]
+    for name in ("crossflare", "torch", "transformers", "peft", "datasets", "safetensors"):
+        found = _version(name)
+        checks.append(
+            Check("versions", name, found is not None, found or "missing", f"pip install {name}", needed=True)
+        )
+    return checks
+
+
+def _device() -> list[Check]:
+    try:
+        import torch
+
+        from crossflare.training.precision import resolve
+    except ImportError as error:
+        return [Check("device", "torch", False, f"cannot be imported ({error})", "install it again", needed=True)]
+    cuda = torch.cuda.is_available()
+    name = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {os.cpu_count()} cores"
+    memory = f", {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB" if cuda else ""
+    fast = resolve("auto", torch.device("cuda" if cuda else "cpu")) == "bf16"
+    return [
+        Check("device", "gpu" if cuda else "cpu", True, name + memory),
+        Check("device", "bf16", fast, "fast" if fast else "no instructions for it: fp32 is used"),
+        Check("device", "threads", True, str(torch.get_num_threads())),
+    ]
+
+
+def _extras() -> list[Check]:
+    checks: list[Check] = []
+    for extra, packages in _extra_packages().items():
+        missing = [name for name in packages if _version(name) is None]
+        found = f"missing {', '.join(missing)}" if missing else ", ".join(packages)
+        checks.append(Check("extras", extra, not missing, found, f'pip install "crossflare[{extra}]"'))
+    return checks
+
+
+def _extra_packages() -> dict[str, list[str]]:
+    """Return the packages of each extra as the installed distribution declares them."""
+    from packaging.requirements import Requirement
+
+    extras: dict[str, list[str]] = {}
+    for text in requires("crossflare") or []:
+        wanted = Requirement(text)
+        for extra in ("report", "demo", "mt"):
+            if wanted.marker is not None and wanted.marker.evaluate({"extra": extra}) and wanted.name != "crossflare":
+                extras.setdefault(extra, []).append(wanted.name)
+    return extras
+
+
+def _models_and_data() -> list[Check]:
+    from crossflare.training.base_models import minilm_folder
+
+    try:
+        model = Check("models", "minilm", True, f"{_size(minilm_folder())}, hash as known")
+    except UserError as error:
+        model = Check("models", "minilm", False, str(error))
+    return [model, _hub(), _data()]
+
+
+def _hub() -> Check:
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    where = "offline: only cached models" if HF_HUB_OFFLINE else f"models are kept in {_short(Path(HF_HUB_CACHE))}"
+    return Check("models", "hub", True, where)
+
+
+def _data() -> Check:
+    folder = os.environ.get("CROSSFLARE_DATA")
+    advice = "export CROSSFLARE_DATA=FOLDER for recipes that name it"
+    if not folder:
+        return Check("data", "CROSSFLARE_DATA", False, "not set", advice)
+    if not Path(folder).is_dir():
+        return Check("data", "CROSSFLARE_DATA", False, f"{folder} is no folder", advice)
+    from crossflare.tasks.sets import KNOWN_SETS
+
+    there = [name for name in KNOWN_SETS if (Path(folder) / name).is_dir()]
+    return Check("data", "CROSSFLARE_DATA", True, f"{_short(Path(folder))}: {', '.join(there) or 'no known set'}")
+
+
+def _translation() -> list[Check]:
+    checks = [Check("translation", "dictionary", True, "built in")]
+    command = shutil.which("apertium")
+    advice = "install apertium and a pair (on Debian and Ubuntu: apt-get install apertium apertium-en-es)"
+    if command is None:
+        return [*checks, Check("translation", "apertium", False, "not installed", advice)]
+    pairs = _apertium_pairs(command)
+    return [*checks, Check("translation", "apertium", bool(pairs), ", ".join(pairs) or "no pair installed", advice)]
+
+
+def _apertium_pairs(command: str) -> list[str]:
+    try:
+        listed = subprocess.run([command, "-l"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return sorted(line.strip() for line in listed.splitlines() if line.strip())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _size(folder: Path) -> str:
+    return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 2**20:.0f} MiB"
+
+
+def _short(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,86 @@
+"""The verb that uses a trained adapter: predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossflare import progress
+from crossflare.cli.terminal import err, examples, out, plain, say, table
+from crossflare.errors import UserError
+
+PANEL = "Models"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(
+        rich_help_panel=PANEL,
+        epilog=examples(
+            (
+                "crossflare predict --adapter A --input in.csv --output out.jsonl --source english",
+                "translations in a column",
+            ),
+            ("crossflare predict --adapter A --input in.csv --output out.csv --no-source", "the texts alone"),
+            ("crossflare predict --adapter A --input in.csv --output out.csv \\", ""),
+            ("    --translate transformers --option model=facebook/nllb-200-distilled-600M", "translate them first"),
+        ),
+    )(predict)
+
+
+def predict(
+    adapter: Annotated[
+        Path, typer.Option(metavar="DIR", help="A trained adapter: runs/NAME/models/ID.", show_default=False)
+    ],
+    input: Annotated[Path, typer.Option(metavar="FILE", help="CSV, TSV, JSONL or Parquet.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="Written whole at the end: .jsonl or .csv.", show_default=False)
+    ],
+    source: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="The column with the translation; twice for pairs of texts.")
+    ] = [],  # noqa: B006
+    translate: Annotated[
+        str | None, typer.Option(metavar="ENGINE", help="Translate the texts: dictionary, apertium, transformers.")
+    ] = None,
+    option: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="An option of the engine, as in a recipe; repeatable.")
+    ] = [],  # noqa: B006
+    no_source: Annotated[bool, typer.Option("--no-source", help="Read the texts alone.")] = False,
+    text: Annotated[
+        list[str],
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of the text; twice for pairs. By default text, or premise and hypothesis.",
+        ),
+    ] = [],  # noqa: B006
+    id: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of the row's name; by default id, else its number.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
+) -> None:
+    """Label the rows of a file with a trained adapter, one prediction per row, in the rows' order."""
+    if sum((bool(source), translate is not None, no_source)) > 1:
+        raise UserError("expected one of --source, --translate and --no-source, got several; pick one")
+    if option and translate is None:
+        raise UserError("--option belongs to --translate; say which engine")
+    from crossflare.experiment.prediction import Column, engine_options, predict_file
+
+    chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
+    with progress.display(err()):
+        counts = predict_file(
+            adapter=adapter,
+            input=input,
+            output=output,
+            source=chosen,
+            no_source=no_source,
+            texts=tuple(text),
+            id_column=id,
+            batch_size=batch_size,
+        )
+    shown = table("label", "rows", right=["rows"])
+    for label, number in counts.labels.items():
+        shown.add_row(plain(label), str(number))
+    out().print(shown)
+    notes = {"empty texts": counts.empty, "rows without a source": counts.no_source, "texts cut": counts.truncated}
+    said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
+    say(f"{counts.rows} rows -> {plain(output)}{said}")

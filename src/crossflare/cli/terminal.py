@@ -1,0 +1,61 @@
+"""What every verb prints with: results on standard output, errors and progress on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
+
+
+def out() -> Console:
+    """Return the console of standard output."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """Return the console of standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str = "") -> None:
+    """Print one line of rich markup to standard output; the terminal, not we, wraps it."""
+    out().print(text, soft_wrap=True)
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Print one line per mistake to standard error."""
+    for line in lines:
+        err().print(f"[bold red]error:[/] {plain(line)}", soft_wrap=True)
+
+
+def plain(value: object) -> str:
+    """Return a value as text that is no markup, without the control characters that could drive a terminal."""
+    return escape("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)))
+
+
+def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
+    """Return an empty table in the style of all tables; columns named in `right` hold numbers."""
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False
+    )
+    for column in columns:
+        made.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON and nothing else, for scripts."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def examples(*lines: tuple[str, str]) -> str:
+    """Return the end of a help page: (command line, what it does) pairs."""
+    width = max(len(command) for command, _ in lines)
+    shown = [f"  {escape(command.ljust(width))}  [dim]{escape(about)}[/dim]" for command, about in lines]
+    return "[bold]Examples[/bold]\n" + "\n".join(shown)

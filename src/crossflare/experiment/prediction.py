@@ -1,0 +1,242 @@
+"""Labels for the rows of a file, from a trained adapter's folder alone."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError, choose
+from crossflare.experiment import strict_yaml
+from crossflare.experiment.spec import EngineOptions
+from crossflare.files import write_atomic
+from crossflare.tasks.example import Example
+from crossflare.tasks.files import Row, read_rows
+
+COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
+"""The columns of the texts where the caller names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The source texts stand in columns of the input file, as many as the task has texts."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was predicted, and what a reader of the predictions should know."""
+
+    rows: int
+    labels: dict[str, int]
+    """How often each label was predicted, in the order of the task."""
+    empty: int
+    """Rows with an empty text: they are predicted all the same."""
+    no_source: int
+    """Rows that were read without a source though one was asked for."""
+    truncated: int
+    """Rows of which a side was longer than the model's window."""
+
+
+def predict_file(
+    *,
+    adapter: Path,
+    input: Path,
+    output: Path,
+    source: Column | EngineOptions | None,
+    no_source: bool = False,
+    texts: Sequence[str] = (),
+    id_column: str | None = None,
+    batch_size: int = 64,
+) -> Counts:
+    """Predict a label for every row of a file, in its order.
+
+    Args:
+        adapter: A folder that `crossflare run` trained: LoRA or FLARE.
+        input: CSV, TSV, JSONL or Parquet.
+        output: `.jsonl` or `.csv`; written whole once all rows are predicted.
+        source: Where a FLARE adapter finds the text in the source language: columns of the input, or an engine that
+            translates.
+        no_source: A FLARE adapter reads the texts alone.
+        texts: The columns of the texts; by default `text`, or `premise` and `hypothesis`.
+        id_column: The column of the row's name; by default `id` where there is one, else the row's number from 0.
+        batch_size: Rows in one forward pass.
+
+    Raises:
+        UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
+            the output is of an unknown kind, or the adapter and the source do not go together.
+    """
+    from crossflare.fusion.adapter_files import read_card
+
+    write = _WRITERS[choose("kind of output file", output.suffix.lower(), _WRITERS)]
+    if output.resolve() == input.resolve():
+        raise UserError(f"{output}: the output would replace the input; name another file")
+    card = read_card(adapter)
+    labels, count = _task(card, adapter)
+    with_source = _with_source(card, adapter, source, no_source)
+    rows = read_rows(input)
+    examples = _examples(rows, _columns(texts, count, rows[0]), id_column)
+    if isinstance(source, Column):
+        examples = _from_columns(examples, rows, source, count)
+    elif source is not None:
+        examples = _translated(examples, source, card)
+    outputs = _read(adapter, card, labels, examples, with_source, batch_size)
+    predicted = [labels[index] for index in outputs.predicted]
+    probabilities = [[float(p) for p in row] for row in _exp(outputs.log_probabilities)]
+    write_atomic(output, write(examples, labels, predicted, probabilities))
+    counted = Counter(predicted)
+    return Counts(
+        rows=len(examples),
+        labels={label: counted[label] for label in labels},
+        empty=sum(any(not text.strip() for text in example.texts) for example in examples),
+        no_source=sum(_bare(example) for example in examples) if with_source else 0,
+        truncated=max(outputs.truncated.values(), default=0),
+    )
+
+
+def engine_options(engine: str, options: Sequence[str]) -> EngineOptions:
+    """Read an engine and its `key=value` options as a recipe would; a path may start at the current folder.
+
+    Raises:
+        UserError: An unknown engine or option, or a value of the wrong type; all at once.
+    """
+    from crossflare.experiment.fields import Reader
+
+    document = strict_yaml.Document({"engine": engine}, "--translate")
+    strict_yaml.override(document, options, flag="--option")
+    read = Reader(document, Path.cwd()).dataclass(EngineOptions, document.value, ())
+    if document.problems or read is None:
+        raise strict_yaml.GatheredError(document.report())
+    return read
+
+
+def _task(card: dict[str, Any], adapter: Path) -> tuple[list[str], int]:
+    task = card.get("task")
+    if not isinstance(task, dict) or not isinstance(task.get("labels"), list) or task.get("texts") not in COLUMNS:
+        raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
+    return [str(label) for label in task["labels"]], int(task["texts"])
+
+
+def _with_source(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> bool:
+    """Return whether the adapter reads a source; refuse what does not go together."""
+    fuses = card.get("kind") not in ("lora", "stage1")
+    if fuses and source is None and not no_source:
+        raise UserError(
+            f"{adapter}: this adapter reads texts with their translations into '{card.get('source')}'; say where: "
+            "--source COLUMN, --translate ENGINE, or --no-source"
+        )
+    if not fuses and source is not None:
+        raise UserError(f"{adapter}: this is a plain LoRA ({card.get('kind')}), which reads no source; leave it out")
+    return fuses and not no_source
+
+
+def _columns(given: Sequence[str], count: int, first: Row) -> tuple[str, ...]:
+    columns = tuple(given) or COLUMNS[count]
+    if len(columns) != count:
+        raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
+    missing = [name for name in columns if name not in first.cells]
+    if missing and not given:
+        found = ", ".join(first.cells)
+        raise UserError(
+            f"{first.origin}: no column '{missing[0]}' (found: {found}); name the text's with --text COLUMN"
+        )
+    return columns
+
+
+def _examples(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | None) -> list[Example]:
+    named = id_column or ("id" if "id" in rows[0].cells else None)
+    names = [str(number if named is None else row.cell(named)) for number, row in enumerate(rows)]
+    return [
+        Example(name, tuple(row.text(column) for column in columns), origin=row.origin)
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def _from_columns(examples: list[Example], rows: Sequence[Row], source: Column, count: int) -> list[Example]:
+    if len(source.names) != count:
+        raise UserError(f"the task has {count} text(s), but {len(source.names)} source column(s) are named")
+    return [
+        example.with_source(tuple(row.text(name) for name in source.names))
+        for example, row in zip(examples, rows, strict=True)
+    ]
+
+
+def _translated(examples: list[Example], options: EngineOptions, card: dict[str, Any]) -> list[Example]:
+    from crossflare.translation.engines import ENGINES, build
+
+    if options.engine not in ENGINES or options.engine == "precomputed" or "learn" in options.options:
+        raise UserError(
+            f"--translate {options.engine}: only a recipe's data set can do this; "
+            "give a lexicon or a model, or use --source COLUMN"
+        )
+    pair = {"source": str(card.get("language")), "target": str(card.get("source"))}
+    asked = {side: tag for side, tag in pair.items() if side in ENGINES[options.engine].options}
+    engine = build({"engine": options.engine, **asked, **options.options})
+    texts = [text for example in examples for text in example.texts]
+    done = iter(engine.translate(texts, **pair))
+    return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]
+
+
+def _read(
+    adapter: Path, card: dict[str, Any], labels: list[str], examples: list[Example], with_source: bool, size: int
+) -> Any:
+    import torch
+
+    from crossflare.evaluation.predict import predict
+    from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.fusion.identity import identify
+    from crossflare.training.base_models import load_base
+
+    named = card.get("model") or {}
+    name, revision = named.get("name") or card["base"].get("name"), named.get("revision")
+    base = load_base(str(name), labels, revision=revision, seed=int(card.get("seed") or 0))
+    model = load_adapter(base.model, adapter, base=identify(base.model, base.name))
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [replace(example, source=None) if _bare(example) else example for example in examples]
+    return predict(
+        model,
+        base.tokenizer,
+        rows,
+        read="both" if with_source else "target",
+        max_length=int(card.get("max_length") or 128),
+        batch_size=size,
+    )
+
+
+def _bare(example: Example) -> bool:
+    """Whether nothing of the source is there: no translation, or a blank one."""
+    return example.source is None or not any(text.strip() for text in example.source)
+
+
+def _exp(log_probabilities: Any) -> Any:
+    import numpy as np
+
+    return np.exp(log_probabilities)
+
+
+def _jsonl(examples: list[Example], labels: list[str], predicted: list[str], probabilities: list[list[float]]) -> str:
+    lines: list[str] = []
+    for example, label, row in zip(examples, predicted, probabilities, strict=True):
+        shares = {name: round(p, 6) for name, p in zip(labels, row, strict=True)}
+        content = {"id": example.id, "prediction": label, "probabilities": shares}
+        lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    return "".join(lines)
+
+
+def _csv(examples: list[Example], labels: list[str], predicted: list[str], probabilities: list[list[float]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "prediction", *(f"p({label})" for label in labels)])
+    for example, label, row in zip(examples, predicted, probabilities, strict=True):
+        writer.writerow([example.id, label, *(f"{p:.6f}" for p in row)])
+    return text.getvalue()
+
+
+_WRITERS: dict[str, Callable[[list[Example], list[str], list[str], list[list[float]]], str]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+}
