@@ -1,0 +1,131 @@
+"""The engines by name, and how one is built from a recipe's `{engine: name, ...options}`."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crossflare.errors import UserError, choose, nearest
+from crossflare.languages import find
+from crossflare.translation.dictionary import Dictionary
+from crossflare.translation.lexicon import Lexicon, learn
+from crossflare.translation.pairs import read_pairs
+from crossflare.translation.precomputed import Precomputed
+from crossflare.translation.translator import Translator, check_pair
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that a recipe can name."""
+
+    make: Callable[..., Translator]
+    """Its keyword parameters are the options."""
+    description: str
+    licence: str
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """Options by name; one without a default must be given."""
+        return inspect.signature(self.make, eval_str=True).parameters
+
+
+def build(options: Mapping[str, Any]) -> Translator:
+    """Return the engine that a recipe describes.
+
+    Args:
+        options: `engine` names one of `ENGINES`; the rest are its options.
+
+    Raises:
+        UserError: No such engine, an unknown option (the nearest is named), a missing one, or one of a wrong type.
+    """
+    names = ", ".join(ENGINES)
+    if "engine" not in options:
+        raise UserError(f"expected `engine:` with one of {names}, found {', '.join(map(str, options)) or 'nothing'}")
+    name = choose("translation engine", options["engine"], ENGINES)
+    known = ENGINES[name].options
+    given = {str(key): value for key, value in options.items() if key != "engine"}
+    for key, value in given.items():
+        if key not in known:
+            raise UserError(f"unknown option '{key}' of the engine {name}: {nearest(key, known)}")
+        wanted = known[key].annotation
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            kind = getattr(wanted, "__name__", str(wanted))
+            raise UserError(f"option '{key}' of the engine {name}: expected {kind}, found {value!r}")
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise UserError(f"the engine {name} needs the option '{key}'; its options are {', '.join(known)}")
+    return ENGINES[name].make(**given)
+
+
+def _pair(source: str, target: str) -> tuple[str, str]:
+    pair = find(source).tag, find(target).tag
+    check_pair(*pair)
+    return pair
+
+
+def _dictionary(
+    *,
+    source: str,
+    target: str,
+    lexicon: str | None = None,
+    source_file: str | None = None,
+    target_file: str | None = None,
+    pairs_file: str | None = None,
+    source_column: str = "source",
+    target_column: str = "target",
+    iterations: int = 10,
+    minimum: float | int = 0.0,
+    licence: str = "that of the lexicon",
+) -> Translator:
+    pair = _pair(source, target)
+    if lexicon is not None:
+        if (source_file or target_file or pairs_file) is not None:
+            raise UserError("expected a lexicon, or aligned texts to learn one from, found both; leave one out")
+        return Dictionary({pair: Lexicon.load(lexicon)}, licence)
+    pairs = read_pairs(
+        source_file=source_file,
+        target_file=target_file,
+        pairs_file=pairs_file,
+        source_column=source_column,
+        target_column=target_column,
+    )
+    there = learn(pairs, iterations, float(minimum))
+    back = learn([(text, other) for other, text in pairs], iterations, float(minimum))
+    return Dictionary({pair: there, (pair[1], pair[0]): back}, licence)
+
+
+def _precomputed(
+    *,
+    source: str,
+    target: str,
+    source_file: str | None = None,
+    target_file: str | None = None,
+    pairs_file: str | None = None,
+    source_column: str = "source",
+    target_column: str = "target",
+    licence: str = "that of the files",
+) -> Translator:
+    pair = _pair(source, target)
+    pairs = read_pairs(
+        source_file=source_file,
+        target_file=target_file,
+        pairs_file=pairs_file,
+        source_column=source_column,
+        target_column=target_column,
+    )
+    return Precomputed(pairs, *pair, licence=licence)
+
+
+ENGINES: Mapping[str, Engine] = {
+    "dictionary": Engine(
+        _dictionary,
+        "word by word through a lexicon, given or learnt from aligned texts; for languages no other engine has",
+        "that of the lexicon or the texts",
+    ),
+    "precomputed": Engine(
+        _precomputed,
+        "translations made elsewhere, given as two aligned files or two columns",
+        "that of the files",
+    ),
+}
+"""In the order in which they are listed to the user."""

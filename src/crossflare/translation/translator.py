@@ -1,0 +1,65 @@
+"""What every translation engine is to the rest of crossflare, and the rules that all of them share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from crossflare.errors import UserError
+from crossflare.files import content_id
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """An engine."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything its output depends on, as JSON: `engine`, `licence`, and the model, its hash and the options."""
+        ...
+
+    def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+        """Return one translation per text, in order; blank texts come back as they are.
+
+        Args:
+            texts: In the language `source`; each may hold line breaks.
+            source: BCP-47 tag of the language translated from.
+            target: BCP-47 tag of the language translated to.
+
+        Raises:
+            UserError: The engine has no such pair, or both are the same language.
+        """
+        ...
+
+
+def engine_id(identity: Mapping[str, Any]) -> str:
+    """Return the content id of an engine: equal exactly when its identity is."""
+    return content_id(dict(identity))
+
+
+def check_pair(source: str, target: str) -> None:
+    """Raise `UserError` when there is nothing to translate between `source` and `target`."""
+    if source.lower() == target.lower():
+        raise UserError(f"source and target are both '{source}': nothing to translate; name two languages")
+
+
+def counted(translations: Sequence[str], count: int) -> Sequence[str]:
+    """Return `translations`; raise `RuntimeError` when they are not `count`, lest texts shift against each other."""
+    if len(translations) != count:
+        raise RuntimeError(f"expected {count} translations, the engine gave {len(translations)}")
+    return translations
+
+
+def translate_filled(
+    texts: Sequence[str], source: str, target: str, engine: Callable[[list[str]], Sequence[str]]
+) -> list[str]:
+    """Run `engine` over the texts that hold more than white space; the others come back as they are.
+
+    Raises:
+        UserError: `source` and `target` are the same.
+        RuntimeError: The engine returned another number of texts than it was given.
+    """
+    check_pair(source, target)
+    filled = [text for text in texts if text.strip()]
+    if not filled:
+        return list(texts)
+    results = iter(counted(engine(filled), len(filled)))
+    return [next(results) if text.strip() else text for text in texts]

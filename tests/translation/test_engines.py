@@ -1,0 +1,121 @@
+"""An engine from a recipe: what is wrong with it is said before any work."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.translation.engines import ENGINES, build
+from crossflare.translation.translator import Translator, engine_id
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.sw").write_text("nyumba kubwa\nnyumba\n")
+    (tmp_path / "a.en").write_text("big house\nhouse\n")
+    (tmp_path / "l.tsv").write_text("nyumba\thouse\n")
+    (tmp_path / "p.csv").write_text('english,swahili\n"big, house",nyumba kubwa\nhouse,nyumba\n')
+    return tmp_path
+
+
+DICTIONARY = {"engine": "dictionary", "source": "swh", "target": "English", "lexicon": "l.tsv"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "expected `engine:` with one of dictionary"),
+        ({"engine": "dictionery"}, "unknown translation engine 'dictionery': did you mean 'dictionary'"),
+        (DICTIONARY | {"lexikon": "x"}, "unknown option 'lexikon' of the engine dictionary: did you mean 'lexicon'"),
+        ({"engine": "dictionary", "source": "sw"}, "the engine dictionary needs the option 'target'"),
+        (DICTIONARY | {"iterations": "9"}, "option 'iterations' of the engine dictionary: expected int, found '9'"),
+        (DICTIONARY | {"iterations": True}, "expected int, found True"),
+        (DICTIONARY | {"target": "sw"}, "source and target are both 'sw'"),
+        (DICTIONARY | {"source": "swahilli"}, "did you mean 'Swahili'"),
+        (DICTIONARY | {"pairs_file": "p.csv"}, "found both; leave one out"),
+        (DICTIONARY | {"lexicon": "no.tsv"}, "no.tsv: expected a text file"),
+        ({"engine": "precomputed", "source": "sw", "target": "en"}, "give source_file and target_file, or pairs_file"),
+    ],
+)
+def test_mistakes(files: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(options)
+
+
+def test_dictionary_of_a_lexicon(files: Path) -> None:
+    engine = build(DICTIONARY)
+    assert isinstance(engine, Translator)
+    assert engine.translate(["Nyumba, xyz.", "  "], source="sw", target="en") == ["House, xyz.", "  "]
+    with pytest.raises(UserError, match="no lexicon from en to sw"):
+        engine.translate(["house"], source="en", target="sw")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"source_file": "a.sw", "target_file": "a.en"},
+        {"pairs_file": "p.csv", "source_column": "swahili", "target_column": "english"},
+    ],
+)
+def test_learnt_dictionary_goes_both_ways(files: Path, texts: dict[str, str]) -> None:
+    engine = build({"engine": "dictionary", "source": "sw", "target": "en", **texts})
+    assert engine.translate(["nyumba kubwa"], source="sw", target="en") == ["house big"]
+    assert engine.translate(["house"], source="en", target="sw") == ["nyumba"]
+
+
+def test_the_identity_follows_contents_not_names(files: Path) -> None:
+    first = engine_id(build(DICTIONARY).identity)
+    (files / "other.tsv").write_text("nyumba\thouse\n")
+    assert engine_id(build(DICTIONARY | {"lexicon": "other.tsv"}).identity) == first
+    (files / "l.tsv").write_text("nyumba\thome\n")
+    assert engine_id(build(DICTIONARY).identity) != first
+
+
+PRECOMPUTED = {"engine": "precomputed", "source": "sw", "target": "en", "source_file": "a.sw", "target_file": "a.en"}
+
+
+def test_precomputed(files: Path) -> None:
+    engine = build(PRECOMPUTED)
+    assert engine.translate(["nyumba", "", "nyumba kubwa"], source="sw", target="en") == ["house", "", "big house"]
+    with pytest.raises(UserError, match="no translation for 1 of 2 texts, the first is 'Nyumba'"):
+        engine.translate(["nyumba", "Nyumba"], source="sw", target="en")
+    with pytest.raises(UserError, match="the files translate sw to en, not en to sw"):
+        engine.translate(["house"], source="en", target="sw")
+
+
+def test_unequal_line_counts_name_both(files: Path) -> None:
+    (files / "a.en").write_text("big house\nhouse\nmore\n")
+    with pytest.raises(UserError, match=r"a.sw holds 2 lines and a.en 3"):
+        build(PRECOMPUTED)
+
+
+def test_only_the_line_feed_ends_a_line(files: Path) -> None:
+    (files / "a.sw").write_text("moja\u2028mbili\u0085tatu\x0b\x0c\nnne")
+    (files / "a.en").write_bytes(b"one\rtwo\nfour\n")
+    engine = build(PRECOMPUTED)
+    assert engine.translate(["moja\u2028mbili\u0085tatu\x0b\x0c", "nne"], source="sw", target="en") == [
+        "one\rtwo",
+        "four",
+    ]
+
+
+def test_lines_of_windows(files: Path) -> None:
+    (files / "a.sw").write_bytes(b"\xef\xbb\xbfnyumba\r\nmoja\r\n")
+    (files / "a.en").write_bytes(b"house\none\n")
+    assert build(PRECOMPUTED).translate(["nyumba"], source="sw", target="en") == ["house"]
+
+
+def test_files_that_cannot_be_read(files: Path) -> None:
+    (files / "a.sw").write_bytes(b"\xff\n")
+    with pytest.raises(UserError, match=r"a\.sw: expected UTF-8, found other bytes at byte 0"):
+        build(PRECOMPUTED)
+    (files / "a.sw").write_bytes(b"")
+    (files / "a.en").write_bytes(b"")
+    with pytest.raises(UserError, match="found an empty file"):
+        build(PRECOMPUTED)
+
+
+def test_every_engine_says_what_it_is() -> None:
+    assert all(engine.description and engine.licence and engine.options for engine in ENGINES.values())

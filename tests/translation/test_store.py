@@ -1,0 +1,230 @@
+"""Laws of the store: nothing twice, nothing lost, nothing torn, whoever is killed and however many write."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossflare.errors import UserError
+from crossflare.translation.store import Shelf, Store, text_key, translate_all
+from crossflare.translation.translator import engine_id
+
+_spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))
+assert _spec is not None
+assert _spec.loader is not None
+faulty = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(faulty)
+Reverse, texts = faulty.Reverse, faulty.texts
+
+
+def start(root: Path, seconds: float, count: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, faulty.__file__, str(root), str(seconds), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def parts(root: Path) -> list[Path]:
+    return sorted(root.glob("*/sw-en/*.jsonl"))
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_same_order_each_text_once_blanks_untouched(tmp_path: Path) -> None:
+    engine = Reverse()
+    given_texts = ["ab", "", "cd", "ab", " \n\u2028", "cd"]
+    assert translate_all(Store(tmp_path), engine, given_texts, "sw", "en") == ["ba", "", "dc", "ba", " \n\u2028", "dc"]
+    assert engine.seen == ["ab", "cd"]
+    again = Reverse()
+    assert translate_all(Store(tmp_path), again, ["cd", "ef", "ab"], "sw", "en") == ["dc", "fe", "ba"]
+    assert again.seen == ["ef"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(), max_size=8), max_size=12), st.integers(1, 5))
+def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, given_texts: list[str], batch: int) -> None:
+    root = tmp_path_factory.mktemp("store")
+    expected = [text[::-1] if text.strip() else text for text in given_texts]
+    for _ in range(2):
+        assert translate_all(Store(root), Reverse(), given_texts, "sw", "en", batch) == expected
+
+
+def test_half_a_surrogate_pair_is_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert translate_all(Store(tmp_path), Reverse(), ["a\ud800"], "sw", "en") == ["\ud800a"]
+
+
+def test_engines_and_pairs_do_not_mix(tmp_path: Path) -> None:
+    translate_all(Store(tmp_path), Reverse(), ["ab"], "sw", "en")
+    back = Reverse()
+    translate_all(Store(tmp_path), back, ["ab"], "en", "sw")
+    other = Reverse()
+    other.identity = {"engine": "reverse", "model": "b"}
+    translate_all(Store(tmp_path), other, ["ab"], "sw", "en")
+    assert back.seen == other.seen == ["ab"]
+    identity = json.loads((tmp_path / engine_id(other.identity) / "identity.json").read_text())
+    assert identity == other.identity
+
+
+def test_a_foreign_identity_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / engine_id(Reverse.identity)
+    folder.mkdir()
+    (folder / "identity.json").write_text('{"engine": "another"}')
+    with pytest.raises(UserError, match=r"expected the identity of reverse, found .*another.*move it away"):
+        translate_all(Store(tmp_path), Reverse(), ["ab"], "sw", "en")
+
+
+def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    expected = translate_all(Store(whole), Reverse(), texts(60), "sw", "en", batch=5)
+    kills = 0
+    for _ in range(3):
+        done = sum(path.read_bytes().count(b"\n") for path in parts(killed))
+        process = start(killed, 0.004, 60)
+        for _ in range(2000):  # killed in the middle: after at least one more batch
+            if sum(path.read_bytes().count(b"\n") for path in parts(killed)) > done:
+                break
+            time.sleep(0.005)
+        process.kill()
+        kills += process.wait() == -9
+        assert process.stdout is not None
+        process.stdout.close()
+    assert kills >= 1
+    kept = sum(path.read_bytes().count(b"\n") for path in parts(killed))
+    engine = Reverse()
+    assert translate_all(Store(killed), engine, texts(60), "sw", "en", batch=5) == expected
+    assert len(engine.seen) == 60 - kept
+    assert content(killed) == content(whole)
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_torn_last_line_is_healed(tmp_path: Path, cut: int) -> None:
+    expected = translate_all(Store(tmp_path), Reverse(), texts(7), "sw", "en")
+    before = content(tmp_path)
+    part = parts(tmp_path)[0]
+    os.truncate(part, part.stat().st_size - cut)
+    engine = Reverse()
+    assert translate_all(Store(tmp_path), engine, texts(7), "sw", "en") == expected
+    assert engine.seen == texts(7)[-1:]
+    assert content(tmp_path) == before
+
+
+def test_a_torn_line_longer_than_a_block_is_healed(tmp_path: Path) -> None:
+    translate_all(Store(tmp_path), Reverse(), ["ab", "x" * 300_000], "sw", "en")
+    part = parts(tmp_path)[0]
+    os.truncate(part, part.stat().st_size - 1)
+    translate_all(Store(tmp_path), Reverse(), ["cd"], "sw", "en")
+    assert [json.loads(line)["text"] for line in part.read_bytes().splitlines()] == ["ab", "cd"]
+
+
+def test_a_damaged_row_is_translated_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    expected = translate_all(Store(tmp_path), Reverse(), texts(3), "sw", "en")
+    part = parts(tmp_path)[0]
+    lines = part.read_bytes().split(b"\n")
+    lines[0] = lines[0].replace(b"text 0", b"text 9")
+    lines[1] = b"\0" * len(lines[1])
+    part.write_bytes(b"\n".join(lines))
+    engine = Reverse()
+    assert translate_all(Store(tmp_path), engine, texts(3), "sw", "en") == expected
+    assert engine.seen == texts(3)[:2]
+    assert "a damaged row is ignored" in caplog.text
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    writers = [start(tmp_path, 0.002, 80) for _ in range(2)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    for writer in writers:
+        assert writer.stdout is not None
+        writer.stdout.close()
+    engine = Reverse()
+    assert translate_all(Store(tmp_path), engine, texts(80), "sw", "en") == [text[::-1] for text in texts(80)]
+    assert engine.seen == []
+    for part in parts(tmp_path):
+        assert all(json.loads(line)["key"] for line in part.read_bytes().splitlines())
+
+
+def test_a_held_part_is_left_alone(tmp_path: Path) -> None:
+    first, second = Shelf(tmp_path), Shelf(tmp_path)
+    first.append([("a", "1")])
+    second.append([("b", "2")])
+    first.append([("c", "3")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.jsonl", "0001.jsonl"]
+    assert second.refresh() == {text_key(text): number for text, number in (("a", "1"), ("b", "2"), ("c", "3"))}
+    first.close()
+    second.close()
+    with Shelf(tmp_path) as third:  # takes over what is free
+        third.append([("d", "4")])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_forked_writer_takes_its_own_part(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.append([("a", "1")])
+    child = os.fork()
+    if child == 0:
+        shelf.append([("b", "2")])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    shelf.append([("c", "3")])
+    assert [(tmp_path / name).read_bytes().count(b"\n") for name in ("0000.jsonl", "0001.jsonl")] == [2, 1]
+    shelf.close()
+
+
+def test_each_batch_is_flushed_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    real_write, real_sync = os.write, os.fsync
+    monkeypatch.setattr(os, "write", lambda handle, data: (events.append("write"), real_write(handle, data))[1])
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("fsync"), real_sync(handle))[1])
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+        shelf.append([("b", "2")])
+    assert events == ["fsync", "write", "fsync", "write", "fsync"]  # the first: the name of the new part
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+
+    def full(handle: int, data: bytes) -> int:
+        real(handle, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+        before = (tmp_path / "0000.jsonl").read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(UserError, match=r"could not be written \(No space left on device"):
+                shelf.append([("b", "2")])
+        assert (tmp_path / "0000.jsonl").read_bytes() == before
+
+
+def test_a_failing_engine_keeps_what_was_done(tmp_path: Path) -> None:
+    class Fails(Reverse):
+        def translate(self, texts: list[str], *, source: str, target: str) -> list[str]:
+            if self.seen:
+                raise UserError("out of memory")
+            return super().translate(texts, source=source, target=target)
+
+    with pytest.raises(UserError, match="out of memory"):
+        translate_all(Store(tmp_path), Fails(), texts(10), "sw", "en", batch=4)
+    engine = Reverse()
+    translate_all(Store(tmp_path), engine, texts(10), "sw", "en", batch=4)
+    assert engine.seen == texts(10)[4:]
+
+
+def test_a_wrong_count_is_our_error(tmp_path: Path) -> None:
+    class Short(Reverse):
+        def translate(self, texts: list[str], *, source: str, target: str) -> list[str]:
+            return []
+
+    with pytest.raises(RuntimeError, match="expected 1 translations, the engine gave 0"):
+        translate_all(Store(tmp_path), Short(), ["a"], "sw", "en")
+    with pytest.raises(UserError, match="nothing to translate"):
+        translate_all(Store(tmp_path), Reverse(), ["a"], "en", "en")
