@@ -12,9 +12,9 @@ from typing import Any
 
 from crossflare.errors import UserError
 
-SERIES = 8
-"""Colours in the palette; the ninth line starts over with another dash."""
-DASHES = ("", "6 2.5", "1.5 2", "7 2 1.5 2")
+SERIES = 7
+"""Colours of the palette besides the accent."""
+DASHES = ("6 2.5", "1.5 2", "7 2 1.5 2", "")
 _INK, _SOFT, _LINE, _ACCENT, _PAPER = "#010101", "#010102", "#010103", "#010104", "#010105"
 _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _ACCENT: "--accent", _PAPER: "--card"} | {
     f"#02020{index}": f"--series-{index}" for index in range(SERIES)
@@ -44,12 +44,33 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Pen:
+    """How one method's curves are drawn: no two neighbours differ in colour alone."""
+
+    color: str
+    dash: str
+    """In SVG's terms."""
+
+    @property
+    def variable(self) -> str:
+        """The page's variable that holds the colour."""
+        return _VARIABLES[self.color]
+
+
+def pens(names: Sequence[str], subject: str | None) -> dict[str, Pen]:
+    """Return a pen for each name; the subject has the accent."""
+    others = [name for name in names if name != subject]
+    found = {name: Pen(f"#02020{i % SERIES}", DASHES[i % len(DASHES)]) for i, name in enumerate(others)}
+    return {name: found.get(name, Pen(_ACCENT, "")) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """One curve with its place in the palette."""
+    """One curve."""
 
     xs: tuple[float, ...]
     ys: tuple[float, ...]
-    index: int
+    pen: Pen
     faint: bool = False
 
 
@@ -91,30 +112,22 @@ def intervals(
 
 
 def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
-    """Return an SVG of training curves; the legend is the page's, see `swatch`."""
+    """Return an SVG of training curves; the legend is the page's."""
     with _axes(key, 2.7) as (axes, save):
         axes.grid(color=_LINE, linewidth=0.8)
         for line in lines:
+            dashes = (0, tuple(float(part) / 2 for part in line.pen.dash.split()))
             axes.plot(
-                line.xs, line.ys, color=f"#02020{line.index % SERIES}", linewidth=0.9 if line.faint else 2.0,
-                alpha=0.3 if line.faint else 1.0, zorder=2 if line.faint else 3, solid_capstyle="round",
-                linestyle=_dash(line.index), marker="o" if len(line.xs) == 1 else None, markersize=5,
+                line.xs, line.ys, color=line.pen.color, linewidth=0.9 if line.faint else 2.0,
+                alpha=0.35 if line.faint else 1.0, zorder=2 if line.faint else 3,
+                linestyle=dashes if line.pen.dash else "-", marker="o" if len(line.xs) == 1 else None, markersize=5,
             )  # fmt: skip
+        axes.tick_params(axis="y", labelcolor=_SOFT)
         axes.locator_params(nbins=6)
         axes.margins(x=0.02, y=0.08)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         return save()
-
-
-def dash(index: int) -> str:
-    """Return the SVG dash pattern of a place in the palette: neighbours differ in more than colour."""
-    return DASHES[index % len(DASHES)]
-
-
-def _dash(index: int) -> Any:
-    pattern = dash(index)
-    return (0, tuple(float(part) / 2 for part in pattern.split())) if pattern else "-"
 
 
 @contextmanager
@@ -126,7 +139,7 @@ def _axes(key: str, height: float) -> Generator[tuple[Any, Any]]:
     except ImportError as error:
         raise MissingExtraError("matplotlib") from error
     style: Any = {
-        "svg.fonttype": "none", "svg.hashsalt": "crossflare", "font.family": "DejaVu Sans", "font.size": 9.5,
+        "svg.fonttype": "none", "svg.hashsalt": "crossflare", "font.family": "DejaVu Sans", "font.size": 10.5,
         "text.color": _INK, "axes.labelcolor": _SOFT, "axes.edgecolor": _LINE, "xtick.color": _SOFT,
         "ytick.color": _LINE, "ytick.labelcolor": _INK, "xtick.labelcolor": _SOFT, "axes.spines.top": False,
         "axes.spines.right": False, "axes.spines.left": False, "ytick.left": False, "axes.axisbelow": True,

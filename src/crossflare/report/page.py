@@ -1,6 +1,6 @@
 """One HTML page that needs nothing else: no network, no script; light, dark and paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,21 +36,22 @@ def render(results: Results) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     main, *others = results.metrics
+    trained = [method for method in results.folder.methods if _has(results, method)]
+    pens = figures.pens(trained, results.subject)
     return templates.get_template("report.html.j2").render(
         folder=results.folder,
         subject=results.subject,
         reference=results.reference,
         environment=environment(results),
         summary=summary(results),
+        metric=metric_name(main),
         main=scores(results, main),
         main_figures=_score_figures(results, main),
         contrasts=contrasts(results, main) if results.subject else None,
         contrast_figures=_contrast_figures(results, main),
         others=[_other(results, metric) for metric in others],
-        curves={title: _curve_figures(results, value) for value, title in CURVES.items() if _has(results, value)},
-        series=[
-            (method, index % figures.SERIES, figures.dash(index)) for index, method in enumerate(results.folder.methods)
-        ],
+        curves={CURVES[value]: drawn for value in CURVES if (drawn := _curve_figures(results, value, pens))},
+        pens=list(pens.items()),
         sections=sections(results),
         latex=to_latex(scores(results, main)),
         signatures=[
@@ -61,8 +62,8 @@ def render(results: Results) -> str:
     )
 
 
-def _other(results: Results, metric: str) -> tuple[Grid, Grid | None]:
-    return scores(results, metric), contrasts(results, metric) if results.subject else None
+def _other(results: Results, metric: str) -> tuple[str, Grid, Grid | None]:
+    return metric_name(metric), scores(results, metric), contrasts(results, metric) if results.subject else None
 
 
 def _score_figures(results: Results, metric: str) -> list[Figure]:
@@ -108,21 +109,21 @@ def _contrast_figures(results: Results, metric: str) -> list[Figure]:
     ]
 
 
-def _curve_figures(results: Results, value: str) -> list[Figure]:
+def _curve_figures(results: Results, value: str, pens: Mapping[str, figures.Pen]) -> list[Figure]:
     """Return a figure for each language: a line per method (mean over seeds), its seeds behind it."""
     drawn: list[Figure] = []
     for index, language in enumerate(results.folder.languages):
         lines: list[figures.Line] = []
-        for place, method in enumerate(results.folder.methods):
+        for method, pen in pens.items():
             seeds = [_curve(run.record.training.get("curve", []), value) for run in results.folder.of(method, language)]
             seeds = [points for points in seeds if points]
             steps = [tuple(points) for points in seeds]
             # a mean over seeds means something only where all of them were measured
             shared = [step for step in (steps[0] if steps else ()) if all(step in points for points in seeds)]
             if len(seeds) > 1:
-                lines += [figures.Line(tuple(points), tuple(points.values()), place, faint=True) for points in seeds]
+                lines += [figures.Line(tuple(points), tuple(points.values()), pen, faint=True) for points in seeds]
             mean = tuple(sum(points[step] for points in seeds) / len(seeds) for step in shared)
-            lines += [figures.Line(tuple(shared), mean, place)] if shared else []
+            lines += [figures.Line(tuple(shared), mean, pen)] if shared else []
         if lines:
             drawn.append(Figure(language, figures.curves(f"{value}{index}", lines, "step", CURVES[value])))
     return drawn
@@ -134,8 +135,9 @@ def _curve(points: Sequence[Any], value: str) -> dict[float, float]:
     return {float(point["step"]): scale * float(point[value]) for point in points if point.get(value) is not None}
 
 
-def _has(results: Results, value: str) -> bool:
-    return any(_curve(run.record.training.get("curve", []), value) for run in results.folder.runs.values())
+def _has(results: Results, method: str) -> bool:
+    runs = (run for language in results.folder.languages for run in results.folder.of(method, language))
+    return any(run.record.training.get("curve") for run in runs)
 
 
 def _limits(rows: Sequence[figures.Row]) -> tuple[float, float]:

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from crossflare.evaluation.record import Record
+from crossflare.evaluation.record import Record, Trial
 from crossflare.report.collect import MACRO, Results
 from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
 
@@ -52,7 +52,8 @@ def summary(results: Results) -> Summary:
     for method, language, seed in folder.missing:
         lost.setdefault((method, language), []).append(seed)
     missing = tuple(
-        f"{method} in {language}: seed {', '.join(map(str, seeds))}" for (method, language), seeds in lost.items()
+        f"{method} in {language}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        for (method, language), seeds in lost.items()
     )
     return Summary(folder.name, facts, finding, detail, missing)
 
@@ -68,7 +69,8 @@ def sections(results: Results) -> list[Section]:
     def count(*path: str) -> Callable[[str, str], str]:
         return each(lambda record: _dig(record.counts, path), _range)
 
-    training = each(lambda r: r.training.get("lr"), _tally)
+    chosen = each(lambda r: r.training.get("lr"), _tally)
+    tried = each(lambda r: r.training.get("chosen_from"), _trials)
     checks = [
         matrix("texts cut at the window", "method", results, count("truncated", "target")),
         matrix("sources cut at the window", "method", results, count("truncated", "source")),
@@ -76,10 +78,8 @@ def sections(results: Results) -> list[Section]:
         matrix("texts without a source", "method", results, count("no_source")),
     ]
     trained = [
-        matrix("learning rate, chosen on the dev part", "method", results, training, "Times chosen, over seeds."),
-        matrix(
-            "rates tried: best dev score, in points", "method", results, each(_trials, _joined), "One line per seed."
-        ),
+        matrix("learning rate, chosen on the dev part", "method", results, chosen, "×n: by n of the seeds."),
+        matrix("rates tried: dev score, in points", "method", results, tried, "Mean over seeds."),
         matrix("steps", "method", results, each(lambda r: r.training.get("steps"), _range)),
         matrix(
             "trainable parameters", "method", results, each(lambda r: r.training.get("trainable_parameters"), _range)
@@ -144,18 +144,22 @@ def _range(values: Iterable[Any]) -> str:
 
 def _tally(values: Iterable[float]) -> str:
     tally = Counter(values)
-    return ", ".join(
-        f"{value:.0e}".replace("e-0", "e-") + (f" ×{n}" if n > 1 else "") for value, n in sorted(tally.items())
-    )
+    return ", ".join(_rate(value) + (f" ×{n}" if n > 1 else "") for value, n in sorted(tally.items()))
 
 
-def _joined(values: Iterable[str]) -> str:
-    return "\n".join(values)
+def _trials(seeds: Iterable[list[Trial]]) -> str:
+    """Return a line for each learning rate with its dev score, in points, the mean over seeds."""
+    tried: dict[float, list[float]] = {}
+    for trials in seeds:
+        for trial in trials:
+            tried.setdefault(trial["lr"], []).append(trial["dev_score"])
+    return "\n".join(f"{_rate(lr)}: {points(sum(found) / len(found))}" for lr, found in sorted(tried.items()))
 
 
-def _trials(record: Record) -> str | None:
-    tried = record.training.get("chosen_from")
-    return ", ".join(f"{t['lr']:g}: {points(t['dev_score'])}" for t in tried) if tried and len(tried) > 1 else None
+def _rate(value: float) -> str:
+    """Return a learning rate as `2.5e-4`."""
+    digits, _, power = f"{value:.3e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def _whole(value: float | None) -> int | None:
@@ -163,7 +167,9 @@ def _whole(value: float | None) -> int | None:
 
 
 def _filled(grids: Iterable[Grid]) -> tuple[Grid, ...]:
-    return tuple(grid for grid in grids if any(not entry.empty for _, entries in grid.rows for entry in entries))
+    """Return the grids without the methods that they say nothing about, and none that say nothing at all."""
+    kept = [replace(grid, rows=tuple(row for row in grid.rows if not all(e.empty for e in row[1]))) for grid in grids]
+    return tuple(grid for grid in kept if grid.rows)
 
 
 def _lines(value: Any, indent: str = "") -> str:
