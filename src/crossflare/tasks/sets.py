@@ -7,8 +7,12 @@ from pathlib import Path
 from crossflare.errors import UserError, choose
 from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
 from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks.hub import NUSAX_HUB, XNLI_HUB, hub_set
+from crossflare.tasks.nusax import TASK as NUSAX
 from crossflare.tasks.nusax import open_nusax
 from crossflare.tasks.own import own_set
+from crossflare.tasks.phrasebook import phrasebook
+from crossflare.tasks.xnli import TASK as XNLI
 from crossflare.tasks.xnli import open_xnli
 
 __all__ = ["KNOWN_SETS", "PARTS", "DataSet", "KnownSet", "dev_ids", "load_set", "own_set", "split_off_dev", "with_dev"]
@@ -23,8 +27,12 @@ class KnownSet:
     citation: str
     licence: str
     """As its authors state it: it covers the data, and the rows are never shipped with crossflare."""
-    open: Callable[[Path], DataSet]
-    """Opens a folder."""
+    open_folder: Callable[[Path], DataSet] | None
+    """Opens the released layout; None: the set has no files."""
+    open_anywhere: Callable[[], DataSet]
+    """Opens the set with no folder given: from the hub, or by making it."""
+    hub: str | None
+    """Its name on the Hugging Face Hub."""
 
 
 KNOWN_SETS: dict[str, KnownSet] = {
@@ -36,6 +44,8 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "Winata et al., EACL 2023, https://aclanthology.org/2023.eacl-main.57",
             "CC BY-SA 4.0",
             open_nusax,
+            lambda: hub_set(NUSAX, NUSAX_HUB),
+            NUSAX_HUB.repository,
         ),
         KnownSet(
             "xnli",
@@ -43,6 +53,17 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "Conneau et al., EMNLP 2018, https://aclanthology.org/D18-1269",
             "CC BY-NC 4.0",
             open_xnli,
+            lambda: hub_set(XNLI, XNLI_HUB),
+            XNLI_HUB.repository,
+        ),
+        KnownSet(
+            "phrasebook",
+            "Phrase book: made-up reviews in English, Spanish, Indonesian and Swahili",
+            "written for crossflare",
+            "Apache-2.0",
+            None,
+            phrasebook,
+            None,
         ),
     )
 }
@@ -53,14 +74,16 @@ def load_set(name: str, folder: Path | str | None = None) -> DataSet:
 
     Args:
         name: A key of `KNOWN_SETS`.
-        folder: Where its files are.
+        folder: Where its files are, laid out as `tasks.nusax` or `tasks.xnli` say; None: fetched from the hub, or made.
 
     Raises:
         UserError: The name is unknown, or the folder does not hold the set.
     """
     known = KNOWN_SETS[choose("data set", name, KNOWN_SETS)]
     if folder is None:
-        raise UserError(f"{name}: expected the folder that holds the set; pass it")
+        return known.open_anywhere()
+    if known.open_folder is None:
+        raise UserError(f"{name} is made, not read; give no folder")
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: expected the folder that holds {name}, found none; check the path")
-    return known.open(Path(folder))
+    return known.open_folder(Path(folder))
