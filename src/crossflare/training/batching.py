@@ -1,13 +1,14 @@
 """The order of the examples: random, yet with texts of like length side by side, so that little padding is computed."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 MEGA = 50
-"""Batches among which examples are sorted by length; more pads less and mixes less."""
+"""Batches among which examples are sorted by length, at most; more pads less and mixes less."""
 
 
 def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[int]:
@@ -25,16 +26,15 @@ def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     whole = len(order) - len(order) % batch_size
-    batches: list[NDArray[np.int64]] = []
-    for begin in range(0, whole, MEGA * batch_size):
-        group = order[begin : min(begin + MEGA * batch_size, whole)]
-        group = group[np.argsort(lengths[group], kind="stable")]
-        batches.extend(group.reshape(-1, batch_size))
+    batches = order[:whole].reshape(-1, batch_size)
+    for begin, end in pairwise(np.linspace(0, len(batches), -(-len(batches) // MEGA) + 1).astype(int)):
+        group = batches[begin:end].ravel()
+        batches[begin:end] = group[np.argsort(lengths[group], kind="stable")].reshape(-1, batch_size)
     places = random.permutation(len(batches))
-    if epoch == 0 and batches:
-        widest = max(range(len(batches)), key=lambda place: int(lengths[batches[place]].max()))
+    if epoch == 0 and len(batches):
+        widest = int(lengths[batches].max(axis=1).argmax())
         places = np.concatenate([[widest], places[places != widest]])
-    return [int(index) for place in places for index in batches[place]] + order[whole:].tolist()
+    return [*batches[places].ravel().tolist(), *order[whole:].tolist()]
 
 
 class GroupedSampler(Sampler[int]):

@@ -14,7 +14,7 @@ import os
 import random
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, open_dir, read_json, write_json
+from crossflare.training.weights import Tensors
 
-Tensors = dict[str, Tensor]
 Fingerprint = dict[str, Any]
 """Field -> JSON value; whatever the trained weights depend on."""
 
@@ -127,7 +127,7 @@ def compare(stored: Fingerprint, current: Fingerprint, allowed: Collection[str],
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Generator[None]:
     """Keep other processes out of `folder`, and clear away what killed ones left half done.
 
     Raises:

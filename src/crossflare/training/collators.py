@@ -62,7 +62,7 @@ class Encoded(Sequence[Row]):
     """N tokenised examples, a data set for a `DataLoader`."""
 
     def __init__(self, names: Sequence[str], target: Tokens, source: Tokens | None, labels: Sequence[int | None]):
-        self.names = tuple(names)
+        self.names: Sequence[str] = tuple(names)
         """The ids of the examples."""
         self.target, self.source, self.labels = target, source, tuple(labels)
 

@@ -56,4 +56,6 @@ class Progress:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Progress":
         """Return what `as_json` was called on."""
-        return cls(**{**value, "curve": [Point(**point) for point in value["curve"]]})
+        points = [Point(**point) for point in value["curve"]]
+        rest: dict[str, Any] = {name: entry for name, entry in value.items() if name != "curve"}
+        return cls(curve=points, **rest)

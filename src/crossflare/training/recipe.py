@@ -1,59 +1,24 @@
-"""The one way in which models are trained here, whatever the stage, the method or the task."""
+"""How classifiers are trained, whatever the stage and the method: labelled rows in, the weights best on dev out."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.progress import bar
 from crossflare.tasks.example import Split
-from crossflare.training import checkpoints
-from crossflare.training.base_models import tensors_digest
-from crossflare.training.checkpoints import BEST, Fingerprint
+from crossflare.training.checkpoints import Fingerprint
 from crossflare.training.collators import Encoded, PairCollator, encode
+from crossflare.training.fit import Outcome, fit
 from crossflare.training.inference import logits
-from crossflare.training.interrupts import Interrupts
-from crossflare.training.precision import Number, resolve
-from crossflare.training.progress_state import Point, Progress
+from crossflare.training.precision import Number
 from crossflare.training.settings import Settings
-from crossflare.training.trainer import (
-    Batch,
-    Loss,
-    Plan,
-    Rows,
-    SafeTrainer,
-    Score,
-    put_trained,
-    trained,
-    trainer_arguments,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came out of a run, beside the model itself."""
-
-    best_score: float | None
-    """The best score on dev; None without dev rows."""
-    chosen: int
-    """The step whose weights the model now has."""
-    steps: int
-    """Optimizer steps made."""
-    curve: tuple[Point, ...]
-    seconds: float
-    """Of wall time, over all sittings, loading excluded."""
-    resumed_from: int | None
-    """The step of the checkpoint that the run was taken up from."""
-    precision: str
+from crossflare.training.trainer import Batch, Score
 
 
 def train(
@@ -120,101 +85,6 @@ def classification_loss(model: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(model(**batch).logits.float(), labels)
 
 
-def fit(
-    model: Any,
-    rows: Rows,
-    collate: Callable[[Sequence[Any]], Batch],
-    loss: Loss,
-    score: Score | None,
-    settings: Settings,
-    folder: Path,
-    identity: Fingerprint,
-    *,
-    base_digest: str | None = None,
-    allow_changed: Collection[str] = (),
-) -> Outcome:
-    """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
-
-    A run that was killed at any moment and started again ends with the very weights of an undisturbed one (on a CPU,
-    with the same number of threads). Afterwards the model is in evaluation mode and has the chosen weights; the
-    checkpoints stay, so that running again costs nothing, until the caller deletes the folder.
-
-    Args:
-        model: Any model with a loss.
-        rows: Training rows.
-        collate: Rows to a batch with `input_ids`.
-        loss: The mean loss of a batch.
-        score: The model's score on dev, higher is better; None: the weights of the last step are kept.
-        settings: The settings.
-        folder: Where the checkpoints live.
-        identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
-        base_digest: The base's digest if known; computed from the frozen parameters otherwise.
-        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
-
-    Raises:
-        UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
-            memory, a checkpoint of another run, only damaged checkpoints, or another process in the folder.
-    """
-    if not trained(model):
-        raise UserError("the model has nothing to train: no parameter requires a gradient; add an adapter or unfreeze")
-    if not len(rows):
-        raise UserError("there are no training rows; check the split and what was filtered out")
-    if score is None and settings.patience is not None:
-        raise UserError("patience needs dev rows to score; give some, or leave patience out")
-    steps = settings.steps(len(rows))
-    with checkpoints.locked(folder):
-        arguments = trainer_arguments(settings, steps, folder)
-        precision = resolve(settings.precision, arguments.device)
-        fingerprint = _fingerprint(model, settings, identity, base_digest, precision, arguments.device)
-        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments)
-        found = checkpoints.newest(folder)
-        if found is not None:
-            checkpoints.compare(found[1].state["fingerprint"], fingerprint, allow_changed, found[0])
-        return _run(model, plan, found)
-
-
-def _run(model: Any, plan: Plan, found: tuple[Path, checkpoints.Checkpoint] | None) -> Outcome:
-    path, resumed = found or (None, None)
-    progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
-    step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
-    if resumed is not None:
-        put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
-    if plan.steps == 0 and plan.score is not None:
-        progress.add_point(0, plan.score(model, plan.precision))
-    if step < plan.steps and not progress.stopped:
-        cache, verbosity = getattr(model.config, "use_cache", None), hf_logging.get_verbosity()
-        try:
-            with bar("training", plan.steps) as advance, Interrupts() as interrupts:
-                advance(step)
-                trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
-                trainer.train(resume_from_checkpoint=None if path is None else str(path))
-        except torch.OutOfMemoryError as error:
-            half = max(1, plan.settings.batch_size // 2)
-            raise UserError(
-                f"the device has too little memory for batch_size {plan.settings.batch_size}; set batch_size {half} "
-                f"and accumulation {plan.settings.accumulation * 2}, or activation_checkpointing true"
-            ) from error
-        finally:
-            hf_logging.set_verbosity(verbosity)
-            if cache is not None:
-                model.config.use_cache = cache
-        step, best, progress = trainer.state.global_step, trainer.best, trainer.progress
-    chosen = step
-    if best is not None and plan.settings.select == "best":
-        put_trained(model, best)
-        chosen = progress.best_step
-    model.eval()
-    return Outcome(
-        progress.best_score,
-        chosen,
-        step,
-        tuple(progress.curve),
-        progress.seconds,
-        None if resumed is None else resumed.step,
-        plan.precision,
-    )
-
-
 def _dev_score(rows: Encoded, collate: PairCollator, settings: Settings, labels: int) -> Score:
     from sklearn.metrics import accuracy_score, f1_score
 
@@ -228,7 +98,8 @@ def _dev_score(rows: Encoded, collate: PairCollator, settings: Settings, labels:
         predicted = outputs.argmax(-1).tolist()
         if settings.metric == "accuracy":
             return float(accuracy_score(gold, predicted))
-        return float(f1_score(gold, predicted, labels=range(labels), average="macro", zero_division=0))
+        nothing: Any = 0  # scikit-learn's annotation of zero_division forgets the numbers
+        return float(f1_score(gold, predicted, labels=range(labels), average="macro", zero_division=nothing))
 
     return score
 
@@ -258,28 +129,3 @@ def _tokenizer_id(tokenizer: Any) -> str:
         # Padding and truncation are what the last call left behind, not part of the tokenizer.
         rules |= {"padding": None, "truncation": None}
     return content_id([rules, tokenizer.padding_side, tokenizer.pad_token_id])
-
-
-def _fingerprint(
-    model: Any, settings: Settings, identity: Fingerprint, base_digest: str | None, precision: str, device: torch.device
-) -> Fingerprint:
-    ours = trained(model)
-    frozen = {name: p for name, p in model.named_parameters() if name not in ours} | dict(model.named_buffers())
-    adapters = {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()}
-    return {
-        **identity,
-        **settings.deciding(),
-        "precision": precision,
-        "base": base_digest or tensors_digest(frozen),
-        "start": tensors_digest(dict(ours)),
-        "adapter": content_id(json.loads(json.dumps(adapters, default=_plain))),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "peft": version("peft"),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _plain(value: object) -> object:
-    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

@@ -23,11 +23,12 @@ from crossflare.errors import UserError
 from crossflare.progress import Advance
 from crossflare.training import checkpoints
 from crossflare.training.batching import GroupedSampler
-from crossflare.training.checkpoints import BEST, OPTIMIZER, RANDOM, WEIGHTS, Checkpoint, Fingerprint, Tensors
+from crossflare.training.checkpoints import BEST, OPTIMIZER, RANDOM, WEIGHTS, Checkpoint, Fingerprint
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import Number, autocast
 from crossflare.training.progress_state import Progress
 from crossflare.training.settings import Settings
+from crossflare.training.weights import Tensors, copy_trained, put_trained
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
@@ -39,8 +40,10 @@ Score = Callable[[Any, Number], float]
 class Rows(Protocol):
     """N training rows, each with its own `position`, as `collators.Encoded` has them."""
 
-    names: Sequence[str]
-    """[N] ids, for messages."""
+    @property
+    def names(self) -> Sequence[str]:
+        """[N] ids, for messages."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -133,7 +136,7 @@ class SafeTrainer(Trainer):
         bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
         what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
         guilty = [self._batches[i] for i in bad] or self._batches
-        names = [self.plan.rows.names[i] for positions in guilty for i in positions.tolist()]
+        names: list[str] = [self.plan.rows.names[int(i)] for positions in guilty for i in positions.tolist()]
         shown = ", ".join(names[:64]) + (f" and {len(names) - 64} more" if len(names) > 64 else "")
         found = sorted(path.name for path in self.plan.folder.glob("step-*"))
         last = (
@@ -227,35 +230,6 @@ class _Flow(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.saved = time.monotonic()
         self.interrupts.act()
-
-
-def trained(model: Any) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that training changes, by name."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def copy_trained(model: Any) -> Tensors:
-    """Return a copy of `trained(model)` in main memory."""
-    return {name: p.detach().to("cpu", copy=True).contiguous() for name, p in trained(model).items()}
-
-
-def put_trained(model: Any, tensors: Tensors) -> None:
-    """Set `trained(model)` to `tensors`.
-
-    Raises:
-        UserError: Names or shapes differ.
-    """
-    parameters = trained(model)
-    wrong = sorted(
-        name
-        for name in parameters.keys() | tensors.keys()
-        if name not in tensors or name not in parameters or tensors[name].shape != parameters[name].shape
-    )
-    if wrong:
-        raise UserError(f"the checkpoint's weights are not this model's: {len(wrong)} differ, first {wrong[0]}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
 
 
 def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingArguments:
