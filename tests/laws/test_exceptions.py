@@ -1,0 +1,102 @@
+"""An error in the middle of a forward pass, and the end of every pass, leave nothing behind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from peft.utils.other import AuxiliaryTrainingWrapper
+
+from fusion_models import FAMILIES, batch, build, flare, logits, slot
+
+
+class Trouble(Exception):
+    """What the hooks raise."""
+
+
+def state(model: PeftModel) -> dict[str, Any]:
+    """Return everything that a pass might leave changed."""
+    return {
+        "training": [module.training for module in model.modules()],
+        "gradients": [parameter.requires_grad for parameter in model.parameters()],
+        "heads": [m._disable_adapters for m in model.modules() if isinstance(m, AuxiliaryTrainingWrapper)],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
+        "reading": slot(model).reading,
+    }
+
+
+def fail_while(reading: bool, model: PeftModel) -> Callable[..., None]:
+    def hook(*args: object) -> None:
+        if slot(model).reading == reading:
+            raise Trouble
+
+    return hook
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("reading", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_error_leaves_no_state(family: str, reading: bool, training: bool) -> None:
+    both, model = batch(), flare(build(family))
+    expected = logits(model, both.both())
+    model.train(training)
+    before = state(model)
+    assert any(before["training"]) == training
+    last_block = model.base_model.blocks[-1]
+    handle = last_block.register_forward_hook(fail_while(reading, model))
+    with pytest.raises(Trouble):
+        model(**both.both())
+    handle.remove()
+    assert slot(model).frame is None
+    assert state(model) == before
+    torch.testing.assert_close(logits(model.eval(), both.both()), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("part", ["deep inside a layer", "in the head"])
+def test_errors_elsewhere_leave_no_state(part: str) -> None:
+    both, model = batch(), flare(build("bert"))
+    before, inner = state(model), model.base_model.model
+    module = inner.classifier if part == "in the head" else inner.bert.encoder.layer[1].attention.self.value
+    for reading in (True, False):
+        handle = module.register_forward_pre_hook(fail_while(reading, model))
+        with pytest.raises(Trouble):
+            model(**both.both())
+        handle.remove()
+        assert slot(model).frame is None
+        assert state(model) == before
+
+
+def test_some_modules_in_eval_stay_in_eval() -> None:
+    model = flare(build("bert", dropout=0.5)).train()
+    model.base_model.model.bert.embeddings.eval()
+    before = state(model)
+    model(**batch().both())
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_inference_leaves_no_frame(guard: Callable[[], Any]) -> None:
+    model, both = flare(build("bert")), batch()
+    with guard():
+        assert model(**both.both()).source_logits is not None
+    assert slot(model).frame is None
+
+
+def test_training_keeps_the_frame_until_the_next_forward() -> None:
+    """The control of the test above; without it checkpointing would be wrong."""
+    model, both = flare(build("bert")).train(), batch()
+    model(**both.both())
+    first = slot(model).frame
+    assert first is not None
+    model(**both.both())
+    assert slot(model).frame is not first
+    model(**both.target)
+    assert slot(model).frame is None
+
+
+def test_a_forward_without_source_sees_none_of_the_last() -> None:
+    model, both = flare(build("bert")), batch()
+    alone = logits(model, both.target)
+    model(**both.both())  # gradients on: its frame stays
+    assert torch.equal(model(**both.target).logits, alone)

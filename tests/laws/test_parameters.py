@@ -1,0 +1,42 @@
+"""How many parameters each phi trains, beside LoRA's; and that nothing else trains."""
+
+from typing import Any
+
+import pytest
+
+from fusion_models import BLOCKS, FAMILIES, HIDDEN, WEIGHT_FREE, WEIGHTED, build, flare, plain_lora
+
+RANK, FUSING = 4, 2 * BLOCKS
+
+
+def trained(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("fusion", WEIGHT_FREE)
+def test_weight_free_phi_train_what_lora_trains(family: str, fusion: str) -> None:
+    model = flare(build(family), fusion=fusion, modules_to_save=["classifier", "pooler", "pre_classifier", "head"])
+    lora = plain_lora(build(family), flare(build(family), fusion=fusion))
+    own = [name for name, parameter in model.named_parameters() if parameter.requires_grad and "lora_" in name]
+    theirs = [name for name, parameter in lora.named_parameters() if parameter.requires_grad and "lora_" in name]
+    assert own == theirs
+    assert all("lora_" in n or "modules_to_save" in n for n, p in model.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("fusion", WEIGHTED)
+def test_weighted_phi_train_three_maps_more_per_layer(fusion: str) -> None:
+    free = trained(flare(build("bert"), fusion="add", r=RANK))
+    assert trained(flare(build("bert"), fusion=fusion, r=RANK)) - free == FUSING * 3 * RANK**2
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_flare_mt_trains_one_projection_more(family: str) -> None:
+    free = trained(flare(build(family), fusion="add"))
+    assert trained(flare(build(family), fusion="add", mt_dim=6)) - free == HIDDEN * 6 + HIDDEN
+
+
+def test_projections_that_do_not_fuse_have_no_maps() -> None:
+    model = flare(build("bert"), fusion="cross_attention", target_modules=["query", "key", "value"])
+    assert not [name for name, _ in model.named_parameters() if "lora_fusion" in name and ".key.lora" in name]
+    assert len([name for name, _ in model.named_parameters() if "lora_fusion" in name]) == FUSING * 3
