@@ -40,8 +40,8 @@ def parse_config(path: Path) -> LoraConfig:
     for key in values.keys() - known:
         raise UserError(f"{path}: unknown key '{key}'; {nearest(str(key), known)}")
     options: dict[str, Any] = {k: v for k, v in values.items() if k != "peft_type" and k not in IGNORED}
-    for key in NAME_LISTS:
-        options[key] = _names(path, key, options.get(key))
+    for key in options.keys() & set(NAME_LISTS):
+        options[key] = _names(path, key, options[key])
     _bounded(path, options)
     try:
         return chosen(**options)

@@ -1,0 +1,59 @@
+"""What the steps of one experiment share: the recipe, the run's folder, the data and the base model's identity."""
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from crossflare.experiment.data import Data, digest
+from crossflare.experiment.spec import MethodSpec, Spec
+from crossflare.files import content_id, digest_file
+from crossflare.tasks.example import Split
+
+
+class Context:
+    """One recipe in one folder."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.data = Data(spec, folder / "translations")
+        self._ids: dict[Hashable, str] = {}
+
+    def remember(self, step: Hashable, make: Callable[[], str]) -> str:
+        """Return the id of a step, computed once; one that cannot be computed yet raises and is not kept."""
+        if step not in self._ids:
+            self._ids[step] = make()
+        return self._ids[step]
+
+    @cached_property
+    def base_key(self) -> dict[str, Any]:
+        """The base model's name and revision, and the hashes of its weights where they are files of this machine."""
+        from crossflare.training.base_models import minilm_folder
+
+        model = self.spec.model
+        folder = minilm_folder() if model.name == "minilm" else Path(model.name)
+        weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+        name = folder.name if weights and model.name != "minilm" else model.name
+        return {"name": name, "revision": model.revision, "weights": weights}
+
+    def training_rows(self, method: MethodSpec, language: str) -> tuple[Split, Split]:
+        """Return the train and dev rows of a method that trains an adapter."""
+        data, kind = self.data, method.train_source
+        return data.training(language, "train", kind), data.training(language, "dev", kind)
+
+    def training_key(self, method: MethodSpec, language: str) -> str:
+        """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
+        kind = method.train_source if method.kind != "lora" else "original"
+        if self.spec.translation.to_target.engine != "parallel":
+            rows = [self.data.source_task(part).digest for part in ("train", "dev")]
+            engine = self.data.engine_identity("to_target", language)
+        else:
+            rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
+            engine = None
+        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {})])
+
+    def test_key(self, language: str, test_source: str) -> str:
+        """Return a content id of the test rows and of who translates them."""
+        rows = self.data.test(language, "none").digest
+        return content_id([rows, test_source, dict(self.data.identity(language, test_source) or {})])

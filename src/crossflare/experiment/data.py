@@ -1,0 +1,213 @@
+"""The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from crossflare.errors import UserError
+from crossflare.experiment.spec import EngineOptions, Spec
+from crossflare.files import content_id
+from crossflare.tasks.classification import TextTask
+from crossflare.tasks.dataset import DataSet
+from crossflare.tasks.example import Example, Split
+from crossflare.translation.store import Store, translate_all
+from crossflare.translation.translator import Translator, engine_id
+
+Route = Literal["to_target", "to_source"]
+SEED_OF_DEV = 0
+"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
+
+
+class Data:
+    """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
+
+    def __init__(self, spec: Spec, translations: Path) -> None:
+        self.spec = spec
+        self.translations = translations
+        self._engines: dict[tuple[Route, str], Translator] = {}
+        self._splits: dict[tuple[str, ...], Split] = {}
+
+    @cached_property
+    def set(self) -> DataSet:
+        """The data set that the recipe names."""
+        return open_set(self.spec)
+
+    @property
+    def task(self) -> TextTask:
+        """Its task."""
+        return self.set.task
+
+    def source_task(self, part: str) -> Split:
+        """Return the rows of stage 1: source-language texts."""
+        return self._limited(self.set.split(self.spec.source, part))
+
+    def training(self, language: str, part: str, train_source: str) -> Split:
+        """Return train or dev rows in `language` with a source.
+
+        Args:
+            language: BCP-47 tag.
+            part: `train` or `dev`.
+            train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
+                the engine that also translates the test rows.
+        """
+        key = ("training", language, part, train_source)
+        if key not in self._splits:
+            split = self._into_target(language, part)
+            self._splits[key] = self._translated_back(split, f"{part}") if train_source == "machine" else split
+        return self._splits[key]
+
+    def test(self, language: str, test_source: str) -> Split:
+        """Return the test rows in `language`; their source is a translation (`machine`), the set's own (`oracle`), or none."""
+        key = ("test", language, test_source)
+        if key not in self._splits:
+            self._splits[key] = self._test(language, test_source)
+        return self._splits[key]
+
+    def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
+        """Return who made the source (`machine`): an engine's identity; None for `oracle`, `original` and `none`."""
+        engine = self.spec.translation.to_source
+        if kind != "machine" or engine is None:
+            return None
+        if engine.engine in ("precomputed", "parallel") and "folder" not in engine.options:
+            return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
+        return self._translator("to_source", language).identity
+
+    def engine_identity(self, route: Route, language: str) -> dict[str, Any]:
+        """Return the identity of the engine of one route."""
+        return dict(self._translator(route, language).identity)
+
+    def made_by(self, language: str, kind: str) -> str:
+        """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
+        identity = self.identity(language, kind)
+        return kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
+
+    def _test(self, language: str, test_source: str) -> Split:
+        split = self.set.split(language, "test")
+        engine = self.spec.translation.to_source
+        if test_source == "oracle" or (test_source == "machine" and engine is not None and engine.engine == "parallel"):
+            split = self.set.parallel(language, "test", self.spec.source)
+            if all(example.source is None for example in split):
+                raise UserError(
+                    f"{self.set.name} has no test rows of its own in '{self.spec.source}' beside '{language}'; "
+                    "an oracle source needs them"
+                )
+            return self._limited(split)
+        if test_source == "machine" and engine is not None and engine.engine == "precomputed" and not engine.options:
+            texts = self.set.machine_source(language, "test", self.spec.source)
+            if texts is None:
+                raise UserError(
+                    f"{self.set.name} comes with no translation of '{language}' test rows into '{self.spec.source}'; "
+                    "name another engine in translation.to_source"
+                )
+            rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
+            return self._limited(replace(split, examples=rows))
+        split = self._limited(split)
+        return self._translated_back(split, "test") if test_source == "machine" else split
+
+    def _into_target(self, language: str, part: str) -> Split:
+        if self.spec.translation.to_target.engine == "parallel":
+            return self._limited(self.set.parallel(language, part, self.spec.source))
+        split = self.source_task(part)
+        engine = self._translator("to_target", language)
+        texts = self._translate(engine, [e.texts for e in split], self.spec.source, language)
+        rows = [replace(e, texts=text, source=e.texts) for e, text in zip(split, texts, strict=True)]
+        return Split(part, language, tuple(rows))
+
+    def _translated_back(self, split: Split, part: str) -> Split:
+        engine = self._translator("to_source", split.language)
+        texts = self._translate(engine, [e.texts for e in split], split.language, self.spec.source)
+        rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
+        return replace(split, examples=rows)
+
+    def _translate(
+        self, engine: Translator, texts: list[tuple[str, ...]], source: str, target: str
+    ) -> list[tuple[str, ...]]:
+        """Translate every text of every row once; rows keep their shape."""
+        flat = [text for row in texts for text in row]
+        done = iter(translate_all(Store(self.translations), engine, flat, source=source, target=target))
+        return [tuple(next(done) for _ in row) for row in texts]
+
+    def _translator(self, route: Route, language: str) -> Translator:
+        if (route, language) not in self._engines:
+            options: EngineOptions | None = getattr(self.spec.translation, route)
+            if options is None:
+                raise UserError(f"translation.{route} is missing in the recipe; add {{engine: ...}}")
+            self._engines[route, language] = self._build(options, route, language)
+        return self._engines[route, language]
+
+    def _build(self, options: EngineOptions, route: Route, language: str) -> Translator:
+        from crossflare.translation.dictionary import Dictionary
+        from crossflare.translation.lexicon import Lexicon, learn
+
+        if options.engine == "parallel":
+            raise UserError(
+                f"translation.{route}: the set's own parallel text cannot translate new rows ('machine' sources for "
+                "training rows); name an engine"
+            )
+        taught = options.options.get("learn")
+        if taught is None:
+            from crossflare.translation.engines import build
+
+            return build({"engine": options.engine, **options.options})
+        if taught == "set":
+            lexicon = getattr(self.set, "lexicon", None)
+            if lexicon is None:
+                raise UserError(f"{self.set.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
+            entries = lexicon(language)  # target words -> source words
+            return Dictionary({(language, self.spec.source): Lexicon(entries)})
+        pairs = [
+            (target, source)
+            for example in self.training(language, "train", "original")
+            if example.source is not None
+            for target, source in zip(example.texts, example.source, strict=True)
+        ]
+        if route == "to_target":
+            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs])})
+        return Dictionary({(language, self.spec.source): learn(pairs)})
+
+    def _limited(self, split: Split) -> Split:
+        rows = getattr(self.spec.task.limit, split.part)
+        return split if rows is None else replace(split, examples=split.examples[:rows])
+
+
+def open_set(spec: Spec) -> DataSet:
+    """Open the recipe's data: a named set, the phrasebook, or the user's own files; cut dev from train if it says so."""
+    from crossflare.tasks.cutting import with_dev
+    from crossflare.tasks.own import own_set
+    from crossflare.tasks.reading import Columns
+    from crossflare.tasks.sets import load_set
+
+    task = spec.task
+    if task.set == "phrasebook":
+        from crossflare.tasks.phrasebook import phrasebook
+
+        limit = task.limit
+        data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+    elif task.set is not None:
+        data = load_set(task.set, task.folder)
+    else:
+        columns = Columns(
+            texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
+        )
+        data = own_set(
+            spec.name, task.files, task.labels, columns=columns, aliases=task.aliases, source_language=spec.source
+        )
+    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+
+
+def digest(*splits: Split) -> str:
+    """Return one content id for several splits."""
+    return content_id([split.digest for split in splits])
+
+
+def counts(examples: tuple[Example, ...]) -> dict[str, int]:
+    """Return how many rows have an empty text, and how many no source."""
+    return {
+        "empty": sum(any(not text.strip() for text in e.texts) for e in examples),
+        "no_source": sum(e.source is None for e in examples),
+    }
+
+
+

@@ -1,0 +1,156 @@
+"""Running a recipe means making what is missing: kill it anywhere, start it again, and it goes on.
+
+Several workers, or several commands on one folder, share the work: a step is made under its lock, and the lock of a
+killed process is free.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from crossflare.errors import UserError
+from crossflare.experiment.context import Context
+from crossflare.experiment.plan import run_folder
+from crossflare.experiment.spec import Spec, spec_from
+from crossflare.experiment.steps import NotReady, Step, all_steps
+from crossflare.files import content_id, write_atomic
+from crossflare.progress import bar
+
+WAIT = 0.5
+"""Seconds between looks when all that is left is being made by others."""
+
+
+def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
+    """Make every missing step of a recipe and return the run's folder.
+
+    Args:
+        spec: The recipe.
+        root: The folder of all runs.
+        workers: Processes; None: one per core (at most 4) without a GPU, one with.
+
+    Raises:
+        UserError: The recipe cannot start, or steps failed: all that could be made was made, the failures are named.
+    """
+    folder = run_folder(spec, root)
+    context = Context(spec, folder)
+    steps = all_steps(context)
+    write_atomic(folder / "spec.yaml", spec.to_yaml())
+    missing = [step for step in steps if not step.done()]
+    if not missing:
+        return folder
+    count = min(workers or default_workers(), len(missing))
+    failures = work(context) if count == 1 else _share(spec, context, count)
+    if failures:
+        first = "; ".join(f"{label}: {reason}" for label, reason in list(failures.items())[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        raise UserError(f"{len(failures)} of {len(steps)} steps failed: {first}{more}. The others are done; run again")
+    return folder
+
+
+def default_workers() -> int:
+    """Return one per core, at most 4, or one where a GPU does the work."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+
+
+def work(context: Context) -> dict[str, str]:
+    """Make steps until none is left to make, and return those that failed: label -> reason."""
+    from crossflare.experiment.make import make
+
+    failures: dict[str, str] = {}
+    steps = all_steps(context)
+    with bar("steps", len(steps)) as advance:
+        shown = 0
+        while True:
+            done = {step for step in steps if step.done()}
+            advance(len(done) - shown)
+            shown = len(done)
+            broken = _broken(steps, failures)
+            left = [step for step in steps if step not in done and step not in broken]
+            if not left:
+                return failures
+            ready = [step for step in left if all(needed in done for needed in step.needs())]
+            if not _make_one(context, ready, failures, make):
+                time.sleep(WAIT)
+
+
+def _make_one(context: Context, ready: list[Step], failures: dict[str, str], make: Callable[[Step], None]) -> bool:
+    """Make the first of `ready` that no other worker is making; say whether there was one."""
+    for step in ready:
+        with _claimed(context, step) as mine:
+            if not mine:
+                continue
+            if not step.done():
+                try:
+                    make(step)
+                except UserError as error:
+                    failures[step.label] = str(error)
+            return True
+    return False
+
+
+def _broken(steps: list[Step], failures: dict[str, str]) -> set[Step]:
+    """Return the steps that failed here, and those that need them."""
+    broken: set[Step] = set()
+    for step in steps:  # each after those it needs
+        if step.label in failures or any(needed in broken for needed in step.needs()):
+            broken.add(step)
+    return broken
+
+
+@contextmanager
+def _claimed(context: Context, step: Step) -> Iterator[bool]:
+    """Hold a step's lock for as long as it is being made; False when another process holds it."""
+    try:
+        name = step.id
+    except NotReady:
+        yield False
+        return
+    place = context.folder / ".locks" / f"{content_id([step.kind, name])}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
+    """Let several processes make the steps; this one shows how far they are."""
+    text, folder = spec.to_yaml(), context.folder
+    failures: dict[str, str] = {}
+    steps = all_steps(context)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        futures = [pool.submit(_worker, text, folder, workers) for _ in range(workers)]
+        with bar("steps", len(steps)) as advance:
+            shown = 0
+            while not all(future.done() for future in futures):
+                done = sum(step.done() for step in steps)
+                advance(done - shown)
+                shown = done
+                time.sleep(WAIT)
+        for future in futures:
+            failures |= future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return failures
+
+
+def _worker(text: str, folder: Path, workers: int) -> dict[str, str]:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    return work(Context(spec_from(text, folder), folder))
