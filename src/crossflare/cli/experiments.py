@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from crossflare import progress
-from crossflare.cli.terminal import ABSENT, OK, err, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import ABSENT, OK, bars, err, examples, out, plain, print_json, say, table
 
 PANEL = "Experiments"
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.", show_default=False)]
@@ -87,7 +86,7 @@ def run(recipe: Recipe, assignments: Assignments = [], runs: Runs = RUNS, worker
         f"{len(spec.seeds)} seeds, from {spec.source}, on {model}",
         soft_wrap=True,
     )
-    with progress.display(err()):
+    with bars():
         folder = make_missing(spec, runs, workers)
     _report(folder)
 
@@ -104,7 +103,7 @@ def plan(
     from crossflare.experiment.plan import plan as steps_of
     from crossflare.experiment.spec import load_spec
 
-    with progress.display(err()):
+    with bars():
         steps = steps_of(load_spec(recipe, assignments), runs)
     if as_json:
         print_json([asdict(step) for step in steps])
@@ -136,7 +135,7 @@ def report(
 def _report(folder: Path) -> None:
     from crossflare.report import build_report, console_table
 
-    with progress.display(err()):
+    with bars():
         paths = build_report(folder)
     out().print(console_table(folder))
     say(f"[dim]report:[/] {plain(paths.html or paths.markdown)}")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossflare import progress
-from crossflare.cli.terminal import err, examples, out, plain, say, table
+from crossflare.cli.terminal import bars, examples, out, plain, say, table
 from crossflare.errors import UserError
 
 PANEL = "Models"
@@ -66,7 +65,7 @@ def predict(
     from crossflare.experiment.prediction import Column, engine_options, predict_file
 
     chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
-    with progress.display(err()):
+    with bars():
         counts = predict_file(
             adapter=adapter,
             input=input,

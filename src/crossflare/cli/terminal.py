@@ -2,13 +2,16 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from crossflare import progress
 
 OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
 
@@ -21,6 +24,17 @@ def out() -> Console:
 def err() -> Console:
     """Return the console of standard error."""
     return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def bars() -> Generator[None]:
+    """Show progress on standard error while inside, where that is a terminal; a log file gets none."""
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    with progress.display(console):
+        yield
 
 
 def say(text: str = "") -> None:

@@ -1,0 +1,153 @@
+"""What each verb prints, for people and for scripts."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import crossflare.experiment.plan
+import crossflare.experiment.run
+import crossflare.report
+from crossflare.cli import main
+from crossflare.experiment.plan import Planned
+from crossflare.experiment.spec import Spec, load_spec, spec_from
+
+STEPS = [
+    Planned("stage 1", "en, seed 0", "0123456789ab", True),
+    Planned("stage 2", "lora [x], es, seed 0", None, False),
+]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: tiny\ntask: {set: phrasebook}\nsource: en\ntargets: [es]\nmodel: {name: minilm}\nseeds: [0]\n"
+        "methods: {zero-shot: , lora: }\n"
+    )
+    return "recipe.yaml"
+
+
+def test_the_demo_recipe_is_right_and_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--print"]) == 0
+    text = capsys.readouterr().out
+    spec = spec_from(text, Path.cwd())
+    assert len(spec.seeds) >= 3
+    assert {"zero-shot", "translate-test", "lora", "flare", "flare-no-source", "ensemble"} <= {
+        m.name for m in spec.methods
+    }
+    assert "crossflare demo" in text
+
+
+def test_plan_marks_what_is_done(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(crossflare.experiment.plan, "plan", lambda spec, root: STEPS)
+    assert main(["plan", recipe]) == 0
+    shown = capsys.readouterr().out
+    assert "lora [x], es, seed 0" in shown
+    assert "1 of 2 steps are done; crossflare run recipe.yaml makes the other 1" in shown
+    assert main(["plan", recipe, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [asdict(step) for step in STEPS]
+
+
+@pytest.mark.parametrize("verb", ["run", "demo"])
+def test_run_hands_over_the_recipe_and_reports(
+    verb: str, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Spec, Path, int | None]] = []
+
+    def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
+        asked.append((spec, root, workers))
+        return root / spec.name
+
+    paths = crossflare.report.ReportPaths(
+        Path("j"), Path("c"), Path("report.md"), None, "no page: pip install x[report]"
+    )
+    monkeypatch.setattr(crossflare.experiment.run, "run", run)
+    monkeypatch.setattr(crossflare.report, "build_report", lambda folder: paths)
+    monkeypatch.setattr(crossflare.report, "console_table", lambda folder: f"table of {folder}")
+    words = [verb, *([recipe] if verb == "run" else []), "--set", "seeds=[7]", "--runs", "elsewhere", "--workers", "2"]
+    assert main(words) == 0
+    ((spec, root, workers),) = asked
+    assert (spec.seeds, root, workers) == ((7,), Path("elsewhere"), 2)
+    shown = capsys.readouterr().out
+    assert f"table of elsewhere/{spec.name}" in shown
+    assert "report: report.md" in shown
+    assert "no page: pip install x[report]" in shown
+
+
+def test_validate_counts_the_rows(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", recipe, "--set", "task.limit.train=30"]) == 0
+    shown = capsys.readouterr().out
+    assert "✓ recipe.yaml: 2 methods, 1 targets, 1 seeds" in shown
+    assert [line.split()[:2] for line in shown.splitlines() if line.strip().startswith(("en", "es"))] == [
+        ["en", "30"],
+        ["es", "30"],
+    ]
+
+
+def test_validate_writes_the_recipe_out(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", recipe, "--resolved", "--set", "stage2.lr=1e-4"]) == 0
+    (tmp_path / "resolved.yaml").write_text(capsys.readouterr().out)
+    assert load_spec(tmp_path / "resolved.yaml") == load_spec(Path(recipe), ["stage2.lr=1e-4"])
+
+
+def test_languages_by_tag_name_and_code(capsys: pytest.CaptureFixture[str]) -> None:
+    for query in ("sw", "Swahili", "swh_Latn", "SWAHILI"):
+        assert main(["languages", query, "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert (row["tag"], row["nllb"]) == ("sw", "swh_Latn")
+    assert main(["languages", "arab", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) > 5
+    assert main(["languages"]) == 0
+    assert "languages" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_language_called_nan_or_no_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    for query in ("nan", "no"):
+        assert main(["languages", query, "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_doctor_says_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CROSSFLARE_DATA", "/no/such/folder")
+    assert main(["doctor", "--json"]) == 0
+    checks = {(check["group"], check["name"]): check for check in json.loads(capsys.readouterr().out)}
+    assert all(checks["versions", name]["ok"] for name in ("python", "torch", "transformers", "peft"))
+    assert checks["data", "CROSSFLARE_DATA"]["found"] == "/no/such/folder is no folder"
+    assert checks["translation", "dictionary"]["ok"]
+    assert {name for group, name in checks if group == "extras"} == {"report", "demo", "mt"}
+    assert main(["doctor"]) == 0
+    assert "✓ ready" in capsys.readouterr().out
+
+
+def test_doctor_fails_where_something_needed_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crossflare.cli import examination
+
+    monkeypatch.setenv("COLUMNS", "200")
+    real = examination._version
+    monkeypatch.setattr(examination, "_version", lambda name: None if name in ("peft", "jinja2") else real(name))
+    assert main(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "needed and not right: peft" in shown
+    assert 'pip install "crossflare[report]"' in shown
+
+
+def test_doctor_shows_what_would_fuse(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    LlamaConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, vocab_size=50
+    ).save_pretrained(tmp_path)
+    assert main(["doctor", "--model", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["blocks"]["2"] == ["self_attn.q_proj", "self_attn.v_proj"]
+    assert found["fusing"] == 6
+    assert found["norm"].startswith("pre-norm")
+    assert main(["doctor", "--model", str(tmp_path / "nothing")]) == 2
+    assert "error: model '" in capsys.readouterr().err
