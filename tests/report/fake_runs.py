@@ -8,13 +8,24 @@ import numpy as np
 from crossflare.evaluation.metrics import score
 from crossflare.evaluation.record import Point, Record, save_record
 
-SKILL = {"zero-shot": 0.52, "translate-test": 0.64, "lora": 0.66, "flare": 0.72, "flare-no-source": 0.65, "ensemble": 0.70}
+SKILL = {
+    "zero-shot": 0.52,
+    "translate-test": 0.64,
+    "lora": 0.66,
+    "flare": 0.72,
+    "flare-no-source": 0.65,
+    "ensemble": 0.70,
+}
 EASE = {"ace": 0.0, "ban": 0.04, "min": 0.08}
 LABELS = ["negative", "neutral", "positive"]
 
 
 def fake_runs(
-    folder: Path, methods: dict[str, float] = SKILL, languages: dict[str, float] = EASE, seeds: int = 3, number: int = 400
+    folder: Path,
+    methods: dict[str, float] = SKILL,
+    languages: dict[str, float] = EASE,
+    seeds: int = 3,
+    number: int = 400,
 ) -> Path:
     """Write spec.yaml, records and predictions; items are parallel, hard items are hard for every method."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +48,13 @@ def fake_runs(
 
 
 def write_run(
-    folder: Path, method: str, language: str, seed: int, gold: np.ndarray, predicted: np.ndarray, generator: np.random.Generator
+    folder: Path,
+    method: str,
+    language: str,
+    seed: int,
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    generator: np.random.Generator,
 ) -> Path:
     """Write one record with its predictions and return the record's path."""
     run_id = f"{method}-{language}-{seed}"
@@ -72,7 +89,8 @@ def write_run(
         translation={"to_target": {"engine": "parallel"}, "to_source": {"engine": "dictionary", "learn": "train"}},
         counts={"truncated": {"target": 3, "source": 5}, "empty": 0, **({"no_source": 2} if reads_source else {})},
         training={
-            "lr": 1e-3 if seed != 2 else 3e-4, "steps": 500, "trainable_parameters": 223_491 if method == "flare" else 222_723,
+            "lr": 1e-3 if seed != 2 else 3e-4, "steps": 500,
+            "trainable_parameters": 223_491 if method == "flare" else 222_723,
             "seconds": 61.3 + seed, "curve": curve,
             "chosen_from": [{"lr": 3e-4, "dev_score": final - 0.01}, {"lr": 1e-3, "dev_score": final}],
         } if trained else {},

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from crossflare.evaluation.significance import Interval
@@ -11,6 +11,8 @@ from crossflare.report.collect import MACRO, Cell, Contrast, Results
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 BETTER, WORSE = "▲", "▼"
 MINUS, DASH = "−", "–"
+_FITS = 32
+"""Characters of a reason that a cell can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def scores(results: Results, metric: str) -> Grid:
         ("method", *map(column_name, results.columns)),
         rows,
         "Mean over seeds; under it the 95 % interval over test examples and seeds. Best of a column in bold."
-        + (marks if results.reference else ""),
+        + (marks if results.reference else "")
+        + _notes(rows),
     )
 
 
@@ -94,7 +97,7 @@ def contrasts(results: Results, metric: str) -> Grid:
         (f"{results.subject} …", *map(column_name, results.columns)),
         rows,
         "The same test examples and seeds are resampled for both. 95 % interval; p two-sided; q is p corrected for the "
-        "number of methods and languages (Benjamini–Hochberg). Bold: the interval excludes 0.",
+        "number of methods and languages (Benjamini–Hochberg). Bold: the interval excludes 0." + _notes(rows),
     )
 
 
@@ -158,7 +161,7 @@ def _best(results: Results, metric: str, column: str) -> str:
 
 def _score(cell: Cell, best: str, results: Results) -> Entry:
     if cell.score is None:
-        return Entry("missing", (cell.gap,) if len(cell.gap) < 40 else (), note=cell.gap, empty=True)
+        return Entry("missing", (_brief(cell.gap),), note=cell.gap, empty=True)
     total = len(results.folder.seeds)
     few = (f"{len(cell.seeds)} of {total} seeds",) if cell.missing else ()
     clear = cell.against is not None and cell.against.clear
@@ -171,9 +174,19 @@ def _score(cell: Cell, best: str, results: Results) -> Entry:
 def _contrast(contrast: Contrast) -> Entry:
     found = contrast.difference
     if found is None:
-        return Entry("missing", (contrast.gap,) if len(contrast.gap) < 40 else (), note=contrast.gap, empty=True)
+        return Entry("missing", (_brief(contrast.gap),), note=contrast.gap, empty=True)
     small = f"p {p_text(found.p)}" + (f" · q {p_text(contrast.q)}" if contrast.q is not None else "")
     return Entry(points(found.score, signed=True), (span(found, signed=True), small), best=found.clear)
+
+
+def _brief(gap: str) -> str:
+    """Return a reason that fits into a cell; the long ones stand under the table."""
+    return gap if len(gap) < _FITS else "see below"
+
+
+def _notes(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> str:
+    notes = dict.fromkeys(e.note for _, entries in rows for e in entries if e.empty and len(e.note) >= _FITS)
+    return "".join(f" Missing: {note}." for note in notes)
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -1,0 +1,30 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_runs import fake_runs
+
+from crossflare.report.collect import Results, collect
+
+SMALL = {"zero-shot": 0.5, "lora": 0.66, "flare": 0.75}
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run folder, not to be changed."""
+    return fake_runs(tmp_path_factory.mktemp("runs") / "whole", SMALL, number=120)
+
+
+@pytest.fixture(scope="session")
+def results(run_dir: Path) -> Results:
+    return collect(run_dir)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a small folder to be changed."""
+    return lambda **options: fake_runs(tmp_path / "run", **{"methods": SMALL, "number": 60, **options})
