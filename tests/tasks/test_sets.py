@@ -140,8 +140,11 @@ def test_own_files_without_ids_are_parallel_by_row_or_not_at_all(
 def test_a_source_column_comes_before_another_file(tmp_path: Path) -> None:
     put(tmp_path / "sw.tsv", [("text", "english", "label"), ("moja", "one", "no"), ("mbili", "two", "yes")])
     columns = Columns(source=("english",))
-    data = own_set("mine", {"sw": {"test": "sw.tsv"}}, ("no", "yes"), columns=columns, base=tmp_path)
+    files = {"sw": {"test": "sw.tsv"}, "es": {"train": "sw.tsv"}}
+    data = own_set("mine", files, ("no", "yes"), columns=columns, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "test", "en")] == [("one",), ("two",)]
+    # English beside the text is no source in Spanish.
+    assert [item.source for item in data.parallel("sw", "test", "es")] == [None, None]
 
 
 def test_own_files_are_checked_before_any_work(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ the line feed alone, because texts hold U+2028, U+0085 and the like; a TSV with 
 """
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,8 +138,9 @@ def _read_parquet(path: Path, header: Sequence[str] | None) -> list[Row]:
     import pyarrow.parquet
 
     try:
-        # The bytes go in, not the path: a path would let folder names such as `language=sw` add columns.
-        cells = pyarrow.parquet.read_table(io.BytesIO(path.read_bytes())).to_pylist()
+        # One file as it is: `read_table` looks at the folder too, for which `language=sw` would name a column.
+        with pyarrow.parquet.ParquetFile(path) as file:
+            cells = file.read().to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
     return [Row(values, f"{path}:{number}") for number, values in enumerate(cells, 1)]
