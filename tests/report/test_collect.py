@@ -68,8 +68,19 @@ def test_missing_runs_leave_gaps_and_are_never_made_up(make: Make) -> None:
     few = found.cells["macro_f1", "flare", "ban"]
     assert (few.seeds, few.missing) == ((1, 3), (2,))
     assert found.cells["macro_f1", "flare", MACRO].seeds == (1, 3), "a macro average has one set of seeds"
-    paired = found.contrasts["macro_f1", "zero-shot", "ban"].difference
-    assert paired is not None, "paired over the seeds that both have"
+    assert found.contrasts["macro_f1", "zero-shot", "ban"].difference is not None
+
+
+def test_methods_are_paired_over_the_seeds_that_both_have(make: Make) -> None:
+    folder = make(languages={"ace": 0.0})
+    (folder / "records" / "flare-ace-2.json").unlink()
+    (folder / "records" / "lora-ace-1.json").unlink()
+    found = collect(folder)
+    flare, lora = (found.cells["accuracy", method, "ace"] for method in ("flare", "lora"))
+    assert (flare.seeds, lora.seeds) == ((1, 3), (2, 3))
+    difference = found.contrasts["accuracy", "lora", "ace"].difference
+    assert difference is not None
+    assert difference.score == pytest.approx(flare.by_seed[1] - lora.by_seed[1])
 
 
 def test_unequal_signatures_have_no_average(make: Make) -> None:

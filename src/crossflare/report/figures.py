@@ -150,15 +150,14 @@ def _axes(key: str, height: float) -> Generator[tuple[Any, Any]]:
 
         def save() -> str:
             buffer = io.StringIO()
-            nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+            figure.savefig(buffer, format="svg", transparent=True)
             return _inline(buffer.getvalue(), key)
 
         yield figure.subplots(), save
 
 
 def _inline(svg: str, key: str) -> str:
-    """Return matplotlib's file as an element of a page: page colours and fonts, and ids of its own."""
+    """Return matplotlib's file as an element of a page: page colours and fonts, ids of its own, no date."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{key}-", svg)
