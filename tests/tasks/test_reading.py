@@ -34,7 +34,7 @@ def test_ids_default_to_the_row_number_and_labels_may_be_absent(tmp_path: Path, 
 
 def test_whole_number_ids_and_null_sources_of_jsonl(tmp_path: Path, mood: TextTask) -> None:
     path = put(tmp_path, "t.jsonl", '{"id": 5, "text": "a", "label": "good", "source": null}\n')
-    assert read_examples(path, mood, Columns(id="id", source=("source",)))[0].source is None
+    assert read_examples(path, mood, Columns(id="id", source_texts=("source",)))[0].source is None
 
 
 @pytest.mark.parametrize(

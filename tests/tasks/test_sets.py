@@ -139,7 +139,7 @@ def test_own_files_without_ids_are_parallel_by_row_or_not_at_all(
 
 def test_a_source_column_comes_before_another_file(tmp_path: Path) -> None:
     put(tmp_path / "sw.tsv", [("text", "english", "label"), ("moja", "one", "no"), ("mbili", "two", "yes")])
-    columns = Columns(source=("english",))
+    columns = Columns(source_texts=("english",))
     files = {"sw": {"test": "sw.tsv"}, "es": {"train": "sw.tsv"}}
     data = own_set("mine", files, ("no", "yes"), columns=columns, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "test", "en")] == [("one",), ("two",)]

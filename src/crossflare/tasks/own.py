@@ -68,7 +68,7 @@ def own_set(
 
     parts = {language: tuple(given) for language, given in files.items()}
     by = align or ("row" if columns.id is None else "id")
-    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source else None)
+    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source_texts else None)
 
 
 class _OwnSet(LanguageParts):

@@ -21,7 +21,7 @@ class Columns:
     """None: the rows are unlabelled."""
     id: str | None = None
     """None: a row's id is its number, from 0."""
-    source: tuple[str, ...] | None = None
+    source_texts: tuple[str, ...] | None = None
     """The columns with the same texts in the source language, where the file holds them."""
 
 
@@ -48,7 +48,7 @@ def read_examples(
     Raises:
         UserError: See `read_rows`; or an unknown label, an id that occurs twice, or a wrong number of text columns.
     """
-    for names in (columns.texts, columns.source):
+    for names in (columns.texts, columns.source_texts):
         if names is not None and len(names) != task.text_count:
             raise UserError(
                 f"{path}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
@@ -63,7 +63,7 @@ def read_examples(
         origins[identity] = row.origin
         texts = tuple(row.text(name) for name in columns.texts)
         label = None if columns.label is None else task.label_index(row.cell(columns.label), row.origin)
-        source = None if columns.source is None else _source(row, columns.source)
+        source = None if columns.source_texts is None else _source(row, columns.source_texts)
         examples.append(Example(identity, texts, label, source, row.origin))
     return tuple(examples)
 
