@@ -1,0 +1,1 @@
+"""What a FLARE step costs, measured side by side: `make bench`."""
