@@ -7,6 +7,7 @@ from typing import Any
 
 from crossflare.errors import UserError, choose, nearest
 from crossflare.languages import find
+from crossflare.translation import apertium
 from crossflare.translation.dictionary import Dictionary
 from crossflare.translation.lexicon import Lexicon, learn
 from crossflare.translation.pairs import read_pairs
@@ -94,6 +95,10 @@ def _dictionary(
     return Dictionary({pair: there, (pair[1], pair[0]): back}, licence)
 
 
+def _apertium(*, source: str, target: str, modes: str = apertium.MODES) -> Translator:
+    return apertium.Apertium(source, target, modes)
+
+
 def _precomputed(
     *,
     source: str,
@@ -121,6 +126,11 @@ ENGINES: Mapping[str, Engine] = {
         _dictionary,
         "word by word through a lexicon, given or learnt from aligned texts; for languages no other engine has",
         "that of the lexicon or the texts",
+    ),
+    "apertium": Engine(
+        _apertium,
+        "rules of Apertium, a separate program, for pairs of related languages; fast, no graphics card, no download",
+        apertium.LICENCE,
     ),
     "precomputed": Engine(
         _precomputed,
