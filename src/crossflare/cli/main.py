@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -34,9 +35,7 @@ for module in (experiments, prediction, checking, facts):
 
 def _version(asked: bool) -> None:
     if asked:
-        from crossflare import __version__
-
-        say(f"crossflare {__version__}")
+        say(f"crossflare {metadata.version('crossflare')}")
         raise typer.Exit
 
 
@@ -95,5 +94,8 @@ def _explain(error: Exception) -> int:
     said = " ".join(str(error).split())
     complain([f"internal error: {type(error).__name__}: {said}" if said else f"internal error: {type(error).__name__}"])
     if "--debug" not in sys.argv:
-        err().print("[dim]this is a fault of crossflare, not yours: add --debug to see where, and please report it[/]")
+        err().print(
+            "[dim]this is a fault of crossflare, not yours: add --debug to see where, and please report it[/]",
+            soft_wrap=True,
+        )
     return OURS

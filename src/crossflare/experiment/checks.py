@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crossflare.errors import UserError, nearest
-from crossflare.experiment.fields import Reader, field_types, shown
+from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS
+from crossflare.experiment.marks import field_types, shown
 from crossflare.experiment.spec import EngineOptions, MethodSpec, Spec, TaskSpec, Training
 from crossflare.languages import find
 

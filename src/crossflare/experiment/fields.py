@@ -1,74 +1,18 @@
 """Reads plain values into dataclasses by their annotations, gathering every mistake on the way."""
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from crossflare.errors import nearest
+from crossflare.experiment.marks import Bounds, Keyed, Names, PathMark, describe, field_types, shown
 from crossflare.experiment.strict_yaml import Document, KeyPath, dotted
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The numbers a field takes; put in its annotation: `Annotated[int, Bounds(1)]`."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-
-    def __contains__(self, number: float) -> bool:
-        above = number > self.low if self.open_low else number >= self.low
-        below = number < self.high if self.open_high else number <= self.high
-        return above and below
-
-    def __str__(self) -> str:
-        low = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low > -math.inf else ""
-        high = f"{'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
-        return " and ".join(part for part in (low, high) if part)
-
-
-@dataclass(frozen=True)
-class Names:
-    """The texts a field takes, asked for when it is read."""
-
-    kind: str
-    known: Callable[[], "tuple[str, ...]"]
-
-
-@dataclass(frozen=True)
-class Keyed:
-    """A tuple of dataclasses written as a mapping: the key becomes the field `name`, and the default of `default`."""
-
-    name: str
-    default: str
-
-
-@dataclass(frozen=True)
-class PathMark:
-    """A file or folder: `$NAME` and `~` expand, and what is left relative is relative to the recipe.
-
-    With `maybe_name`, only what starts with `.`, `~`, `$` or `/` is taken for a path (a model may be a hub name).
-    """
-
-    maybe_name: bool = False
-
-    def takes(self, text: str) -> bool:
-        """Whether the text is a path."""
-        return not self.maybe_name or text.startswith((".", "~", "$", "/"))
-
-
-PathText = Annotated[str, PathMark()]
-ModelPath = Annotated[str, PathMark(maybe_name=True)]
 
 
 class Reader:
@@ -226,35 +170,6 @@ class Reader:
         return str(self.folder / Path(template.substitute(os.environ)).expanduser())
 
 
-def shown(value: Any) -> str:
-    """Return a value as a message shows it: short, and in YAML's words."""
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (dict, list)):
-        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(cast(list[Any], value))}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def describe(hint: Any) -> str:
-    """Return what a type annotation asks for, in a user's words."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return describe(arguments[0])
-    if origin in (Union, UnionType):
-        return " or ".join(describe(argument) for argument in arguments)
-    if origin is Literal:
-        return " or ".join(map(str, arguments))
-    if origin is tuple:
-        return f"a list of {describe(arguments[0]).removeprefix('a ')}s"
-    if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
-        return "keys with values under it"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
-    return words.get(hint, str(hint))
-
-
 def _fits(shape: Any, value: Any) -> bool:
     """Whether a value has the outer shape of a type: which branch of a union is meant."""
     origin = get_origin(shape)
@@ -267,26 +182,6 @@ def _fits(shape: Any, value: Any) -> bool:
     if origin in (dict, Mapping) or dataclasses.is_dataclass(shape):
         return isinstance(value, dict)
     return type(value) is shape or (shape is float and type(value) is int)
-
-
-@cache
-def field_types(made: type[Any]) -> dict[str, Any]:
-    """Return the annotations of a dataclass's fields, in order, with their marks."""
-    hints = get_type_hints(made, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(made)}
-
-
-def item_type(hint: Any) -> Any:
-    """Return the annotation of a mapping's values; None when `hint` is no mapping."""
-    return get_args(hint)[1] if get_origin(hint) in (dict, Mapping) else None
-
-
-def is_path(hint: Any, text: str) -> bool:
-    """Whether a text under this annotation is a path (see `PathMark`)."""
-    marks: tuple[Any, ...] = getattr(hint, "__metadata__", ())
-    if get_origin(hint) in (Union, UnionType):
-        return any(is_path(branch, text) for branch in get_args(hint))
-    return any(isinstance(mark, PathMark) and mark.takes(text) for mark in marks)
 
 
 def _has_default(made: type[Any], name: str) -> bool:

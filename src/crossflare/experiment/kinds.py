@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crossflare.experiment.fields import ModelPath, PathText
+from crossflare.experiment.marks import ModelPath, PathText
+
+Reads = Literal["target", "source", "both", "latents"]
+"""The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
 
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
 _FUSED = _LORA | {"fusion", "alignment", "lead", "source_dropout", "train_source", "test_source"}
@@ -23,6 +26,8 @@ class Kind:
     """Whether it trains an adapter of its own when it has no `of`."""
     reads_source: bool = False
     """Whether its test rows are read with a translation (unless `test_source` is none)."""
+    reads: Reads = "target"
+    """What a model is given at test time; nothing for averages of other methods."""
 
     @property
     def needs_of(self) -> bool:
@@ -36,10 +41,17 @@ KINDS: dict[str, Kind] = {
         "the stage-1 model reads the translation into the source language",
         frozenset({"test_source"}),
         reads_source=True,
+        reads="source",
     ),
     "lora": Kind("LoRA on the translated training set (translate-train)", _LORA, trains=True),
     "flare": Kind(
-        "LoRA whose bottleneck fuses the text with its translation", _FUSED, frozenset({"flare"}), True, True
+        "LoRA whose bottleneck fuses the text with its translation", _FUSED, frozenset({"flare"}), True, True, "both"
+    ),
+    "flare-mt": Kind(
+        "FLARE on the states of a translation model's encoder reading the target text; nothing is translated at test",
+        _LORA | {"fusion", "alignment", "source_dropout"},
+        trains=True,
+        reads="latents",
     ),
     "flare-no-source": Kind("a trained FLARE adapter with no translation at test time", of=frozenset({"flare"})),
     "flare+source": Kind(

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from crossflare.experiment import strict_yaml
-from crossflare.experiment.fields import (
+from crossflare.experiment.fields import Reader
+from crossflare.experiment.kinds import KINDS, SETS, Kind, engine_names, engine_options
+from crossflare.experiment.marks import (
     Bounds,
     Keyed,
     ModelPath,
     Names,
     PathText,
-    Reader,
     field_types,
     is_path,
     item_type,
 )
-from crossflare.experiment.kinds import KINDS, SETS, Kind, engine_names, engine_options
 from crossflare.experiment.strict_yaml import GatheredError
 
 Part = Literal["train", "dev", "test"]
@@ -96,6 +96,8 @@ class TranslationSpec:
     """How training and dev rows got their target text; `parallel`: the set's own aligned rows."""
     to_source: EngineOptions | None = None
     """How test rows (and, with `train_source: machine`, training rows) get their source text."""
+    latents: EngineOptions | None = None
+    """The `transformers` engine whose encoder reads the target text for `flare-mt`."""
 
 
 @dataclass(frozen=True)
