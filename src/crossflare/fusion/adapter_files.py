@@ -57,7 +57,7 @@ def save_adapter(
         UserError: The folder cannot be written; what was there is kept.
     """
     tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
-    config = model.peft_config[adapter].to_dict() | {"inference_mode": True}
+    config: dict[str, Any] = dict(model.peft_config[adapter].to_dict()) | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     config["peft_type"] = str(getattr(config["peft_type"], "value", config["peft_type"]))
 

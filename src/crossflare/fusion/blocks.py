@@ -46,7 +46,8 @@ def find_sites(model: nn.Module, projections: tuple[str, ...]) -> tuple[str, lis
     sites: dict[str, list[Site]] = {}
     for name, _ in model.named_modules():
         match = INDEXED.match(name)
-        if match and name.rpartition(".")[2] in projections:
+        inside_adapter = ".lora_" in name  # whose own name may be that of a projection
+        if match and not inside_adapter and name.rpartition(".")[2] in projections:
             site = Site(name, int(match["index"]), name.rpartition(".")[2])
             sites.setdefault(match["list"], []).append(site)
     if not sites:

@@ -32,11 +32,11 @@ class BaseIdentity:
 
 
 def head_modules(model: nn.Module) -> list[str]:
-    """Return the names of the children outside of the backbone that have weights: the task head."""
-    backbone = getattr(model, "base_model_prefix", "")
-    return [
-        name for name, child in model.named_children() if name != backbone and any(True for _ in child.parameters())
-    ]
+    """Return the names of the children outside of the backbone that have weights: the task head, if there is one."""
+    backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
+    if backbone not in children:  # the model is a backbone itself
+        return []
+    return [name for name, child in children.items() if name != backbone and any(True for _ in child.parameters())]
 
 
 def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:

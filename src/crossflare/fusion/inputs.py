@@ -40,12 +40,22 @@ class Inputs:
         names = [name for name in rest if name.startswith(PREFIX)]
         source = {name.removeprefix(PREFIX): value for name in names if (value := rest.pop(name)) is not None}
         positional = dict(zip(inspect.signature(model.forward).parameters, args, strict=False)) if args else {}
-        return cls(rest, positional | rest, source, latents, mask, fusion_mask)
+        inputs = cls(rest, positional | rest, source, latents, mask, fusion_mask)
+        if not inputs.texts and (source or mask is not None):
+            came = ", ".join(sorted([PREFIX + name for name in source] + [MASK] * (mask is not None)))
+            raise UserError(f"got {came} and no source: expected source_input_ids or source_latents beside it")
+        return inputs
+
+    @property
+    def texts(self) -> list[Tensor]:
+        """What was given as source, [B,S] or [B,S,d] each."""
+        given = (self.latents, self.source.get("input_ids"), self.source.get("inputs_embeds"))
+        return [tensor for tensor in given if tensor is not None]
 
     @property
     def has_source(self) -> bool:
-        """Whether any source was given."""
-        return self.latents is not None or "input_ids" in self.source or "inputs_embeds" in self.source
+        """Whether any source was given; one without columns (S = 0) is none."""
+        return any(tensor.shape[1] > 0 for tensor in self.texts)
 
     @property
     def source_mask(self) -> Tensor:

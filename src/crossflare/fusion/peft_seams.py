@@ -2,15 +2,27 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from peft import mapping
 from peft.tuners.lora import LoraModel
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from peft.utils.other import AuxiliaryTrainingWrapper
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["LoraLayer", "LoraModel", "LoraVariant", "add_adapter_weights", "originals", "register"]
+# pyright: reportPrivateUsage=false
+
+__all__ = [
+    "LoraLayer",
+    "LoraModel",
+    "LoraVariant",
+    "add_adapter_weights",
+    "cast_input",
+    "is_targeted",
+    "lora_a",
+    "originals",
+    "register",
+]
 
 
 def register(config: type, tuner: type) -> None:
@@ -19,13 +31,27 @@ def register(config: type, tuner: type) -> None:
     With the type in these tables `get_peft_model` and `PeftModel.from_pretrained` work; a peft that has not seen
     crossflare refuses the adapter instead of loading it as plain LoRA.
     """
-    tables: tuple[tuple[dict[Any, Any], Any], ...] = (
+    for table, value in (
         (mapping.PEFT_TYPE_TO_CONFIG_MAPPING, config),
         (mapping.PEFT_TYPE_TO_TUNER_MAPPING, tuner),
         (mapping.PEFT_TYPE_TO_PREFIX_MAPPING, LoraModel.prefix),
-    )
-    for table, value in tables:
-        table["FLARE"] = value
+    ):
+        cast(dict[str, Any], table)["FLARE"] = value
+
+
+def is_targeted(config: Any, name: str) -> bool:
+    """Whether peft would put an adapter with this configuration on the module called `name`."""
+    return bool(LoraModel._check_target_module_exists(config, name))
+
+
+def lora_a(layer: LoraLayer, adapter: str) -> nn.Linear:
+    """Return an adapter's map down to rank r."""
+    return cast(nn.Linear, layer.lora_A[adapter])
+
+
+def cast_input(layer: LoraLayer, states: Tensor, adapter: str) -> Tensor:
+    """Bring states to the type of the adapter's weights, unless the user has switched that off in peft."""
+    return layer._cast_input_dtype(states, lora_a(layer, adapter).weight.dtype)
 
 
 def add_adapter_weights(layer: LoraLayer, kind: str, adapter: str, weights: nn.Module) -> None:

@@ -47,7 +47,7 @@ class LatentStates:
         """Return Linear(latents) [B,S,d]; each caller projects anew: a checkpointed block owns its graph."""
         del block, lead
         assert projection is not None, "a layer that reads latents has their projection"
-        return projection(self.latents)
+        return projection(self.latents.to(next(projection.parameters()).dtype))
 
 
 SourceStates = ModelStates | LatentStates
@@ -93,6 +93,10 @@ class Slot:
         self.frame: Frame | None = None
         self.reading = False
         """True during the source pass: every adapter layer is then its base layer."""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the frame out of copies: it belongs to a pass of the original, and holds its graph."""
+        return {"frame": None, "reading": False}
 
     def clear(self) -> None:
         """Drop the frame."""

@@ -5,39 +5,55 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft import PeftConfig
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
+from torch.utils.hooks import RemovableHandle
+from transformers.utils.generic import ModelOutput
 
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import Site, find_projections, find_sites, input_norm, projects_positions
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.identity import head_modules
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, originals
+from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a, originals
 from crossflare.fusion.sources import Frame, LatentStates, ModelStates, Slot, drop_rows, real_rows, recorded
 from crossflare.fusion.variant import FlareVariant
+
+HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+"""Tasks whose head is new, hence trained and saved with the adapter."""
 
 
 class FlareModel(LoraModel):
     """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's."""
 
-    def _pre_injection_hook(self, model: nn.Module, config: FlareConfig, adapter_name: str) -> None:
+    def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         self.slot = Slot()
-        # On the model itself, not on this wrapper: peft's classes call either, and generate calls the model.
-        self.flare_hooks = [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after, with_kwargs=True, always_call=True),
-        ]
+        self.flare_hooks: list[RemovableHandle] = []
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Inject an adapter and set up its layers; all or nothing is checked before the model is touched."""
+        """Inject an adapter and set up its layers; what can be refused is refused before the model is touched.
+
+        Raises:
+            UserError: The projections are not found, or `target_modules` leaves some of them out.
+        """
         config: FlareConfig = self.peft_config[adapter_name]  # type: ignore[assignment]
         if config.fusion_modules is None:
             config.fusion_modules = sorted(find_projections(model))
         if config.target_modules is None:
-            config.target_modules = set(config.fusion_modules)
+            config.target_modules = sorted(config.fusion_modules)
+        if config.task_type in HEADED:  # peft itself finds heads by two names only
+            config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
         self.blocks_name, expected = find_sites(model, tuple(config.fusion_modules))
+        if config.target_modules != "all-linear":
+            self._check_count(config, [site for site in expected if is_targeted(config, site.name)], expected)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
+        if not self.flare_hooks:
+            # On the model itself, not on this wrapper: peft's classes call either, and generate calls the model.
+            self.flare_hooks += [
+                model.register_forward_pre_hook(self._before, with_kwargs=True),
+                model.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+            ]
         self._set_up(adapter_name, config, expected)
 
     def _set_up(self, adapter: str, config: FlareConfig, expected: list[Site]) -> None:
@@ -59,7 +75,7 @@ class FlareModel(LoraModel):
         """Turn a plain layer's variant into a fusing one."""
         phi = FUSIONS[config.fusion].build(layer.r[adapter])
         if isinstance(phi, nn.Module):
-            phi = phi.to(layer.lora_A[adapter].weight)
+            phi = phi.to(lora_a(layer, adapter).weight)
             add_adapter_weights(layer, "lora_fusion", adapter, phi)
         variant.phi, variant.block, variant.lead = phi, site.block, config.lead
         variant.alignment = str(config.alignment)
@@ -67,15 +83,17 @@ class FlareModel(LoraModel):
         variant.norm = input_norm(block) if config.source_norm else None
         attention = self.model.get_submodule(site.name.rpartition(".")[0])
         if projects_positions(attention):
-            variant.watched = True
-            attention.register_forward_pre_hook(variant.watch, with_kwargs=True)
+            self.flare_hooks += [
+                attention.register_forward_pre_hook(variant.note_states, with_kwargs=True),
+                self.model.get_submodule(site.name).register_forward_pre_hook(variant.note_input, with_kwargs=True),
+            ]
 
     def _latents(self, first: LoraLayer, adapter: str, config: FlareConfig) -> nn.Module | None:
         """Make the one trained Linear(d_mt -> d) of FLARE MT; it lives in the first fusing layer, all share it."""
         if config.mt_dim is None:
             return None
-        weight = first.lora_A[adapter].weight
-        projection = nn.Linear(config.mt_dim, first.in_features).to(weight)
+        weight = lora_a(first, adapter).weight
+        projection = nn.Linear(config.mt_dim, weight.shape[1]).to(weight)
         add_adapter_weights(first, "lora_latents", adapter, projection)
         return projection
 

@@ -5,13 +5,13 @@
 x are the target states that enter the projection, v_source the source states (see `sources`).
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.fusion.functions import Phi
-from crossflare.fusion.peft_seams import LoraLayer, LoraVariant
+from crossflare.fusion.peft_seams import LoraLayer, LoraVariant, cast_input, lora_a
 from crossflare.fusion.sources import LatentStates, Slot, hidden_states
 
 
@@ -27,9 +27,12 @@ class FlareVariant(LoraVariant):
         self.alignment = "position"
         self.norm: nn.Module | None = None
         self.latents: nn.Module | None = None
-        self.watched = False
+        self.on_target = True
+        """Whether this call projects the target's tokens; DeBERTa's layers also project relative positions."""
 
-    def forward(self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # peft's is static, and called on an instance
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
+    ) -> Tensor:
         """Return the layer's whole output.
 
         Args:
@@ -41,7 +44,7 @@ class FlareVariant(LoraVariant):
         """
         if self.slot.reading:
             return result
-        down, dropout = module.lora_A[active_adapter], module.lora_dropout[active_adapter]
+        down, dropout = lora_a(module, active_adapter), module.lora_dropout[active_adapter]
         low = down(dropout(x))
         if self.phi is not None:
             source = self._source_states(x)
@@ -49,16 +52,16 @@ class FlareVariant(LoraVariant):
                 low = self.phi(None, low, None)
             else:
                 assert self.slot.frame is not None
+                source = cast_input(module, source, active_adapter)
                 pairing = self.slot.frame.pairing(self.alignment, x, source)
-                source = module._cast_input_dtype(source, down.weight.dtype)
                 low = self.phi(down(dropout(source)), low, pairing)
         return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
 
     def _source_states(self, x: Tensor) -> Tensor | None:
         """Return v_source [B,S,d] for this call, or None when there is no source for it."""
         frame = self.slot.frame
-        if frame is None or (self.watched and frame.tokens.get(self.block) is not x):
-            return None  # a watched layer's other calls project positions, not the target's tokens
+        if frame is None or not self.on_target:
+            return None
         if x.shape[:-1] != frame.target_mask.shape:
             raise UserError(
                 f"block {self.block}: the projection's input {tuple(x.shape)} does not fit the target's mask "
@@ -67,17 +70,22 @@ class FlareVariant(LoraVariant):
         source = frame.source.at(self.block, self.lead, self.latents)
         return source if self.norm is None or isinstance(frame.source, LatentStates) else self.norm(source)
 
-    def watch(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        """Note the target states an attention was called with (a forward pre-hook; see `watched`)."""
+    def note_states(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Note the states an attention was called with (a forward pre-hook, on watched blocks)."""
         if self.slot.frame is not None and not self.slot.reading:
             self.slot.frame.tokens[self.block] = hidden_states(args, kwargs)
+
+    def note_input(self, layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Note whether the layer is called with them; before peft may cast them, which makes another tensor."""
+        frame = self.slot.frame
+        self.on_target = frame is None or frame.tokens.get(self.block) is args[0]
 
     @staticmethod
     def init(module: LoraLayer, adapter_name: str, **kwargs: Any) -> None:
         """Do nothing: the tuner sets the layer up."""
 
     @staticmethod
-    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> NoReturn:
         """Refuse: no weight has the effect of a fusion."""
         raise UserError(
             "a FLARE adapter cannot be merged: its result depends on the source text; keep it as an adapter, or use "
