@@ -120,7 +120,11 @@ def plain_lora(base: Any, like: PeftModel) -> PeftModel:
     model = get_peft_model(
         base,
         LoraConfig(
-            task_type="SEQ_CLS", r=config.r, lora_alpha=config.lora_alpha, target_modules=sorted(config.target_modules)
+            task_type="SEQ_CLS",
+            r=config.r,
+            lora_alpha=config.lora_alpha,
+            target_modules=sorted(config.target_modules),
+            modules_to_save=list(config.modules_to_save),
         ),
     )
     missing, unexpected = model.load_state_dict(

@@ -16,12 +16,24 @@ def trained(model: Any) -> int:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("fusion", WEIGHT_FREE)
 def test_weight_free_phi_train_what_lora_trains(family: str, fusion: str) -> None:
-    model = flare(build(family), fusion=fusion, modules_to_save=["classifier", "pooler", "pre_classifier", "head"])
-    lora = plain_lora(build(family), flare(build(family), fusion=fusion))
-    own = [name for name, parameter in model.named_parameters() if parameter.requires_grad and "lora_" in name]
-    theirs = [name for name, parameter in lora.named_parameters() if parameter.requires_grad and "lora_" in name]
+    model = flare(build(family), fusion=fusion)
+    lora = plain_lora(build(family), model)
+    own, theirs = (
+        {name: p.numel() for name, p in each.named_parameters() if p.requires_grad} for each in (model, lora)
+    )
     assert own == theirs
-    assert all("lora_" in n or "modules_to_save" in n for n, p in model.named_parameters() if p.requires_grad)
+    assert all("lora_" in name or "modules_to_save" in name for name in own)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_whole_head_is_trained(family: str) -> None:
+    """peft by itself would leave out all of a head but its last matrix."""
+    model, backbone = flare(build(family)), build(family).base_model_prefix
+    heads = {name.split(".")[0] for name, _ in build(family).named_parameters() if not name.startswith(f"{backbone}.")}
+    saved = {
+        name.split(".")[2] for name, p in model.named_parameters() if "modules_to_save" in name and p.requires_grad
+    }
+    assert saved == heads
 
 
 @pytest.mark.parametrize("fusion", WEIGHTED)

@@ -6,6 +6,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from crossflare.fusion.sources import ModelStates
+from crossflare.fusion.variant import FlareVariant
 from fusion_models import BLOCKS, FAMILIES, RELATIVE_POSITIONS, batch, build, flare, logits, pad, rows, slot
 
 
@@ -159,12 +160,9 @@ def test_deberta_of_the_length_of_its_table_of_relative_positions(rows_: int) ->
     torch.testing.assert_close(exact, logits(model, longer), rtol=0, atol=1e-12)  # no longer ambiguous
 
 
-def test_deberta_by_shape_alone_would_be_wrong() -> None:
-    """The control: without the watch on the attention's input the table takes source states."""
+def test_deberta_by_shape_alone_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without the note of which call is which, the table of relative positions takes source states."""
     both = batch([RELATIVE_POSITIONS], [RELATIVE_POSITIONS]).both()
-    model = flare(build("deberta"))
-    right = logits(model, both)
-    for module in model.modules():
-        for variant in getattr(module, "lora_variant", {}).values():
-            variant.watched = False
-    assert (logits(model, both) - right).abs().max() > 1e-4
+    right = logits(flare(build("deberta")), both)
+    monkeypatch.setattr(FlareVariant, "note_input", lambda *args: None)
+    assert (logits(flare(build("deberta")), both) - right).abs().max() > 1e-4
