@@ -64,14 +64,13 @@ class Results:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The languages, and the macro average when there are several."""
-        languages = self.folder.languages
-        return (*languages, MACRO) if len(languages) > 1 else languages
+        """The languages, after the macro average when there are several: first, where a telephone shows it."""
+        return _columns(self.folder)
 
     @property
     def overall(self) -> str:
         """The column that sums a method up."""
-        return self.columns[-1]
+        return self.columns[0]
 
 
 def collect(run_dir: Path) -> Results:
@@ -84,7 +83,7 @@ def collect(run_dir: Path) -> Results:
     samples = _samples(folder)
     metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
-    columns = (*folder.languages, MACRO) if len(folder.languages) > 1 else folder.languages
+    columns = _columns(folder)
     cells: dict[tuple[str, str, str], Cell] = {}
     contrasts: dict[tuple[str, str, str], Contrast] = {}
     for metric in metrics:
@@ -183,6 +182,10 @@ def _adjust(contrasts: Mapping[tuple[str, str, str], Contrast]) -> dict[tuple[st
         for key, q in zip(keys, false_discovery_control(values) if values else [], strict=True):
             adjusted[key] = replace(contrasts[key], q=float(q))
     return adjusted
+
+
+def _columns(folder: RunFolder) -> tuple[str, ...]:
+    return (MACRO, *folder.languages) if len(folder.languages) > 1 else folder.languages
 
 
 def _metrics(folder: RunFolder) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def summary(results: Results) -> Summary:
         ("task", f"{record.task.get('name', '?')} (version {record.task.get('version', '?')}, {signature.split})"),
         ("model", str(record.model.get("name", signature.model))),
         ("languages", ", ".join(folder.languages)),
-        ("test examples", "–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) + " a language"),
+        ("test examples", _range(numbers) + " a language"),
         ("labels", ", ".join(map(str, record.task["labels"]))),
         ("seeds", ", ".join(map(str, folder.seeds))),
         ("runs", f"{len(folder.runs)} of {len(folder.runs) + len(folder.missing)}"),
