@@ -11,6 +11,8 @@ from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.experiment import strict_yaml
+from crossflare.experiment.data import build_engine
+from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.tasks.example import Example
@@ -123,14 +125,20 @@ def _task(card: dict[str, Any], adapter: Path) -> tuple[list[str], int]:
 
 def _with_source(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> bool:
     """Return whether the adapter reads a source; refuse what does not go together."""
-    fuses = card.get("kind") not in ("lora", "stage1")
+    kind = str(card.get("kind"))
+    reads = "target" if kind == "stage1" else KINDS[choose("kind of adapter", kind, KINDS)].reads
+    if reads == "latents":
+        raise UserError(
+            f"{adapter}: {kind} reads a translation model's states, which predict cannot make; use a flare adapter"
+        )
+    fuses = reads == "both"
     if fuses and source is None and not no_source:
         raise UserError(
             f"{adapter}: this adapter reads texts with their translations into '{card.get('source')}'; say where: "
             "--source COLUMN, --translate ENGINE, or --no-source"
         )
     if not fuses and source is not None:
-        raise UserError(f"{adapter}: this is a plain LoRA ({card.get('kind')}), which reads no source; leave it out")
+        raise UserError(f"{adapter}: {kind} reads no source; leave it out")
     return fuses and not no_source
 
 
@@ -166,7 +174,7 @@ def _from_columns(examples: list[Example], rows: Sequence[Row], source: Column, 
 
 
 def _translated(examples: list[Example], options: EngineOptions, card: dict[str, Any]) -> list[Example]:
-    from crossflare.translation.engines import ENGINES, build
+    from crossflare.translation.engines import ENGINES
 
     if options.engine not in ENGINES or options.engine == "precomputed" or "learn" in options.options:
         raise UserError(
@@ -174,8 +182,7 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
             "give a lexicon or a model, or use --source COLUMN"
         )
     pair = {"source": str(card.get("language")), "target": str(card.get("source"))}
-    asked = {side: tag for side, tag in pair.items() if side in ENGINES[options.engine].options}
-    engine = build({"engine": options.engine, **asked, **options.options})
+    engine = build_engine(options, **pair)
     texts = [text for example in examples for text in example.texts]
     done = iter(engine.translate(texts, **pair))
     return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]
@@ -229,7 +236,9 @@ def _jsonl(examples: list[Example], labels: list[str], predicted: list[str], pro
 
 def _csv(examples: list[Example], labels: list[str], predicted: list[str], probabilities: list[list[float]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # The csv module quotes a text for a line feed in it, but not for a carriage return, which readers take for one.
+    quoting = csv.QUOTE_ALL if any("\r" in name for name in [*labels, *(e.id for e in examples)]) else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
     writer.writerow(["id", "prediction", *(f"p({label})" for label in labels)])
     for example, label, row in zip(examples, predicted, probabilities, strict=True):
         writer.writerow([example.id, label, *(f"{p:.6f}" for p in row)])

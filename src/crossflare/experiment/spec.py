@@ -23,7 +23,7 @@ from crossflare.experiment.strict_yaml import GatheredError
 
 Part = Literal["train", "dev", "test"]
 Count = Annotated[int, Bounds(1)]
-Probability = Annotated[float, Bounds(0, 1)]
+Share = Annotated[float, Bounds(0, 1, open_high=True)]
 Rate = Annotated[float, Bounds(0, 1, open_low=True)]
 Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
 Alignment = Literal["position", "proportional", "attention", "none"]
@@ -114,7 +114,7 @@ class Training:
     """Peak learning rate; of a list each is tried and the best on the dev part kept."""
     epochs: Count = 10
     batch_size: Count = 32
-    warmup: Annotated[float, Bounds(0, 1, open_high=True)] = 0.1
+    warmup: Share = 0.1
     """Part of the steps in which the rate rises."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0
     max_length: Annotated[int, Bounds(4)] = 128
@@ -126,7 +126,7 @@ class Training:
     """Times a run is scored on the dev part, evenly spaced; the best is kept."""
     r: Count = 8
     alpha: Count = 16
-    dropout: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
+    dropout: Share = 0.0
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -155,7 +155,7 @@ class MethodSpec:
     """None: `position`, or `none` for the cross-attentions, which need no other."""
     lead: Annotated[int, Bounds(0, 1)] = 1
     """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
-    source_dropout: Probability = 0.0
+    source_dropout: Share = 0.0
     """Part of the training rows whose source is left out."""
 
     def __post_init__(self) -> None:
