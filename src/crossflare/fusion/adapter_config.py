@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from peft import LoraConfig
+from peft import LoraConfig, TaskType
 
 from crossflare.errors import UserError, nearest
 from crossflare.files import read_json
@@ -15,60 +16,111 @@ NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 SIZE_LIMIT = 100_000
 """Bytes; a configuration is a few kilobytes."""
 CLASSES: dict[str, type[LoraConfig]] = {"FLARE": FlareConfig, "LORA": LoraConfig}
-NAME_LISTS = ("target_modules", "modules_to_save", "fusion_modules")
-IGNORED = ("auto_mapping", "runtime_config", "megatron_core", "eva_config", "corda_config", "loftq_config")
-"""Keys that name code to import or hold settings of other methods: never used, whatever they say."""
+IGNORED = ("peft_type", "auto_mapping", "runtime_config", "megatron_core", "init_lora_weights")
+"""Keys that name code to import, or a start that the saved weights replace: never used, whatever they say."""
+
+
+def _whole(low: float, high: float) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(low: float, high: float) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _list_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(check(item) for item in cast(list[object], value))
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _either(*checks: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: any(check(value) for check in checks)
+
+
+def _none(value: object) -> bool:
+    return value is None
+
+
+MODULES = (_either(_none, _list_of(_name)), "a list of module names")
+ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "r": (_whole(1, 4096), "a whole number from 1 to 4096"),
+    "lora_alpha": (_number(1e-6, 1e6), "a number above 0 and at most 1e6"),
+    "lora_dropout": (_number(0, 0.999), "a number from 0 to 0.999"),
+    "target_modules": MODULES,
+    "exclude_modules": MODULES,
+    "modules_to_save": MODULES,
+    "fusion_modules": MODULES,
+    "layers_to_transform": (
+        _either(_none, _whole(0, 9999), _list_of(_whole(0, 9999))),
+        "a block's index or a list of them",
+    ),
+    "layers_pattern": (_either(_none, _name, _list_of(_name)), "a name or a list of names"),
+    "task_type": (lambda value: value in (None, *(kind.value for kind in TaskType)), "one of peft's task types"),
+    "base_model_name_or_path": (_either(_none, _text), "text"),
+    "revision": (_either(_none, _text), "text"),
+    "peft_version": (_either(_none, _text), "text"),
+    "fan_in_fan_out": (_flag, "true or false"),
+    "inference_mode": (_flag, "true or false"),
+    "use_rslora": (_flag, "true or false"),
+    "lora_bias": (_flag, "true or false"),
+    "source_norm": (_flag, "true or false"),
+    "fusion": (_name, "the name of a fusion function"),
+    "alignment": (_either(_none, _name), "the name of an alignment"),
+    "lead": (_whole(0, 1), "0 or 1"),
+    "source_dropout": (_number(0, 0.999), "a number from 0 to 0.999"),
+    "mt_dim": (_either(_none, _whole(1, 65536)), "a whole number from 1 to 65536"),
+    "flare_format": (_whole(1, 9999), "a whole number"),
+}
+"""Key -> what a file may say there. A key of peft that is not here must have its default."""
 
 
 def parse_config(path: Path) -> LoraConfig:
     """Build the configuration of a FLARE or LoRA adapter.
 
     Raises:
-        UserError: The file is too large or not an object, a key is unknown, or a value is out of its range. Names
-            are taken literally: one with the signs of a regular expression is refused.
+        UserError: The file is missing, too large or not an object, a key is unknown, or a value is not one that a
+            saved adapter may have. Names are taken literally: one with the signs of a regular expression is refused.
     """
-    if path.stat().st_size > SIZE_LIMIT:
+    if path.is_file() and path.stat().st_size > SIZE_LIMIT:
         raise UserError(
             f"{path}: {path.stat().st_size} bytes, expected at most {SIZE_LIMIT}; not an adapter configuration"
         )
     values = read_json(path)
-    if not isinstance(values, dict) or values.get("peft_type") not in CLASSES:
-        kind = values.get("peft_type") if isinstance(values, dict) else type(values).__name__
-        raise UserError(f"{path}: expected an adapter of type {' or '.join(CLASSES)}, got {kind}")
-    chosen = CLASSES[values["peft_type"]]
-    known = {item.name for item in dataclasses.fields(chosen) if item.init}
+    kind = cast(object, values.get("peft_type")) if isinstance(values, dict) else f"a {type(values).__name__}"
+    if not isinstance(values, dict) or not isinstance(kind, str) or kind not in CLASSES:
+        raise UserError(f"{path}: expected an adapter of type {' or '.join(CLASSES)}, got {str(kind)[:80]}")
+    known = {item.name for item in dataclasses.fields(CLASSES[kind]) if item.init}
     for key in values.keys() - known:
-        raise UserError(f"{path}: unknown key '{key}'; {nearest(str(key), known)}")
-    options: dict[str, Any] = {k: v for k, v in values.items() if k != "peft_type" and k not in IGNORED}
-    for key in options.keys() & set(NAME_LISTS):
-        options[key] = _names(path, key, options[key])
-    _bounded(path, options)
+        raise UserError(f"{path}: unknown key '{str(key)[:80]}'; {nearest(str(key)[:80], known)}")
     try:
-        return chosen(**options)
+        return CLASSES[kind](**_checked(path, values, CLASSES[kind]()))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not a usable configuration ({error})") from error
 
 
-def _names(path: Path, key: str, value: object) -> list[str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in value):
-        raise UserError(f"{path}: {key} must be a list of module names, got {str(value)[:80]!r}")
-    return list(value)
-
-
-def _bounded(path: Path, options: dict[str, Any]) -> None:
-    rank, alpha = options.get("r"), options.get("lora_alpha")
-    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= 4096:
-        raise UserError(f"{path}: r must be a whole number from 1 to 4096, got {str(rank)[:40]}")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= 1e6:
-        raise UserError(f"{path}: lora_alpha must be above 0 and at most 1e6, got {str(alpha)[:40]}")
-    for key in ("rank_pattern", "alpha_pattern"):
-        if options.get(key):
-            raise UserError(
-                f"{path}: {key} holds patterns, which are not accepted from files; use one r for all layers"
-            )
-    if options.get("base_model_name_or_path") is not None and not isinstance(options["base_model_name_or_path"], str):
-        raise UserError(f"{path}: base_model_name_or_path must be text")
+def _checked(path: Path, values: dict[str, Any], default: LoraConfig) -> dict[str, Any]:
+    """Return the options that a file may set."""
+    options: dict[str, Any] = {}
+    for key in sorted(values.keys() - set(IGNORED)):
+        value = values[key]
+        if key in ALLOWED:
+            allows, wanted = ALLOWED[key]
+            if not allows(value):
+                raise UserError(f"{path}: {key} must be {wanted}, got {value!r:.80}")
+            options[key] = value
+        elif value != getattr(default, key):
+            raise UserError(f"{path}: {key} is not accepted from files, got {value!r:.80}; remove it")
+    return options

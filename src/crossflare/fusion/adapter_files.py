@@ -8,6 +8,7 @@
 A load that fails leaves the base model as it was.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -30,6 +31,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "crossflare.json"
 SOURCE_TASK = "source_task"
+FLOATING = ("F64", "F32", "F16", "BF16")
 LARGEST = 1e6
 """No trained adapter weight comes near this; larger ones are damage or mischief."""
 
@@ -85,9 +87,11 @@ def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = 
     """
     card = read_card(folder)
     _check_base(card, base or identify(model), folder)
-    if (folder / SOURCE_TASK).is_dir():
-        model = _attach(model, folder / SOURCE_TASK).merge_and_unload()
-    return _attach(model, folder).eval()
+    parts = [folder / SOURCE_TASK, folder] if (folder / SOURCE_TASK).is_dir() else [folder]
+    tensors = {part: _check_fit(model, part) for part in parts}
+    for part in parts[:-1]:
+        model = _attach(model, part, tensors[part]).merge_and_unload()
+    return _attach(model, folder, tensors[folder]).eval()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -136,22 +140,38 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
 
 
-def _attach(model: nn.Module, folder: Path) -> PeftModel:
-    config = parse_config(folder / CONFIG)
-    wrapped = get_peft_model(model, config)
-    tensors = _read_tensors(folder / WEIGHTS, adapter_tensors(wrapped))
+def _attach(model: nn.Module, folder: Path, tensors: dict[str, Tensor]) -> PeftModel:
+    wrapped = get_peft_model(model, parse_config(folder / CONFIG))
     set_peft_model_state_dict(wrapped, tensors)
     return wrapped
 
 
+def _check_fit(model: nn.Module, folder: Path) -> dict[str, Tensor]:
+    """Return the adapter's tensors after trying them on a copy of the model that has shapes and no weights."""
+    config = parse_config(folder / CONFIG)
+    weights = [*model.parameters(), *model.buffers()]
+    empty = copy.deepcopy(model, {id(tensor): tensor.detach().to("meta") for tensor in weights})
+    try:
+        wrapped = get_peft_model(empty, config)
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG}: {error}") from error
+    except Exception as error:  # whatever peft raises: the file is the user's, and nothing has been touched
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{folder / CONFIG}: does not fit {type(model).__name__} ({reason:.200})") from error
+    return _read_tensors(folder / WEIGHTS, adapter_tensors(wrapped))
+
+
 def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read exactly the expected tensors: same names, same shapes, finite and of sane size."""
+    """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             _compare(path, shapes, {key: tuple(tensor.shape) for key, tensor in expected.items()})
+            for key in shapes:
+                if (found := file.get_slice(key).get_dtype()) not in FLOATING:
+                    raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
             tensors = {key: file.get_tensor(key) for key in shapes}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again"
         ) from error
@@ -175,12 +195,10 @@ def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, 
 
 
 def _check_base(card: dict[str, Any], found: BaseIdentity, folder: Path) -> None:
-    wanted = BaseIdentity(
-        str(card["base"].get("name")),
-        str(card["base"].get("digest")),
-        int(card["base"].get("hidden_size") or 0),
-        int(card["base"].get("blocks") or 0),
-    )
+    said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
+    if [type(value) for value in said] != [str, str, int, int]:
+        raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")
+    wanted = BaseIdentity(*said)
     if wanted.digest != found.digest:
         raise UserError(f"{folder}: the adapter was trained on {wanted}, this base is {found}; load it on its own base")
 

@@ -26,6 +26,8 @@ REFUSED: dict[str, str] = {
     "kasa_config": "KaSA changes the base weights that read the source",
     "use_bdlora": "BD-LoRA and FLARE both replace the LoRA forward",
     "trainable_token_indices": "trained embeddings would change the base that reads the source",
+    "rank_pattern": "patterns are regular expressions, which a saved adapter may not hold",
+    "alpha_pattern": "patterns are regular expressions, which a saved adapter may not hold",
 }
 
 
@@ -95,6 +97,9 @@ class FlareConfig(LoraConfig):
                 "init_lora_weights must be True, False, 'gaussian' or 'orthogonal' (the others change the base weights "
                 f"that read the source), got {self.init_lora_weights!r}"
             )
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(getattr(self, name), str) and (name, getattr(self, name)) != ("target_modules", "all-linear"):
+                raise UserError(f"{name} must be a list of module names, got the text {getattr(self, name)!r:.80}")
         for name, reason in REFUSED.items():
             if getattr(self, name, None):
                 raise UserError(f"{name} cannot be combined with FLARE: {reason}; unset it")
