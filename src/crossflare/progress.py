@@ -1,6 +1,6 @@
 """Progress bars with the time left: silent in a library, shown once the command line asks for them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ _display: Progress | None = None
 
 
 @contextmanager
-def display(console: Console | None = None) -> Iterator[None]:
+def display(console: Console | None = None) -> Generator[None]:
     """Show the bars of everything that runs inside, on standard error."""
     global _display
     columns = (
@@ -34,7 +34,7 @@ def display(console: Console | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def bar(description: str, total: int | None) -> Iterator[Advance]:
+def bar(description: str, total: int | None) -> Generator[Advance]:
     """Yield a function to call with the number of units done; draws nothing outside of `display`."""
     shown = _display
     if shown is None:

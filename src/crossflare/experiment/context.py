@@ -37,23 +37,26 @@ class Context:
         name = folder.name if weights and model.name != "minilm" else model.name
         return {"name": name, "revision": model.revision, "weights": weights}
 
-    def training_rows(self, method: MethodSpec, language: str) -> tuple[Split, Split]:
-        """Return the train and dev rows of a method that trains an adapter."""
-        data, kind = self.data, method.train_source
-        return data.training(language, "train", kind), data.training(language, "dev", kind)
+    def training_rows(self, language: str, reads: str) -> tuple[Split, Split]:
+        """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
+        made = "machine" if reads == "machine" else "original"
+        return self.data.training(language, "train", made), self.data.training(language, "dev", made)
 
-    def training_key(self, method: MethodSpec, language: str) -> str:
+    def training_key(self, language: str, reads: str) -> str:
         """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
-        kind = method.train_source if method.kind != "lora" else "original"
-        if self.spec.translation.to_target.engine != "parallel":
-            rows = [self.data.source_task(part).digest for part in ("train", "dev")]
-            engine = self.data.engine_identity("to_target", language)
-        else:
+        engine = self.data.identity_to_target(language)
+        if engine is None:
             rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
-            engine = None
+        else:
+            rows = [self.data.source_task(part).digest for part in ("train", "dev")]
+        kind = "original" if reads == "none" else reads
         return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {})])
 
     def test_key(self, language: str, test_source: str) -> str:
         """Return a content id of the test rows and of who translates them."""
         rows = self.data.test(language, "none").digest
         return content_id([rows, test_source, dict(self.data.identity(language, test_source) or {})])
+
+    def mt_dim(self, method: MethodSpec, language: str) -> int | None:
+        """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
+        return self.data.encoder(language).hidden_size if method.kind == "flare-mt" else None

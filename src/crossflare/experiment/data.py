@@ -15,7 +15,7 @@ from crossflare.tasks.example import Example, Split
 from crossflare.translation.store import Store, translate_all
 from crossflare.translation.translator import Translator, engine_id
 
-Route = Literal["to_target", "to_source"]
+Route = Literal["to_target", "to_source", "latents"]
 SEED_OF_DEV = 0
 """The dev rows are cut alike for every seed of an experiment: their scores are compared."""
 
@@ -59,24 +59,40 @@ class Data:
         return self._splits[key]
 
     def test(self, language: str, test_source: str) -> Split:
-        """Return the test rows in `language`; their source is a translation (`machine`), the set's own (`oracle`), or none."""
+        """Return the test rows in `language`, with a translation (`machine`), the own source (`oracle`) or none."""
         key = ("test", language, test_source)
         if key not in self._splits:
             self._splits[key] = self._test(language, test_source)
         return self._splits[key]
 
+    def latents(self, split: Split) -> list[Any]:
+        """Return the translation encoder's states [S,d_mt] for the texts of each row; two texts follow one another."""
+        import torch
+
+        flat = [text for example in split for text in example.texts]
+        states = iter(self.encoder(split.language).encode(flat, source=split.language))
+        return [torch.cat([next(states) for _ in example.texts]) for example in split]
+
+    def encoder(self, language: str) -> Any:
+        """Return the engine whose encoder reads the target text for FLARE MT."""
+        return self._translator("latents", language)
+
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
-        """Return who made the source (`machine`): an engine's identity; None for `oracle`, `original` and `none`."""
+        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
+        if kind == "latents":
+            return {**self.encoder(language).identity, "reads": "encoder states"}
         engine = self.spec.translation.to_source
         if kind != "machine" or engine is None:
             return None
-        if engine.engine in ("precomputed", "parallel") and "folder" not in engine.options:
+        if engine.engine in ("precomputed", "parallel") and not engine.options:
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
         return self._translator("to_source", language).identity
 
-    def engine_identity(self, route: Route, language: str) -> dict[str, Any]:
-        """Return the identity of the engine of one route."""
-        return dict(self._translator(route, language).identity)
+    def identity_to_target(self, language: str) -> dict[str, Any] | None:
+        """Return who translated the training rows; None for the set's own parallel text."""
+        if self.spec.translation.to_target.engine == "parallel":
+            return None
+        return dict(self._translator("to_target", language).identity)
 
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
@@ -148,9 +164,8 @@ class Data:
             )
         taught = options.options.get("learn")
         if taught is None:
-            from crossflare.translation.engines import build
-
-            return build({"engine": options.engine, **options.options})
+            pair = (self.spec.source, language) if route == "to_target" else (language, self.spec.source)
+            return build_engine(options, *pair)
         if taught == "set":
             lexicon = getattr(self.set, "lexicon", None)
             if lexicon is None:
@@ -172,8 +187,17 @@ class Data:
         return split if rows is None else replace(split, examples=split.examples[:rows])
 
 
+def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
+    """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
+    from crossflare.translation.engines import ENGINES, build
+
+    sides = {"source": source, "target": target}
+    asked = {side: tag for side, tag in sides.items() if side in ENGINES[options.engine].options}
+    return build({"engine": options.engine, **asked, **options.options})
+
+
 def open_set(spec: Spec) -> DataSet:
-    """Open the recipe's data: a named set, the phrasebook, or the user's own files; cut dev from train if it says so."""
+    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
     from crossflare.tasks.cutting import with_dev
     from crossflare.tasks.own import own_set
     from crossflare.tasks.reading import Columns
@@ -191,8 +215,9 @@ def open_set(spec: Spec) -> DataSet:
         columns = Columns(
             texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
         )
+        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
         data = own_set(
-            spec.name, task.files, task.labels, columns=columns, aliases=task.aliases, source_language=spec.source
+            spec.name, files, task.labels, columns=columns, aliases=task.aliases, source_language=spec.source
         )
     return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
 
@@ -208,6 +233,3 @@ def counts(examples: tuple[Example, ...]) -> dict[str, int]:
         "empty": sum(any(not text.strip() for text in e.texts) for e in examples),
         "no_source": sum(e.source is None for e in examples),
     }
-
-
-

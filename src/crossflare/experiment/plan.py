@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.experiment.context import Context
+from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.spec import Spec
-from crossflare.experiment.steps import NotReady, Prediction, all_steps
+from crossflare.experiment.stages import NotReadyError
+from crossflare.experiment.steps import all_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def plan(spec: Spec, root: Path) -> list[Planned]:
             continue
         try:
             run_id = step.id
-        except NotReady:
+        except NotReadyError:
             run_id = None
         planned.append(Planned(step.kind, step.label, run_id, step.done()))
     return planned

@@ -6,7 +6,7 @@ killed process is free.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -18,7 +18,8 @@ from crossflare.errors import UserError
 from crossflare.experiment.context import Context
 from crossflare.experiment.plan import run_folder
 from crossflare.experiment.spec import Spec, spec_from
-from crossflare.experiment.steps import NotReady, Step, all_steps
+from crossflare.experiment.stages import NotReadyError
+from crossflare.experiment.steps import Step, all_steps
 from crossflare.files import content_id, write_atomic
 from crossflare.progress import bar
 
@@ -106,11 +107,11 @@ def _broken(steps: list[Step], failures: dict[str, str]) -> set[Step]:
 
 
 @contextmanager
-def _claimed(context: Context, step: Step) -> Iterator[bool]:
+def _claimed(context: Context, step: Step) -> Generator[bool]:
     """Hold a step's lock for as long as it is being made; False when another process holds it."""
     try:
         name = step.id
-    except NotReady:
+    except NotReadyError:
         yield False
         return
     place = context.folder / ".locks" / f"{content_id([step.kind, name])}.lock"

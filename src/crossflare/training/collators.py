@@ -35,6 +35,8 @@ class Row(NamedTuple):
     target: Side
     source: Side | None
     label: int | None
+    latents: Tensor | None = None
+    """[S,d_mt] states of a translation encoder reading the target text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,17 @@ class Tokens:
 class Encoded(Sequence[Row]):
     """N tokenised examples, a data set for a `DataLoader`."""
 
-    def __init__(self, names: Sequence[str], target: Tokens, source: Tokens | None, labels: Sequence[int | None]):
-        self.names: Sequence[str] = tuple(names)
+    def __init__(
+        self,
+        names: Sequence[str],
+        target: Tokens,
+        source: Tokens | None,
+        labels: Sequence[int | None],
+        latents: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.names = tuple(names)
         """The ids of the examples."""
-        self.target, self.source, self.labels = target, source, tuple(labels)
+        self.target, self.source, self.labels, self.latents = target, source, tuple(labels), latents
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,7 +82,9 @@ class Encoded(Sequence[Row]):
         target = self.target[index]
         if target is None:
             raise IndexError(index)
-        return Row(index, target, None if self.source is None else self.source[index], self.labels[index])
+        source = None if self.source is None else self.source[index]
+        latents = None if self.latents is None else self.latents[index]
+        return Row(index, target, source, self.labels[index], latents)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -81,7 +92,14 @@ class Encoded(Sequence[Row]):
         return self.target.lengths if self.source is None else self.target.lengths + self.source.lengths
 
 
-def encode(tokenizer: Any, examples: Sequence[Example], max_length: int, *, with_source: bool) -> Encoded:
+def encode(
+    tokenizer: Any,
+    examples: Sequence[Example],
+    max_length: int,
+    *,
+    with_source: bool,
+    latents: Sequence[Tensor] | None = None,
+) -> Encoded:
     """Tokenise every example once, cutting the longer text of a pair first.
 
     Args:
@@ -89,10 +107,12 @@ def encode(tokenizer: Any, examples: Sequence[Example], max_length: int, *, with
         examples: N examples of one or two texts.
         max_length: Most tokens of a side, special ones included.
         with_source: Also tokenise `Example.source`, where there is one.
+        latents: For FLARE MT, the states [S,d_mt] of a translation encoder for each example.
 
     Raises:
         UserError: An example has no text, more than two, or a target of no tokens.
     """
+    assert latents is None or len(latents) == len(examples), f"{len(latents)} latents for {len(examples)} examples"
     count = len(examples[0].texts) if examples else 1
     target = _tokens(tokenizer, [_checked(e, e.texts, count) for e in examples], max_length, "tokenising")
     for example, length in zip(examples, target.lengths, strict=True):
@@ -102,7 +122,7 @@ def encode(tokenizer: Any, examples: Sequence[Example], max_length: int, *, with
     if with_source and any(example.source for example in examples):
         sources = [_checked(e, e.source, count) if e.source else None for e in examples]
         source = _tokens(tokenizer, sources, max_length, "tokenising sources")
-    return Encoded([e.id for e in examples], target, source, [e.label for e in examples])
+    return Encoded([e.id for e in examples], target, source, [e.label for e in examples], latents)
 
 
 def count_truncated(tokenizer: Any, examples: Sequence[Example], max_length: int) -> dict[str, int]:
@@ -141,6 +161,8 @@ class PairCollator:
         batch = self._pad([row.target for row in rows], "")
         if self.with_source and any(row.source is not None for row in rows):
             batch |= self._pad([row.source for row in rows], "source_")
+        if any(row.latents is not None for row in rows):
+            batch |= _pad_latents([row.latents for row in rows])
         if all(row.label is not None for row in rows):
             batch["labels"] = torch.tensor([row.label for row in rows])
         return batch
@@ -164,6 +186,16 @@ class PairCollator:
                 types[number, place] = side.types
         arrays = {"input_ids": ids, "attention_mask": mask} | ({} if types is None else {"token_type_ids": types})
         return {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _pad_latents(latents: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return `source_latents` [B,S,d_mt] with zeros after each row's states, and their mask [B,S]."""
+    lengths = torch.tensor([len(states) for states in latents])
+    padded = torch.nn.utils.rnn.pad_sequence([states.float() for states in latents], batch_first=True)
+    return {
+        "source_latents": padded,
+        "source_attention_mask": (torch.arange(padded.shape[1]) < lengths[:, None]).long(),
+    }
 
 
 def _where(example: Example) -> str:

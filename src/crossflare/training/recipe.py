@@ -1,7 +1,7 @@
 """How classifiers are trained, whatever the stage and the method: labelled rows in, the weights best on dev out."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def train(
     folder: Path,
     with_source: bool,
     *,
+    latents: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
     base_digest: str | None = None,
     allow_changed: Collection[str] = (),
 ) -> Outcome:
@@ -43,6 +44,7 @@ def train(
         settings: The settings.
         folder: Where the checkpoints of this very run live.
         with_source: Give the model `Example.source` too (it must be a FLARE model).
+        latents: For FLARE MT, the translation encoder's states [S,d_mt] for each row of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
 
@@ -54,15 +56,16 @@ def train(
         _check_split(split, labels)
     _check_length(model, tokenizer, settings.max_length)
     collate = PairCollator(tokenizer, settings.max_length, with_source=with_source)
-    rows = encode(tokenizer, train.examples, settings.max_length, with_source=with_source)
+    states = latents or (None, None)
+    rows = encode(tokenizer, train.examples, settings.max_length, with_source=with_source, latents=states[0])
     score = None
     if dev is not None:
-        dev_rows = encode(tokenizer, dev.examples, settings.max_length, with_source=with_source)
+        dev_rows = encode(tokenizer, dev.examples, settings.max_length, with_source=with_source, latents=states[1])
         score = _dev_score(dev_rows, collate, settings, labels)
     identity: Fingerprint = {
         "train": train.digest,
         "dev": None if dev is None else dev.digest,
-        "with_source": with_source,
+        "with_source": "latents" if latents else with_source,
         "tokenizer": _tokenizer_id(tokenizer),
     }
     return fit(
@@ -91,7 +94,7 @@ def _dev_score(rows: Encoded, collate: PairCollator, settings: Settings, labels:
     gold = list(rows.labels)
 
     def score(model: Any, precision: Number) -> float:
-        outputs = logits(model, rows, collate, 2 * settings.batch_size, precision)
+        outputs = logits(model, rows, collate, 2 * settings.batch_size, precision, "scoring dev").fused
         if not bool(torch.isfinite(outputs).all()):
             wrong = [rows.names[i] for i in (~torch.isfinite(outputs).all(-1)).nonzero().flatten().tolist()]
             raise UserError(f"the model's outputs on dev are not finite, first on row {wrong[0]}; lower lr or use fp32")

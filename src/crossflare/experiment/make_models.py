@@ -1,0 +1,157 @@
+"""How models are made: stage 1 on the source language, stage 2 on top of it; both are saved whole or not at all."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from crossflare.experiment.context import Context
+from crossflare.experiment.data import digest
+from crossflare.experiment.spec import MethodSpec, Training
+from crossflare.experiment.stages import Stage1, Stage2
+from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.fusion.blocks import find_projections
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.identity import BaseIdentity, head_modules, identify
+from crossflare.training.base_models import Base, load_base
+from crossflare.training.fit import Outcome
+from crossflare.training.recipe import train
+from crossflare.training.settings import Settings
+
+
+def make_stage1(step: Stage1) -> None:
+    """Train LoRA and head on the labelled rows of the source language."""
+    base, identity = load_base_of(step.context, step.seed)
+    model = _adapted(base.model, lora_config(step.training, base.model), step.seed)
+    _train_and_save(step, model, base, identity, step.training.lrs[0], {"kind": "stage1"})
+
+
+def make_stage2(step: Stage2) -> None:
+    """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
+    base, identity = load_base_of(step.context, step.seed)
+    merged = load_adapter(base.model, step.stage1.path, base=identity).merge_and_unload()
+    config = adapter_config(step.method, step.training, merged, mt_dim=step.context.mt_dim(step.method, step.language))
+    model = _adapted(merged, config, step.seed)
+    made_by = step.context.data.identity(step.language, step.reads)
+    about = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    _train_and_save(step, model, base, identity, step.rate, about, source_task=step.stage1.path)
+
+
+def load_base_of(context: Context, seed: int) -> tuple[Base, BaseIdentity]:
+    """Load the recipe's base model, with the head that the seed gives."""
+    model = context.spec.model
+    base = load_base(model.name, context.data.task.labels, revision=model.revision, seed=seed)
+    return base, identify(base.model, base.name)
+
+
+def adapter_config(method: MethodSpec, training: Training, model: Any, mt_dim: int | None = None) -> LoraConfig:
+    """Return the configuration of a method's adapter: LoRA, or FLARE with the method's fusion."""
+    lora = lora_config(training, model)
+    if method.kind == "lora":
+        return lora
+    return FlareConfig(
+        task_type="SEQ_CLS",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        modules_to_save=lora.modules_to_save,
+        fusion=method.fusion,
+        alignment=method.alignment,
+        lead=method.lead,
+        source_dropout=method.source_dropout,
+        mt_dim=mt_dim,
+    )
+
+
+def lora_config(training: Training, model: Any) -> LoraConfig:
+    """Return plain LoRA on the query and value projections, with the head trained whole."""
+    return LoraConfig(
+        task_type="SEQ_CLS",
+        r=training.r,
+        lora_alpha=training.alpha,
+        lora_dropout=training.dropout,
+        target_modules=list(find_projections(model)),
+        modules_to_save=head_modules(model),
+    )
+
+
+def task_card(context: Context) -> dict[str, Any]:
+    """Return what a saved adapter or a record says of the task."""
+    task = context.data.task
+    return {
+        "name": context.data.set.name,
+        "version": task.version,
+        "labels": list(task.labels),
+        "texts": task.text_count,
+        "main_metric": task.main_metric,
+    }
+
+
+def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
+    """Add an adapter whose first weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def _train_and_save(
+    step: Stage1 | Stage2,
+    model: PeftModel,
+    base: Base,
+    identity: BaseIdentity,
+    lr: float,
+    about: dict[str, Any],
+    source_task: Path | None = None,
+) -> None:
+    context, training = step.context, step.training
+    rows, dev = step.splits
+    settings = _settings(training, lr, step.seed, context)
+    # Checkpoints are of this step alone: its id is the folder's name.
+    folder = context.folder / "checkpoints" / step.id
+    outcome = train(
+        model,
+        rows,
+        dev,
+        base.tokenizer,
+        settings,
+        folder,
+        with_source=step.reads in ("original", "machine"),
+        latents=(context.data.latents(rows), context.data.latents(dev)) if step.reads == "latents" else None,
+        base_digest=identity.digest,
+    )
+    card: dict[str, Any] = {
+        **about,
+        "task": task_card(context),
+        "source": context.spec.source,
+        "language": rows.language,
+        "model": {"name": context.spec.model.name, "revision": context.spec.model.revision},
+        "max_length": training.max_length,
+        "seed": step.seed,
+        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)},
+        "settings": asdict(settings),
+        "training": _summary(outcome, lr, model),
+    }
+    save_adapter(model, step.path, base=identity, source_task=source_task, card=card)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settings(training: Training, lr: float, seed: int, context: Context) -> Settings:
+    shared = ("epochs", "batch_size", "warmup", "weight_decay", "max_length", "precision", "evaluations", "patience")
+    own = {name: getattr(training, name) for name in shared}
+    return Settings(lr=lr, seed=seed, metric=context.data.task.main_metric, **own)
+
+
+def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
+    return {
+        "lr": lr,
+        "dev_score": outcome.best_score,
+        "chosen_step": outcome.chosen,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 2),
+        "precision": outcome.precision,
+        "trainable_parameters": model.get_nb_trainable_parameters()[0],
+        "curve": [{k: v for k, v in asdict(point).items() if v is not None} for point in outcome.curve],
+    }

@@ -1,0 +1,112 @@
+"""The predictions of an experiment: one method in one language with one seed over the test rows."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crossflare.experiment.context import Context
+from crossflare.experiment.kinds import Kind
+from crossflare.experiment.spec import MethodSpec
+from crossflare.experiment.stages import NotReadyError, Stage1, Stage2
+from crossflare.files import content_id
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The test rows of one language as one method with one seed reads them: the predictions and their record."""
+
+    context: Context = field(compare=False, repr=False)
+    method: MethodSpec
+    language: str
+    seed: int
+
+    kind = "predict"
+
+    @property
+    def label(self) -> str:
+        """What a person reads."""
+        return f"{self.method.name}, {self.language}, seed {self.seed}"
+
+    @property
+    def model(self) -> Stage1 | Stage2:
+        """The model that reads, or the adapter of the method it is made of."""
+        if not self.about.trains and not self.method.of:
+            return Stage1(self.context, self.seed)
+        return Stage2(self.context, self.context.spec.trained(self.method), self.language, self.seed)
+
+    @property
+    def parts(self) -> "list[Prediction]":
+        """The predictions it is the average of; empty for a method that reads for itself."""
+        if self.method.kind == "ensemble":
+            return [self._sibling(self.model_method.kind), self._sibling("translate-test")]
+        return [self._sibling("flare")] if self.method.kind == "flare+source" else []
+
+    @property
+    def model_method(self) -> MethodSpec:
+        """The method whose adapter is read."""
+        return self.context.spec.trained(self.method)
+
+    @property
+    def about(self) -> Kind:
+        """What the method's kind is made of."""
+        return self.method.about
+
+    def _sibling(self, kind: str) -> "Prediction":
+        """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
+        spec, wanted = self.context.spec, self.method.test_source
+        for method in spec.methods:
+            same = kind == "translate-test" or spec.trained(method) == self.model_method
+            if method.kind == kind and same and (method.test_source == wanted or kind == "lora"):
+                return Prediction(self.context, method, self.language, self.seed)
+        of = None if kind == "translate-test" else self.model_method.name
+        hidden = MethodSpec(f"{self.method.name}:{kind}", kind, of=of, test_source=wanted)
+        return Prediction(self.context, hidden, self.language, self.seed)
+
+    @property
+    def id(self) -> str:
+        """Content id."""
+        return self.context.remember(self, self._id)
+
+    def _id(self) -> str:
+        return content_id(
+            {
+                "predict": self.method.kind,
+                "name": self.method.name,
+                "model": self.model.id,
+                "parts": [part.id for part in self.parts],
+                "test": self.context.test_key(self.language, self.test_source),
+                "training": {"max_length": self.context.spec.stage2.max_length},
+            }
+        )
+
+    @property
+    def test_source(self) -> str:
+        """Where the source of the test rows comes from; `none` for methods that read no source."""
+        if self.about.reads == "latents":
+            return "latents"
+        return self.method.test_source if self.about.reads_source else "none"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the recipe does not list it: it is only a part of another."""
+        return ":" in self.method.name
+
+    @property
+    def record(self) -> Path:
+        """The record's file."""
+        return self.context.folder / ("parts" if self.hidden else "records") / f"{self.id}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions' file."""
+        return self.context.folder / "predictions" / f"{self.id}.jsonl"
+
+    def needs(self) -> "list[Stage1 | Stage2 | Prediction]":
+        """The model, or the predictions it averages."""
+        return [*self.parts] if self.parts else [self.model]
+
+    def done(self) -> bool:
+        """Whether predictions and record are there."""
+        try:
+            return self.record.is_file() and self.predictions.is_file()
+        except NotReadyError:
+            return False
