@@ -28,11 +28,13 @@ def test_every_score_has_its_own_signature(results: Results) -> None:
     assert (macro.language, macro.n, macro.seeds) == ("ace+ban+min", 360, (1, 2, 3))
 
 
-def test_main_metric_is_macro_f1_unless_the_recipe_says_otherwise(make: Make) -> None:
+def test_main_metric_is_the_task_s_and_macro_f1_where_records_name_none(make: Make) -> None:
     folder = make(seeds=1, languages={"ace": 0.0})
     assert collect(folder).metrics == ("macro_f1", "accuracy")
-    with (folder / "spec.yaml").open("a") as file:
-        file.write("metric: accuracy\n")
+    for path in (folder / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["task"]["main_metric"] = "accuracy"
+        path.write_text(json.dumps(record))
     assert collect(folder).metrics == ("accuracy", "macro_f1")
 
 

@@ -81,8 +81,6 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         for name, value in {**own, "aliases": task.aliases, "id": task.id, "source_texts": task.source_texts}.items():
             if value:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
-        if task.folder is None and task.set != "phrasebook":
-            reader.wrong(("task", "folder"), f"missing; expected the folder that holds the set {shown(task.set)}")
         return
     missing = [name for name, value in own.items() if not value]
     if len(missing) == len(own):

@@ -59,4 +59,4 @@ class Context:
 
     def mt_dim(self, method: MethodSpec, language: str) -> int | None:
         """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
-        return self.data.encoder(language).hidden_size if method.kind == "flare-mt" else None
+        return self.data.encoder(language).encoder_size if method.kind == "flare-mt" else None

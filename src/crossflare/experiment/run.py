@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from crossflare.errors import UserError
 from crossflare.experiment.context import Context
 from crossflare.experiment.plan import run_folder
+from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.spec import Spec, spec_from
 from crossflare.experiment.stages import NotReadyError
 from crossflare.experiment.steps import Step, all_steps
@@ -44,14 +45,29 @@ def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
     write_atomic(folder / "spec.yaml", spec.to_yaml())
     missing = [step for step in steps if not step.done()]
     if not missing:
+        set_aside(context, steps)
         return folder
     count = min(workers or default_workers(), len(missing))
     failures = work(context) if count == 1 else _share(spec, context, count)
+    set_aside(context, steps)
     if failures:
         first = "; ".join(f"{label}: {reason}" for label, reason in list(failures.items())[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
         raise UserError(f"{len(failures)} of {len(steps)} steps failed: {first}{more}. The others are done; run again")
     return folder
+
+
+def set_aside(context: Context, steps: list[Step]) -> None:
+    """Move records that the recipe no longer leads to into `records/old`: a report is of one recipe.
+
+    Nothing is deleted: with the older recipe they are made anew from the models and translations that are still there.
+    """
+    wanted = {step.id for step in steps if isinstance(step, Prediction) and step.done()}
+    records = context.folder / "records"
+    for path in records.glob("*.json"):
+        if path.stem not in wanted:
+            (records / "old").mkdir(exist_ok=True)
+            path.replace(records / "old" / path.name)
 
 
 def default_workers() -> int:

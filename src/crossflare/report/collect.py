@@ -189,8 +189,8 @@ def _columns(folder: RunFolder) -> tuple[str, ...]:
 
 
 def _metrics(folder: RunFolder) -> tuple[str, ...]:
-    """Return the metrics with the recipe's main one first; macro-F1 where the recipe names none."""
-    main = folder.spec.get("metric")
+    """Return the metrics with the task's main one first; macro-F1 where the records name none."""
+    main = next((run.record.task.get("main_metric") for run in folder.runs.values()), None)
     return tuple(sorted(METRICS, key=lambda name: (name != (main if main in METRICS else "macro_f1"), name)))
 
 
