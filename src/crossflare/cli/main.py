@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    if not debug:
+        _hush()
     try:
         result = app([word for word in given if word != "--debug"], prog_name="crossflare", standalone_mode=False)
         sys.stdout.flush()
@@ -70,13 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             err().print_exception()
-        return _explain(error)
+        return _explain(error, debug)
     if result == INTERRUPTED:
         err().print("[yellow]interrupted:[/] what is finished is kept; the same command goes on from there")
     return result if isinstance(result, int) else 0
 
 
-def _explain(error: Exception) -> int:
+def _hush() -> None:
+    """Keep what other libraries tell their developers from the user, here and in the processes that share the work."""
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
+
+
+def _explain(error: Exception, debug: bool) -> int:
     """Print what went wrong and return the exit code."""
     if isinstance(error, UserError):
         lines = getattr(error, "lines", (str(error),))
@@ -93,7 +103,7 @@ def _explain(error: Exception) -> int:
         return USER
     said = " ".join(str(error).split())
     complain([f"internal error: {type(error).__name__}: {said}" if said else f"internal error: {type(error).__name__}"])
-    if "--debug" not in sys.argv:
+    if not debug:
         err().print(
             "[dim]this is a fault of crossflare, not yours: add --debug to see where, and please report it[/]",
             soft_wrap=True,
