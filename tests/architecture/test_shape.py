@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 CEILING, AIM, NAMES = 300, 250, 20
+DATA = {"languages/table.py"}  # one literal, a line for each of its rows
 
 
 def test_modules_stay_small(package, record_property):
@@ -16,7 +17,7 @@ def test_modules_stay_small(package, record_property):
         if count > AIM:
             record_property(name, count)
             print(f"{name}: {count} lines, above the aim of {AIM}")
-    assert {name: count for name, count in lines.items() if count > CEILING} == {}
+    assert {name: count for name, count in lines.items() if count > CEILING and name not in DATA} == {}
 
 
 def test_root_has_few_sorted_names_that_exist():
