@@ -291,6 +291,15 @@ def test_a_written_recipe_reads_back_equal(recipe: dict[str, Any]) -> None:
     assert again.to_yaml() == spec.to_yaml()
 
 
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_are_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSFLARE_DATA", "/data")
+    assert load_spec(path).name == path.stem
+
+
 def test_control_equality_sees_every_field(recipe: Path) -> None:
     spec = load_spec(recipe)
     assert replace(spec, stage2=replace(spec.stage2, r=4)) != spec
