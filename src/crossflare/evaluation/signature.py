@@ -67,7 +67,8 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
 
     Args:
         signatures: At least one.
-        languages: True for a macro average: language, data and number may differ, all else including seeds may not.
+        languages: True for a macro average: language, data and number may differ, and the source as far as one kind
+            of engine has a model or lexicon for each language; all else including seeds may not.
 
     Raises:
         UserError: They differ in something else; both lines are shown. Or a seed or language comes twice.
@@ -76,6 +77,8 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
         raise UserError("expected at least one score to average, got none")
     free = ("language", "data", "n") if languages else ("seeds",)
     first = signatures[0]
+    if languages and len({_engine(each) for each in signatures}) == 1:
+        free = (*free, "source")
     blank: dict[str, Any] = {name: getattr(first, name) for name in free}
     for other in signatures[1:]:
         if replace(other, **blank) != first:
@@ -98,7 +101,19 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
         language="+".join(each.language for each in ordered),
         n=sum(each.n for each in ordered),
         data=content_id([each.data for each in ordered]),
+        source=_joint_source([each.source for each in ordered]),
     )
+
+
+def _engine(signature: Signature) -> str:
+    return signature.source.partition("-")[0]
+
+
+def _joint_source(sources: Sequence[str]) -> str:
+    """Return the source all languages share, or the engine's name with one id for its ids in all languages."""
+    if len(set(sources)) == 1:
+        return sources[0]
+    return f"{sources[0].partition('-')[0]}-{content_id(list(sources))}"
 
 
 def check_comparable(a: Signature, b: Signature) -> None:

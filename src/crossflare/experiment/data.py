@@ -167,11 +167,11 @@ class Data:
             pair = (self.spec.source, language) if route == "to_target" else (language, self.spec.source)
             return build_engine(options, *pair)
         if taught == "set":
-            lexicon = getattr(self.set, "lexicon", None)
-            if lexicon is None:
+            if self.spec.task.set != "phrasebook":
                 raise UserError(f"{self.set.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
-            entries = lexicon(language)  # target words -> source words
-            return Dictionary({(language, self.spec.source): Lexicon(entries)})
+            from crossflare.tasks.phrasebook import lexicon
+
+            return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
         pairs = [
             (target, source)
             for example in self.training(language, "train", "original")
