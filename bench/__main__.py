@@ -32,7 +32,10 @@ def main() -> int:
     options.add_argument("--turns", type=int, default=20, help="turns per comparison; fewer is faster and noisier")
     turns = options.parse_args().turns
     torch.set_num_threads(1)
-    figures = fusion_step.figures(turns)
+    figures: list[Figure] = []
+    for figure in fusion_step.figures(turns):
+        print(f"{figure.name}: {figure.value:.3f}", file=sys.stderr)
+        figures.append(figure)
     show(figures)
     machine = {
         "torch": torch.__version__,

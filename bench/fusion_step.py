@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,9 +126,11 @@ def peak_memory() -> list[Figure]:
     ]
 
 
-def figures(turns: int = 20) -> list[Figure]:
-    """Return all figures of this module."""
-    return [*cost_of_a_step(turns), *gain_of_short_batches(max(turns * 3 // 5, 1)), *peak_memory()]
+def figures(turns: int = 20) -> Iterator[Figure]:
+    """Measure all figures of this module, the quick ones first."""
+    yield from peak_memory()
+    yield from cost_of_a_step(turns)
+    yield from gain_of_short_batches(max(turns * 3 // 5, 1))
 
 
 def main(kind: str) -> None:
