@@ -73,3 +73,14 @@ def test_a_field_missing_or_unknown_is_named() -> None:
         Signature.from_json(values)
     with pytest.raises(UserError, match="whole numbers"):
         Signature.from_json(ONE.to_json(), seeds="1")
+
+
+def test_one_engine_with_a_lexicon_for_each_language_has_a_macro_average() -> None:
+    ace, ban = replace(ONE, source="dictionary-1a"), replace(ONE, language="ban", source="dictionary-2b")
+    both = combine([ban, ace], languages=True).source
+    assert both.startswith("dictionary-")
+    assert both not in (ace.source, ban.source)
+    with pytest.raises(UserError, match="differ in source"):
+        combine([ace, replace(ban, source="apertium-2b")], languages=True)
+    with pytest.raises(UserError, match="differ in source"):
+        combine([ace, replace(ban, language="ace", seeds=(2,))])
