@@ -102,7 +102,7 @@ def test_what_is_missing_is_named(
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match="apt install apertium$"):
+    with pytest.raises(UserError, match=r"apt install apertium$"):
         Apertium("en", "es")
     with pytest.raises(UserError, match="source and target are both 'en'"):
         Apertium("en", "eng_Latn")

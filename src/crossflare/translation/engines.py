@@ -99,6 +99,33 @@ def _apertium(*, source: str, target: str, modes: str = apertium.MODES) -> Trans
     return apertium.Apertium(source, target, modes)
 
 
+def _transformers(
+    *,
+    model: str,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    beams: int = 4,
+    tokens_per_batch: int = 4096,
+    length_ratio: float | int = 2.0,
+    mt_language: dict | None = None,  # type: ignore[type-arg]
+    licence: str | None = None,
+) -> Translator:
+    from crossflare.translation.hf import Transformers
+
+    return Transformers(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        beams=beams,
+        tokens_per_batch=tokens_per_batch,
+        length_ratio=float(length_ratio),
+        mt_language=mt_language,
+        licence=licence,
+    )
+
+
 def _precomputed(
     *,
     source: str,
@@ -122,6 +149,11 @@ def _precomputed(
 
 
 ENGINES: Mapping[str, Engine] = {
+    "transformers": Engine(
+        _transformers,
+        "NLLB-200 (202 languages), M2M-100 (100) and Marian (OPUS-MT) models, from the hub or a folder",
+        "the model's: NLLB CC-BY-NC-4.0 (not for commercial use), M2M-100 MIT, OPUS-MT CC-BY-4.0",
+    ),
     "dictionary": Engine(
         _dictionary,
         "word by word through a lexicon, given or learnt from aligned texts; for languages no other engine has",

@@ -1,0 +1,82 @@
+"""Model folders and hub names: which revision, which licence, and one line for what cannot be loaded."""
+
+import re
+from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.files import content_id, digest_file
+
+KNOWN_LICENCES = (("nllb", "CC-BY-NC-4.0"), ("m2m100", "MIT"), ("opus-mt", "CC-BY-4.0"))
+"""Part of a model's name -> its licence, for models that come without their card."""
+UNKNOWN_LICENCE = "unknown; see the model's page"
+UNREAD = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx")
+"""Files of a model folder that translations do not depend on: the card, and weights in other formats."""
+
+
+class Loading:
+    """Turns what transformers raises for a model that cannot be loaded into one line."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (OSError, ValueError, KeyError)) and not isinstance(error, UserError):
+            reason = str(error).strip().split("\n")[0][:200]
+            raise UserError(
+                f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB or Marian model with safetensors"
+                f" weights; transformers says: {reason}"
+            ) from error
+
+
+def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
+    """Return where a model runs and in which precision; raise `UserError` for a precision it does not have."""
+    import torch
+
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise UserError(
+            f"option 'dtype' of the engine transformers: expected float32, float16 or bfloat16, found {dtype}"
+        )
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return chosen, dtype or ("float16" if chosen.startswith("cuda") else "float32")
+
+
+def revision_of(model: str, revision: str | None) -> str:
+    """Return the commit of a hub name, or the content id of a folder's weights, configuration and tokenizer.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() not in UNREAD)
+        return content_id({path.name: digest_file(path) for path in files if not path.name.startswith(".")})
+    from transformers import AutoConfig
+
+    with Loading(model):
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    return str(getattr(config, "_commit_hash", None) or revision or "unknown")
+
+
+def read_licence(model: str, revision: str | None) -> str:
+    """Return the `license` in the front matter of a model's card, else what is known for a name like its own."""
+    card = _card(model, revision)
+    front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
+    found = re.search(r"^license:[ \t]*[\"']?([^\s\"'\[\]]+)", front[1], re.MULTILINE) if front else None
+    if found is not None:
+        return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
+    name = Path(model).name.lower()
+    return next((licence for part, licence in KNOWN_LICENCES if part in name), UNKNOWN_LICENCE)
+
+
+def _card(model: str, revision: str | None) -> str:
+    """Return the text of a model's card, fetched when need be; empty when there is none."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(model, "README.md", revision=revision, _raise_exceptions_for_missing_entries=False)
+        return "" if found is None else Path(found).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return ""
