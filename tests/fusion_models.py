@@ -140,7 +140,7 @@ def randomise(model: PeftModel, scale: float = 0.5, seed: int = 3, adapter: str 
     """Give an adapter's own weights random values, lora_B too."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        if "lora_" in name and f".{adapter}" in name:
+        if f".{adapter}" in name.partition(".lora_")[2]:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * scale
             parameter.copy_(noise + (parameter if "lora_fusion" in name else 0))
 
