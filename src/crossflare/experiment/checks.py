@@ -102,9 +102,11 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
 
 
 def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    needed = {spec.source: {"train"}} | {target: {"train", "test"} for target in spec.targets}
+    # An engine makes the targets' training rows from those of the source language.
+    made = reader.sound("translation") and spec.translation.to_target.engine != "parallel"
+    trained = {"train"} if task.dev_from_train else {"train", "dev"}
+    needed = {spec.source: trained} | {target: {"test"} if made else trained | {"test"} for target in spec.targets}
     for language, parts in needed.items():
-        parts = parts if task.dev_from_train else parts | {"dev"}
         given = task.files.get(language, {})
         for part in sorted(parts - set(given)):
             advice = " (or set dev_from_train)" if part == "dev" else ""

@@ -28,14 +28,20 @@ class Context:
 
     @cached_property
     def base_key(self) -> dict[str, Any]:
-        """The base model's name and revision, and the hashes of its weights where they are files of this machine."""
+        """The base model's name and revision, and the hashes of its files where they are on this machine.
+
+        Of `minilm` the weights stand for all: they are the known ones, in a package of one version.
+        """
         from crossflare.training.base_models import minilm_folder
 
         model = self.spec.model
         folder = minilm_folder() if model.name == "minilm" else Path(model.name)
         weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
-        name = folder.name if weights and model.name != "minilm" else model.name
-        return {"name": name, "revision": model.revision, "weights": weights}
+        key = {"name": model.name, "revision": model.revision, "weights": weights}
+        if weights and model.name != "minilm":
+            rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
+            key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
+        return key
 
     def training_rows(self, language: str, reads: str) -> tuple[Split, Split]:
         """Return the train and dev rows in a target language for an adapter that `reads` such a source."""

@@ -166,21 +166,33 @@ class Data:
         if taught is None:
             pair = (self.spec.source, language) if route == "to_target" else (language, self.spec.source)
             return build_engine(options, *pair)
+        given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
+        if given:
+            raise UserError(
+                f"translation.{route}: learn: {taught} stands beside {', '.join(given)}; "
+                "a dictionary is learnt or given: leave one out"
+            )
         if taught == "set":
             if self.spec.task.set != "phrasebook":
                 raise UserError(f"{self.set.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
             from crossflare.tasks.phrasebook import lexicon
 
             return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
+        if route == "to_target":  # what it is to make cannot teach it
+            known = self._limited(self.set.parallel(language, "train", self.spec.source))
+        else:
+            known = self.training(language, "train", "original")
         pairs = [
             (target, source)
-            for example in self.training(language, "train", "original")
+            for example in known
             if example.source is not None
             for target, source in zip(example.texts, example.source, strict=True)
         ]
+        rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
+        licence = {name: value for name, value in options.options.items() if name == "licence"}
         if route == "to_target":
-            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs])})
-        return Dictionary({(language, self.spec.source): learn(pairs)})
+            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs], **rest)}, **licence)
+        return Dictionary({(language, self.spec.source): learn(pairs, **rest)}, **licence)
 
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)

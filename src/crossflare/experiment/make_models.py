@@ -18,6 +18,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, head_modules, identify
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.fit import Outcome
+from crossflare.training.progress_state import Point
 from crossflare.training.recipe import train
 from crossflare.training.settings import Settings
 
@@ -144,6 +145,12 @@ def _settings(training: Training, lr: float, seed: int, context: Context) -> Set
     return Settings(lr=lr, seed=seed, metric=context.data.task.main_metric, **own)
 
 
+def _point(point: Point) -> dict[str, float]:
+    """Return one point of the learning curve as records have it."""
+    values = {"step": point.step, "loss": point.loss, "dev_score": point.score}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
     return {
         "lr": lr,
@@ -153,5 +160,5 @@ def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 2),
         "precision": outcome.precision,
         "trainable_parameters": model.get_nb_trainable_parameters()[0],
-        "curve": [{k: v for k, v in asdict(point).items() if v is not None} for point in outcome.curve],
+        "curve": [_point(point) for point in outcome.curve],
     }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import Kind
@@ -74,9 +75,16 @@ class Prediction:
                 "model": self.model.id,
                 "parts": [part.id for part in self.parts],
                 "test": self.context.test_key(self.language, self.test_source),
-                "training": {"max_length": self.context.spec.stage2.max_length},
+                "training": self._reading,
             }
         )
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
+        stage2 = self.context.spec.stage2
+        own = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        return {"max_length": stage2.max_length, **own}
 
     @property
     def test_source(self) -> str:

@@ -53,7 +53,12 @@ def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
     if failures:
         first = "; ".join(f"{label}: {reason}" for label, reason in list(failures.items())[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-        raise UserError(f"{len(failures)} of {len(steps)} steps failed: {first}{more}. The others are done; run again")
+        waiting = len(_broken(steps, failures)) - len(failures)
+        need = f"{waiting} more need them; " if waiting else ""
+        raise UserError(
+            f"{len(failures)} of {len(steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
+            "mend it and run again"
+        )
     return folder
 
 
@@ -78,7 +83,7 @@ def default_workers() -> int:
 
 
 def work(context: Context) -> dict[str, str]:
-    """Make steps until none is left to make, and return those that failed: label -> reason."""
+    """Make steps until none is left to make, and return those that failed: kind and label -> reason."""
     from crossflare.experiment.make import make
 
     failures: dict[str, str] = {}
@@ -108,7 +113,7 @@ def _make_one(context: Context, ready: list[Step], failures: dict[str, str], mak
                 try:
                     make(step)
                 except UserError as error:
-                    failures[step.label] = str(error)
+                    failures[_named(step)] = str(error)
             return True
     return False
 
@@ -117,9 +122,14 @@ def _broken(steps: list[Step], failures: dict[str, str]) -> set[Step]:
     """Return the steps that failed here, and those that need them."""
     broken: set[Step] = set()
     for step in steps:  # each after those it needs
-        if step.label in failures or any(needed in broken for needed in step.needs()):
+        if _named(step) in failures or any(needed in broken for needed in step.needs()):
             broken.add(step)
     return broken
+
+
+def _named(step: Step) -> str:
+    """Return a name that no other step has: a prediction may have the label of the adapter it reads."""
+    return f"{step.kind} {step.label}"
 
 
 @contextmanager

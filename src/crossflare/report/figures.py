@@ -77,7 +77,7 @@ class Line:
 def intervals(
     key: str, rows: Sequence[Row], label: str, limits: tuple[float, float], *, reference: float | None = None
 ) -> str:
-    """Return an SVG of values with their intervals, one row each, the first on top.
+    """Return an SVG of values as bars from zero with their intervals, one row each, the first on top.
 
     Args:
         key: Unique among the figures of a page.
@@ -97,6 +97,7 @@ def intervals(
                 axes.text(sum(limits) / 2, place, "missing", color=_SOFT, ha="center", va="center", style="italic")
                 continue
             color = _ACCENT if row.strong else _SOFT
+            axes.barh(place, row.value, height=0.5, color=color, alpha=0.16, zorder=1)
             axes.plot(
                 [row.low, row.high], [place, place], color=color, linewidth=2.6, solid_capstyle="round", alpha=0.45
             )

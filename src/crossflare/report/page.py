@@ -72,7 +72,7 @@ def _score_figures(results: Results, metric: str) -> list[Figure]:
         column: [_score_row(results, metric, method, column) for method in results.folder.methods]
         for column in results.columns
     }
-    limits = _limits([row for rows in found.values() for row in rows])
+    limits = (0.0, _limits([row for rows in found.values() for row in rows])[1])
     drawn: list[Figure] = []
     for index, (column, rows) in enumerate(found.items()):
         reference = next((row.value for row in rows if row.name == results.reference), None)

@@ -128,7 +128,27 @@ def _finding(results: Results) -> tuple[str, str]:
         f"({span(other.score)}); paired difference {points(found.score, signed=True)} {span(found, signed=True)}, "
         f"p {p_text(found.p)}, 95 % intervals over test examples and {len(cell.seeds)} seeds."
     )
-    return verdict, detail
+    return verdict, f"{detail} {_rival(results, column)}".strip()
+
+
+def _rival(results: Results, column: str) -> str:
+    """Return how the subject stands against the best of the other methods: a baseline may be easy to beat."""
+    metric, subject = results.metrics[0], results.subject
+    others = {
+        method: cell.score.score
+        for (name, method, where), cell in results.cells.items()
+        if name == metric and where == column and method != subject and cell.score is not None
+    }
+    best = max(others, key=lambda method: others[method], default=None)
+    contrast = results.contrasts.get((metric, best, column)) if best is not None else None
+    if best in (None, results.reference) or contrast is None or contrast.difference is None:
+        return ""
+    gap = contrast.difference
+    verdict = f"{'above' if gap.score > 0 else 'below'} it" if gap.clear else "not to be told apart from it"
+    return (
+        f"The best other method is {best}: {subject} is {verdict} ({points(gap.score, signed=True)} "
+        f"{span(gap, signed=True)})."
+    )
 
 
 def _dig(values: Any, path: Iterable[str]) -> Any:
