@@ -60,7 +60,7 @@ class Context:
 
     def test_key(self, language: str, test_source: str) -> str:
         """Return a content id of the test rows and of who translates them."""
-        rows = self.data.test(language, "none").digest
+        rows = self.data.test(language, test_source if self.data.brings(test_source) else "none").digest
         return content_id([rows, test_source, dict(self.data.identity(language, test_source) or {})])
 
     def mt_dim(self, method: MethodSpec, language: str) -> int | None:

@@ -84,9 +84,15 @@ class Data:
         engine = self.spec.translation.to_source
         if kind != "machine" or engine is None:
             return None
-        if engine.engine in ("precomputed", "parallel") and not engine.options:
+        if self.brings(kind):
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
         return self._translator("to_source", language).identity
+
+    def brings(self, kind: str) -> bool:
+        """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
+        engine = self.spec.translation.to_source
+        own = engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
+        return kind == "oracle" or (kind == "machine" and own)
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
         """Return who translated the training rows; None for the set's own parallel text."""

@@ -5,12 +5,16 @@ killed process is free.
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +23,7 @@ from crossflare.experiment.context import Context
 from crossflare.experiment.plan import run_folder
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.spec import Spec, spec_from
-from crossflare.experiment.stages import NotReadyError
+from crossflare.experiment.stages import NotReadyError, Stage2
 from crossflare.experiment.steps import Step, all_steps
 from crossflare.files import content_id, write_atomic
 from crossflare.progress import bar
@@ -42,14 +46,14 @@ def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
     folder = run_folder(spec, root)
     context = Context(spec, folder)
     steps = all_steps(context)
+    missing = [step for step in steps if not step.done()]  # reads the data: what is wrong with it is said here
     write_atomic(folder / "spec.yaml", spec.to_yaml())
-    missing = [step for step in steps if not step.done()]
     if not missing:
-        set_aside(context, steps)
+        _tidy(context, steps)
         return folder
     count = min(workers or default_workers(), len(missing))
     failures = work(context) if count == 1 else _share(spec, context, count)
-    set_aside(context, steps)
+    _tidy(context, steps)
     if failures:
         first = "; ".join(f"{label}: {reason}" for label, reason in list(failures.items())[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
@@ -60,6 +64,24 @@ def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
             "mend it and run again"
         )
     return folder
+
+
+def _tidy(context: Context, steps: list[Step]) -> None:
+    set_aside(context, steps)
+    name_adapters(context, steps)
+
+
+def name_adapters(context: Context, steps: list[Step]) -> None:
+    """Link each finished adapter under a name that a person finds: `adapters/<method>-<language>-seed<n>`."""
+    place = context.folder / "adapters"
+    for step in steps:
+        if isinstance(step, Stage2) and step.lr is None and step.done():
+            link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
+            wanted = Path("..") / "models" / step.id
+            if not link.is_symlink() or link.readlink() != wanted:
+                place.mkdir(exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(wanted, target_is_directory=True)
 
 
 def set_aside(context: Context, steps: list[Step]) -> None:
@@ -159,7 +181,9 @@ def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
     text, folder = spec.to_yaml(), context.folder
     failures: dict[str, str] = {}
     steps = all_steps(context)
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    spawn = get_context("spawn")
+    gone, alive = spawn.Pipe(duplex=False)  # closed by whatever ends this process: the others notice, and end too
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_follow, initargs=(gone,))
     try:
         futures = [pool.submit(_worker, text, folder, workers) for _ in range(workers)]
         with bar("steps", len(steps)) as advance:
@@ -171,9 +195,28 @@ def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
                 time.sleep(WAIT)
         for future in futures:
             failures |= future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker was killed, most often for want of memory; what is finished is kept: run again with fewer workers"
+        ) from error
     finally:
+        alive.close()
         pool.shutdown(wait=False, cancel_futures=True)
     return failures
+
+
+def _follow(gone: Connection) -> None:
+    """End this worker with the process that started it, however that ends; training saves a checkpoint first.
+
+    Ctrl-C at a terminal goes to every process of a group; the workers leave it, so that one signal is told to them once.
+    """
+    os.setpgrp()
+
+    def watch() -> None:
+        wait([gone])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _worker(text: str, folder: Path, workers: int) -> dict[str, str]:
