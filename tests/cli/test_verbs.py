@@ -45,10 +45,10 @@ def test_plan_marks_what_is_done(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(crossflare.experiment.plan, "plan", lambda spec, root: STEPS)
-    assert main(["plan", recipe]) == 0
+    assert main(["plan", recipe, "--set", "seeds=[3, 4]", "--runs", "x"]) == 0
     shown = capsys.readouterr().out
     assert "lora [x], es, seed 0" in shown
-    assert "1 of 2 steps are done; crossflare run recipe.yaml makes the other 1" in shown
+    assert "1 of 2 steps are done; crossflare run recipe.yaml --set 'seeds=[3, 4]' --runs x makes the other 1" in shown
     assert main(["plan", recipe, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [asdict(step) for step in STEPS]
 

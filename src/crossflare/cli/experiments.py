@@ -1,5 +1,6 @@
 """The verbs that work on recipes: demo, run, plan, report."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -115,11 +116,10 @@ def plan(
         )
     out().print(shown)
     done = sum(step.done for step in steps)
-    rest = (
-        f"[cyan]crossflare run {plain(recipe)}[/] makes the other {len(steps) - done}"
-        if done < len(steps)
-        else "all done"
-    )
+    given = [str(recipe), *(word for each in assignments for word in ("--set", each))]
+    given += ["--runs", str(runs)] if runs != RUNS else []
+    command = f"[cyan]crossflare run {plain(shlex.join(given))}[/]"
+    rest = f"{command} makes the other {len(steps) - done}" if done < len(steps) else "nothing is left to run"
     say(f"{done} of {len(steps)} steps are done; {rest}")
 
 
