@@ -12,7 +12,7 @@ from crossflare.report.sections import environment, sections, summary
 from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 FORMAT = 1
 
@@ -53,18 +53,19 @@ def build_report(run_dir: Path) -> ReportPaths:
     return paths
 
 
-def console_table(run_dir: Path) -> "Table":
-    """Return the main table of a run folder for the terminal.
+def console_table(run_dir: Path) -> "Group":
+    """Return the main table of a run folder for the terminal, and its legend.
 
     Raises:
         UserError: As `build_report`.
     """
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     results = collect(run_dir)
     grid = scores(results, results.metrics[0])
-    table = Table(title=f"{results.folder.name}: {grid.title}", caption=grid.legend, show_lines=True)
+    table = Table(title=f"{results.folder.name}: {grid.title}", title_justify="left", show_lines=True)
     for index, name in enumerate(grid.head):
         table.add_column(Text(name), justify="right" if index else "left", no_wrap=True)
     for name, entries in grid.rows:
@@ -75,7 +76,7 @@ def console_table(run_dir: Path) -> "Table":
                 text.append(f"\n{line}", style="dim not bold")
             cells.append(text)
         table.add_row(*cells)
-    return table
+    return Group(table, Text(grid.legend, style="dim"))
 
 
 def to_json(results: Results) -> dict[str, Any]:
