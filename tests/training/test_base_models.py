@@ -122,6 +122,6 @@ def test_minilm_is_found_without_running_its_package_and_checked(monkeypatch, tm
 @needs_minilm
 def test_minilm_loads() -> None:
     base = load_base("minilm", ["no", "yes"], seed=0)
-    assert base.digest.startswith("90b183c863832331")
+    assert base.digest.startswith("90b183863c83")
     assert base.model.config.num_labels == 2
     assert base.tokenizer("a b")["input_ids"][0] == base.tokenizer.cls_token_id
