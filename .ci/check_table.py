@@ -19,7 +19,7 @@ def problems(results: dict, spec: dict) -> list[str]:
     wanted = list(product(spec["methods"], spec["targets"], results["metrics"]))
     if not wanted:
         found.append("the table is empty")
-    for key in wanted:
+    for key in dict.fromkeys([*wanted, *cells]):
         cell = cells.get(key)
         if cell is None:
             found.append(f"{key}: no cell")
