@@ -211,6 +211,21 @@ def test_own_files(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("~/a", f"{Path.home()}/a"), ("~nobody0/a", "/recipes/~nobody0/a"), ("$$a", "/recipes/$a"), ("/a/$$b", "/a/$b")],
+)
+def test_paths_expand(written: str, read: str) -> None:
+    recipe = OWN.replace("a.csv", f"'{written}'").replace("{name: minilm}", f"{{name: '{written}'}}")
+    spec = spec_from(recipe, Path("/recipes"))
+    assert spec.task.files["en"]["train"] == read
+    assert spec.model.name == read
+
+
+def test_a_hub_name_is_no_path() -> None:
+    assert spec_from(OWN.replace("minilm", "org/model-1.0"), Path("/recipes")).model.name == "org/model-1.0"
+
+
 @pytest.mark.parametrize("text", ["", "3", "[]", "null"])
 def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
     assert mistakes(text, tmp_path)

@@ -167,7 +167,7 @@ class Reader:
             advice = f"run `export {unset[0]}=FOLDER` first, or write the path out" if unset else "write $$ for a $"
             self.wrong(path, f"{which} (in {shown(text)}); {advice}")
             return text
-        return str(self.folder / Path(template.substitute(os.environ)).expanduser())
+        return str(self.folder / os.path.expanduser(template.substitute(os.environ)))
 
 
 def _fits(shape: Any, value: Any) -> bool:
