@@ -1,6 +1,6 @@
 """The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -67,11 +67,7 @@ class Data:
 
     def latents(self, split: Split) -> list[Any]:
         """Return the translation encoder's states [S,d_mt] for the texts of each row; two texts follow one another."""
-        import torch
-
-        flat = [text for example in split for text in example.texts]
-        states = iter(self.encoder(split.language).encode(flat, source=split.language))
-        return [torch.cat([next(states) for _ in example.texts]) for example in split]
+        return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language)
 
     def encoder(self, language: str) -> Any:
         """Return the engine whose encoder reads the target text for FLARE MT."""
@@ -203,6 +199,14 @@ class Data:
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)
         return split if rows is None else replace(split, examples=split.examples[:rows])
+
+
+def encode_rows(engine: Any, rows: Sequence[tuple[str, ...]], language: str) -> list[Any]:
+    """Return a translation encoder's states [S,d_mt] for the texts of each row, one after the other."""
+    import torch
+
+    states = iter(engine.encode([text for row in rows for text in row], language))
+    return [torch.cat([next(states) for _ in row]) for row in rows]
 
 
 def build_engine(options: EngineOptions, source: str, target: str) -> Translator:

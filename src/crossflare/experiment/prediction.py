@@ -11,8 +11,8 @@ from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.experiment import strict_yaml
-from crossflare.experiment.data import build_engine
-from crossflare.experiment.kinds import KINDS
+from crossflare.experiment.data import build_engine, encode_rows
+from crossflare.experiment.kinds import KINDS, Reads
 from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.tasks.example import Example
@@ -79,14 +79,15 @@ def predict_file(
         raise UserError(f"{output}: the output would replace the input; name another file")
     card = read_card(adapter)
     labels, count = _task(card, adapter)
-    with_source = _with_source(card, adapter, source, no_source)
+    reads = _reads(card, adapter, source, no_source)
     rows = read_rows(input)
     examples = _examples(rows, _columns(texts, count, rows[0]), id_column)
     if isinstance(source, Column):
         examples = _from_columns(examples, rows, source, count)
-    elif source is not None:
+    elif source is not None and reads == "both":
         examples = _translated(examples, source, card)
-    outputs = _read(adapter, card, labels, examples, with_source, batch_size)
+    encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
+    outputs = _read(adapter, card, labels, examples, reads, encoder, batch_size)
     predicted = [labels[index] for index in outputs.predicted]
     probabilities = [[float(p) for p in row] for row in _exp(outputs.log_probabilities)]
     write_atomic(output, write(examples, labels, predicted, probabilities))
@@ -95,7 +96,7 @@ def predict_file(
         rows=len(examples),
         labels={label: counted[label] for label in labels},
         empty=sum(any(not text.strip() for text in example.texts) for example in examples),
-        no_source=sum(_bare(example) for example in examples) if with_source else 0,
+        no_source=sum(_bare(example) for example in examples) if reads == "both" else 0,
         truncated=max(outputs.truncated.values(), default=0),
     )
 
@@ -123,15 +124,19 @@ def _task(card: dict[str, Any], adapter: Path) -> tuple[list[str], int]:
     return [str(label) for label in task["labels"]], int(task["texts"])
 
 
-def _with_source(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> bool:
-    """Return whether the adapter reads a source; refuse what does not go together."""
+def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> Reads:
+    """Return what the adapter is given; refuse what does not go together."""
     kind = str(card.get("kind"))
-    reads = "target" if kind == "stage1" else KINDS[choose("kind of adapter", kind, KINDS)].reads
-    if reads == "latents":
-        raise UserError(
-            f"{adapter}: {kind} reads a translation model's states, which predict cannot make; use a flare adapter"
-        )
-    fuses = reads == "both"
+    reads: Reads = "target" if kind == "stage1" else KINDS[choose("kind of adapter", kind, KINDS)].reads
+    if reads == "latents" and not no_source:
+        if not isinstance(source, EngineOptions) or source.engine != "transformers":
+            trained = dict(card.get("train_source") or {}).get("model")
+            raise UserError(
+                f"{adapter}: {kind} reads the states of the translation model {trained}; name it: "
+                "--translate transformers --option model=FOLDER-OR-NAME, or --no-source"
+            )
+        return reads
+    fuses = reads in ("both", "latents")
     if fuses and source is None and not no_source:
         raise UserError(
             f"{adapter}: this adapter reads texts with their translations into '{card.get('source')}'; say where: "
@@ -139,7 +144,7 @@ def _with_source(card: dict[str, Any], adapter: Path, source: object, no_source:
         )
     if not fuses and source is not None:
         raise UserError(f"{adapter}: {kind} reads no source; leave it out")
-    return fuses and not no_source
+    return reads if not no_source else "target"
 
 
 def _columns(given: Sequence[str], count: int, first: Row) -> tuple[str, ...]:
@@ -189,7 +194,13 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
 
 
 def _read(
-    adapter: Path, card: dict[str, Any], labels: list[str], examples: list[Example], with_source: bool, size: int
+    adapter: Path,
+    card: dict[str, Any],
+    labels: list[str],
+    examples: list[Example],
+    reads: Reads,
+    encoder: EngineOptions | None,
+    size: int,
 ) -> Any:
     import torch
 
@@ -208,10 +219,26 @@ def _read(
         model,
         base.tokenizer,
         rows,
-        read="both" if with_source else "target",
+        read=reads,
+        latents=_latents(encoder, rows, card) if encoder else None,
         max_length=int(card.get("max_length") or 128),
         batch_size=size,
     )
+
+
+def _latents(options: EngineOptions, rows: list[Example], card: dict[str, Any]) -> list[Any]:
+    """Return the states of the translation encoder that FLARE MT was trained with, for each row."""
+    language = str(card.get("language"))
+    engine = build_engine(options, language, str(card.get("source")))
+    made, wanted = dict(engine.identity), dict(card.get("train_source") or {})
+    different = [name for name in ("model", "revision") if made.get(name) != wanted.get(name)]
+    if different:
+        name = different[0]
+        raise UserError(
+            f"the adapter was trained with the translation {name} {wanted.get(name)}, this engine has "
+            f"{made.get(name)}; give the same model"
+        )
+    return encode_rows(engine, [example.texts for example in rows], language)
 
 
 def _bare(example: Example) -> bool:
