@@ -14,7 +14,14 @@ from crossflare.translation.engines import build
 from crossflare.translation.hf import Transformers
 from crossflare.translation.translator import engine_id
 
-TEXTS = ["nyumba kubwa", "samaki wa bahari mbwa anakula nyumba", "mbwa", "a big dog eats the red house", " ", "samaki"]
+TEXTS = [
+    "nyumba kubwa",
+    "samaki wa bahari mbwa anakula nyumba",
+    "mbwa",
+    "a big dog eats the red house",
+    " ",
+    "samaki bahari " * 6,
+]
 
 
 def _tiny() -> ModuleType:
