@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -79,9 +79,10 @@ def name_adapters(context: Context, steps: list[Step]) -> None:
             link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
             wanted = Path("..") / "models" / step.id
             if not link.is_symlink() or link.readlink() != wanted:
-                place.mkdir(exist_ok=True)
-                link.unlink(missing_ok=True)
-                link.symlink_to(wanted, target_is_directory=True)
+                with suppress(OSError):  # a convenience, which some file systems lack; a folder in the way stays
+                    place.mkdir(exist_ok=True)
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(wanted, target_is_directory=True)
 
 
 def set_aside(context: Context, steps: list[Step]) -> None:
@@ -208,7 +209,7 @@ def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
 def _follow(gone: Connection) -> None:
     """End this worker with the process that started it, however that ends; training saves a checkpoint first.
 
-    Ctrl-C at a terminal goes to every process of a group; the workers leave it, so that one signal is told to them once.
+    Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so that one signal reaches them once.
     """
     os.setpgrp()
 
