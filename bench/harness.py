@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -99,5 +100,12 @@ def peak_megabytes(module: str, *arguments: str) -> float:
 
 
 def own_peak_megabytes() -> float:
-    """Return the peak resident memory of this process in MB (Linux counts it in kB, macOS in bytes)."""
+    """Return the peak resident memory of this process in MB (Linux counts it in kB, macOS in bytes).
+
+    Linux's `ru_maxrss` starts from what the parent had when it forked; `VmHWM` is of this program alone.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) / 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
