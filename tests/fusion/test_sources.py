@@ -1,0 +1,74 @@
+"""The states of the source: how they are recorded, and the rows that have none."""
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from crossflare.errors import UserError
+from crossflare.fusion.sources import Frame, LatentStates, ModelStates, Slot, drop_rows, real_rows, recorded
+
+MASKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4).map(torch.tensor)
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_rows_without_tokens_get_one_and_the_others_none(mask: torch.Tensor) -> None:
+    """Some kernels of attention give NaN for a row with nothing to attend to."""
+    opened = real_rows(mask)
+    for before, after in zip(mask.tolist(), opened.tolist(), strict=True):
+        assert after == (before if any(before) else [True, False, False])
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_dropped_rows_are_whole_rows(mask: torch.Tensor) -> None:
+    dropped = drop_rows(mask, 0.5)
+    for before, after in zip(mask.tolist(), dropped.tolist(), strict=True):
+        assert after in (before, [False] * 3)
+    assert torch.equal(drop_rows(mask, 0.0), mask)
+
+
+def test_the_share_of_dropped_rows() -> None:
+    torch.manual_seed(0)
+    kept = drop_rows(torch.ones(4000, 1, dtype=torch.bool), 0.3).float().mean()
+    assert abs(float(kept) - 0.7) < 0.03
+
+
+def run(blocks: list[nn.Module], order: list[int]) -> list[torch.Tensor]:
+    """Return the recorded states of a pass that runs the blocks in this order."""
+    x = torch.ones(1, 3, 2)
+    with recorded(blocks) as states:
+        for index in order:
+            x = blocks[index](x)
+    return states
+
+
+def test_blocks_that_run_twice_or_never_are_refused() -> None:
+    blocks: list[nn.Module] = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    assert [state.shape for state in run(blocks, [0, 1])] == [(1, 3, 2)] * 3
+    with pytest.raises(UserError, match=r"gave 2 states for 2 blocks, .*; this model does not run each block once"):
+        run(blocks, [0])
+    with pytest.raises(UserError, match="gave 5 states for 2 blocks"):
+        run(blocks, [0, 0, 1])
+    assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
+
+
+def test_states_and_masks_of_different_shapes() -> None:
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(UserError, match=r"source states \[\(2, 4, 5\)\] do not fit their mask \(2, 3\)"):
+        ModelStates([torch.ones(2, 4, 5)], mask)
+    with pytest.raises(UserError, match=r"source_latents \(2, 4, 5\) do not fit source_attention_mask \(2, 3\)"):
+        LatentStates(torch.ones(2, 4, 5), mask)
+
+
+def test_copies_of_a_slot_hold_no_frame() -> None:
+    slot, mask = Slot(), torch.ones(1, 1, dtype=torch.bool)
+    slot.frame = Frame(ModelStates([torch.ones(1, 1, 2)], mask), mask, "start")
+    twin = pickle.loads(pickle.dumps(slot))
+    assert twin.frame is None
+    assert twin.reading is False
+    assert slot.frame is not None
