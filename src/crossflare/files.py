@@ -79,6 +79,24 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: expected JSON, but it is damaged ({error}); delete it or make it again") from error
 
 
+def point_to(link: Path, target: Path) -> None:
+    """Make `link` a symbolic link to `target` (relative to the link's folder), in one step; an older one is replaced.
+
+    Raises:
+        UserError: The place cannot be written, or holds something that is no link.
+    """
+    if link.is_symlink() and link.readlink() == target:
+        return
+    aside = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        aside.symlink_to(target)
+        os.replace(aside, link)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise _storage_error(link, error) from error
+
+
 def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `final` all at once: `fill` writes into a temporary folder, which then replaces it.
 

@@ -25,7 +25,7 @@ from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.spec import Spec, spec_from
 from crossflare.experiment.stages import NotReadyError, Stage2
 from crossflare.experiment.steps import Step, all_steps
-from crossflare.files import content_id, write_atomic
+from crossflare.files import content_id, point_to, write_atomic
 from crossflare.progress import bar
 
 WAIT = 0.5
@@ -77,12 +77,7 @@ def name_adapters(context: Context, steps: list[Step]) -> None:
     for step in steps:
         if isinstance(step, Stage2) and step.lr is None and step.done():
             link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
-            wanted = Path("..") / "models" / step.id
-            if not link.is_symlink() or link.readlink() != wanted:
-                with suppress(OSError):  # a convenience, which some file systems lack; a folder in the way stays
-                    place.mkdir(exist_ok=True)
-                    link.unlink(missing_ok=True)
-                    link.symlink_to(wanted, target_is_directory=True)
+            point_to(link, Path("..") / "models" / step.id)
 
 
 def set_aside(context: Context, steps: list[Step]) -> None:
