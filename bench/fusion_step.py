@@ -14,7 +14,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes, ratio, ratio_of_sums, take_turns
 from bench.lengths import pair_lengths
 from crossflare import FlareConfig
-from crossflare.training.batching import grouped_order
+from crossflare.training.batching import MEGA, grouped_order
 from crossflare.training.collators import PairCollator, Row, Side
 
 BATCH, LONGEST, VOCABULARY = 32, 128, 30_000
@@ -50,8 +50,12 @@ def adapted(kind: str, base: Any, **options: Any) -> Any:
 
 
 def batches(count: int, *, grouped: bool = False, width: int | None = None) -> list[Batch]:
-    """Return `count` batches of random tokens in real lengths, padded as in training, or all to `width`."""
-    number = count * BATCH
+    """Return `count` batches of random tokens in real lengths, padded as in training, or all to `width`.
+
+    Grouped ones are spread evenly, from the narrowest to the widest, over a whole group of the sampler: a handful of
+    batches sorted among themselves would be less alike than those of a training run.
+    """
+    number = max(count, MEGA) * BATCH if grouped else count * BATCH
     lengths = np.stack(pair_lengths(number, LONGEST))
     random = np.random.default_rng(1)
     sides = [[Side(random.integers(5, VOCABULARY, n, dtype=np.int32), None) for n in side] for side in lengths]
@@ -59,7 +63,11 @@ def batches(count: int, *, grouped: bool = False, width: int | None = None) -> l
     rows = [Row(i, sides[0][i], sides[1][i], i % 3) for i in order]
     tokenizer = SimpleNamespace(pad_token_id=1, padding_side="right", pad_token_type_id=0)
     collate = PairCollator(tokenizer, LONGEST, with_source=True, multiple_of=width or 8)
-    return [collate(rows[begin : begin + BATCH]) for begin in range(0, number, BATCH)]
+    runs = [rows[begin : begin + BATCH] for begin in range(0, number, BATCH)]
+    if grouped:
+        runs.sort(key=lambda run: max(len(row.target.ids) for row in run))
+        runs = [runs[int((place + 0.5) * len(runs) / count)] for place in range(count)]
+    return [collate(run) for run in runs]
 
 
 def without_source(batch: Batch) -> Batch:
