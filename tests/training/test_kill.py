@@ -22,7 +22,7 @@ spec = importlib.util.spec_from_file_location("lab", sys.argv[1])
 lab = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lab)
 folder, shots, limit = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-settings = lab.Settings(lr=1e-2, epochs=6, batch_size=4, evaluations=4, max_length=16, precision="fp32", save_steps=1,
+settings = lab.Settings(lr=1e-2, epochs=2, batch_size=4, evaluations=2, max_length=16, precision="fp32", save_steps=1,
                         select="last")
 
 def attempt(name):

@@ -51,7 +51,7 @@ class Settings:
     save_steps: int | None = None
     """Optimizer steps between checkpoints; None: by time, every `save_seconds`. Every evaluation saves, too."""
     save_seconds: float = 60.0
-    """Seconds between checkpoints where `save_steps` is None."""
+    """Seconds between checkpoints where `save_steps` is None; more where saving takes long."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "warmup", "weight_decay", "clip", "save_seconds"):

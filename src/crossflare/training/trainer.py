@@ -82,6 +82,7 @@ class SafeTrainer(Trainer):
         self.progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
         self.best: Tensors | None = resumed.tensors.get(BEST) if resumed else None
         self._began = time.monotonic() - self.progress.seconds
+        self.save_took = 0.0
         self._batches: list[Tensor] = []
         self._losses: list[Tensor] = []
         super().__init__(
@@ -161,7 +162,8 @@ class SafeTrainer(Trainer):
         return {} if score is None else {"eval_score": score}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self.progress.seconds = time.monotonic() - self._began
+        start = time.monotonic()
+        self.progress.seconds = start - self._began
         optimizer, numbers = checkpoints.pack_optimizer(self.optimizer)
         generators, words = checkpoints.pack_random()
         tensors = {WEIGHTS: copy_trained(self.model), OPTIMIZER: optimizer, RANDOM: generators}
@@ -181,6 +183,7 @@ class SafeTrainer(Trainer):
                 json.loads(json.dumps(dataclasses.asdict(self.state))),
             ),
         )
+        self.save_took = time.monotonic() - start
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         put_trained(self.model, self._resumed.tensors[WEIGHTS])
@@ -223,7 +226,8 @@ class _Flow(TrainerCallback):
         if settings.save_steps is not None:
             due = state.global_step % settings.save_steps == 0
         else:
-            due = time.monotonic() - self.saved >= settings.save_seconds
+            # Large models are saved less often: at most a twentieth of the time goes into it.
+            due = time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
         if due or self.interrupts.received is not None:
             control.should_save = True
 
