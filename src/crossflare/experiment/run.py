@@ -30,6 +30,8 @@ from crossflare.progress import bar
 
 WAIT = 0.5
 """Seconds between looks when all that is left is being made by others."""
+GRACE = 60.0
+"""Seconds that a worker has to save a checkpoint."""
 
 
 def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
@@ -77,7 +79,8 @@ def name_adapters(context: Context, steps: list[Step]) -> None:
     for step in steps:
         if isinstance(step, Stage2) and step.lr is None and step.done():
             link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
-            point_to(link, Path("..") / "models" / step.id)
+            with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
+                point_to(link, Path("..") / "models" / step.id)
 
 
 def set_aside(context: Context, steps: list[Step]) -> None:
@@ -210,7 +213,9 @@ def _follow(gone: Connection) -> None:
 
     def watch() -> None:
         wait([gone])
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE)
 
     Thread(target=watch, daemon=True).start()
 
@@ -219,4 +224,7 @@ def _worker(text: str, folder: Path, workers: int) -> dict[str, str]:
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    return work(Context(spec_from(text, folder), folder))
+    try:
+        return work(Context(spec_from(text, folder), folder))
+    except SystemExit:  # of `_follow`; the pool would catch it, and wait for more work from a process that is gone
+        os._exit(128 + signal.SIGTERM)
