@@ -17,6 +17,7 @@ from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row, read_rows
+from crossflare.training.settings import Precision
 
 COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
 """The columns of the texts where the caller names none."""
@@ -147,6 +148,14 @@ def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool)
     return reads if not no_source else "target"
 
 
+def _precision(card: dict[str, Any]) -> Precision:
+    """Return how the adapter was trained, and read by its own run."""
+    known: tuple[Precision, ...] = ("auto", "fp32", "bf16")
+    settings = card.get("settings")
+    said = settings.get("precision") if isinstance(settings, dict) else None
+    return next((name for name in known if name == said), "auto")
+
+
 def _columns(given: Sequence[str], count: int, first: Row) -> tuple[str, ...]:
     columns = tuple(given) or COLUMNS[count]
     if len(columns) != count:
@@ -223,6 +232,7 @@ def _read(
         latents=_latents(encoder, rows, card) if encoder else None,
         max_length=int(card.get("max_length") or 128),
         batch_size=size,
+        precision=_precision(card),
     )
 
 
