@@ -150,10 +150,9 @@ def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool)
 
 def _precision(card: dict[str, Any]) -> Precision:
     """Return how the adapter was trained, and read by its own run."""
-    known: tuple[Precision, ...] = ("auto", "fp32", "bf16")
     settings = card.get("settings")
     said = settings.get("precision") if isinstance(settings, dict) else None
-    return next((name for name in known if name == said), "auto")
+    return "fp32" if said == "fp32" else "bf16" if said == "bf16" else "auto"
 
 
 def _columns(given: Sequence[str], count: int, first: Row) -> tuple[str, ...]:

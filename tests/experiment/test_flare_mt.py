@@ -1,0 +1,133 @@
+"""FLARE MT from recipe to record: the states of a translation encoder stand in for a translation."""
+
+import gc
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from crossflare.cli import main
+from crossflare.errors import UserError
+from crossflare.experiment.context import Context
+from crossflare.experiment.run import run
+from crossflare.experiment.spec import Spec
+from crossflare.experiment.steps import all_steps
+from crossflare.files import read_json
+from tiny_experiment import LABELS, Lab, read_jsonl, results
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The lab, with a random M2M-100 beside it and no other engine."""
+    pytest.importorskip("sentencepiece")
+    path = Path(__file__).parents[1] / "translation" / "tiny.py"
+    found = importlib.util.spec_from_file_location("tiny", path)
+    assert found is not None
+    assert found.loader is not None
+    tiny = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tiny)
+    made = Lab(tmp_path_factory.mktemp("lab"), languages=("sw",), seeds=(0,))
+    tiny.m2m(made.folder / "m2m")
+    gc.collect()
+    gc.freeze()
+    return made
+
+
+def recipe(lab: Lab, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    engine = {"engine": "transformers", "model": str(lab.folder / "m2m")}
+    methods = {"mt": {"kind": "flare-mt"}, "zero-shot": None}
+    return {"translation": {"latents": engine}, "methods": methods, **(changes or {})}
+
+
+@pytest.fixture(scope="module")
+def spec(lab: Lab) -> Spec:
+    return lab.spec(recipe(lab))
+
+
+@pytest.fixture(scope="module")
+def ran(lab: Lab, spec: Spec) -> Path:
+    return run(spec, lab.folder / "runs", workers=1)
+
+
+def record(ran: Path) -> dict[str, Any]:
+    found = [read_json(path) for path in (ran / "records").glob("*.json")]
+    return {each["method"]["name"]: each for each in found}["mt"]
+
+
+def test_the_record_names_the_encoder_and_no_translation(ran: Path) -> None:
+    found = record(ran)
+    assert found["signature"]["source"].startswith("transformers-")
+    assert found["translation"]["to_source"] is None or found["translation"]["to_source"]["reads"] == "encoder states"
+    card = read_json(ran / "models" / found["model"]["id"] / "crossflare.json")
+    assert card["train_source"]["model"] == "m2m"
+    assert card["train_source"]["reads"] == "encoder states"
+    assert read_json(ran / "models" / found["model"]["id"] / "adapter_config.json")["mt_dim"] == 16
+    assert not (ran / "translations").exists()  # nothing was translated
+    assert len(read_jsonl(ran / found["predictions"])) == 7
+
+
+def test_a_second_run_in_another_folder_gives_the_same_bytes(ran: Path, spec: Spec, tmp_path: Path) -> None:
+    assert results(run(spec, tmp_path, workers=1)) == results(ran)
+
+
+def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
+    """The saved adapter with other states says something else; with the encoder's, what the run said."""
+    from transformers import AutoTokenizer
+
+    from crossflare.evaluation.predict import predict
+    from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.training.base_models import load_base
+
+    found = record(ran)
+    base = load_base(str(lab.folder / "base"), ["bad", "good"], seed=0)
+    model = load_adapter(base.model, ran / "models" / found["model"]["id"])
+    data = Context(spec, ran).data
+    split = data.test("sw", "latents")
+    states = data.latents(split)
+    assert all(state.shape[1] == 16 for state in states)
+    tokens = AutoTokenizer.from_pretrained(lab.folder / "base")
+
+    def said(latents: list[torch.Tensor]) -> torch.Tensor:
+        out = predict(model, tokens, split.examples, read="latents", latents=latents, max_length=16, precision="fp32")
+        return torch.tensor(out.log_probabilities)
+
+    there = torch.tensor([row["log_probabilities"] for row in read_jsonl(ran / found["predictions"])])
+    assert said(states).allclose(there.double(), atol=1e-5)
+    assert not said([state + 1 for state in states]).allclose(there.double(), atol=1e-3)
+
+
+def test_the_encoders_options_change_its_readers_alone(lab: Lab, spec: Spec) -> None:
+    def ids(spec: Spec) -> dict[str, str]:
+        return {f"{step.kind} {step.label}": step.id for step in all_steps(Context(spec, Path("nowhere")))}
+
+    engine = {"engine": "transformers", "model": str(lab.folder / "m2m"), "mt_language": {"sw": "en"}}
+    old, new = ids(spec), ids(lab.spec(recipe(lab, {"translation": {"latents": engine}})))
+    assert {name for name in old if old[name] != new[name]} == {"stage 2 mt, sw, seed 0", "predict mt, sw, seed 0"}
+
+
+def test_a_language_that_the_encoder_lacks_is_named_and_never_replaced(lab: Lab, tmp_path: Path) -> None:
+    files = lab.recipe["task"]["files"]
+    changes = {"targets": ["min"], "task.files": {"en": files["en"], "min": files["sw"]}}
+    with pytest.raises(UserError, match=r"stage 2 mt, min, seed 0: .*m2m.*Minangkabau"):
+        run(lab.spec(recipe(lab, changes)), tmp_path, workers=1)
+    assert len(list(tmp_path.glob("tiny/records/*.json"))) == 1  # zero-shot needs no encoder
+
+
+def test_without_an_encoder_the_recipe_is_refused(lab: Lab, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = lab.write(recipe(lab, {"translation": {}}))
+    assert main(["run", str(path), "--runs", str(tmp_path / "runs")]) == 2
+    assert "translation.latents is missing" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_adapter_labels_a_file(lab: Lab, ran: Path, tmp_path: Path) -> None:
+    adapter = str(ran / "adapters" / "mt-sw-seed0")
+    words = ["--input", str(lab.data("sw", "test")), "--output", str(tmp_path / "out.jsonl")]
+    encoder = ["--translate", "transformers", "--option", f"model={lab.folder / 'm2m'}"]
+    assert main(["predict", "--adapter", adapter, *words, *encoder]) == 0
+    rows = read_jsonl(tmp_path / "out.jsonl")
+    told = torch.tensor([[row["probabilities"][label] for label in LABELS] for row in rows]).log()
+    there = [row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])]
+    assert told.allclose(torch.tensor(there), atol=1e-4)
