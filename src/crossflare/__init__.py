@@ -36,6 +36,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'crossflare' has no attribute '{name}'")
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 @wrapt.when_imported("peft")
 def _register(peft: Any) -> None:
     """Register FLARE once peft is there, whichever of the two is imported first."""
