@@ -24,6 +24,8 @@ class Interrupts:
     ) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if error is None:  # a signal after the last look is not forgotten
+            self.act()
 
     def act(self) -> None:
         """Raise what the signal stands for, if there was one."""
