@@ -194,6 +194,7 @@ def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
                 time.sleep(WAIT)
         for future in futures:
             failures |= future.result()
+        pool.shutdown()  # their work is done: let them leave in order
     except BrokenProcessPool as error:
         raise UserError(
             "a worker was killed, most often for want of memory; what is finished is kept: run again with fewer workers"
