@@ -134,6 +134,8 @@ def start(recipe: Path, runs: Path, log: Path) -> "subprocess.Popen[bytes]":
         [sys.executable, "-W", "ignore", "-m", "crossflare", *words],
         stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell starts background jobs with SIGINT ignored, and children inherit it: the terminal's default is meant.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
