@@ -1,6 +1,6 @@
 """Copy the numbers of finished runs into this folder: reports and records, no rows of data and no predictions.
 
-    CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/xnli-sw-minilm
+CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/xnli-sw-minilm
 """
 
 import os
