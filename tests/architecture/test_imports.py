@@ -13,6 +13,7 @@ ORDER = (
     ("translation",),
     ("fusion",),
     ("training",),
+    ("lab",),
     ("evaluation",),
     ("experiment",),
     ("report",),

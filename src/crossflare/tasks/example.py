@@ -7,19 +7,30 @@ from crossflare.files import content_id
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """One gold answer to a question."""
+
+    text: str
+    start: int | None = None
+    """Code points of the context before it; None: it is not a span of the context."""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One labelled or unlabelled item in one language, with its translation where there is one."""
 
     id: str
     """Unique in its split, and the same in every language of a parallel set."""
     texts: tuple[str, ...]
-    """One text, or two (premise and hypothesis)."""
+    """One text, or two: premise and hypothesis, or question and context."""
     label: int | None = None
     """Index into the task's labels; None when unlabelled."""
     source: tuple[str, ...] | None = None
     """The same texts in the source language; None: no source is known."""
     origin: str = ""
     """`file:line` the row was read from, for messages."""
+    answers: tuple[Answer, ...] = ()
+    """Of a question: every gold answer, in `texts`' own language."""
 
     def with_source(self, source: tuple[str, ...] | None) -> "Example":
         """Return the same example with another source."""
@@ -44,5 +55,7 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Content id over ids, texts, labels and sources, in order."""
-        return content_id([[e.id, e.texts, e.label, e.source] for e in self.examples])
+        """Content id over ids, texts, labels, sources and answers, in order."""
+        answers = [[[a.text, a.start] for a in e.answers] for e in self.examples]
+        rows = [[e.id, e.texts, e.label, e.source] for e in self.examples]
+        return content_id([rows, answers] if any(answers) else rows)
