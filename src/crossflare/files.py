@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from crossflare.errors import UserError
 
@@ -43,13 +43,24 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         UserError: The disk is full, or the folder cannot be written; the old file, if any, still stands (the new one,
             whole, when only the last flush of the folder failed).
     """
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[BinaryIO]:
+    """Yield a file that takes the name `path`, flushed, when the block ends without an error; else nothing changes.
+
+    Raises:
+        UserError: See `write_atomic`.
+    """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -1,14 +1,22 @@
 """Progress bars with the time left: silent in a library, shown once the command line asks for them."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
-Advance = Callable[[int], None]
+
+
+class Advance(Protocol):
+    """Called with the number of units done since the last call."""
+
+    def __call__(self, done: int, /, note: str = "") -> None:
+        """Move the bar; `note`, such as a speed, is shown behind it."""
+        ...
+
 
 _display: Progress | None = None
 
@@ -24,6 +32,7 @@ def display(console: Console | None = None) -> Generator[None]:
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console or Console(stderr=True), transient=True) as shown:
         _display = shown
@@ -38,11 +47,16 @@ def bar(description: str, total: int | None) -> Generator[Advance]:
     """Yield a function to call with the number of units done; draws nothing outside of `display`."""
     shown = _display
     if shown is None:
-        yield lambda done: None
+        yield lambda done, /, note="": None
         return
-    task = shown.add_task(description, total=total)
+    task = shown.add_task(description, total=total, note="")
+
+    def advance(done: int, /, note: str = "") -> None:
+        fields: dict[str, Any] = {"note": note} if note else {}
+        shown.update(task, advance=done, **fields)
+
     try:
-        yield lambda done: shown.update(task, advance=done)
+        yield advance
     finally:
         shown.remove_task(task)
 

@@ -5,6 +5,7 @@
 
 Parts only grow. A process holds the lock of the part it writes, so that many may write at once; each batch is one
 write, flushed to the disk. A line cut off by a kill is ignored by readers and removed by the next writer of its part.
+Memory does not grow with the rows: they stay on the disk, found through `Index`.
 """
 
 import fcntl
@@ -12,21 +13,29 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import read_json, write_json
-from crossflare.progress import bar
+from crossflare.progress import Advance, bar
+from crossflare.translation.index import Index, Place, keys_of
 from crossflare.translation.translator import Translator, check_pair, counted, engine_id
 
+BLOCK = 4096
+"""Texts looked up together."""
+QUICK = 0.5
+"""Seconds: after a call of the engine that took less, the next one gets twice as many texts."""
+_NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
+_SPAN = 1 << 22  # bytes read in one go
 _log = logging.getLogger(__name__)
 
 
 def text_key(text: str) -> str:
     """Return the sha256 of a text in hex."""
-    return hashlib.sha256(_encode(text)).hexdigest()
+    return _digest(text).hex()
 
 
 class Shelf:
@@ -34,8 +43,9 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[str, int] = {}  # part -> bytes of it that were read, always whole lines
-        self._known: dict[str, str] = {}
+        self._read: dict[int, int] = {}  # part -> bytes of it that are in the index, always whole lines
+        self._index: Index | None = None
+        self._reader = 0
         self._handle: int | None = None
         self._owner = 0
 
@@ -45,20 +55,29 @@ class Shelf:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def refresh(self) -> Mapping[str, str]:
-        """Read what was added since the last call, by any process, and return all: key -> translation.
+    def find(self, texts: Iterable[str]) -> dict[str, str]:
+        """Return the translations of those of `texts` that any process has finished by now.
 
         Of several translations of one text the first stands, in the order of the parts' names.
         """
+        wanted = set(texts)
+        if not wanted:
+            return {}
         try:
-            for part in sorted(self._folder.glob("*.jsonl")):
-                for key, translation in self._rows(part):
-                    self._known.setdefault(key, translation)
+            index = self._refresh()
+            found: dict[str, str] = {}
+            for place, line in self._lines(index.find(keys_of([_digest(text) for text in wanted]))):
+                row = _parse(line)
+                if isinstance(row, tuple) and row[0] in wanted:
+                    found.setdefault(*row)
+                else:
+                    index.remove(place)
+                    self._warn(place.part, row if isinstance(row, str) else "the text is not the one of the key")
         except OSError as error:
             raise UserError(
                 f"{self._folder}: translations cannot be read ({error.strerror}); check the path"
             ) from error
-        return self._known
+        return found
 
     def append(self, rows: Sequence[tuple[str, str]]) -> None:
         """Add (text, translation) rows; on return they are on the disk.
@@ -88,33 +107,57 @@ class Shelf:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+        if self._index is not None and self._reader == os.getpid():
+            self._index.close()
+        self._index = None
 
-    def _rows(self, part: Path) -> Iterator[tuple[str, str]]:
-        with part.open("rb") as file:
-            file.seek(self._read.get(part.name, 0))
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self._read[part.name] = self._read.get(part.name, 0) + whole
-        for line in data[:whole].split(b"\n")[:-1]:
-            try:
-                row = json.loads(line)
-                key, text, translation = row["key"], row["text"], row["translation"]
-                if not isinstance(translation, str) or text_key(text) != key:
-                    raise ValueError("the text is not the one of the key")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                _log.warning("%s: a damaged row is ignored, its text is translated again (%s)", part, error)
+    def _refresh(self) -> Index:
+        """Return the index with all that is whole on the disk now."""
+        if self._index is None or self._reader != os.getpid():  # after a fork the index stays the parent's
+            self._index, self._read, self._reader = Index(), {}, os.getpid()
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if not path.stem.isdecimal():
                 continue
-            yield key, translation
+            part = int(path.stem)
+            start = self._read.get(part, 0)
+            if path.stat().st_size > start:
+                self._read[part], damaged = self._index.read(path, part, start)
+                if damaged:
+                    self._warn(part, f"{damaged} of its lines are no rows")
+        return self._index
+
+    def _lines(self, places: Sequence[Place]) -> Iterator[tuple[Place, bytes]]:
+        """Yield the bytes of rows, in order; neighbours are read together."""
+        at = 0
+        while at < len(places):
+            first, end = places[at], at + 1
+            while (
+                end < len(places)
+                and places[end].part == first.part
+                and places[end].start - (places[end - 1].start + places[end - 1].size) < _NEAR
+                and places[end].start - first.start < _SPAN
+            ):
+                end += 1
+            size = places[end - 1].start + places[end - 1].size - first.start
+            with (self._folder / _name(first.part)).open("rb") as file:
+                data = os.pread(file.fileno(), size, first.start)
+            for place in places[at:end]:
+                yield place, data[place.start - first.start : place.start - first.start + place.size]
+            at = end
+
+    def _warn(self, part: int, reason: str) -> None:
+        path = self._folder / _name(part)
+        _log.warning("%s: a damaged row is ignored, its text is translated again (%s)", path, reason)
 
     def _own_part(self) -> int:
         """Return the locked handle of this process's part: the first that nobody holds, without a torn last line."""
         if self._handle is not None and self._owner == os.getpid():
             return self._handle
-        self.close()  # after a fork the part stays the parent's
+        self.close()  # after a fork part and index stay the parent's
         self._folder.mkdir(parents=True, exist_ok=True)
         number = 0
         while self._handle is None:
-            handle = os.open(self._folder / f"{number:04d}.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            handle = os.open(self._folder / _name(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._handle, self._owner = handle, os.getpid()
@@ -165,27 +208,71 @@ def translate_all(
         texts: In the language `source`.
         source: BCP-47 tag of the language translated from.
         target: BCP-47 tag of the language translated to.
-        batch: Texts per call of the engine; all of a batch are kept, or none.
+        batch: Texts in the first call of the engine; more in later ones if it is quick. A call is kept whole or not.
 
     Returns:
         One translation per text, in order; blank texts as they are.
     """
     check_pair(source, target)
-    keys = {text: text_key(text) for text in texts if text.strip()}
-    with store.shelf(translator.identity, source, target) as shelf:
-        known = shelf.refresh()
-        missing = [text for text, key in keys.items() if key not in known]
-        label = f"{translator.identity.get('engine', 'translate')}: {source} to {target}"
-        with bar(label, len(missing)) as advance:
-            for start in range(0, len(missing), batch):
-                texts_now = missing[start : start + batch]
-                wanted = [text for text in texts_now if keys[text] not in shelf.refresh()]  # another writer's are taken
-                if wanted:
-                    done = counted(translator.translate(wanted, source=source, target=target), len(wanted))
-                    shelf.append(list(zip(wanted, done, strict=True)))
-                advance(len(texts_now))
-        known = shelf.refresh()
-        return [known[keys[text]] if text in keys else text for text in texts]
+    done: list[str] = []
+    label = f"{translator.identity.get('engine', 'translate')}: {source} to {target}"
+    with store.shelf(translator.identity, source, target) as shelf, bar(label, len(texts)) as advance:
+        for start in range(0, len(texts), BLOCK):
+            block = texts[start : start + BLOCK]
+            known = translate_block(shelf, translator, block, source, target, batch, advance)
+            done += [known.get(text, text) for text in block]
+    return done
+
+
+def translate_block(
+    shelf: Shelf,
+    translator: Translator,
+    texts: Sequence[str],
+    source: str,
+    target: str,
+    batch: int = 256,
+    advance: Advance | None = None,
+) -> dict[str, str]:
+    """Return the translation of each text that is not blank; those that `shelf` lacks are translated and kept."""
+    wanted = dict.fromkeys(text for text in texts if text.strip())
+    known = shelf.find(wanted)
+    missing = [text for text in wanted if text not in known]
+    tell: Callable[[int], None] = advance or (lambda rows: None)
+    tell(len(texts) - len(missing))
+    start = 0
+    while start < len(missing):
+        now = missing[start : start + batch]
+        known |= shelf.find(now) if start else {}  # another writer's are taken
+        ours = [text for text in now if text not in known]
+        begin = time.monotonic()
+        if ours:
+            done = counted(translator.translate(ours, source=source, target=target), len(ours))
+            pairs = list(zip(ours, done, strict=True))
+            shelf.append(pairs)
+            known |= dict(pairs)
+        start += len(now)
+        tell(len(now))
+        if time.monotonic() - begin < QUICK:
+            batch = min(2 * batch, BLOCK)
+    return known
+
+
+def _name(part: int) -> str:
+    return f"{part:04d}.jsonl"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(_encode(text)).digest()
+
+
+def _parse(line: bytes) -> tuple[str, str] | str:
+    """Return (text, translation) of a row, or why it is damaged."""
+    try:
+        row = json.loads(line.decode("utf-8", "surrogatepass"))
+        text, translation = row["text"], row["translation"]
+        return (text, translation) if isinstance(text, str) and isinstance(translation, str) else "no texts"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(error)
 
 
 def _encode(text: str) -> bytes:
