@@ -42,14 +42,19 @@ class Row:
 
 
 def read_rows(path: Path | str, format: str | None = None, header: Sequence[str] | None = None) -> list[Row]:
-    """Read all rows of a file.
+    """Read all rows of a file; see `iterate_rows`."""
+    return list(iterate_rows(path, format, header))
+
+
+def iterate_rows(path: Path | str, format: str | None = None, header: Sequence[str] | None = None) -> Iterator[Row]:
+    """Yield the rows of a file, of which only one is held in memory (of a Parquet file one group of rows).
 
     Args:
         path: The file.
         format: `csv`, `tsv`, `jsonl` or `parquet`; by default from the file's name.
         header: Column names of a CSV or TSV file that has no header line.
 
-    Returns:
+    Yields:
         At least one row. Cells of CSV and TSV are text; those of JSONL and Parquet what the file holds.
 
     Raises:
@@ -65,15 +70,15 @@ def read_rows(path: Path | str, format: str | None = None, header: Sequence[str]
     chosen = choose("file format", format or FORMATS[path.suffix.lower()], _READERS)
     if header is not None and chosen not in ("csv", "tsv"):
         raise UserError(f"{path}: column names are given for a headless file, but a {chosen} file names its own")
-    rows = _READERS[chosen](path, header)
-    if not rows:
+    row = None
+    for row in _READERS[chosen](path, header):
+        yield row
+    if row is None:
         raise UserError(f"{path}: expected at least one row, found {_nothing(path, chosen, header)}")
-    return rows
 
 
-def _read_csv(path: Path, header: Sequence[str] | None) -> list[Row]:
-    lines = [line + "\n" for line in _lines(path)]
-    reader = csv.reader(lines, strict=True)
+def _read_csv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
+    reader = csv.reader((line + "\n" for line in read_lines(path)), strict=True)
     # The limit guards against a forgotten quote, which strict mode reports anyway; texts may be long.
     limit = csv.field_size_limit(2**31 - 1)
 
@@ -88,19 +93,19 @@ def _read_csv(path: Path, header: Sequence[str] | None) -> list[Row]:
             raise UserError(f"{path}:{line}: damaged CSV ({error}); look for a quote that is not doubled") from error
 
     try:
-        return _table(path, records(), header)
+        yield from _table(path, records(), header)
     finally:
         csv.field_size_limit(limit)
 
 
-def _read_tsv(path: Path, header: Sequence[str] | None) -> list[Row]:
-    lines = _lines(path)
-    if lines and all(line.endswith("\r") for line in lines):
-        lines = [line[:-1] for line in lines]
-    return _table(path, ((number, line.split("\t")) for number, line in enumerate(lines, 1)), header)
+def _read_tsv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
+    with path.open("rb") as file:
+        returns = all(line.endswith(b"\r\n") for line in file)
+    lines = (line[:-1] for line in read_lines(path)) if returns else read_lines(path)
+    yield from _table(path, ((number, line.split("\t")) for number, line in enumerate(lines, 1)), header)
 
 
-def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequence[str] | None) -> list[Row]:
+def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequence[str] | None) -> Iterator[Row]:
     if header is None:
         line, names = next(records, (1, []))
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -108,18 +113,15 @@ def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequenc
             raise UserError(f"{path}:{line}: the header names a column twice: {', '.join(repeated)}; rename one")
     else:
         names = list(header)
-    rows: list[Row] = []
     for line, fields in records:
         if len(fields) != len(names):
             found = "a blank line" if fields in ([], [""]) else f"{len(fields)}"
             raise UserError(f"{path}:{line}: expected {len(names)} fields ({', '.join(names)}), found {found}")
-        rows.append(Row(dict(zip(names, fields, strict=True)), f"{path}:{line}"))
-    return rows
+        yield Row(dict(zip(names, fields, strict=True)), f"{path}:{line}")
 
 
-def _read_jsonl(path: Path, header: Sequence[str] | None) -> list[Row]:
-    rows: list[Row] = []
-    for number, line in enumerate(_lines(path), 1):
+def _read_jsonl(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path), 1):
         origin = f"{path}:{number}"
         try:
             cells = json.loads(line, object_pairs_hook=_unique)
@@ -129,24 +131,26 @@ def _read_jsonl(path: Path, header: Sequence[str] | None) -> list[Row]:
             raise UserError(f"{origin}: damaged JSON ({error}); mend the line") from error
         if not isinstance(cells, dict):
             raise UserError(f"{origin}: expected a JSON object, found {_kind(cells)}; one object per line")
-        rows.append(Row(cells, origin))
-    return rows
+        yield Row(cells, origin)
 
 
-def _read_parquet(path: Path, header: Sequence[str] | None) -> list[Row]:
+def _read_parquet(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
+    number = 0
     try:
         # One file as it is: `read_table` looks at the folder too, for which `language=sw` would name a column.
         with pyarrow.parquet.ParquetFile(path) as file:
-            cells = file.read().to_pylist()
+            for batch in file.iter_batches(batch_size=1024):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield Row(cells, f"{path}:{number}")
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
-    return [Row(values, f"{path}:{number}") for number, values in enumerate(cells, 1)]
 
 
-_READERS: dict[str, Callable[[Path, Sequence[str] | None], list[Row]]] = {
+_READERS: dict[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "jsonl": _read_jsonl,
@@ -154,19 +158,30 @@ _READERS: dict[str, Callable[[Path, Sequence[str] | None], list[Row]]] = {
 }
 
 
-def _lines(path: Path) -> list[str]:
-    data = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        skipped = path.stat().st_size - len(data)
-        line = data.count(b"\n", 0, error.start) + 1
-        utf16 = " (it starts as UTF-16 does)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise UserError(
-            f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start + skipped}{utf16};"
-            " save the file as UTF-8"
-        ) from error
-    return text.removesuffix("\n").split("\n") if text else []
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, ended by the line feed alone and without it; a byte order mark is left out.
+
+    Raises:
+        UserError: The file is not UTF-8; names the line and the byte.
+    """
+    offset, utf16 = 0, False
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                utf16 = line[:2] in (b"\xff\xfe", b"\xfe\xff")
+                skipped = len(BYTE_ORDER_MARK) if line.startswith(BYTE_ORDER_MARK) else 0
+                line, offset = line[skipped:], skipped
+                if not line:
+                    return
+            try:
+                yield line.decode("utf-8").removesuffix("\n")
+            except UnicodeDecodeError as error:
+                hint = " (it starts as UTF-16 does)" if utf16 else ""
+                raise UserError(
+                    f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x} at offset {offset + error.start}"
+                    f"{hint}; save the file as UTF-8"
+                ) from error
+            offset += len(line)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
