@@ -4,22 +4,25 @@ from collections.abc import Sequence
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.tasks.classification import TextTask
-from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks.dataset import PARTS, DataSet, Task
 from crossflare.tasks.example import Split
+from crossflare.tasks.questions import CONTEXT, QuestionTask
+
+_NAMES = ("first text", "context")
 
 
-def dev_ids(splits: Sequence[Split], rows: int, seed: int) -> frozenset[str]:
+def dev_ids(splits: Sequence[Split], rows: int, seed: int, shared: int = 0) -> frozenset[str]:
     """Choose the ids that go to dev.
 
-    Items that share a first text (the premise) in any language go to the same side, together with all that are linked
-    to them so. The groups are taken in the order of a hash of `seed` and of their smallest id, hence whatever the
-    order of the rows; a group that no longer fits is passed over.
+    Items that share a text (the premise, or a question's context) in any language go to the same side, together with
+    all that are linked to them so. The groups are taken in the order of a hash of `seed` and of their smallest id,
+    hence whatever the order of the rows; a group that no longer fits is passed over.
 
     Args:
         splits: The train part in every language concerned.
         rows: How many ids to choose. Fewer come out when no group is small enough to fill the rest.
         seed: Another seed, another choice.
+        shared: Which text links items: the first, or `CONTEXT` for questions.
 
     Raises:
         UserError: `rows` is not between 1 and what leaves something to train on, or every group is too large.
@@ -36,7 +39,7 @@ def dev_ids(splits: Sequence[Split], rows: int, seed: int) -> frozenset[str]:
         first: dict[str, str] = {}
         for example in split:
             parent.setdefault(example.id, example.id)
-            one, other = find(example.id), find(first.setdefault(example.texts[0], example.id))
+            one, other = find(example.id), find(first.setdefault(example.texts[shared], example.id))
             parent[max(one, other)] = min(one, other)
     groups: dict[str, list[str]] = {}
     for key in parent:
@@ -49,7 +52,7 @@ def dev_ids(splits: Sequence[Split], rows: int, seed: int) -> frozenset[str]:
             chosen.update(groups[root])
     if not chosen:
         smallest = min(len(group) for group in groups.values())
-        raise UserError(f"cannot cut {rows} dev rows: at least {smallest} rows share a first text; ask for more")
+        raise UserError(f"cannot cut {rows} dev rows: at least {smallest} rows share a {_NAMES[shared]}; ask for more")
     return frozenset(chosen)
 
 
@@ -71,7 +74,8 @@ def split_off_dev(split: Split, rows: int, seed: int, family: Sequence[Split] = 
 def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
     """Return the set with a dev part cut from train, the same items in every language; an older dev part is dropped.
 
-    Languages without a train part have no dev part either.
+    Languages without a train part have no dev part either. Languages that share no id, as in a set that is not
+    parallel, are cut apart, each to `rows`. No context of a question stands on both sides.
 
     Raises:
         UserError: No language has a train part; or see `dev_ids`.
@@ -79,7 +83,20 @@ def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
     family = [data.split(language, "train") for language in data.languages if "train" in data.parts(language)]
     if not family:
         raise UserError(f"{data.name} has no train part to cut dev from; give it one")
-    return _CutSet(data, dev_ids(family, rows, seed))
+    shared = CONTEXT if isinstance(data.task, QuestionTask) else 0
+    return _CutSet(data, frozenset[str]().union(*(dev_ids(kin, rows, seed, shared) for kin in _families(family))))
+
+
+def _families(splits: Sequence[Split]) -> list[list[Split]]:
+    """Group the splits that share ids, directly or by way of others."""
+    families: list[tuple[set[str], list[Split]]] = []
+    for split in splits:
+        ids, kin = {example.id for example in split}, [split]
+        for family in [family for family in families if family[0] & ids]:
+            families.remove(family)
+            ids, kin = ids | family[0], [*family[1], *kin]
+        families.append((ids, kin))
+    return [kin for _, kin in families]
 
 
 class _CutSet:
@@ -94,7 +111,7 @@ class _CutSet:
         return self._data.name
 
     @property
-    def task(self) -> TextTask:
+    def task(self) -> Task:
         return self._data.task
 
     @property

@@ -6,9 +6,12 @@ from typing import Literal, Protocol, runtime_checkable
 from crossflare.errors import UserError, choose
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.questions import QuestionTask
 from crossflare.tasks.reading import attach_sources
 
 PARTS = ("train", "dev", "test")
+
+Task = TextTask | QuestionTask
 
 Reader = Callable[[str, str], Sequence[Example]]
 """(language, part) -> examples."""
@@ -24,7 +27,7 @@ class DataSet(Protocol):
         ...
 
     @property
-    def task(self) -> TextTask:
+    def task(self) -> Task:
         """Labels, number of texts, metrics."""
         ...
 
@@ -70,7 +73,7 @@ class LanguageParts:
     def __init__(
         self,
         name: str,
-        task: TextTask,
+        task: Task,
         parts: Mapping[str, Sequence[str]],
         read: Reader,
         *,
@@ -78,7 +81,7 @@ class LanguageParts:
         machine: Callable[[str, str, str], Sequence[Example] | None] | None = None,
     ) -> None:
         self.name = name
-        self.task = task
+        self.task: Task = task
         self.languages = tuple(sorted(parts))
         self._parts = {language: tuple(p for p in PARTS if p in set(given)) for language, given in parts.items()}
         self._read = read

@@ -1,4 +1,4 @@
-"""A data set from the user's own files."""
+"""A data set from the user's own files: texts with labels, or questions with their contexts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,19 @@ from typing import Literal
 
 from crossflare.errors import UserError, choose
 from crossflare.tasks.classification import Metric, TextTask
-from crossflare.tasks.dataset import PARTS, LanguageParts, Reader
+from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.questions import QuestionMetric, QuestionTask
 from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.squad import QuestionColumns, read_questions
+
+Files = Mapping[str, Mapping[str, Path | str]]
+"""Language -> part (`train`, `dev`, `test`) -> path."""
 
 
 def own_set(
     name: str,
-    files: Mapping[str, Mapping[str, Path | str]],
+    files: Files,
     labels: Sequence[str],
     *,
     columns: Columns | None = None,
@@ -52,6 +57,56 @@ def own_set(
     task = TextTask(
         name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric, integers=integers
     )
+    paths = _paths(name, files, base)
+
+    def read(language: str, part: str) -> tuple[Example, ...]:
+        return read_examples(paths[language, part], task, columns, header=header)
+
+    parts = {language: tuple(given) for language, given in files.items()}
+    by = align or ("row" if columns.id is None else "id")
+    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source_texts else None)
+
+
+def own_questions(
+    name: str,
+    files: Files,
+    *,
+    columns: QuestionColumns | None = None,
+    main_metric: QuestionMetric = "f1",
+    align: Literal["id", "row", "none"] = "none",
+    source_language: str = "en",
+    base: Path | str = ".",
+) -> LanguageParts:
+    """Make a set of questions from files; answers are compared by MLQA's rules for each language.
+
+    Args:
+        name: Its name in reports.
+        files: Language -> part -> path of a JSON file in SQuAD's layout, or of flat rows: see `read_questions`.
+        columns: Names of the columns of flat rows, the same in every file.
+        main_metric: What models are chosen by.
+        align: How languages correspond: by id or row where the files are translations of each other.
+        source_language: The language of the source columns, if `columns` names any.
+        base: Relative paths start here.
+
+    Raises:
+        UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
+            when a part is first read.
+    """
+    paths = _paths(name, files, base)
+    given = source_language if columns is not None and columns.source_texts else None
+    task = QuestionTask(name, 1, main_metric=main_metric)
+    parts = {language: tuple(present) for language, present in files.items()}
+    return _OwnSet(
+        name,
+        task,
+        parts,
+        lambda language, part: read_questions(paths[language, part], columns),
+        align=align,
+        given=given,
+    )
+
+
+def _paths(name: str, files: Files, base: Path | str) -> dict[tuple[str, str], Path]:
     if not files:
         raise UserError(f"{name}: expected files for at least one language; give language -> part -> path")
     paths = {
@@ -62,13 +117,7 @@ def own_set(
     for (language, part), path in paths.items():
         if not path.is_file():
             raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; check the path")
-
-    def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_examples(paths[language, part], task, columns, header=header)
-
-    parts = {language: tuple(given) for language, given in files.items()}
-    by = align or ("row" if columns.id is None else "id")
-    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source_texts else None)
+    return paths
 
 
 class _OwnSet(LanguageParts):
@@ -77,7 +126,7 @@ class _OwnSet(LanguageParts):
     def __init__(
         self,
         name: str,
-        task: TextTask,
+        task: Task,
         parts: Mapping[str, Sequence[str]],
         read: Reader,
         *,

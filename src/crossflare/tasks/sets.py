@@ -7,15 +7,30 @@ from pathlib import Path
 from crossflare.errors import UserError, choose
 from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
 from crossflare.tasks.dataset import PARTS, DataSet
-from crossflare.tasks.hub import NUSAX_HUB, XNLI_HUB, hub_set
+from crossflare.tasks.hub import NUSAX_HUB, TYDIQA_HUB, XNLI_HUB, XQUAD_HUB, hub_set
 from crossflare.tasks.nusax import TASK as NUSAX
 from crossflare.tasks.nusax import open_nusax
-from crossflare.tasks.own import own_set
+from crossflare.tasks.own import own_questions, own_set
 from crossflare.tasks.phrasebook import phrasebook
+from crossflare.tasks.tydiqa import TASK as TYDIQA
+from crossflare.tasks.tydiqa import open_tydiqa
 from crossflare.tasks.xnli import TASK as XNLI
 from crossflare.tasks.xnli import open_xnli
+from crossflare.tasks.xquad import TASK as XQUAD
+from crossflare.tasks.xquad import open_xquad
 
-__all__ = ["KNOWN_SETS", "PARTS", "DataSet", "KnownSet", "dev_ids", "load_set", "own_set", "split_off_dev", "with_dev"]
+__all__ = [
+    "KNOWN_SETS",
+    "PARTS",
+    "DataSet",
+    "KnownSet",
+    "dev_ids",
+    "load_set",
+    "own_questions",
+    "own_set",
+    "split_off_dev",
+    "with_dev",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,24 @@ KNOWN_SETS: dict[str, KnownSet] = {
             XNLI_HUB.repository,
         ),
         KnownSet(
+            "tydiqa",
+            "TyDiQA gold passage: questions in 9 languages",
+            "Clark et al., TACL 2020, https://aclanthology.org/2020.tacl-1.30",
+            "Apache-2.0",
+            open_tydiqa,
+            lambda: hub_set(TYDIQA, TYDIQA_HUB),
+            TYDIQA_HUB.repository,
+        ),
+        KnownSet(
+            "xquad",
+            "XQuAD: questions of SQuAD in 12 languages",
+            "Artetxe et al., ACL 2020, https://aclanthology.org/2020.acl-main.421",
+            "CC BY-SA 4.0",
+            open_xquad,
+            lambda: hub_set(XQUAD, XQUAD_HUB),
+            XQUAD_HUB.repository,
+        ),
+        KnownSet(
             "phrasebook",
             "Phrase book: made-up reviews in English, Spanish, Indonesian and Swahili",
             "written for crossflare",
@@ -74,7 +107,7 @@ def load_set(name: str, folder: Path | str | None = None) -> DataSet:
 
     Args:
         name: A key of `KNOWN_SETS`.
-        folder: Where its files are, laid out as `tasks.nusax` or `tasks.xnli` say; None: fetched from the hub, or made.
+        folder: Where its files are, laid out as the module of its name says; None: fetched from the hub, or made.
 
     Raises:
         UserError: The name is unknown, or the folder does not hold the set.
