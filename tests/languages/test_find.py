@@ -90,3 +90,93 @@ def test_other_codes() -> None:
 def test_stays_light() -> None:
     code = "import sys, crossflare.languages; assert not {'torch', 'transformers', 'language_data'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_mbart_and_madlad_codes() -> None:
+    from transformers.models.mbart50.tokenization_mbart50 import FAIRSEQ_LANGUAGE_CODES as MBART
+
+    from crossflare.languages.engines import MADLAD
+
+    assert sorted(row.mbart for row in all_languages() if row.mbart) == sorted(MBART)
+    madlad = [row.madlad for row in all_languages() if row.madlad]
+    assert len(madlad) == len(set(madlad)) > 190
+    assert set(madlad) <= set(MADLAD.split())
+    assert len(MADLAD.split()) == len(set(MADLAD.split()))
+
+
+@pytest.mark.parametrize(
+    ("tag", "madlad", "mbart", "marian"),
+    [
+        ("sw", "sw", "sw_KE", "swh_Latn"),
+        ("crh", "crh_Latn", None, "crh_Latn"),
+        ("qu", "quy", None, "quy"),
+        ("nb", "no", None, "nob"),
+        ("zh", "zh", "zh_CN", "cmn_Hans"),
+        ("zh-Hant", "zh_Hant", None, "cmn_Hant"),
+        ("sr-Latn", None, None, "srp_Latn"),
+        ("fil", "fil", "tl_XX", "tgl_Latn"),
+        ("bbc", "bbc", None, "bbc"),
+        ("tet", "tet", None, "tet"),
+        ("mni", None, None, "mni"),
+        ("bjn-Arab", "bjn_Arab", None, "bjn_Arab"),
+    ],
+)
+def test_codes_of_the_other_models(tag: str, madlad: str | None, mbart: str | None, marian: str) -> None:
+    language = find(tag)
+    assert (language.madlad, language.mbart) == (madlad, mbart)
+    assert marian in language.marian
+
+
+def test_a_code_of_one_model_is_one_language() -> None:
+    """No two languages share a code: else one would be passed off as the other."""
+    for field in ("nllb", "m2m", "madlad", "mbart"):
+        codes = [getattr(row, field) for row in all_languages() if getattr(row, field)]
+        assert len(codes) == len(set(codes)), field
+    scripted = [row for row in all_languages() if "-" in row.tag]
+    for row in scripted:
+        assert not set(row.marian) & {code for other in all_languages() if other != row for code in other.marian}, row
+
+
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [
+        *[(form, "gn") for form in ("gn", "grn", "gug")],
+        *[(form, "fil") for form in ("fil", "tl", "tgl")],
+        *[(form, "zh") for form in ("zh", "zho", "cmn")],
+        *[(form, "nb") for form in ("no", "nor", "nob")],
+        *[(form, "ar") for form in ("ara", "arb")],
+        *[(form, "az") for form in ("aze", "azj")],
+        *[(form, "ku") for form in ("kur", "kmr")],
+        *[(form, "lv") for form in ("lav", "lvs")],
+        *[(form, "fa") for form in ("fas", "pes")],
+        *[(form, "ms") for form in ("msa", "zsm")],
+        *[(form, "et") for form in ("est", "ekk")],
+        *[(form, "uz") for form in ("uzb", "uzn")],
+        *[(form, "sq") for form in ("sqi", "als")],
+        *[(form, "yi") for form in ("yid", "ydd")],
+        *[(form, "om") for form in ("orm", "gaz")],
+        *[(form, "ps") for form in ("pus", "pbt")],
+        *[(form, "mg") for form in ("mlg", "plt")],
+        *[(form, "mn") for form in ("mon", "khk")],
+        *[(form, "ne") for form in ("nep", "npi")],
+        *[(form, "or") for form in ("ori", "ory")],
+        *[(form, "qu") for form in ("que", "quy")],
+        *[(form, "ay") for form in ("aym", "ayr")],
+        *[(form, "ff") for form in ("ful", "fuv")],
+        *[(form, "kr") for form in ("kau", "knc")],
+        *[(form, "sw") for form in ("swa", "swh")],
+    ],
+)
+def test_macrolanguages_and_the_member_that_stands_for_them(written: str, tag: str) -> None:
+    assert find(written).tag == tag
+
+
+def test_a_wide_tag_says_what_it_means() -> None:
+    from crossflare.languages.engines import WIDE
+
+    assert {row.tag for row in all_languages() if row.note} == set(WIDE)
+    assert find("Kurdish").note == (
+        "'ku' is read as Northern Kurdish, Kurmanji (kmr); for another language write its own tag (ckb)"
+    )
+    for _, others in WIDE.values():
+        assert all(find(other).tag not in WIDE for other in others.split(", "))

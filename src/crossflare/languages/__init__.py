@@ -7,6 +7,7 @@ from functools import cache
 import langcodes
 
 from crossflare.errors import UserError, nearest
+from crossflare.languages.engines import MADLAD, MADLAD_NAMES, MARIAN_NAMES, MBART, MBART_NAMES, WIDE
 from crossflare.languages.table import ALIASES, APERTIUM_NAMES, M2M, M2M_NAMES, MEMBERS, SCRIPTS, TABLE
 
 
@@ -26,6 +27,14 @@ class Language:
     """The code of M2M-100."""
     apertium: str | None = None
     """The code in names of Apertium's pairs (ISO 639-3 by custom); whether a pair is installed is another matter."""
+    madlad: str | None = None
+    """The code in the token `<2xx>` of MADLAD-400's models."""
+    mbart: str | None = None
+    """The token of mBART-50."""
+    marian: tuple[str, ...] = ()
+    """Codes that OPUS-MT models may have for it, in names and in `>>code<<`, the likeliest first."""
+    note: str = ""
+    """For a tag that may mean several languages: which one it means here, and what to write for another."""
 
 
 def find(tag: str) -> Language:
@@ -53,7 +62,9 @@ def find(tag: str) -> Language:
     row = known.get(names.get(f"{base}-{script}".lower(), "")) or known.get(names.get(base.lower(), ""))
     if row is not None and row.script == script:
         return row if parsed.territory is None else _regional(row, parsed.territory)
-    return Language(standard, standard if row is None else f"{row.name.split(' (')[0]} ({script} script)", script)
+    name = standard if row is None else f"{row.name.split(' (')[0]} ({script} script)"
+    bare = row is None and "-" not in standard
+    return Language(standard, name, script, madlad=_madlad(standard) if bare else None, marian=_marian(standard, None))
 
 
 @cache
@@ -72,9 +83,36 @@ def all_languages() -> tuple[Language, ...]:
                 nllb=flores if flores != "-" else None,
                 m2m=code if code in m2m else None,
                 apertium=APERTIUM_NAMES[tag] if tag in APERTIUM_NAMES else _iso(tag),
+                madlad=_madlad(tag),
+                mbart=_mbart(tag),
+                marian=_marian(tag, flores if flores != "-" else None),
+                note=_note(tag),
             )
         )
     return tuple(sorted(rows, key=lambda language: language.name))
+
+
+def _madlad(tag: str) -> str | None:
+    code = MADLAD_NAMES.get(tag, tag.replace("-", "_"))
+    return code if code in MADLAD.split() else None
+
+
+def _mbart(tag: str) -> str | None:
+    return MBART_NAMES.get(tag, next((code for code in MBART.split() if code.split("_")[0] == tag), None))
+
+
+def _marian(tag: str, flores: str | None) -> tuple[str, ...]:
+    iso = _iso(tag) if "-" not in tag else None
+    own = flores.split("_")[0] if flores and "-" not in tag else None
+    codes = (tag, iso, own, *MARIAN_NAMES.get(tag, ()), flores)
+    return tuple(dict.fromkeys(code for code in codes if code))
+
+
+def _note(tag: str) -> str:
+    if tag not in WIDE:
+        return ""
+    meant, others = WIDE[tag]
+    return f"'{tag}' is read as {meant}; for another language write its own tag ({others})"
 
 
 def _suggest(wanted: str) -> str:
