@@ -176,7 +176,7 @@ def test_marian_with_several_target_languages(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "no/such-model"}, "no/such-model: expected a hub name or a folder of an M2M-100, NLLB or Marian"),
+        ({"model": "no/such-model"}, "no/such-model: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or"),
         ({"model": "x", "beams": 0}, "option 'beams' of the engine transformers: expected more than 0, found 0"),
         ({"model": "x", "dtype": "int8"}, "expected float32, float16 or bfloat16, found int8"),
         ({"model": "x", "mt_language": {"bbc": "indonesean"}}, "did you mean 'Indonesian'"),
@@ -206,5 +206,5 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     T5ForConditionalGeneration(config).save_pretrained(tmp_path)
     words = Tokenizer(WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>").save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="expected an M2M-100, NLLB or Marian model, found one with a"):
+    with pytest.raises(UserError, match="expected an M2M-100, NLLB, mBART-50, MADLAD or Marian model, found one with a"):
         translate(Transformers(str(tmp_path), device="cpu"), ["a"])

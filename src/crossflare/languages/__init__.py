@@ -36,6 +36,12 @@ class Language:
     note: str = ""
     """For a tag that may mean several languages: which one it means here, and what to write for another."""
 
+    @property
+    def flores(self) -> str | None:
+        """The code as FLORES would write it (`bbc_Latn`), for models that were taught more languages than NLLB's."""
+        iso = _iso(self.tag)
+        return self.nllb or (f"{iso}_{self.script}" if iso and self.script else None)
+
 
 def find(tag: str) -> Language:
     """Return the language that `tag` names.

@@ -2,11 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import content_id, digest_file
 
-KNOWN_LICENCES = (("nllb", "CC-BY-NC-4.0"), ("m2m100", "MIT"), ("opus-mt", "CC-BY-4.0"))
+KNOWN_LICENCES = (
+    ("nllb", "CC-BY-NC-4.0"),
+    ("m2m100", "MIT"),
+    ("opus-mt", "CC-BY-4.0"),
+    ("madlad", "Apache-2.0"),
+    ("mbart", "MIT"),
+)
 """Part of a model's name -> its licence, for models that come without their card."""
 UNKNOWN_LICENCE = "unknown; see the model's page"
 UNREAD = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx")
@@ -23,12 +30,20 @@ class Loading:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (OSError, ValueError, KeyError)) and not isinstance(error, UserError):
+        if isinstance(error, (OSError, ValueError, KeyError, ImportError)) and not isinstance(error, UserError):
             reason = str(error).strip().split("\n")[0][:200]
             raise UserError(
-                f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB or Marian model with safetensors"
-                f" weights; transformers says: {reason}"
+                f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or Marian model with"
+                f" safetensors weights; transformers says: {reason}"
             ) from error
+
+
+def load_tokenizer(model: str, revision: str | None) -> Any:
+    """Return the tokenizer of a model; raise `UserError` when there is none."""
+    from transformers import AutoTokenizer
+
+    with Loading(model):
+        return AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
 
 
 def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:

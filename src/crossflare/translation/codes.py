@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from crossflare.errors import UserError
 from crossflare.languages import Language, find
+from crossflare.translation.notices import once
 
 
 def stand_ins(mt_language: Mapping[str, str] | None) -> dict[str, str]:
@@ -29,4 +30,6 @@ def engine_code(tag: str, engine: str, code: Callable[[Language], str | None], o
             f"{engine} does not have {language.name} ({language.tag}): choose another engine, or name a language to"
             f" treat it as with mt_language: {{{language.tag}: <language>}}"
         )
+    if language.note:
+        once(language.note)
     return found

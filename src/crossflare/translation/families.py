@@ -1,17 +1,21 @@
-"""How each family of translation models is told its languages: M2M-100, NLLB and Marian (OPUS-MT)."""
+"""How each family of translation models is told its languages: M2M-100, NLLB, mBART-50, MADLAD-400, Marian (OPUS-MT)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from crossflare.errors import UserError
 from crossflare.languages import Language, find
 from crossflare.translation.codes import engine_code
 
+Kind = Literal["m2m", "nllb", "mbart", "madlad", "marian"]
+PREFIX_TOKENS = 4
+"""The most tokens that a code before the text takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """What a tokenizer and `generate` need for a pair of languages."""
+    """What a tokenizer and the search need for a pair of languages."""
 
     source_code: str | None
     """For the tokenizer's `src_lang`; None where the text carries no code."""
@@ -25,14 +29,24 @@ class Family:
     """The codes of one tokenizer, with the stand-ins that the user has named."""
 
     def __init__(self, tokenizer: Any, model: str, others: Mapping[str, str]) -> None:
-        """Take a transformers tokenizer, the model's name for messages, and `codes.stand_ins`."""
+        """Take a transformers tokenizer, the model's name for messages, and `codes.stand_ins`.
+
+        Raises:
+            UserError: The tokenizer is of no family that is known here.
+        """
         self._tokenizer, self._model, self._others = tokenizer, model, others
-        self._marian = type(tokenizer).__name__ == "MarianTokenizer"
-        if not (self._marian or hasattr(tokenizer, "src_lang")):
-            kind = type(tokenizer).__name__
+        kind = self._find_kind()
+        if kind is None:
             raise UserError(
-                f"{model}: expected an M2M-100, NLLB or Marian model, found one with a {kind}; choose another"
+                f"{model}: expected an M2M-100, NLLB, mBART-50, MADLAD or Marian model, found one with a"
+                f" {type(tokenizer).__name__}; choose another"
             )
+        self.kind: Kind = kind
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens before a text a language code may take."""
+        return PREFIX_TOKENS if self.kind in ("madlad", "marian") else 0
 
     def direction(self, source: str, target: str) -> Direction:
         """Return what the model needs to translate from `source` to `target`.
@@ -40,37 +54,63 @@ class Family:
         Raises:
             UserError: The tokenizer lacks a language, or both are the same to it.
         """
-        if self._marian:
+        if self.kind == "marian":
             self._check_marian(source, "source_lang")
             tag = self._check_marian(target, "target_lang")
             return Direction(None, None, "" if tag is None else f"{tag} ")
-        codes = self.source_code(source), engine_code(target, self._model, self._code, self._others)
+        codes = self._code(source), self._code(target)
         if codes[0] == codes[1]:
             raise UserError(f"{source} and {target} are both {codes[0]} to {self._model}: nothing to translate")
-        return Direction(codes[0], self._tokenizer.convert_tokens_to_ids(self._token(codes[1])))
+        token = self._token(codes[1])
+        number = self._tokenizer.convert_tokens_to_ids(token)
+        if self.kind != "madlad":
+            return Direction(codes[0], number)
+        if number not in self._tokenizer(f"{token} a")["input_ids"]:
+            raise UserError(f"{self._model}: its tokenizer splits {token} in pieces; convert the model again")
+        return Direction(None, None, f"{token} ")
 
     def source_code(self, source: str) -> str | None:
-        """Return the code of the language of a text that is read; None for Marian.
+        """Return the code of the language of a text that is read; None where texts carry no code of their own.
 
         Raises:
             UserError: The tokenizer lacks the language.
         """
-        if self._marian:
+        if self.kind == "marian":
             self._check_marian(source, "source_lang")
             return None
-        return engine_code(source, self._model, self._code, self._others)
+        code = self._code(source)
+        return None if self.kind == "madlad" else code
+
+    def _find_kind(self) -> Kind | None:
+        if type(self._tokenizer).__name__ == "MarianTokenizer":
+            return "marian"
+        if self._known("<2en>"):
+            return "madlad"
+        if not hasattr(self._tokenizer, "src_lang"):
+            return None
+        if hasattr(self._tokenizer, "lang_code_to_token"):
+            return "m2m"
+        return "mbart" if self._known("en_XX") else "nllb"
+
+    def _known(self, token: str) -> bool:
+        return self._tokenizer.convert_tokens_to_ids(token) not in (None, self._tokenizer.unk_token_id)
 
     def _token(self, code: str) -> str:
+        """M2M-100 spells its tokens `__sw__`, NLLB `swh_Latn`, mBART-50 `sw_KE` and MADLAD `<2sw>`."""
+        if self.kind == "madlad":
+            return f"<2{code}>"
         tokens: Mapping[str, str] = getattr(self._tokenizer, "lang_code_to_token", {})
         return tokens.get(code, code)
 
-    def _code(self, language: Language) -> str | None:
-        """M2M-100 spells its tokens `__sw__`, NLLB `swh_Latn`; a language without a token is not there."""
-        code = language.m2m if hasattr(self._tokenizer, "lang_code_to_token") else language.nllb
-        if code is None:
-            return None
-        known = self._tokenizer.convert_tokens_to_ids(self._token(code))
-        return None if known in (None, self._tokenizer.unk_token_id) else code
+    def _code(self, tag: str) -> str:
+        """Return the code of a language or of its stand-in; a language without a token is not there."""
+
+        def code(language: Language) -> str | None:
+            codes = {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}
+            found = codes[self.kind]
+            return found if found is not None and self._known(self._token(found)) else None
+
+        return engine_code(tag, self._model, code, self._others)
 
     def _check_marian(self, tag: str, side: str) -> str | None:
         """Return the token `>>code<<` that names a target language, None for a model of one target language."""
@@ -88,8 +128,7 @@ class Family:
         tokens: list[str] = list(self._tokenizer.supported_language_codes) if side == "target_lang" else []
         if not tokens or only is not None:
             return None
-        codes = (language.tag, language.apertium, language.nllb, (language.nllb or "")[:3])
-        found = [f">>{code}<<" for code in codes if f">>{code}<<" in tokens]
+        found = [f">>{code}<<" for code in language.marian if f">>{code}<<" in tokens]
         if not found:
             shown = ", ".join(sorted(tokens)[:12])
             raise UserError(f"{self._model} does not have {language.name} ({language.tag}): it has {shown}")
