@@ -81,8 +81,8 @@ def test_no_gradient_reaches_the_base_or_the_source_pass() -> None:
         del name
     output = model(**batch().both())
     assert not output.source_logits.requires_grad
-    frame = model.base_model.slot.frame
-    assert not any(state.requires_grad for state in frame.source.states)
+    (side,) = model.base_model.slot.frame.sides.values()
+    assert not any(state.requires_grad for state in side.source.states)
 
 
 @settings(deadline=None, max_examples=30)

@@ -11,7 +11,7 @@ from fusion_models import BLOCKS, FAMILIES, RELATIVE_POSITIONS, batch, build, fl
 
 
 def states_of(model: PeftModel) -> list[Tensor]:
-    source = slot(model).frame.source
+    source = next(iter(slot(model).frame.sides.values())).source
     assert isinstance(source, ModelStates)
     return source.states
 

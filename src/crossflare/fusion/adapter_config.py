@@ -75,6 +75,7 @@ ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "use_rslora": (_flag, "true or false"),
     "lora_bias": (_flag, "true or false"),
     "source_norm": (_flag, "true or false"),
+    "fuse_cross_attention": (_flag, "true or false"),
     "fusion": (_name, "the name of a fusion function"),
     "alignment": (_either(_none, _name), "the name of an alignment"),
     "lead": (_whole(0, 1), "0 or 1"),

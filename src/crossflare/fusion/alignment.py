@@ -28,6 +28,15 @@ class Pairing:
     """[B,T] int64: the partner's column; 0 where unpaired."""
     weights: Tensor | None = None
     """[B,T,S]: a distribution over the source tokens; rows of unpaired tokens are meaningless."""
+    same: bool = False
+    """Both sides hold the same tokens: the partner of a token is itself, for a cross-attention too."""
+
+    def columns(self, offset: int, width: int) -> "Pairing":
+        """Return the pairing by index of the target tokens from `offset` on; those past the known ones pair nothing."""
+        if self.index is None or (offset == 0 and width == self.paired.shape[1]):
+            return self
+        index, paired, mask = (_cut(part, offset, width) for part in (self.index, self.paired, self.target_mask))
+        return Pairing(mask, self.source_mask, paired, index)
 
     def carry(self, source: Tensor, missing: float) -> Tensor:
         """Bring `source` [B,S,r] to the target's tokens: [B,T,r], `missing` where a token has no partner."""
@@ -83,6 +92,18 @@ def attention(target_mask: Tensor, source_mask: Tensor, target_states: Tensor, s
 def whole(target_mask: Tensor, source_mask: Tensor) -> Pairing:
     """Pair nothing token by token: phi reads the whole source of the rows that have one (alignment `none`)."""
     return Pairing(target_mask, source_mask, target_mask & source_mask.any(1, keepdim=True))
+
+
+def identity(target_mask: Tensor, source_mask: Tensor) -> Pairing:
+    """Pair every token with itself: a decoder that reads the same tokens on both sides; both masks [B,T] bool."""
+    index = torch.arange(target_mask.shape[1], device=target_mask.device).expand_as(target_mask)
+    return Pairing(target_mask, source_mask, target_mask & source_mask, index=index, same=True)
+
+
+def _cut(part: Tensor, offset: int, width: int) -> Tensor:
+    """Return columns of [B,P], zeros or False after the last."""
+    known = part[:, offset : offset + width]
+    return torch.nn.functional.pad(known, (0, width - known.shape[1]))
 
 
 def _ranks(target_mask: Tensor, source_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

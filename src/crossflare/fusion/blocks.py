@@ -5,6 +5,7 @@ The only file with names of other people's modules. A new architecture that uses
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -22,10 +23,20 @@ PROJECTIONS: tuple[tuple[str, ...], ...] = (
 )
 """Names of the query and value projections of self-attention, one row per family."""
 
-INPUT_NORMS = ("input_layernorm", "attn_norm", "ln_1")
-"""Names of the norm that a pre-norm block applies to the states before its attention."""
+INPUT_NORMS = {
+    "self": ("input_layernorm", "attn_norm", "ln_1", "layer.0.layer_norm"),
+    "cross_query": ("layer.1.layer_norm",),
+}
+"""Names of the norm that a pre-norm block applies to the states before an attention, by the site's role."""
+BART_NORMS = {"self": ("self_attn_layer_norm",), "cross_query": ("encoder_attn_layer_norm",)}
+"""The same in BART's family, where the names do not tell whether the norm comes before or after."""
+PRE_NORM_BARTS = frozenset({"m2m_100", "nllb-moe", "mbart", "pegasus", "pegasus_x", "blenderbot", "xglm"})
+"""Model types of BART's family that apply it before."""
+CROSS = ("EncDecAttention", "encoder_attn", "crossattention", "cross_attn")
+"""Names of a decoder's attention to the encoder."""
 
 INDEXED = re.compile(r"^(?P<list>.+?)\.(?P<index>\d+)\.(?P<rest>.+)$")
+Role = Literal["self", "cross_query", "cross_value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +46,61 @@ class Site:
     name: str
     block: int
     projection: str
+    stack: str
+    """The name of the list of blocks."""
+    role: Role = "self"
+    """Of self-attention, or of the decoder's attention to the encoder."""
 
 
-def find_sites(model: nn.Module, projections: tuple[str, ...]) -> tuple[str, list[Site]]:
-    """Return the name of the list of blocks, and every projection in it whose last name is in `projections`.
+def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = False) -> list[Site]:
+    """Return every projection in a list of blocks whose last name is in `projections`, encoder before decoder.
+
+    Args:
+        model: Any transformers model.
+        projections: Last names.
+        cross: Take those of the decoder's attention to the encoder, too.
 
     Raises:
-        UserError: No module has these names, or they lie in several lists of blocks.
+        UserError: No module has these names, or they lie in lists of blocks that are no encoder and decoder.
     """
-    sites: dict[str, list[Site]] = {}
+    sites: list[Site] = []
     for name, _ in model.named_modules():
         match = INDEXED.match(name)
         inside_adapter = ".lora_" in name  # whose own name may be that of a projection
-        if match and not inside_adapter and name.rpartition(".")[2] in projections:
-            site = Site(name, int(match["index"]), name.rpartition(".")[2])
-            sites.setdefault(match["list"], []).append(site)
+        projection = name.rpartition(".")[2]
+        if match and not inside_adapter and projection in projections:
+            sites.append(Site(name, int(match["index"]), projection, match["list"], _role(match["rest"], projection)))
     if not sites:
         raise UserError(
             f"{type(model).__name__} has no projections named {', '.join(projections)} inside a list of blocks; "
             "set fusion_modules and target_modules to the names of its query and value projections"
         )
-    if len(sites) > 1:
+    stacks = list(dict.fromkeys(site.stack for site in sites))
+    paired = len(stacks) == 2 and is_encoder_decoder(model) and "decoder" in stacks[1]
+    if len(stacks) > 1 and not paired:
         raise UserError(
             f"{type(model).__name__} has projections named {', '.join(projections)} in several lists of blocks "
-            f"({', '.join(sites)}); only models with one list of blocks are supported"
+            f"({', '.join(stacks)}); only one list, or an encoder's and a decoder's, is supported"
         )
-    return next(iter(sites.items()))
+    return [site for site in sites if cross or site.role == "self"]
+
+
+def _role(rest: str, projection: str) -> Role:
+    if not any(part in CROSS for part in rest.split(".")):
+        return "self"
+    return "cross_query" if projection.startswith("q") else "cross_value"
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether the model says so of itself."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def is_causal(model: nn.Module, site: Site) -> bool:
+    """Whether the tokens of a site's self-attention see only what precedes them."""
+    attention = model.get_submodule(site.name.rpartition(".")[0])
+    config = getattr(model, "config", None)
+    return bool(getattr(attention, "is_causal", False) or getattr(config, "is_decoder", False))
 
 
 def find_projections(model: nn.Module) -> tuple[str, ...]:
@@ -79,9 +119,14 @@ def find_projections(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def input_norm(block: nn.Module) -> nn.Module | None:
-    """Return the norm that a pre-norm block applies before attention; None for post-norm blocks."""
-    return next((norm for name in INPUT_NORMS if (norm := getattr(block, name, None)) is not None), None)
+def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
+    """Return the norm that a pre-norm block applies before a site's attention; None for post-norm blocks."""
+    names = INPUT_NORMS.get(site.role, ())
+    if getattr(getattr(model, "config", None), "model_type", None) in PRE_NORM_BARTS:
+        names = (*names, *BART_NORMS.get(site.role, ()))
+    block = f"{site.stack}.{site.block}."
+    known = dict(model.named_modules())
+    return next((known[block + name] for name in names if block + name in known), None)
 
 
 def projects_positions(attention: nn.Module) -> bool:

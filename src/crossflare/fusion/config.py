@@ -55,6 +55,9 @@ class FlareConfig(LoraConfig):
     source_norm: bool = field(
         default=True, metadata={"help": "pre-norm models: pass the source through the block's input norm first"}
     )
+    fuse_cross_attention: bool = field(
+        default=False, metadata={"help": "encoder-decoder: fuse in the decoder's attention to the encoder, too"}
+    )
     mt_dim: int | None = field(
         default=None, metadata={"help": "FLARE MT: hidden size of the translation encoder; None: the model reads text"}
     )

@@ -54,8 +54,13 @@ class _RankAttention(nn.Module):
         self.key = nn.Parameter(torch.eye(r))
         self.value = nn.Parameter(torch.eye(r))
 
-    def attend(self, queries: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
-        """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) V W_V [B,Q,r] over the real tokens of `memory` [B,M,r]."""
+    def attend(self, queries: Tensor, memory: Tensor, memory_mask: Tensor, same: bool) -> Tensor:
+        """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) V W_V [B,Q,r] over the real tokens of `memory` [B,M,r].
+
+        With `same` both sides hold the same tokens, and each reads its own twin alone.
+        """
+        if same:
+            return memory @ self.value.T
         scores = (queries @ self.query.T) @ (memory @ self.key.T).transpose(1, 2) / math.sqrt(queries.shape[-1])
         # The lowest finite number, not -inf: a row with no memory at all stays finite and is dropped by the caller.
         scores = scores.masked_fill(~memory_mask[:, None, :], torch.finfo(scores.dtype).min)
@@ -69,7 +74,7 @@ class CrossAttention(_RankAttention):
         """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
         if source is None or pairing is None:
             return target
-        read = self.attend(target, source, pairing.source_mask)
+        read = self.attend(target, source, pairing.source_mask, pairing.same)
         return target + read.masked_fill(~pairing.paired[..., None], 0.0)
 
 
@@ -84,7 +89,7 @@ class CrossAttentionPaper(_RankAttention):
         """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
         if source is None or pairing is None:
             return target
-        mixed = pairing.carry(self.attend(source, target, pairing.target_mask), 0.0)
+        mixed = pairing.carry(self.attend(source, target, pairing.target_mask, pairing.same), 0.0)
         return torch.where(pairing.paired[..., None], mixed, target)
 
 

@@ -47,6 +47,15 @@ class Inputs:
         return inputs
 
     @property
+    def tokens(self) -> Tensor:
+        """The target's tokens [B,T], or their embeddings [B,T,d].
+
+        Raises:
+            UserError: There are none.
+        """
+        return _tokens(self.target)
+
+    @property
     def texts(self) -> list[Tensor]:
         """What was given as source, [B,S] or [B,S,d] each."""
         given = (self.latents, self.source.get("input_ids"), self.source.get("inputs_embeds"))

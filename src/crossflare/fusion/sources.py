@@ -1,21 +1,22 @@
-"""Where the source states come from, and the slot through which one forward pass hands them to every fusing layer."""
+"""Where the source states come from: the same model reading the source, or a translation model's encoder."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.alignment import Anchor, Pairing, attention, position, proportional, whole
 
 
 class ModelStates:
     """The states of the same base model reading the source: one per block, before and after (DESIGN: v_source)."""
 
-    def __init__(self, states: list[Tensor], mask: Tensor) -> None:
-        """Take L+1 states [B,S,d] (the input of block 0, then the output of each block) and a mask [B,S] bool."""
+    def __init__(self, states: list[Tensor], mask: Tensor, final: Tensor | None = None) -> None:
+        """Take L+1 states [B,S,d] (the input of block 0, then the output of each block) and a mask [B,S] bool.
+
+        `final` is what an encoder hands to its decoder, [B,S,d].
+        """
         if any(state.shape[:2] != mask.shape for state in states):
             shapes = sorted({tuple(state.shape) for state in states})
             raise UserError(
@@ -23,6 +24,7 @@ class ModelStates:
             )
         self.states = states
         self.mask = mask
+        self.final = final
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
         """Return v_source [B,S,d] for a projection in `block`: the state before it (lead 0) or after it (lead 1)."""
@@ -53,76 +55,31 @@ class LatentStates:
 SourceStates = ModelStates | LatentStates
 
 
-@dataclass
-class Frame:
-    """One forward pass: the source states, which target tokens may fuse, and what is derived from both once."""
-
-    source: SourceStates
-    target_mask: Tensor
-    """[B,T] bool."""
-    anchor: Anchor
-    logits: Tensor | None = None
-    """The base model's own prediction for the source; rows without a source are NaN."""
-    by_index: dict[str, Pairing] = field(default_factory=dict[str, Pairing])
-    tokens: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
-    """Block -> the target states that its attention was called with, where a block projects other things too."""
-
-    def pairing(self, alignment: str, target_states: Tensor, source_states: Tensor) -> Pairing:
-        """Return the pairing for one projection; those that depend on masks alone are computed once."""
-        if alignment == "attention":
-            return attention(self.target_mask, self.source.mask, target_states, source_states)
-        if alignment not in self.by_index:
-            self.by_index[alignment] = self._by_masks(alignment)
-        return self.by_index[alignment]
-
-    def _by_masks(self, alignment: str) -> Pairing:
-        masks = (self.target_mask, self.source.mask)
-        if alignment == "position":
-            return position(*masks, self.anchor)
-        return proportional(*masks) if alignment == "proportional" else whole(*masks)
-
-
-class Slot:
-    """What the tuner and its layers share. The frame stays until the next forward pass when gradients are on.
-
-    Activation checkpointing runs the layers again during backward, after the forward call has returned; clearing the
-    frame with the call would silently change the gradients.
-    """
-
-    def __init__(self) -> None:
-        self.frame: Frame | None = None
-        self.reading = False
-        """True during the source pass: every adapter layer is then its base layer."""
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the frame out of copies: it belongs to a pass of the original, and holds its graph."""
-        return {"frame": None, "reading": False}
-
-    def clear(self) -> None:
-        """Drop the frame."""
-        self.frame = None
-
-
 @contextmanager
-def recorded(blocks: list[nn.Module]) -> Generator[list[Tensor]]:
-    """Record the input of the first block and the output of every block of the forward pass that runs inside.
+def recorded(stacks: Mapping[str, Sequence[nn.Module]]) -> Generator[dict[str, list[Tensor]]]:
+    """Record the input of the first block and the output of every block of each stack in the pass that runs inside.
+
+    A stack that does not run (an encoder whose output is given) has no states.
 
     Raises:
-        UserError: Afterwards, when a block did not run exactly once.
+        UserError: Afterwards, when a block ran twice, or only some blocks of a stack ran.
     """
-    states: list[Tensor] = []
-    handles = [blocks[0].register_forward_pre_hook(_keep_input(states), with_kwargs=True)]
-    handles += [block.register_forward_hook(_keep_output(states)) for block in blocks]
+    states: dict[str, list[Tensor]] = {name: [] for name in stacks}
+    handles = []
+    for name, blocks in stacks.items():
+        handles.append(blocks[0].register_forward_pre_hook(_keep_input(states[name]), with_kwargs=True))
+        handles += [block.register_forward_hook(_keep_output(states[name])) for block in blocks]
     try:
         yield states
     finally:
         for handle in handles:
             handle.remove()
-    if len(states) != len(blocks) + 1:
-        raise UserError(
-            f"the source pass gave {len(states)} states for {len(blocks)} blocks, expected one more than blocks; "
-            "this model does not run each block once and is not supported"
-        )
+    for name, blocks in stacks.items():
+        if len(states[name]) not in (0, len(blocks) + 1):
+            raise UserError(
+                f"the source pass gave {len(states[name])} states for {len(blocks)} blocks of {name}, expected one "
+                "more than blocks; this model does not run each block once and is not supported"
+            )
 
 
 def _keep_input(states: list[Tensor]) -> Callable[..., None]:
@@ -149,10 +106,13 @@ def hidden_states(args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor
 
 
 def real_rows(mask: Tensor) -> Tensor:
-    """Return `mask` [B,S] with one token opened in rows that have none, so that attention over them stays finite."""
+    """Return `mask` [B,S] with one token opened in rows that have none, so that attention over them stays finite.
+
+    It is the last column where the others end there (left padding), the first otherwise.
+    """
     empty = ~mask.any(1)
     opened = mask.clone()
-    opened[:, 0] |= empty
+    opened[:, -1 if bool((mask[:, -1] | empty).all()) else 0] |= empty
     return opened
 
 

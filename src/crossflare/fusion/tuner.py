@@ -11,13 +11,24 @@ from torch.utils.hooks import RemovableHandle
 from transformers.utils.generic import ModelOutput
 
 from crossflare.errors import UserError
-from crossflare.fusion.blocks import Site, find_projections, find_sites, input_norm, projects_positions
+from crossflare.fusion.blocks import (
+    Site,
+    find_projections,
+    find_sites,
+    input_norm,
+    is_causal,
+    is_encoder_decoder,
+    projects_positions,
+)
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.frame import Frame, Side, Slot
 from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.generation import SHARED, begin
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a, originals
-from crossflare.fusion.sources import Frame, LatentStates, ModelStates, Slot, drop_rows, real_rows, recorded
+from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a
+from crossflare.fusion.reading import Reader
+from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows
 from crossflare.fusion.variant import FlareVariant
 
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
@@ -44,10 +55,15 @@ class FlareModel(LoraModel):
             config.target_modules = sorted(config.fusion_modules)
         if config.task_type in HEADED:  # peft itself finds heads by two names only
             config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
-        self.blocks_name, expected = find_sites(model, tuple(config.fusion_modules))
+        expected = find_sites(model, tuple(config.fusion_modules), cross=config.fuse_cross_attention)
         if config.target_modules != "all-linear":
             self._check_count(config, [site for site in expected if is_targeted(config, site.name)], expected)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
+        self.encoder_decoder = is_encoder_decoder(model)
+        # The first site of each stack stands for all: they are alike.
+        self.stacks = {site.stack: site for site in reversed(expected) if site.role == "self"}
+        self.stacks = dict(sorted(self.stacks.items(), key=lambda item: "decoder" in item[0]))
+        self.reader = Reader(model, {name: self._blocks(name) for name in self.stacks}, self.slot)
         if not self.flare_hooks:
             # On the model itself, not on this wrapper: peft's classes call either, and generate calls the model.
             self.flare_hooks += [
@@ -77,10 +93,9 @@ class FlareModel(LoraModel):
         if isinstance(phi, nn.Module):
             phi = phi.to(lora_a(layer, adapter).weight)
             add_adapter_weights(layer, "lora_fusion", adapter, phi)
-        variant.phi, variant.block, variant.lead = phi, site.block, config.lead
-        variant.alignment = str(config.alignment)
-        block = self.blocks[site.block]
-        variant.norm = input_norm(block) if config.source_norm else None
+        variant.phi, variant.stack, variant.block, variant.role = phi, site.stack, site.block, site.role
+        variant.alignment, variant.lead = str(config.alignment), config.lead
+        variant.norm = input_norm(self.model, site) if config.source_norm else None
         attention = self.model.get_submodule(site.name.rpartition(".")[0])
         if projects_positions(attention):
             self.flare_hooks += [
@@ -105,10 +120,23 @@ class FlareModel(LoraModel):
                 f"fuse; target_modules {config.target_modules} must include fusion_modules"
             )
 
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """The model's blocks, L of them, in order."""
-        return list(self.model.get_submodule(self.blocks_name).children())
+    def _blocks(self, stack: str) -> list[nn.Module]:
+        """Return the blocks of a stack, L of them, in order."""
+        return list(self.model.get_submodule(stack).children())
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the base model's `generate`, with a source or without (see `generation`).
+
+        Raises:
+            UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
+        """
+        session, rest = begin(self, args, kwargs)
+        self.slot.session = session
+        try:
+            return self.model.generate(**rest)  # type: ignore[operator]
+        finally:
+            self.slot.session = None
+            self.slot.clear()
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Take the source's arguments off a call of the model, read the source, and fill the slot."""
@@ -116,8 +144,11 @@ class FlareModel(LoraModel):
             return args, kwargs
         self.slot.clear()
         inputs = Inputs.take(model, args, kwargs)
-        if inputs.has_source and not self.adapters_off:
-            self.slot.frame = self._frame(inputs)
+        if self.slot.session is not None:
+            self.slot.frame = self.slot.session.frame(inputs)
+        elif inputs.has_source and not self.adapters_off:
+            _refuse_cache(inputs.target.get("past_key_values"))
+            self.slot.frame = self.make_frame(inputs)
         return args, inputs.rest
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -141,46 +172,54 @@ class FlareModel(LoraModel):
         """The configuration of the first active adapter."""
         return self.peft_config[self.active_adapters[0]]  # type: ignore[return-value]
 
-    def _frame(self, inputs: Inputs) -> Frame:
-        """Read the source: with the model itself, or as the latents of a translation model's encoder."""
+    def make_frame(self, inputs: Inputs, *, encoder_only: bool = False) -> Frame:
+        """Read the source: with the model itself, or as the latents of a translation model's encoder.
+
+        Args:
+            inputs: Of one batch.
+            encoder_only: Leave an encoder-decoder model's decoder out.
+        """
         config = self.active_config
         inputs.check(config.mt_dim)
-        mask, target_mask = inputs.source_mask, inputs.target_mask
-        anchor = (
-            "start" if getattr(self.model.config, "is_encoder_decoder", False) or not _causal(self.model) else "end"
-        )
-        logits = None
-        if inputs.latents is not None:
-            source = LatentStates(inputs.latents, mask)
-        else:
-            states, logits = self._read(inputs.source | {"attention_mask": real_rows(mask).long()})
-            source = ModelStates(states, mask)
-            if logits is not None:
-                empty = (~mask.any(1)).view(-1, *[1] * (logits.dim() - 1))
-                logits = logits.masked_fill(empty, float("nan"))
+        kept = mask = inputs.source_mask
         if self.training and config.source_dropout > 0:
-            source.mask = drop_rows(mask, config.source_dropout)
-        return Frame(source, target_mask, anchor, logits)
+            kept = drop_rows(mask, config.source_dropout)
+        first, site = next(iter(self.stacks.items()))
+        causal = not self.encoder_decoder and is_causal(self.model, site)
+        anchor = "end" if causal else "start"
+        if inputs.latents is not None:
+            return Frame({first: Side(LatentStates(inputs.latents, kept), inputs.target_mask, anchor, causal)})
+        source, shared = self._source_inputs(inputs, mask, causal)
+        reading = self.reader.encode(source) if encoder_only else self.reader.read(source | shared)
+        sides: dict[str, Side] = {}
+        for name, states in reading.states.items():
+            if name == first:
+                sides[name] = Side(ModelStates(states, kept, reading.final), inputs.target_mask, anchor, causal)
+            elif states and shared:  # the decoder reads the same tokens, whatever the encoder read
+                every = torch.ones(states[0].shape[:2], dtype=torch.bool, device=mask.device)
+                sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True)
+            elif states:  # a classifier's decoder reads the text itself
+                sides[name] = Side(ModelStates(states, kept), inputs.target_mask)
+        return Frame(sides, _without_empty(reading.logits, mask))
 
-    def _read(self, inputs: dict[str, Any]) -> tuple[list[Tensor], Tensor | None]:
-        """Run the base model on the source: adapters off, eval mode, no gradients."""
-        with self._reading(), recorded(self.blocks) as states:
-            output = self.model(**inputs)
-        return states, getattr(output, "logits", None)
+    def _source_inputs(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the source pass's own arguments, and what its decoder reads of the target's."""
+        real = real_rows(mask).long()
+        source = inputs.source | {"attention_mask": real}
+        if causal and "position_ids" in self.reader.options and "position_ids" not in source:
+            source["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)  # absolute positions must not count padding
+        if not self.encoder_decoder:
+            return source, {}
+        shared = {name: value for name in SHARED if (value := inputs.target.get(name)) is not None}
+        labels = inputs.target.get("labels")
+        if not shared and labels is not None and self._writes:
+            shared = {"labels": labels}  # the model makes the decoder's inputs of them
+        return source, shared
 
-    @contextmanager
-    def _reading(self) -> Generator[None]:
-        training = [module for module in self.model.modules() if module.training]
-        self.slot.reading = True
-        try:
-            for module in training:
-                module.training = False
-            with torch.no_grad(), originals(self.model):
-                yield
-        finally:
-            self.slot.reading = False
-            for module in training:
-                module.training = True
+    @property
+    def _writes(self) -> bool:
+        """Whether the model writes text: its labels are tokens, and its decoder reads them."""
+        return self.model.get_output_embeddings() is not None  # type: ignore[operator]
 
     def unload(self) -> nn.Module:
         """Return the base model without adapters or hooks."""
@@ -204,8 +243,16 @@ class FlareModel(LoraModel):
         )
 
 
-def _causal(model: nn.Module) -> bool:
-    """Whether tokens see only what precedes them, so that prompts are aligned at their ends."""
-    config = getattr(model, "config", None)
-    architecture = type(model).__name__
-    return bool(getattr(config, "is_decoder", False)) or architecture.endswith("ForCausalLM")
+def _without_empty(logits: Tensor | None, mask: Tensor) -> Tensor | None:
+    """Return the source's logits [B,...], NaN in rows that have no source."""
+    if logits is None:
+        return None
+    return logits.masked_fill((~mask.any(1)).view(-1, *[1] * (logits.dim() - 1)), float("nan"))
+
+
+def _refuse_cache(past: Any) -> None:
+    if past is not None and past.get_seq_length() > 0:
+        raise UserError(
+            "a source is read with the prompt, but past_key_values already hold one; call "
+            "generate(source_input_ids=...)"
+        )

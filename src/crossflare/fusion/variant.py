@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
+from crossflare.fusion.blocks import Role
+from crossflare.fusion.frame import Side, Slot
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.peft_seams import LoraLayer, LoraVariant, cast_input, lora_a
-from crossflare.fusion.sources import LatentStates, Slot, hidden_states
+from crossflare.fusion.sources import LatentStates, hidden_states
 
 
 class FlareVariant(LoraVariant):
@@ -22,7 +24,9 @@ class FlareVariant(LoraVariant):
         """Make a layer that does not fuse: plain LoRA, silent during the source pass."""
         self.slot = slot
         self.phi: Phi | None = None
+        self.stack = ""
         self.block = -1
+        self.role: Role = "self"
         self.lead = 1
         self.alignment = "position"
         self.norm: nn.Module | None = None
@@ -47,28 +51,34 @@ class FlareVariant(LoraVariant):
         down, dropout = lora_a(module, active_adapter), module.lora_dropout[active_adapter]
         low = down(dropout(x))
         if self.phi is not None:
-            source = self._source_states(x)
-            if source is None:
+            side = self._side(x)
+            if side is None or side.silent(self.alignment):
                 low = self.phi(None, low, None)
             else:
-                assert self.slot.frame is not None
-                source = cast_input(module, source, active_adapter)
-                pairing = self.slot.frame.pairing(self.alignment, x, source)
-                low = self.phi(down(dropout(source)), low, pairing)
+                source = cast_input(module, self._source_states(side), active_adapter)
+                low = self.phi(down(dropout(source)), low, side.pairing(self.alignment, x, source))
         return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
 
-    def _source_states(self, x: Tensor) -> Tensor | None:
-        """Return v_source [B,S,d] for this call, or None when there is no source for it."""
+    def _side(self, x: Tensor) -> Side | None:
+        """Return what this call fuses with; None when there is no source for it."""
         frame = self.slot.frame
-        if frame is None or not self.on_target:
-            return None
-        if x.shape[:-1] != frame.target_mask.shape:
+        side = None if frame is None or not self.on_target else frame.sides.get(self.stack)
+        if side is not None and x.shape[:-1] != (side.fusing.shape[0], side.columns):
             raise UserError(
                 f"block {self.block}: the projection's input {tuple(x.shape)} does not fit the target's mask "
-                f"{tuple(frame.target_mask.shape)}; expected [B,T,d] and [B,T]"
+                f"{(side.fusing.shape[0], side.columns)}; expected [B,T,d] and [B,T]"
             )
-        source = frame.source.at(self.block, self.lead, self.latents)
-        return source if self.norm is None or isinstance(frame.source, LatentStates) else self.norm(source)
+        return side
+
+    def _source_states(self, side: Side) -> Tensor:
+        """Return v_source [B,S,d] for this projection, through the block's input norm where there is one."""
+        if isinstance(side.source, LatentStates):
+            return side.source.at(self.block, self.lead, self.latents)
+        if self.role == "cross_value":  # it projects what the encoder hands over, the same in every block
+            assert side.source.final is not None, "an encoder's source pass keeps its output"
+            return side.source.final
+        source = side.source.at(self.block, self.lead, None)
+        return source if self.norm is None else self.norm(source)
 
     def note_states(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Note the states an attention was called with (a forward pre-hook, on watched blocks)."""
