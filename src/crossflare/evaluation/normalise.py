@@ -7,8 +7,9 @@ lower case, no ASCII punctuation, no English article, blanks made one. The gold 
 punctuation of any script, the articles of the language gone, and Chinese text split into signs. The script knows ar,
 de, en, es, hi, vi and zh. Beyond it, and ours: other languages have no articles and are split at blanks; and th, ja,
 km, lo and my, which are written without blanks too, are split into signs as Chinese is, a vowel or tone mark staying
-with the sign before it. Two of the script's habits are kept, since they are in everyone's numbers: in Arabic the letters
-of the article go wherever they stand, inside of words too; and in Chinese only the signs U+4E00 to U+9FA5 stand alone.
+with the sign before it. Two of the script's habits are kept, since they are in everyone's numbers: in Arabic the
+letters of the article go wherever they stand, inside of words too; and in Chinese only the signs U+4E00 to U+9FA5
+stand alone.
 """
 
 import re
@@ -53,7 +54,7 @@ def mlqa(text: str, language: str) -> str:
     if language in ARTICLES:
         text = ARTICLES[language].sub(" ", text)
     if language in SIGNS:
-        text = _split_signs(text, SIGNS[language])
+        text = _split_signs(text, SIGNS[language], keep_marks=language != "zh")
     return " ".join(text.split())
 
 
@@ -81,17 +82,14 @@ def _is_punctuation(sign: str) -> bool:
     return sign in string.punctuation or unicodedata.category(sign).startswith("P")
 
 
-def _split_signs(text: str, signs: re.Pattern[str]) -> str:
-    """Put blanks around every sign; a mark stays with the sign it is written on."""
+def _split_signs(text: str, signs: re.Pattern[str], keep_marks: bool) -> str:
+    """Put blanks around every sign; with `keep_marks` a combining mark stays with the sign that it is written on."""
     parts: list[str] = []
     alone = False
     for sign in text:
-        mark = unicodedata.category(sign).startswith("M")
-        if mark and alone:
-            parts[-1] += sign
+        if alone and keep_marks and unicodedata.category(sign).startswith("M"):
+            parts.append(sign)
             continue
-        if alone:
-            parts.append(" ")
-        alone = signs.match(sign) is not None
-        parts.append(f" {sign}" if alone else sign)
+        after, alone = alone, signs.match(sign) is not None
+        parts.append(f" {sign}" if alone or after else sign)
     return "".join(parts)
