@@ -49,7 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(scope="module", params=["m2m", "nllb", "marian"])
+@pytest.fixture(scope="module", params=["m2m", "nllb", "marian", "mbart", "madlad"])
 def engine(request: pytest.FixtureRequest, root: Path) -> Transformers:
     folder = getattr(tiny, request.param)(root / request.param)
     return Transformers(str(folder), beams=2, device="cpu", length_ratio=0.2)
@@ -71,14 +71,17 @@ def test_order_and_batches_do_not_matter(engine: Transformers) -> None:
 
 def test_the_same_as_the_library_by_hand(engine: Transformers) -> None:
     tokenizer, model, text = engine._tokenizer, engine._model, TEXTS[1]
-    codes = {"M2M100Tokenizer": ("sw", "__en__"), "NllbTokenizer": ("swh_Latn", "eng_Latn")}.get(
-        type(tokenizer).__name__
-    )
+    codes = {
+        "m2m": ("sw", "__en__"),
+        "nllb": ("swh_Latn", "eng_Latn"),
+        "mbart": ("sw_KE", "en_XX"),
+    }.get(engine._family.kind)
     forced = None
     if codes is not None:
         tokenizer.src_lang = codes[0]
         forced = tokenizer.convert_tokens_to_ids(codes[1])
-    inputs = tokenizer(text, return_tensors="pt")
+    before = "<2en> " if engine._family.kind == "madlad" else ""
+    inputs = tokenizer(before + text, return_tensors="pt")
     new = engine._limit(inputs["input_ids"].shape[1])
     output = model.generate(**inputs, forced_bos_token_id=forced, num_beams=2, max_new_tokens=new, max_length=None)
     if forced is not None:
@@ -122,7 +125,7 @@ def test_missing_languages_are_named(engine: Transformers) -> None:
             engine.translate(["a"], source="bbc", target="en")
         with pytest.raises(UserError, match=r"does not have Ngaju"):
             engine.encode(["a"], "nij")
-        with pytest.raises(UserError, match=r"en-US and en are both eng?(_Latn)? to .*: nothing to translate"):
+        with pytest.raises(UserError, match=r"en-US and en are both en(g_Latn|_XX)? to .*: nothing to translate"):
             engine.translate(["a"], source="en-US", target="en")
 
 
@@ -148,10 +151,104 @@ def test_identity_follows_the_content(engine: Transformers, tmp_path: Path) -> N
 
 
 def test_a_text_too_long_is_refused(engine: Transformers) -> None:
+    most = 1024 if engine._family.kind == "madlad" else 128
     with pytest.raises(
-        UserError, match=r"a text of \d+ tokens is longer than the 128 that .* reads; split it: 'mbwa mbwa"
+        UserError, match=rf"a text of \d+ tokens is longer than the {most} that .* reads; split it: 'mbwa mbwa"
     ):
-        translate(engine, ["ok", "mbwa " * 200])
+        translate(engine, ["ok", "mbwa " * most])
+
+
+def test_tokens_are_counted_as_the_model_reads_them(engine: Transformers) -> None:
+    """A text of `max_tokens` goes through, whatever code comes before it."""
+    assert engine.count_tokens([]) == []
+    texts = ["mbwa", "samaki wa bahari", "\ud800", "a\0b"]
+    rows = engine._rows(texts, engine._family.source_code("sw"))
+    assert engine.count_tokens(texts) == [len(row) for row in rows]
+    long = "mbwa"
+    while engine.count_tokens([f"{long} mbwa"])[0] <= engine.max_tokens:
+        long += " mbwa"
+    assert engine._rows([engine._family.direction("sw", "en").prefix + long], engine._family.source_code("sw"))
+
+
+ODD = [
+    "\0",
+    "a\0b\x01\x1b[2J",
+    "שלום עולם",
+    "e\u0301\u0323",
+    "👩‍👩‍👧 \u202emirror",
+    "\ud800",
+    "a\r\nb",
+    "\u200b",
+    "x" * 90,
+]
+
+
+def test_odd_texts_do_not_stop_it(engine: Transformers) -> None:
+    assert len(translate(engine, [*ODD, "", " \t\n", "\u2003"])) == len(ODD) + 3
+    assert translate(engine, ["", " \t\r\n", "\u2003"]) == ["", " \t\r\n", "\u2003"]
+
+
+def test_a_line_of_100_kilobytes_is_named_in_seconds(engine: Transformers) -> None:
+    with pytest.raises(UserError, match="split it: 'nyumba kubwa"):
+        translate(engine, ["nyumba kubwa " * 8000])
+
+
+def test_a_copy_for_another_process_loads_its_own_model(engine: Transformers) -> None:
+    from multiprocessing.reduction import ForkingPickler
+
+    assert len(bytes(ForkingPickler.dumps(engine))) < 4000
+    copied = ForkingPickler.loads(ForkingPickler.dumps(engine))
+    assert copied.identity == engine.identity
+    assert translate(copied, TEXTS) == translate(engine, TEXTS)
+
+
+def test_a_licence_that_forbids_commercial_use_is_shown_once(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossflare.translation import notices
+
+    monkeypatch.setattr(notices, "_said", set())
+    folder = root / "nllb" if (root / "nllb").exists() else tiny.nllb(root / "nllb")
+    for _ in range(2):
+        engine = Transformers(str(folder), device="cpu", licence="CC-BY-NC-4.0", length_ratio=0.2)
+        engine.encode(["mbwa"], "sw")
+        translate(engine, ["mbwa"])
+    message = "nllb: its licence CC-BY-NC-4.0 forbids commercial use of the model and of what it translates"
+    assert [record.getMessage() for record in caplog.records].count(message) == 1
+    translate(Transformers(str(folder), device="cpu", licence="MIT", length_ratio=0.2), ["mbwa"])
+    assert len(caplog.records) == 1
+
+
+def test_a_tag_of_several_languages_says_which_one_is_meant(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossflare.translation import notices
+
+    monkeypatch.setattr(notices, "_said", set())
+    folder = root / "nllb" if (root / "nllb").exists() else tiny.nllb(root / "nllb")
+    engine = Transformers(str(folder), device="cpu", length_ratio=0.2)
+    engine.encode(["mbwa"], "ar")
+    engine.encode(["mbwa"], "arb")
+    said = [record.getMessage() for record in caplog.records if "licence" not in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("'ar' is read as Modern Standard Arabic (arb); for another language write its own tag")
+
+
+def test_a_language_that_was_taught_to_the_model(tmp_path: Path) -> None:
+    """NLLB models that were trained on have tokens in FLORES' way for languages that NLLB lacks."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = tiny.nllb(tmp_path / "more")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"extra_special_tokens": [*tokenizer.extra_special_tokens, "bbc_Latn"]})
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    engine = Transformers(str(folder), device="cpu", length_ratio=0.2)
+    assert engine._rows(["mbwa"], engine._family.source_code("bbc"))[0][0] == tokenizer.convert_tokens_to_ids(
+        "bbc_Latn"
+    )
 
 
 def test_licences_by_name(tmp_path: Path) -> None:
@@ -160,6 +257,16 @@ def test_licences_by_name(tmp_path: Path) -> None:
     names = ("nllb-200-distilled-600M", "m2m100_418M", "opus-mt-en-es", "mine")
     found = [read_licence(str(tmp_path / name), None) for name in names]
     assert found == ["CC-BY-NC-4.0", "MIT", "CC-BY-4.0", "unknown; see the model's page"]
+
+
+def test_madlad_reads_the_target_before_the_text(root: Path) -> None:
+    engine = Transformers(str(tiny.madlad(root / "madlad2")), device="cpu")
+    direction = engine._family.direction("sw", "id")
+    assert (direction.source_code, direction.forced_token, direction.prefix) == (None, None, "<2id> ")
+    row = engine._rows(["<2id> mbwa"], None)[0]
+    assert engine._tokenizer.convert_tokens_to_ids("<2id>") in row
+    with pytest.raises(UserError, match=r"does not have French \(fr\)"):
+        engine.translate(["a"], source="sw", target="fr")
 
 
 def test_marian_with_several_target_languages(root: Path) -> None:
@@ -176,7 +283,10 @@ def test_marian_with_several_target_languages(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "no/such-model"}, "no/such-model: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or"),
+        (
+            {"model": "no/such-model"},
+            "no/such-model: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or",
+        ),
         ({"model": "x", "beams": 0}, "option 'beams' of the engine transformers: expected more than 0, found 0"),
         ({"model": "x", "dtype": "int8"}, "expected float32, float16 or bfloat16, found int8"),
         ({"model": "x", "mt_language": {"bbc": "indonesean"}}, "did you mean 'Indonesian'"),
@@ -206,5 +316,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     T5ForConditionalGeneration(config).save_pretrained(tmp_path)
     words = Tokenizer(WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>").save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="expected an M2M-100, NLLB, mBART-50, MADLAD or Marian model, found one with a"):
+    with pytest.raises(
+        UserError, match="expected an M2M-100, NLLB, mBART-50, MADLAD or Marian model, found one with a"
+    ):
         translate(Transformers(str(tmp_path), device="cpu"), ["a"])

@@ -75,5 +75,53 @@ def marian(folder: Path, source: str = "sw", target: str = "en", extra: tuple[st
     config = MarianConfig(
         vocab_size=len(words), pad_token_id=pad, decoder_start_token_id=pad, eos_token_id=0, init_std=0.3, **SIZES
     )
-    MarianMTModel(config).save_pretrained(folder)
+    model = MarianMTModel(config)
+    model.generation_config.update(bad_words_ids=[[pad]], renormalize_logits=True)  # as OPUS-MT's are saved
+    model.save_pretrained(folder)
+    return folder
+
+
+def _scored(extra: tuple[str, ...]) -> list[tuple[str, float]]:
+    letters = sorted(set("".join(TEXT)) - {" "})
+    return [*((token, 0.0) for token in extra), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+
+
+def mbart(folder: Path) -> Path:
+    """Save a model with the tokenizer of mBART-50 and its 52 languages."""
+    from transformers import MBart50Tokenizer, MBartConfig, MBartForConditionalGeneration
+    from transformers.models.mbart50.tokenization_mbart50 import FAIRSEQ_LANGUAGE_CODES
+
+    folder.mkdir(parents=True)
+    vocabulary = [*_scored(("<s>", "<pad>", "</s>", "<unk>")), *((code, 0.0) for code in FAIRSEQ_LANGUAGE_CODES)]
+    tokenizer = MBart50Tokenizer(vocab=[*vocabulary, ("<mask>", 0.0)])
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = MBartConfig(vocab_size=len(tokenizer), decoder_start_token_id=2, init_std=0.3, **SIZES)
+    MBartForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def madlad(folder: Path, languages: tuple[str, ...] = ("en", "sw", "id")) -> Path:
+    """Save a T5 model whose tokenizer has tokens like `<2en>`."""
+    from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+
+    folder.mkdir(parents=True)
+    tokens = tuple(f"<2{code}>" for code in languages)
+    tokenizer = T5Tokenizer(vocab=_scored(("<pad>", "</s>", "<unk>", *tokens)), extra_ids=0)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        dropout_rate=0.0,
+        tie_word_embeddings=False,
+        initializer_factor=3.0,
+        feed_forward_proj="gated-gelu",
+        decoder_start_token_id=0,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
     return folder

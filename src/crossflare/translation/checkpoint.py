@@ -33,8 +33,8 @@ class Loading:
         if isinstance(error, (OSError, ValueError, KeyError, ImportError)) and not isinstance(error, UserError):
             reason = str(error).strip().split("\n")[0][:200]
             raise UserError(
-                f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or Marian model with"
-                f" safetensors weights; transformers says: {reason}"
+                f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or Marian"
+                f" model with safetensors weights; transformers says: {reason}"
             ) from error
 
 

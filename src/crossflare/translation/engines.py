@@ -126,6 +126,35 @@ def _transformers(
     )
 
 
+def _ctranslate2(
+    *,
+    model: str,
+    revision: str | None = None,
+    device: str | None = None,
+    compute_type: str | None = None,
+    threads: int = 0,
+    beams: int = 4,
+    tokens_per_batch: int = 4096,
+    length_ratio: float | int = 2.0,
+    mt_language: dict | None = None,  # type: ignore[type-arg]
+    licence: str | None = None,
+) -> Translator:
+    from crossflare.translation.ct2 import CTranslate2
+
+    return CTranslate2(
+        model,
+        revision=revision,
+        device=device,
+        compute_type=compute_type,
+        threads=threads,
+        beams=beams,
+        tokens_per_batch=tokens_per_batch,
+        length_ratio=float(length_ratio),
+        mt_language=mt_language,
+        licence=licence,
+    )
+
+
 def _precomputed(
     *,
     source: str,
@@ -148,11 +177,22 @@ def _precomputed(
     return Precomputed(pairs, *pair, licence=licence)
 
 
+MODEL_LICENCES = (
+    "the model's: NLLB CC-BY-NC-4.0 (not for commercial use), M2M-100 and mBART-50 MIT, MADLAD Apache-2.0, OPUS-MT"
+    " CC-BY-4.0"
+)
+
 ENGINES: Mapping[str, Engine] = {
     "transformers": Engine(
         _transformers,
-        "NLLB-200 (202 languages), M2M-100 (100) and Marian (OPUS-MT) models, from the hub or a folder",
-        "the model's: NLLB CC-BY-NC-4.0 (not for commercial use), M2M-100 MIT, OPUS-MT CC-BY-4.0",
+        "NLLB-200 (202 languages), M2M-100 (100), MADLAD-400 (450), mBART-50 and Marian (OPUS-MT) models, from the hub"
+        " or a folder",
+        MODEL_LICENCES,
+    ),
+    "ctranslate2": Engine(
+        _ctranslate2,
+        "the same models in CTranslate2's form, several times faster on a processor (extra ct2)",
+        MODEL_LICENCES,
     ),
     "dictionary": Engine(
         _dictionary,

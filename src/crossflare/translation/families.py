@@ -1,4 +1,4 @@
-"""How each family of translation models is told its languages: M2M-100, NLLB, mBART-50, MADLAD-400, Marian (OPUS-MT)."""
+"""How each family of translation models is told its languages: M2M-100, NLLB, mBART-50, MADLAD, Marian (OPUS-MT)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -95,6 +95,7 @@ class Transformers(Neural):
                 attention_mask=mask,
                 forced_bos_token_id=forced,
                 num_beams=self._beams,
+                early_stopping=self._beams > 1,  # with as many finished as beams, as other toolkits do
                 do_sample=False,
                 max_new_tokens=limit,
                 max_length=None,
@@ -113,9 +114,7 @@ class Transformers(Neural):
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-        # The search of other toolkits, so that `ctranslate2` finds the same: it ends with `beams` translations, and
-        # one that is cut off at the limit is not made to look finished.
-        model.generation_config.update(early_stopping=self._beams > 1, forced_eos_token_id=None)
+        model.generation_config.forced_eos_token_id = None  # what is cut off at the limit is not made to look finished
         return model.to(self._device).eval().requires_grad_(False)
 
     def _pad(self, rows: Rows) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -83,9 +83,14 @@ class Neural:
         self._show_licence()
 
         def engine(filled: list[str]) -> list[str]:
-            rows = self._rows([direction.prefix + text for text in filled], direction.source_code)
-            done = [""] * len(rows)
-            picked = list(batches(rows, self._tokens_per_batch, self._limit))
+            rows = self._rows(filled, direction.source_code, direction.prefix)
+            bare = len(self._rows([""], direction.source_code, direction.prefix)[0])
+            done = list(filled)  # a text that is nothing to the tokenizer stays as it is, like a blank one
+            seen = [index for index, row in enumerate(rows) if len(row) > bare]
+            picked = [
+                [seen[place] for place in batch]
+                for batch in batches([rows[index] for index in seen], self._tokens_per_batch, self._limit)
+            ]
             asked = [([rows[index] for index in batch], self._limit(len(rows[batch[0]]))) for batch in picked]
             for batch, found in zip(picked, self._search(asked, direction.forced_token), strict=True):
                 decoded = self._tokenizer.batch_decode(found, skip_special_tokens=True)
@@ -132,11 +137,11 @@ class Neural:
         """Return how many tokens the translation of `length` tokens may have: it depends on nothing else."""
         return min(math.ceil((self._length_ratio * length + 8) / LIMIT_STEP) * LIMIT_STEP, self._positions - 1)
 
-    def _rows(self, texts: list[str], code: str | None) -> Rows:
-        """Return the tokens of each text; `code` is that of their language, where the model wants it."""
+    def _rows(self, texts: list[str], code: str | None, prefix: str = "") -> Rows:
+        """Return the tokens of each text; `code` is that of their language, and `prefix` stands before the text."""
         if code is not None:
             self._tokenizer.src_lang = code
-        rows: Rows = self._tokenizer([clean(text) for text in texts])["input_ids"] if texts else []
+        rows: Rows = self._tokenizer([prefix + clean(text) for text in texts])["input_ids"] if texts else []
         for text, row in zip(texts, rows, strict=True):
             if len(row) > self._positions:
                 raise UserError(
