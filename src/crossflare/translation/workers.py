@@ -1,0 +1,178 @@
+"""Translating with several processes, here or on the machines of a Ray cluster.
+
+A worker only translates; the process that asked writes the store, so that machines need no common disk.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from crossflare.errors import UserError
+from crossflare.files import canonical
+from crossflare.translation.engines import ENGINES, build
+from crossflare.translation.splitting import Split
+from crossflare.translation.translator import Translator, counted
+
+AHEAD = 2
+"""Jobs given out per worker, so that none waits for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One engine from one language to another, as it can be told to another process."""
+
+    options: str
+    """Canonical JSON: `engine` and its options, and `split`."""
+    source: str
+    target: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], source: str, target: str, split: bool) -> "Route":
+        """Describe an engine; those that serve any pair are not told the languages."""
+        known = ENGINES[options["engine"]].options if options.get("engine") in ENGINES else {}
+        sides = {side: tag for side, tag in (("source", source), ("target", target)) if side in known}
+        return cls(canonical({"options": {**sides, **options}, "split": split}), source, target)
+
+    def engine(self) -> Translator:
+        """Return the engine, made once in a process for all routes with the same options."""
+        return _engine(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Different texts for one engine."""
+
+    route: Route
+    texts: tuple[str, ...]
+
+
+class Pool(Protocol):
+    """Workers on jobs."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
+        """Yield each job with its translations, as they are finished; `jobs` are asked for when a worker is free."""
+        ...
+
+
+class Processes:
+    """Processes of this machine; they end with the one that started them, also when that is killed."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
+        """See `Pool.run`.
+
+        Raises:
+            UserError: From an engine; or a worker was killed.
+        """
+        import multiprocessing
+
+        waiting = iter(jobs)
+        running: dict[Future[list[str]], Job] = {}
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
+        try:
+            while True:
+                while len(running) < AHEAD * self._workers and (job := next(waiting, None)) is not None:
+                    running[pool.submit(translate_job, job)] = job
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process ended before its work (killed, or out of memory); finished rows are kept: start the"
+                " command again, with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Cluster:
+    """Workers on the nodes of a Ray cluster, spread evenly; files that the engine reads must exist on every node."""
+
+    def __init__(self, workers: int, address: str | None = None) -> None:
+        """Connect.
+
+        Args:
+            workers: Processes in all, one CPU each.
+            address: Of the cluster (`auto`: the one of this machine); None: one on this machine alone.
+
+        Raises:
+            UserError: Ray is not installed, or there is no such cluster.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("a cluster needs Ray; install it: pip install 'crossflare[ray]'") from error
+        if not ray.is_initialized():
+            try:
+                ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+            except (ConnectionError, ValueError) as error:
+                raise UserError(
+                    f"no Ray cluster at '{address}' ({str(error).splitlines()[0]}); start one: ray start --head"
+                ) from error
+        self._workers = workers
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
+        """See `Pool.run`.
+
+        Raises:
+            UserError: From an engine; or a node was lost.
+        """
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        # Tasks, not actors: Ray runs those of a lost node again on another.
+        remote: Any = ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_retries=3)(translate_job)
+        waiting = iter(jobs)
+        running: dict[Any, Job] = {}
+        while True:
+            while len(running) < AHEAD * self._workers and (job := next(waiting, None)) is not None:
+                running[remote.remote(job)] = job
+            if not running:
+                return
+            done, _ = ray.wait(list(running), num_returns=1)
+            try:
+                translations: list[str] = ray.get(done[0])
+            except RayTaskError as error:
+                raise error.cause from error
+            except RayError as error:
+                raise UserError(
+                    f"the cluster lost a worker ({type(error).__name__}); finished rows are kept: start again"
+                ) from error
+            yield running.pop(done[0]), translations
+
+
+def translate_job(job: Job) -> list[str]:
+    """Return the translations of a job's texts, in order."""
+    done = job.route.engine().translate(job.texts, source=job.route.source, target=job.route.target)
+    return list(counted(done, len(job.texts)))
+
+
+@cache
+def _engine(options: str) -> Translator:
+    import json
+
+    given = json.loads(options)
+    engine = build(given["options"])
+    return Split(engine) if given["split"] else engine
+
+
+def _end_with_parent() -> None:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,57 @@
+"""`crossflare translate`: what it prints and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crossflare.cli import main
+
+
+@pytest.fixture
+def lexicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    (tmp_path / "lexicon.tsv").write_text("one\tmoja\n")
+    (tmp_path / "in.txt").write_text("one\n\nnot in there\none\n")
+    return "lexicon=lexicon.tsv"
+
+
+def test_the_summary_and_the_file(lexicon: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["translate", "in.txt", "--from", "en", "--to", "sw,ace", "--engine", "dictionary", "--option", lexicon]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "4 rows -> in.sw-ace.jsonl" in shown
+    assert "that of the lexicon" in shown
+    assert "copied" in shown
+    rows = [json.loads(line) for line in Path("in.sw-ace.jsonl").read_text().splitlines()]
+    assert [row["text_sw"] for row in rows] == ["moja", "", "not in there", "moja"]
+    assert rows[2]["text_ace_flags"] == ["copied"]
+    assert main([*command, "--json", "--output", "out.csv"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["output"] == "out.csv"
+    assert [each["translated"] for each in summary["directions"]] == [0, 0]
+    assert Path("out.csv").read_text().splitlines()[0] == "text,text_sw,text_sw_flags,text_ace,text_ace_flags"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--to", " , "], "--to: expected languages with commas between"),
+        (["--to", "en"], "source and target are both 'en'"),
+        (["--to", "xx-nowhere"], "unknown language 'xx-nowhere'"),
+        (["--engine", "dictionery"], "dictionary"),
+        (["--option", "lexikon=a"], "lexicon"),
+        (["--option", "lexicon=none.tsv"], "none.tsv"),
+        (["--column", "body"], "in.txt:1: expected a column 'body'"),
+        (["--output", "out.xlsx"], "expected an output that ends in .jsonl or .csv"),
+    ],
+)
+def test_mistakes_are_one_line(
+    lexicon: str, change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--from": "en", "--to": "sw", "--engine": "dictionary", "--option": lexicon} | dict([change])
+    assert main(["translate", "in.txt", *(word for pair in given.items() for word in pair)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert not list(Path().glob("*.jsonl"))
