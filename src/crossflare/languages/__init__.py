@@ -8,7 +8,7 @@ import langcodes
 
 from crossflare.errors import UserError, nearest
 from crossflare.languages.engines import MADLAD, MADLAD_NAMES, MARIAN_NAMES, MBART, MBART_NAMES, WIDE
-from crossflare.languages.table import ALIASES, APERTIUM_NAMES, M2M, M2M_NAMES, MEMBERS, SCRIPTS, TABLE
+from crossflare.languages.table import ALIASES, APERTIUM_NAMES, M2M, M2M_NAMES, MEMBERS, PRIVATE, SCRIPTS, TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ def find(tag: str) -> Language:
     parsed = langcodes.get(standard, normalize=False)
     if parsed.extlangs or parsed.language in (None, "und"):  # `swh_Lat` would pass as language and extension
         raise UserError(f"unknown language '{wanted}': {_suggest(wanted)}")
+    if PRIVATE[0] <= (parsed.language or "") <= PRIVATE[1]:
+        return _private(standard, parsed.language or "", parsed.script or "Latn")
     base, script = parsed.language or "", SCRIPTS.get(parsed.script or "") or parsed.script or _script(standard)
     row = known.get(names.get(f"{base}-{script}".lower(), "")) or known.get(names.get(base.lower(), ""))
     if row is not None and row.script == script:
@@ -136,6 +138,12 @@ def _regional(row: Language, territory: str) -> Language:
     if row.tag.endswith(f"-{territory}"):
         return row
     return replace(row, tag=f"{row.tag}-{territory}", name=f"{row.name} in {territory}")
+
+
+def _private(tag: str, base: str, script: str) -> Language:
+    """Return a language of private use: in Latin script unless the tag says otherwise, its codes formed by the rule."""
+    tag = tag.removesuffix("-Latn")
+    return Language(tag, f"{tag} (private use)", script, nllb=f"{base}_{script}")
 
 
 def _iso(tag: str) -> str | None:

@@ -333,3 +333,6 @@ MEMBERS = frozenset({"fat", "fuc", "pbu", "quz"})
 
 SCRIPTS = {"Kore": "Hang"}
 """Scripts that FLORES calls by another name."""
+
+PRIVATE = ("qaa", "qtz")
+"""ISO 639's range of codes for private use: never a real language, such as those of the laboratory."""

@@ -1,0 +1,68 @@
+"""The real architectures of transformers, small: XLM-R, Llama, mT5 and M2M-100, with weights drawn from a seed."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    MT5Config,
+    MT5ForConditionalGeneration,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
+
+from crossflare.lab.tokenizer import LONGEST, Family
+
+HEADS = 4
+
+
+def build(family: Family, tokenizer: Any, width: int, layers: int, seed: int) -> Any:
+    """Return an untrained model.
+
+    Args:
+        family: Which architecture.
+        tokenizer: Gives the size of the vocabulary and the special tokens.
+        width: d, a multiple of 8.
+        layers: L; of each stack where there are two.
+        seed: Of the weights; the global generators are left as they are.
+    """
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    size: dict[str, Any] = {"vocab_size": len(tokenizer), **special}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if family == "encoder":
+            return XLMRobertaForMaskedLM(
+                XLMRobertaConfig(
+                    hidden_size=width, num_hidden_layers=layers, num_attention_heads=HEADS, intermediate_size=4 * width,
+                    max_position_embeddings=LONGEST + tokenizer.pad_token_id + 1, type_vocab_size=1,
+                    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, layer_norm_eps=1e-5,
+                    bos_token_id=tokenizer.bos_token_id, **size,
+                )
+            )  # fmt: skip
+        if family == "decoder":
+            return LlamaForCausalLM(
+                LlamaConfig(
+                    hidden_size=width, num_hidden_layers=layers, num_attention_heads=HEADS,
+                    num_key_value_heads=HEADS // 2, intermediate_size=3 * width, max_position_embeddings=LONGEST,
+                    bos_token_id=tokenizer.bos_token_id, tie_word_embeddings=True, **size,
+                )
+            )  # fmt: skip
+        if family == "encoder-decoder":
+            return MT5ForConditionalGeneration(
+                MT5Config(
+                    d_model=width, num_layers=layers, num_decoder_layers=layers, num_heads=HEADS, d_kv=width // HEADS,
+                    d_ff=2 * width, dropout_rate=0.0, decoder_start_token_id=tokenizer.pad_token_id, **size,
+                )
+            )  # fmt: skip
+        return M2M100ForConditionalGeneration(
+            M2M100Config(
+                d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=HEADS,
+                decoder_attention_heads=HEADS, encoder_ffn_dim=2 * width, decoder_ffn_dim=2 * width, dropout=0.0,
+                attention_dropout=0.0, activation_dropout=0.0, encoder_layerdrop=0.0, decoder_layerdrop=0.0,
+                max_position_embeddings=LONGEST, decoder_start_token_id=tokenizer.eos_token_id,
+                bos_token_id=tokenizer.bos_token_id, **size,
+            )
+        )  # fmt: skip
