@@ -90,13 +90,13 @@ def translate(
         print_json({"output": str(made), **asdict(done)})
         return
     numbers = ["translated", "in the store", "flagged"]
-    flags = [flag for flag in Flag if any(direction.flags[flag] for direction in done.directions)]
+    flags = [flag for flag in Flag if any(direction.flags.get(flag) for direction in done.directions)]
     shown = table(
         "language", *numbers, *(plain(flag.value.replace("_", " ")) for flag in flags), "licence", right=numbers
     )
     for direction in done.directions:
-        counts = [direction.translated, done.texts - direction.translated, direction.flags["flagged"]]
-        cells = [*counts, *(direction.flags[flag] for flag in flags)]
+        counts = [direction.translated, done.texts - direction.translated, direction.flags.get("flagged", 0)]
+        cells = [*counts, *(direction.flags.get(flag, 0) for flag in flags)]
         shown.add_row(plain(direction.target), *(f"{count:,}" for count in cells), plain(direction.licence))
     out().print(shown)
     rate = sum(direction.characters for direction in done.directions) / max(done.seconds, 1e-3)

@@ -1,7 +1,6 @@
 """Whole files into other languages, row by row in bounded memory: the file's rows with columns of translations."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ class Direction:
     """Texts that the engine was given; the others were in the store, or came twice."""
     characters: int = 0
     """Of the translated texts."""
-    flags: Counter[str] = field(default_factory=Counter[str])
+    flags: dict[str, int] = field(default_factory=dict[str, int])
     """Texts with each flag, and `flagged`: with any."""
 
 
@@ -130,7 +129,8 @@ def translate_file(
                     done.append([known.get(text, text) for text in cells])
                     flags.append([check(text, known.get(text, text), source, counts.target) for text in cells])
                     for raised in flags[-1]:
-                        counts.flags.update([*raised, "flagged"] if raised else ())
+                        for name in (*map(str, raised), "flagged") if raised else ():
+                            counts.flags[name] = counts.flags.get(name, 0) + 1
                     speed(len(block))
                 names = [[f"{column}_{tag}" for column in columns] for tag in tags]
                 write(_extended(block, names, done, flags))
