@@ -138,7 +138,7 @@ def _check_offsets(path: Path | str, questions: Sequence[tuple[str, Example]]) -
 def _nested(path: Path) -> Iterator[_Question]:
     whole = read_json(path)
     number = 0
-    bare: str | None = None
+    bare, labelled = "", False
     for article in _list(whole, "data", f"{path}"):
         for paragraph in _list(article, "paragraphs", f"{path}: an article of 'data'"):
             before = f"{path}: the paragraph after question number {number}"
@@ -156,7 +156,8 @@ def _nested(path: Path) -> Iterator[_Question]:
                     )
                 else:
                     bare = bare or place
-                if bare and answers:
+                labelled = labelled or bool(answers)
+                if bare and labelled:
                     raise UserError(f"{bare}: expected 'answers' as other questions of the file have; use [] for none")
                 yield _Question(place, Example(key, texts, origin=f"{path}:{number}", answers=answers))
 
