@@ -45,6 +45,7 @@ def test_line_breaks_never_reach_the_program(monkeypatch: pytest.MonkeyPatch) ->
 def _offline(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> Apertium:
     """An engine whose mode is another command."""
     monkeypatch.setattr(apertium, "_mode", lambda folder, source, target: Path(f"{source}-{target}.mode"))
+    monkeypatch.setattr(apertium, "_programs", lambda mode: [])
     monkeypatch.setattr(apertium, "_command", lambda mode: (command, None))
     monkeypatch.setattr(apertium, "_digest", lambda mode: mode.stem)
     monkeypatch.setattr(apertium.shutil, "which", lambda name: name)
@@ -98,6 +99,54 @@ def test_what_is_missing_is_named(
     monkeypatch.setattr(apertium.shutil, "which", lambda name: name)
     with pytest.raises(UserError, match=message):
         Apertium(source, target, str(tmp_path))
+
+
+def test_a_missing_stage_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "eng-spa.mode").write_text("lt-proc -w 'x.bin' | cg-proc -w 'y.bin'\n")
+    monkeypatch.setattr(apertium.shutil, "which", lambda name: None if name == "cg-proc" else name)
+    with pytest.raises(UserError, match=r"eng-spa needs the program cg-proc; install the package: apt install cg3$"):
+        Apertium("en", "es", str(tmp_path))
+
+
+def test_pivots_are_named_and_the_installed_one_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from crossflare.translation.debian import pivots
+
+    monkeypatch.setattr(apertium.shutil, "which", lambda name: name)
+    assert ("es", "apertium-eng-spa", "apertium-oc-es") in pivots("en", "oc")
+    assert pivots("sw", "yo") == []
+    assert pivots("en", "ca", str(tmp_path)) == []
+    with pytest.raises(UserError, match=r"no Apertium package for en to oc: .*; or go through Catalan: via: ca"):
+        Apertium("en", "oc", str(tmp_path))
+    for name in ("eng-spa", "spa-cat"):
+        (tmp_path / f"{name}.mode").write_text("cat 'x'\n")
+    assert pivots("en", "ca", str(tmp_path)) == [("es", "apertium-eng-spa", "apertium-spa-cat")]
+    with pytest.raises(UserError, match=r"or go through Spanish, which is installed: via: es"):
+        Apertium("en", "ca", str(tmp_path))
+    engine = Apertium("en", "ca", str(tmp_path), ["spa"])
+    assert engine.identity["via"] == ["es"]
+    with pytest.raises(UserError, match=r"this engine translates en to ca; Apertium's ca to en is not in"):
+        engine.translate(["casa"], source="ca", target="en")
+    with pytest.raises(UserError, match="source and target are both 'es'"):
+        Apertium("en", "es", str(tmp_path), ["es"])
+
+
+catalan = pytest.mark.skipif(
+    not (installed and Path(MODES, "spa-cat.mode").is_file() and shutil.which("cg-proc")),
+    reason="apertium-spa-cat and cg3 are not installed",
+)
+
+
+@catalan
+def test_translates_through_a_language_between(engine: Apertium) -> None:
+    through = Apertium("en", "ca", via=["es"])
+    texts = ["The house is red.", " ", "My *dog @ eats #1 fish.\n\nxyzzy"]
+    spanish = engine.translate(texts, source="en", target="es")
+    second = Apertium("es", "ca")
+    assert through.translate(texts, source="en", target="ca") == second.translate(spanish, source="es", target="ca")
+    assert through.translate(["La casa és vermella."], source="ca", target="en") == ["The house is red."]
+    assert engine_id(through.identity) != engine_id(Apertium("en", "es").identity)
+    through.close()
+    second.close()
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,5 +219,5 @@ def test_killed_between_calls(engine: Apertium) -> None:
 @real
 def test_identity(engine: Apertium) -> None:
     assert engine_id(engine.identity) == engine_id(Apertium("English", "spa").identity)
-    with pytest.raises(UserError, match=r"this engine translates en to es, es to en; Apertium's en to ca is not in"):
+    with pytest.raises(UserError, match=r"this engine translates en to es and back; Apertium's en to ca is not in"):
         engine.translate(["x"], source="en", target="ca")

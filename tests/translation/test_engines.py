@@ -26,7 +26,7 @@ DICTIONARY = {"engine": "dictionary", "source": "swh", "target": "English", "lex
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "expected `engine:` with one of transformers, dictionary"),
+        ({}, "expected `engine:` with one of transformers, ctranslate2, dictionary"),
         ({"engine": "dictionery"}, "unknown translation engine 'dictionery': did you mean 'dictionary'"),
         (DICTIONARY | {"lexikon": "x"}, "unknown option 'lexikon' of the engine dictionary: did you mean 'lexicon'"),
         ({"engine": "dictionary", "source": "sw"}, "the engine dictionary needs the option 'target'"),

@@ -5,68 +5,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import langcodes
 
 from crossflare.errors import UserError
 from crossflare.files import content_id, digest_file
 from crossflare.languages import find
+from crossflare.translation.debian import PROGRAMS, advice, pivot_advice
+from crossflare.translation.debian import mode_path as _mode
 from crossflare.translation.pipeline import Pipeline, PipelineError
 from crossflare.translation.translator import check_pair, translate_filled
 
 MODES = "/usr/share/apertium/modes"
 LICENCE = "GPL-2.0-or-later or GPL-3.0-or-later, by language pair"
-DEBIAN_PAIRS = [
-    "afr-nld",
-    "arg-cat",
-    "bel-rus",
-    "br-fr",
-    "cat-ita",
-    "cat-srd",
-    "dan-nor",
-    "en-gl",
-    "eng-cat",
-    "eng-spa",
-    "eo-ca",
-    "eo-en",
-    "eo-es",
-    "eo-fr",
-    "es-gl",
-    "es-pt",
-    "es-ro",
-    "eu-en",
-    "eu-es",
-    "fr-es",
-    "fra-cat",
-    "fra-frp",
-    "hbs-eng",
-    "hbs-mkd",
-    "hbs-slv",
-    "ind-zlm",
-    "isl-eng",
-    "isl-swe",
-    "mkd-bul",
-    "mkd-eng",
-    "nno-nob",
-    "oc-ca",
-    "oc-es",
-    "oci-fra",
-    "pol-szl",
-    "por-cat",
-    "pt-gl",
-    "rus-ukr",
-    "spa-arg",
-    "spa-ast",
-    "spa-cat",
-    "spa-ita",
-    "srd-ita",
-    "swe-dan",
-    "swe-nor",
-    "urd-hin",
-]
-"""Pairs that Debian 12 packages as `apertium-<pair>`; most packages translate in both directions."""
 
 # Each line is a message of its own, so that line breaks stay where they are; NUL ends a message.
 _LINE_BREAKS = re.compile("([\\0\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+)")
@@ -76,26 +28,47 @@ _READ_BACK = re.compile(r"\[(?P<kept>[^\]]*)\]|\\(?P<sign>.)|(?P<gap> {2,})", re
 
 
 class Apertium:
-    """Translates one pair of languages, in the directions that are installed."""
+    """Translates one pair of languages, in the directions that are installed, at need through languages between."""
 
-    def __init__(self, source: str, target: str, modes: str = MODES) -> None:
+    def __init__(self, source: str, target: str, modes: str = MODES, via: Sequence[str] = ()) -> None:
         """Find what is installed in `modes`.
 
+        Args:
+            source: BCP-47 tag.
+            target: BCP-47 tag.
+            modes: Apertium's folder of modes.
+            via: Tags of the languages to go through, one pair after the other (`es` for English to Catalan).
+
         Raises:
-            UserError: Apertium or the pair is not installed; names the Debian package.
+            UserError: Apertium or a pair is not installed; names the Debian package.
         """
         self._pair = (find(source).tag, find(target).tag)
         check_pair(*self._pair)
+        self._stops = [self._pair[0], *(find(tag).tag for tag in via), self._pair[1]]
+        there = list(pairwise(self._stops))
+        for pair in there:
+            check_pair(*pair)
         if shutil.which("apertium-wblank-mode") is None:
             raise UserError("the engine apertium needs the program apertium; install the package: apt install apertium")
-        pairs = (self._pair, (self._pair[1], self._pair[0]))
+        pairs = dict.fromkeys([*there, *((pair[1], pair[0]) for pair in there)])
         self._modes = {pair: path for pair in pairs if (path := _mode(Path(modes), *pair)) is not None}
-        if self._pair not in self._modes:
-            raise UserError(_advice(*self._pair, modes))
+        for pair in there:
+            if pair not in self._modes:
+                raise UserError(advice(*pair, modes) + ("" if via else pivot_advice(*pair, modes)))
+        for pair in there:
+            for program in _programs(self._modes[pair]):
+                if shutil.which(program) is None:
+                    package = PROGRAMS.get(program, program)
+                    raise UserError(
+                        f"apertium {self._modes[pair].stem} needs the program {program}; install the package:"
+                        f" apt install {package}"
+                    )
         self._pipelines: dict[tuple[str, str], Pipeline] = {}
         # For each direction the content of its stages and of the linguistic data they read.
         digests = {f"{pair[0]}-{pair[1]}": _digest(path) for pair, path in self._modes.items()}
         self.identity: dict[str, Any] = {"engine": "apertium", "format": 1, "modes": digests, "licence": LICENCE}
+        if via:
+            self.identity["via"] = self._stops[1:-1]
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
         """See `Translator.translate`; words that Apertium does not know are copied, without its marks.
@@ -104,10 +77,20 @@ class Apertium:
             UserError: Not the pair of this engine, or its programs fail twice at the same text; the text is named.
         """
         pair = (find(source).tag, find(target).tag)
-        if source != target and pair not in self._modes:
-            known = ", ".join(f"{a} to {b}" for a, b in self._modes)
-            raise UserError(f"this engine translates {known}; {_advice(*pair, 'the folder of modes')}")
-        return translate_filled(texts, source, target, lambda filled: self._lines(filled, pair))
+        stops = self._stops[::-1] if pair == (self._pair[1], self._pair[0]) else self._stops
+        hops = list(pairwise(stops))
+        if source != target and ({*pair} != {*self._pair} or not {*hops} <= self._modes.keys()):
+            known = " and back" if all((b, a) in self._modes for a, b in pairwise(self._stops)) else ""
+            raise UserError(
+                f"this engine translates {' to '.join(self._pair)}{known}; {advice(*pair, 'the folder of modes')}"
+            )
+
+        def engine(filled: list[str]) -> list[str]:
+            for hop in hops:
+                filled = self._lines(filled, hop)
+            return filled
+
+        return translate_filled(texts, source, target, engine)
 
     def close(self) -> None:
         """End the programs; they start again when needed."""
@@ -158,32 +141,9 @@ def decode(answer: bytes, line: str) -> str:
     return line[:start] + text + line[len(line.rstrip()) :]
 
 
-def _codes(tag: str) -> list[str]:
-    """Return the codes under which Apertium's modes may know a language."""
-    language = find(tag)
-    if language.apertium is None:
-        return []
-    short = langcodes.get(tag).language or ""
-    group = ["nor"] if short in ("nb", "nn") else []
-    return [language.apertium, *group] + ([short] if language.apertium != "hbs" else [])
-
-
-def _mode(folder: Path, source: str, target: str) -> Path | None:
-    names = [folder / f"{a}-{b}.mode" for a in _codes(source) for b in _codes(target)]
-    return next((path for path in names if path.is_file()), None)
-
-
-def _advice(source: str, target: str, modes: str) -> str:
-    ours = [set(_codes(source)), set(_codes(target))]
-    sides = {pair: [set(pair.split("-")) & codes for codes in ours] for pair in DEBIAN_PAIRS}
-    exact = [pair for pair, (a, b) in sides.items() if a and b]
-    if exact:
-        return (
-            f"Apertium's {source} to {target} is not in {modes}; install the package: apt install apertium-{exact[0]}"
-        )
-    near = [f"apertium-{pair}" for pair, (a, b) in sides.items() if a or b]
-    listed = f"it has {', '.join(near)}" if near else "nor any with either language"
-    return f"Debian has no Apertium package for {source} to {target}: {listed}; choose another engine"
+def _programs(mode: Path) -> list[str]:
+    """Return the programs of a mode's stages."""
+    return [words[0] for stage in mode.read_text(encoding="utf-8").split("|") if (words := stage.split())]
 
 
 def _command(mode: Path) -> tuple[list[str], dict[str, str]]:

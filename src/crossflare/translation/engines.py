@@ -95,8 +95,15 @@ def _dictionary(
     return Dictionary({pair: there, (pair[1], pair[0]): back}, licence)
 
 
-def _apertium(*, source: str, target: str, modes: str = apertium.MODES) -> Translator:
-    return apertium.Apertium(source, target, modes)
+def _apertium(
+    *,
+    source: str,
+    target: str,
+    modes: str = apertium.MODES,
+    via: str | list | None = None,  # type: ignore[type-arg]
+) -> Translator:
+    stops = [via] if isinstance(via, str) else [str(tag) for tag in via or ()]
+    return apertium.Apertium(source, target, modes, stops)
 
 
 def _transformers(
