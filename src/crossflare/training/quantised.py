@@ -1,0 +1,123 @@
+"""Bases in 4 or 8 bits (bitsandbytes): how they are loaded, and made ready for adapters."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import torch
+from peft import prepare_model_for_kbit_training
+from torch import nn
+
+from crossflare.errors import UserError, choose
+from crossflare.fusion.identity import head_modules
+from crossflare.fusion.quantised_layers import keep_differentiable
+from crossflare.training.precision import resolve
+
+Quantisation = Literal["none", "nf4", "int8"]
+
+
+def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that load a base quantised; none for "none".
+
+    The head and what shares its weights stay in full precision: heads are trained, and a new one is random.
+
+    Args:
+        quantise: "nf4" (4 bits, the scales quantised too), "int8", or "none".
+        auto_class: transformers' class that will load it, such as `AutoModelForCausalLM`.
+        config: The model's configuration.
+        device: Where the model will run; decides the 4-bit layers' number format.
+
+    Raises:
+        UserError: An unknown name, bitsandbytes is missing, or the model cannot be quantised.
+    """
+    if choose("quantise", quantise, get_args(Quantisation)) == "none":
+        return {}
+    check_installed(quantise)
+    from transformers import BitsAndBytesConfig
+
+    kept = _kept_modules(quantise, auto_class, config)
+    if quantise == "int8":
+        options = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    else:
+        options = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if resolve("auto", device) == "bf16" else torch.float32,
+            llm_int8_skip_modules=kept,
+        )
+    return {"quantization_config": options, "device_map": {"": str(device)}, "dtype": torch.float32}
+
+
+def check_installed(quantise: Quantisation) -> None:
+    """Raise `UserError` when a quantised base is wanted and bitsandbytes is missing."""
+    if quantise != "none" and find_spec("bitsandbytes") is None:
+        raise UserError(
+            f'quantise {quantise}: bitsandbytes is not installed; run pip install "crossflare[quant]", '
+            "or set quantise to none"
+        )
+
+
+def prepare_quantised(model: Any) -> int:
+    """Make a base that was loaded quantised ready for adapters, in place; return its number of quantised layers.
+
+    All that is not quantised becomes float32, the base is frozen, and its 4-bit layers stay differentiable.
+    Activation checkpointing is left as it is: the caller switches it on, or nobody does.
+
+    Raises:
+        UserError: No layer of it is quantised.
+    """
+    before = model.is_gradient_checkpointing
+    prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    assert model.is_gradient_checkpointing == before
+    count = sum(1 for module in model.modules() if is_quantised(module))
+    if not count:
+        raise UserError(f"{type(model).__name__}: no layer was quantised; set quantise to none for this model")
+    keep_differentiable(model)
+    return count
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module is a linear layer of 4 or 8 bits."""
+    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+
+
+@contextmanager
+def without_notes() -> Generator[None]:
+    """Silence bitsandbytes' note, at each call of each 8-bit layer, that float32 inputs are cast."""
+    logger = logging.getLogger("bitsandbytes.autograd._functions")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _kept_modules(quantise: Quantisation, auto_class: Any, config: Any) -> list[str]:
+    """Return the modules that stay in full precision, found on a model without weights."""
+    stored: Any = getattr(config, "quantization_config", None)
+    if stored is not None:
+        method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", "")
+        raise UserError(
+            f"quantise {quantise}: this model's files are quantised already ({getattr(method, 'value', method)}); "
+            "set quantise to none, or take the model in full precision"
+        )
+    with torch.device("meta"):
+        empty = auto_class.from_config(config, trust_remote_code=False)
+    output = empty.get_output_embeddings()
+    kept = {*head_modules(empty), *(name for name, module in empty.named_modules() if module is output)}
+    linear = [
+        name
+        for name, module in empty.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(tuple(kept))
+    ]
+    if not linear:
+        raise UserError(
+            f"quantise {quantise}: {type(empty).__name__} has no linear layers that bitsandbytes can quantise; "
+            "set quantise to none"
+        )
+    tied = {name.rpartition(".")[0] for name in getattr(empty, "all_tied_weights_keys", {})}
+    return sorted(kept | {name for name in tied if name})
