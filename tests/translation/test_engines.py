@@ -119,3 +119,26 @@ def test_files_that_cannot_be_read(files: Path) -> None:
 
 def test_every_engine_says_what_it_is() -> None:
     assert all(engine.description and engine.licence and engine.options for engine in ENGINES.values())
+
+
+@pytest.mark.parametrize("path", ["{language}.tsv", "{source}.tsv", "{source}-{target}.tsv"])
+def test_one_path_for_many_languages(files: Path, path: str) -> None:
+    for name in ("sw.tsv", "sw-en.tsv"):
+        (files / name).write_text("nyumba\thouse\n")
+    engine = build({"engine": "dictionary", "source": "swh", "target": "en", "lexicon": path})
+    assert engine.translate(["nyumba"], source="sw", target="en") == ["house"]
+    given = {"engine": "precomputed", "source": "sw", "target": "en", "source_file": "a.{source}"}
+    assert build(given | {"target_file": "a.{target}"}).translate(["nyumba"], source="sw", target="en") == ["house"]
+    with pytest.raises(UserError, match=r"\{language\} could be sw or fr; write \{source\} or \{target\} instead"):
+        build({"engine": "dictionary", "source": "sw", "target": "fr", "lexicon": "{language}.tsv"})
+
+
+def test_an_own_card_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossflare.translation import checkpoint
+
+    assert checkpoint.own_card(0) is None
+    assert checkpoint.own_card(2) == "cuda:0"
+    names = [type("P", (), {"name": f"SpawnProcess-{number}"})() for number in (1, 2, 3)]
+    for process, card in zip(names, ("cuda:0", "cuda:1", "cuda:0"), strict=True):
+        monkeypatch.setattr(checkpoint, "current_process", lambda process=process: process)
+        assert checkpoint.own_card(2) == card

@@ -1,6 +1,7 @@
 """Model folders and hub names: which revision, which licence, and one line for what cannot be loaded."""
 
 import re
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def load_tokenizer(model: str, revision: str | None) -> Any:
         return AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
 
 
+def own_card(count: int) -> str | None:
+    """Return the graphics card of this process among `count`: worker processes take them in turn; None without one."""
+    worker = re.search(r"-(\d+)$", current_process().name)  # SpawnProcess-3
+    return f"cuda:{(int(worker[1]) - 1) % count if worker else 0}" if count else None
+
+
 def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
     """Return where a model runs and in which precision; raise `UserError` for a precision it does not have."""
     import torch
@@ -54,7 +61,7 @@ def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
         raise UserError(
             f"option 'dtype' of the engine transformers: expected float32, float16 or bfloat16, found {dtype}"
         )
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device or own_card(torch.cuda.device_count()) or "cpu"
     return chosen, dtype or ("float16" if chosen.startswith("cuda") else "float32")
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from crossflare.errors import UserError, choose
-from crossflare.translation.checkpoint import Loading
+from crossflare.translation.checkpoint import Loading, own_card
 from crossflare.translation.converted import converted, token_names
 from crossflare.translation.neural import Neural, Rows
 
@@ -53,7 +53,7 @@ class CTranslate2(Neural):
                 "the engine ctranslate2 needs the package ctranslate2; install it: pip install 'crossflare[ct2]'"
             ) from error
         if device is None:
-            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+            device = own_card(ctranslate2.get_cuda_device_count()) or "cpu"
         self._device, _, index = device.partition(":")
         choose("device of the engine ctranslate2", self._device, ("cpu", "cuda"))
         if index and not index.isdecimal():

@@ -1,7 +1,7 @@
 """The engines by name, and how one is built from a recipe's `{engine: name, ...options}`."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from crossflare.translation.dictionary import Dictionary
 from crossflare.translation.lexicon import Lexicon, learn
 from crossflare.translation.pairs import read_pairs
 from crossflare.translation.precomputed import Precomputed
+from crossflare.translation.sanity import check_pairs
 from crossflare.translation.translator import Translator, check_pair
 
 
@@ -64,6 +65,29 @@ def _pair(source: str, target: str) -> tuple[str, str]:
     return pair
 
 
+def named(paths: Sequence[str | None], pair: tuple[str, str]) -> list[str | None]:
+    """Return paths with `{source}`, `{target}` and `{language}` filled in, so that one recipe serves many languages.
+
+    Args:
+        paths: As the recipe has them; other braces stay.
+        pair: Source and target tags; `{language}` is the one that is not English.
+
+    Raises:
+        UserError: `{language}` could be either; write `{source}` or `{target}`.
+    """
+    others = [tag for tag in pair if tag.split("-")[0] != "en"]
+    filled: list[str | None] = []
+    for path in paths:
+        if path is not None and "{language}" in path:
+            if len(others) != 1:
+                raise UserError(
+                    f"{path}: {{language}} could be {' or '.join(pair)}; write {{source}} or {{target}} instead"
+                )
+            path = path.replace("{language}", others[0])
+        filled.append(path and path.replace("{source}", pair[0]).replace("{target}", pair[1]))
+    return filled
+
+
 def _dictionary(
     *,
     source: str,
@@ -79,6 +103,7 @@ def _dictionary(
     licence: str = "that of the lexicon",
 ) -> Translator:
     pair = _pair(source, target)
+    lexicon, source_file, target_file, pairs_file = named((lexicon, source_file, target_file, pairs_file), pair)
     if lexicon is not None:
         if (source_file or target_file or pairs_file) is not None:
             raise UserError("expected a lexicon, or aligned texts to learn one from, found both; leave one out")
@@ -171,9 +196,11 @@ def _precomputed(
     pairs_file: str | None = None,
     source_column: str = "source",
     target_column: str = "target",
+    check: bool = True,
     licence: str = "that of the files",
 ) -> Translator:
     pair = _pair(source, target)
+    source_file, target_file, pairs_file = named((source_file, target_file, pairs_file), pair)
     pairs = read_pairs(
         source_file=source_file,
         target_file=target_file,
@@ -181,6 +208,8 @@ def _precomputed(
         source_column=source_column,
         target_column=target_column,
     )
+    if check:
+        check_pairs(pairs, pairs_file or f"{source_file} and {target_file}")
     return Precomputed(pairs, *pair, licence=licence)
 
 
