@@ -1,0 +1,133 @@
+"""Projection in several ways, the next for the rows where the one before failed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from crossflare.errors import UserError, choose
+from crossflare.tasks.example import Answer, Example
+from crossflare.translation.projection.alignment import Aligner, carry, links
+from crossflare.translation.projection.fuzzy import THRESHOLD, search
+from crossflare.translation.projection.markers import Marker, mark, unmark
+from crossflare.translation.projection.spans import Labelled, Projected, Span, Way, Yield, count_yield
+
+Translate = Callable[[Sequence[str]], Sequence[str]]
+"""From the source language to the target language, as `partial(translate_all, store, engine, ...)`."""
+WAYS = (Way.MARKERS, Way.ALIGNMENT, Way.FUZZY)
+
+
+def project(
+    rows: Sequence[Labelled],
+    translate: Translate,
+    *,
+    marker: Marker | None = None,
+    aligner: Aligner | None = None,
+    ways: Sequence[str] = WAYS,
+    translations: Sequence[str] | None = None,
+    threshold: float = THRESHOLD,
+) -> list[Projected]:
+    """Translate texts and find their spans again.
+
+    Args:
+        rows: In the source language.
+        translate: The engine; it gets many texts at once.
+        marker: For the first way; without it that is left out, as it is for spans that overlap.
+        aligner: For the second way; without it that is left out.
+        ways: Which ways, in the order in which they are tried; a row's text is that of the first that finds all spans.
+        translations: The texts in the target language, where they are given; then nothing is marked.
+        threshold: Of the fuzzy way.
+
+    Returns:
+        One per row, in order, also where nothing was found.
+
+    Raises:
+        UserError: An unknown way, or translations that are not one per row.
+    """
+    chosen = [Way(choose("way of projection", way, [each.value for each in Way])) for way in ways]
+    if translations is not None and len(translations) != len(rows):
+        raise UserError(f"expected one translation per row, found {len(translations)} for {len(rows)} rows")
+    done: list[Projected | None] = [None] * len(rows)
+    if marker is not None and translations is None and chosen[:1] == [Way.MARKERS]:
+        places = [place for place, row in enumerate(rows) if marker.can_mark(row)]
+        marked = translate([mark(rows[place], marker) for place in places])
+        for place, text in zip(places, marked, strict=True):
+            if (clean := unmark(text, rows[place], marker)) is not None:
+                done[place] = Projected(*clean, (Way.MARKERS,) * len(clean[1]))
+    left = [place for place, row in enumerate(done) if row is None]
+    given = [translations[place] for place in left] if translations else translate([rows[place].text for place in left])
+    wanted = [rows[place].texts() if Way.FUZZY in chosen else () for place in left]
+    alone = iter(translate([text for texts in wanted for text in texts]))
+    for place, text, texts in zip(left, given, wanted, strict=True):
+        spans = [next(alone) for _ in texts]
+        done[place] = _find(rows[place], text, spans, [way for way in chosen if way != Way.MARKERS], aligner, threshold)
+    return [row for row in done if row is not None]
+
+
+def project_answers(
+    examples: Sequence[Example],
+    translate: Translate,
+    language: str,
+    *,
+    training: bool,
+    marker: Marker | None = None,
+    aligner: Aligner | None = None,
+    ways: Sequence[str] = WAYS,
+) -> tuple[list[Example], Yield]:
+    """Translate questions with their contexts, and carry their answers over.
+
+    Args:
+        examples: `texts` is (question, context); answers are spans of the context, or none.
+        translate: From the language of `examples` to `language`.
+        language: BCP-47 tag of the target language.
+        training: Rows without a projection of every answer are left out; False, for test rows: they are kept, the
+            answer translated by itself, with no place.
+        marker: See `project`.
+        aligner: See `project`.
+        ways: See `project`.
+
+    Returns:
+        The examples in the target language, with the originals as their source; and what was lost.
+    """
+    rows = [Labelled(example.texts[1], _answer_spans(example)) for example in examples]
+    projected = project(rows, translate, marker=marker, aligner=aligner, ways=ways)
+    questions = translate([example.texts[0] for example in examples])
+    lost = {place for place, row in enumerate(projected) if not row.whole and not training}
+    alone = iter(translate([text for place in sorted(lost) for text in rows[place].texts()]))
+    made: list[Example] = []
+    for place, (example, question, row) in enumerate(zip(examples, questions, projected, strict=True)):
+        if training and (not row.whole or any(answer.start is None for answer in example.answers)):
+            continue
+        spare = [next(alone) if place in lost else "" for _ in row.spans]
+        answers = tuple(
+            Answer(other) if span is None else Answer(row.text[span.start : span.end], span.start)
+            for span, other in zip(row.spans, spare, strict=True)
+        )
+        made.append(replace(example, texts=(question, row.text), source=example.texts, answers=answers))
+    counts = count_yield(language, projected)
+    return made, replace(counts, dropped=len(examples) - len(made)) if training else counts
+
+
+def _answer_spans(example: Example) -> tuple[Span, ...]:
+    placed = [(answer.start, answer.text) for answer in example.answers if answer.start is not None]
+    return tuple(Span(start, start + len(text)) for start, text in dict.fromkeys(placed) if text)
+
+
+def _find(
+    row: Labelled, text: str, alone: Sequence[str], ways: Sequence[Way], aligner: Aligner | None, threshold: float
+) -> Projected:
+    """Find each span by the first way that finds it."""
+    spans: list[Span | None] = [None] * len(row.spans)
+    found: list[Way | None] = [None] * len(row.spans)
+    for way in ways:
+        open_ones = [number for number, span in enumerate(spans) if span is None]
+        if way is Way.ALIGNMENT and aligner is not None and open_ones and row.text and text:
+            pairs = links(aligner.scores(row.text, text))
+            for number in open_ones:
+                spans[number] = carry(row.text, row.spans[number], text, pairs)
+        elif way is Way.FUZZY:
+            for number in open_ones:
+                old = row.spans[number]
+                near = (old.start + old.end) / 2 / len(row.text)
+                spans[number] = search(alone[number], text, near, threshold, old.label)
+        for number in open_ones:
+            found[number] = way if spans[number] is not None else None
+    return Projected(text, tuple(spans), tuple(found))
