@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.tasks.questions import overlapping_ids
 from crossflare.tasks.sets import load_set, with_dev
 
 pytestmark = pytest.mark.data
@@ -51,3 +52,35 @@ def test_a_dev_cut_of_xnli_shares_no_premise_in_any_language(data: Path) -> None
         train, dev = cut.split(language, "train"), cut.split(language, "dev")
         assert (len(train), len(dev)) == (3200, 300)
         assert not {item.texts[0] for item in train} & {item.texts[0] for item in dev}
+
+
+TYDIQA = {("en", "train"): 3696, ("sw", "train"): 2755, ("ar", "test"): 921, ("bn", "test"): 113, ("en", "test"): 440}
+TYDIQA |= {("id", "test"): 565, ("ru", "test"): 812, ("sw", "test"): 499, ("te", "test"): 669}
+
+
+def test_tydiqa_has_the_published_questions_and_its_known_overlap(data: Path) -> None:
+    tydiqa = load_set("tydiqa", data / "tydiqa")
+    found = {(language, part): tydiqa.split(language, part) for language, part in TYDIQA}
+    assert {key: len(split) for key, split in found.items()} == TYDIQA
+    assert all(item.answers for split in found.values() for item in split)
+    blank = [key for key, split in found.items() for item in split for a in item.answers if a.text != a.text.strip()]
+    assert Counter(blank) == {("en", "train"): 12, ("sw", "train"): 1, ("ru", "test"): 2}
+    assert len(overlapping_ids(found["sw", "train"], found["sw", "test"])) == 94
+    assert not overlapping_ids(found["en", "train"], found["en", "test"])
+
+
+def test_a_dev_cut_of_tydiqa_shares_no_context(data: Path) -> None:
+    cut = with_dev(load_set("tydiqa", data / "tydiqa"), 300, 0)
+    for language, rows in (("en", 3696), ("sw", 2755)):
+        train, dev = cut.split(language, "train"), cut.split(language, "dev")
+        assert (len(train), len(dev)) == (rows - 300, 300)
+        assert not {item.texts[1] for item in train} & {item.texts[1] for item in dev}
+
+
+def test_xquad_is_parallel_in_every_language(data: Path) -> None:
+    xquad = load_set("xquad", data / "xquad")
+    assert len(xquad.languages) == 8
+    for language in xquad.languages:
+        split = xquad.parallel(language, "test", "en")
+        assert len(split) == 1190
+        assert all(item.source and len(item.answers) == 1 for item in split)
