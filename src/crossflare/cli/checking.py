@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=PANEL,
         epilog=examples(
             ("crossflare doctor", "what is installed, what is missing, how to get it"),
-            ("crossflare doctor --model xlm-roberta-large", "which projections of a model would fuse"),
+            ("crossflare doctor xlm-roberta-large", "which projections of a model would fuse"),
             ("crossflare doctor --json", "for bug reports"),
         ),
     )(doctor)
@@ -98,23 +98,17 @@ def _validate_adapter(folder: Path) -> None:
 
 def doctor(
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|FOLDER", help="A model: show which of its projections would fuse.")
+        str | None, typer.Argument(metavar="[MODEL]", help="A folder or name: show which projections would fuse.")
     ] = None,
+    named: Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER", help="The same.", hidden=True)] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is installed, what is missing and how to get it."""
-    from crossflare.cli.examination import examine, fusing
+    """Show what is installed, what is missing and how to get it; or what FLARE would do with a model."""
+    from crossflare.cli.examination import examine
 
-    if model is not None:
-        found = fusing(model)
-        if as_json:
-            print_json(found)
-            return
-        shown = table("block", "projections that fuse", title=plain(f"{model}: {found['class']}"))
-        for block, names in found["blocks"].items():
-            shown.add_row(str(block), plain(", ".join(names)))
-        out().print(shown)
-        say(f"{OK} {found['fusing']} projections in {len(found['blocks'])} blocks; {found['norm']}")
+    wanted = model or named
+    if wanted is not None:
+        _show_model(wanted, as_json)
         return
     checks = examine()
     if as_json:
@@ -140,3 +134,20 @@ def doctor(
         say(f"{BAD} needed and not right: {', '.join(broken)}")
         raise typer.Exit(1)
     say(f"{OK} ready")
+
+
+def _show_model(model: str, as_json: bool) -> None:
+    from crossflare.cli.model_examination import examine_model
+
+    found = examine_model(model)
+    if as_json:
+        print_json(found)
+        return
+    shown = table("blocks", "", "projections that fuse", "norm", "attention", title=plain(f"{model}: {found['type']}"))
+    for stack in found["stacks"]:
+        facts = (stack["name"], stack["blocks"], ", ".join(stack["projections"]), stack["norm"], stack["attention"])
+        shown.add_row(*(plain(fact) for fact in facts))
+    out().print(shown)
+    heads = "; ".join(f"{task}: {', '.join(names) or 'none'}" for task, names in found["heads"].items())
+    say(f"  hidden size {found['hidden_size']}; padding {found['padding']}; heads {plain(heads)}")
+    say(f"{OK} {found['fusing']} projections would fuse in {sum(stack['blocks'] for stack in found['stacks'])} blocks")

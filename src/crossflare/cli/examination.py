@@ -7,7 +7,6 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any
 
 from crossflare.errors import UserError
 
@@ -29,39 +28,6 @@ class Check:
 def examine() -> list[Check]:
     """Return all checks, in the order in which they are shown."""
     return [*_libraries(), *_device(), *_extras(), *_models_and_data(), *_translation()]
-
-
-def fusing(model: str) -> dict[str, Any]:
-    """Return which projections of a model would fuse, from its configuration alone: no weights are read.
-
-    Raises:
-        UserError: No such model, or its projections are not known by name.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-    from transformers.utils import logging
-
-    from crossflare.fusion.blocks import find_projections, find_sites, input_norm
-    from crossflare.training.base_models import minilm_folder
-
-    logging.set_verbosity_error()
-    where = str(minilm_folder()) if model == "minilm" else model
-    try:
-        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-        with torch.device("meta"):
-            made = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(
-            f"model '{model}': expected a folder or the name of a model on the hub ({first:.200})"
-        ) from error
-    blocks_name, sites = find_sites(made, find_projections(made))
-    blocks: dict[int, list[str]] = {}
-    for site in sites:
-        blocks.setdefault(site.block, []).append(site.name.removeprefix(f"{blocks_name}.{site.block}."))
-    norm = input_norm(made.get_submodule(blocks_name)[0])  # pyright: ignore[reportIndexIssue]
-    said = f"pre-norm: the source passes {type(norm).__name__} first" if norm is not None else "post-norm"
-    return {"model": model, "class": type(made).__name__, "blocks": blocks, "fusing": len(sites), "norm": said}
 
 
 def _libraries() -> list[Check]:
@@ -108,7 +74,7 @@ def _extra_packages() -> dict[str, list[str]]:
     extras: dict[str, list[str]] = {}
     for text in requires("crossflare") or []:
         wanted = Requirement(text)
-        for extra in ("report", "demo", "mt"):
+        for extra in ("report", "demo", "mt", "quant"):
             if wanted.marker is not None and wanted.marker.evaluate({"extra": extra}) and wanted.name != "crossflare":
                 extras.setdefault(extra, []).append(wanted.name)
     return extras

@@ -1,0 +1,135 @@
+"""What `crossflare doctor MODEL` tells: which projections of a model would fuse, from its configuration alone."""
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from crossflare.errors import UserError
+
+TASKS = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
+"""peft's task -> transformers' class; the first that a model has shows its projections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One list of blocks."""
+
+    name: str
+    blocks: int
+    projections: list[str]
+    """Those of a block that fuse."""
+    fusing: int
+    """In all blocks."""
+    norm: str
+    attention: str
+
+
+def examine_model(model: str) -> dict[str, Any]:
+    """Return what FLARE would do with a model: its stacks of blocks, its size, its heads; no weights are read.
+
+    Args:
+        model: A folder, a name on the hub, or `minilm`.
+
+    Raises:
+        UserError: No such model, or its query and value projections are not known by name.
+    """
+    from crossflare.fusion.blocks import find_projections, find_sites, is_encoder_decoder
+    from crossflare.fusion.identity import head_modules
+
+    config, made = _without_weights(model)
+    shown = next(iter(made.values()))
+    try:
+        sites = find_sites(shown, find_projections(shown))
+    except UserError as error:
+        raise UserError(f"model '{model}': {error}") from error
+    stacks = [
+        _stack(shown, [site for site in sites if site.stack == name])
+        for name in dict.fromkeys(site.stack for site in sites)
+    ]
+    causal = any(stack.attention.startswith("causal") for stack in stacks) and not is_encoder_decoder(shown)
+    if not causal and len(made) > 1:  # an encoder can be made into a language model, which nobody means
+        made.pop("CAUSAL_LM", None)
+    text: Any = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None)
+    return {
+        "model": model,
+        "type": config.model_type,
+        "class": type(shown).__name__,
+        "hidden_size": getattr(text, "hidden_size", None),
+        "attention_heads": heads,
+        "key_value_heads": getattr(text, "num_key_value_heads", None) or heads,
+        "padding": "left, to generate and to learn to" if causal else "right",
+        "tied_embeddings": any(getattr(each, "all_tied_weights_keys", {}) for each in made.values()),
+        "heads": {task: head_modules(each) for task, each in made.items()},
+        "stacks": [asdict(stack) for stack in stacks],
+        "fusing": len(sites),
+    }
+
+
+def _without_weights(model: str) -> tuple[Any, dict[str, Any]]:
+    """Return a model's configuration, and for each task that it can have the model without weights."""
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    from crossflare.training.base_models import minilm_folder
+
+    logging.set_verbosity_error()
+    where = str(minilm_folder()) if model == "minilm" else model
+    try:
+        config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
+        made: dict[str, Any] = {}
+        with torch.device("meta"):
+            for task, name in TASKS.items():
+                kind = getattr(transformers, name)
+                if type(config) in kind._model_mapping:
+                    made[task] = kind.from_config(copy.deepcopy(config), trust_remote_code=False)  # some change theirs
+            if not made:
+                made = {"none": transformers.AutoModel.from_config(config, trust_remote_code=False)}
+    except (OSError, ValueError, ImportError) as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"model '{model}': expected a folder or the name of a model on the hub ({first:.200})"
+        ) from error
+    return config, made
+
+
+def _stack(model: Any, sites: list[Any]) -> Stack:
+    from crossflare.fusion.blocks import input_norm, is_causal, is_encoder_decoder
+
+    first = sites[0]
+    norms = {type(norm).__name__ for site in sites if (norm := input_norm(model, site)) is not None} - {"Identity"}
+    said = f"pre-norm: the source passes {', '.join(sorted(norms))} first" if norms else "post-norm"
+    causal = "decoder" in first.stack if is_encoder_decoder(model) else is_causal(model, first)
+    within = f"{first.stack}.{first.block}."
+    return Stack(
+        first.stack,
+        len(list(model.get_submodule(first.stack).children())),
+        [site.name.removeprefix(within) for site in sites if site.block == first.block],
+        len(sites),
+        said,
+        ", ".join(["causal" if causal else "both ways", *_particulars(model)]),
+    )
+
+
+def _particulars(model: Any) -> list[str]:
+    """Return what is special about a model's attention."""
+    config: Any = model.config.get_text_config()
+    heads, grouped = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
+    kinds = list(getattr(config, "layer_types", None) or [])
+    window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+    sliding = kinds.count("sliding_attention") if kinds else (window and getattr(config, "use_sliding_window", True))
+    found: list[str] = []
+    if grouped and grouped != heads:
+        found.append(f"{heads} query heads for {grouped} keys and values")
+    if window and sliding:
+        found.append(f"window {window}" + (f" in {kinds.count('sliding_attention')} blocks" if kinds else ""))
+    if getattr(config, "attn_logit_softcapping", None):
+        found.append("soft caps: eager")
+    return found

@@ -1,0 +1,80 @@
+"""`crossflare doctor MODEL` tells of every family what an adapter would then do, without any weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+from peft import get_peft_model
+
+import crossflare
+from crossflare.cli.main import main
+from crossflare.cli.model_examination import examine_model
+from crossflare.errors import UserError
+from family_models import FAMILIES, HIDDEN, configuration, make
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_it_tells_what_would_fuse(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    configuration(name).save_pretrained(tmp_path)
+    found = examine_model(str(tmp_path))
+    assert found["hidden_size"] == HIDDEN
+    stacks = found["stacks"]
+    assert [stack["blocks"] for stack in stacks] == [2] * (2 if family.kind == "encoder-decoder" else 1)
+    for stack in stacks:
+        assert {path.rpartition(".")[2] for path in stack["projections"]} == set(family.projections)
+        assert stack["norm"].startswith("pre-norm" if family.pre_norm else "post-norm")
+    kinds = [stack["attention"].split(",")[0] for stack in stacks]
+    assert (
+        kinds
+        == {"decoder": ["causal"], "encoder": ["both ways"], "encoder-decoder": ["both ways", "causal"]}[family.kind]
+    )
+    assert found["padding"].startswith("left" if family.kind == "decoder" else "right")
+    assert set(family.heads) == set(found["heads"])
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.kind != "encoder-decoder"])
+def test_what_it_tells_is_what_an_adapter_does(name: str, tmp_path: Path) -> None:
+    configuration(name).save_pretrained(tmp_path)
+    found = examine_model(str(tmp_path))
+    task = next(iter(FAMILIES[name].heads))
+    model = get_peft_model(make(name, task), crossflare.FlareConfig(task_type=task))
+    fusing = {path.partition(".lora_A")[0] for path, _ in model.named_parameters() if ".lora_A" in path}
+    assert len(fusing) == found["fusing"]
+    kept = {path.split(".")[2] for path, _ in model.named_parameters() if "modules_to_save" in path}
+    if task != "CAUSAL_LM":
+        assert kept == set(found["heads"][task])
+
+
+def test_particulars(tmp_path: Path) -> None:
+    configuration("gemma-2").save_pretrained(tmp_path)
+    found = examine_model(str(tmp_path))
+    assert found["stacks"][0]["attention"] == (
+        "causal, 4 query heads for 2 keys and values, window 4 in 1 blocks, soft caps: eager"
+    )
+    assert (found["attention_heads"], found["key_value_heads"], found["tied_embeddings"]) == (4, 2, True)
+
+
+def test_one_line_per_stack_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    configuration("mt5").save_pretrained(tmp_path)
+    assert main(["doctor", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert sum("SelfAttention.q" in line for line in shown.splitlines()) == 2
+    assert "✓ 8 projections would fuse in 4 blocks" in shown
+    assert main(["doctor", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fusing"] == 8
+
+
+def test_models_without_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import MambaConfig
+
+    MambaConfig(hidden_size=16, num_hidden_layers=2, vocab_size=40, state_size=4).save_pretrained(tmp_path)
+    assert main(["doctor", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "the query and value projections are not known by name" in " ".join(said.split())
+    assert "in_proj" in said  # the names that were seen
+    with pytest.raises(UserError, match="expected a folder"):
+        examine_model(str(tmp_path / "nothing"))
