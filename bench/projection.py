@@ -19,7 +19,7 @@ from typing import Any
 from crossflare.files import write_atomic
 from crossflare.translation.apertium import Apertium
 from crossflare.translation.projection.alignment import LexiconAligner
-from crossflare.translation.projection.markers import MARKERS
+from crossflare.translation.projection.markers import MARKERS, markers_for
 from crossflare.translation.projection.project import project
 from crossflare.translation.projection.spans import Labelled, Projected, Span
 from crossflare.translation.store import Store, translate_all
@@ -80,6 +80,11 @@ def row(name: str, projected: Sequence[Projected], gold: Sequence[tuple[str, int
     return [name, used, f"{kept}", f"{100 * (total - kept) / total:.1f}", *shown, f"{100 * sums[2] / max(kept, 1):.1f}"]
 
 
+def first(*ways: Sequence[Projected]) -> list[Projected]:
+    """Return for each row the first way that found it, as `project` does when given all of them in this order."""
+    return [next((each for each in row if each.whole), row[-1]) for row in zip(*ways, strict=True)]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
@@ -103,31 +108,28 @@ def main() -> int:
     engine = Apertium("en", "es")
     translate = partial(translate_all, Store(given.store), engine, source="en", target="es")
 
-    def run(name: str, exact: bool, **options: Any) -> list[str]:
+    def run(**options: Any) -> list[Projected]:
         begin = time.monotonic()
-        made = row(name, project(rows, translate, **options), gold, exact)
-        print(*made, f"{time.monotonic() - begin:.0f} s", sep="\t", file=sys.stderr)
+        made = project(rows, translate, **options)
+        print(options.get("ways"), options.get("markers"), f"{time.monotonic() - begin:.0f} s", file=sys.stderr)
         return made
 
-    fixed: dict[str, Any] = {"translations": human, "aligner": aligner}
+    links, fuzzy = (run(ways=[way], translations=human, aligner=aligner) for way in ("alignment", "fuzzy"))
     onto = [
-        run("alignment", True, ways=["alignment"], **fixed),
-        run("fuzzy", True, ways=["fuzzy"], **fixed),
-        run("alignment, then fuzzy", True, ways=["alignment", "fuzzy"], **fixed),
-        run("fuzzy, then alignment", True, ways=["fuzzy", "alignment"], **fixed),
+        row("alignment", links, gold, True),
+        row("fuzzy", fuzzy, gold, True),
+        row("alignment, then fuzzy", first(links, fuzzy), gold, True),
+        row("fuzzy, then alignment", first(fuzzy, links), gold, True),
     ]
-    machine = [run(f"markers: {name}", False, marker=marker, ways=["markers"]) for name, marker in MARKERS.items()]
+    marked = {name: run(markers=[marker], ways=["markers"]) for name, marker in MARKERS.items()}
+    both = run(markers=markers_for(engine.identity), ways=["markers"])
+    links, fuzzy = (run(ways=[way], aligner=aligner) for way in ("alignment", "fuzzy"))
+    machine = [row(f"markers: {name}", made, gold, False) for name, made in marked.items()]
     machine += [
-        run("alignment", False, ways=["alignment"], aligner=aligner),
-        run("fuzzy", False, ways=["fuzzy"]),
-        run("markers, alignment, fuzzy", False, marker=MARKERS["brackets"], aligner=aligner),
-        run(
-            "markers, fuzzy, alignment",
-            False,
-            marker=MARKERS["brackets"],
-            aligner=aligner,
-            ways=["markers", "fuzzy", "alignment"],
-        ),
+        row("markers: brackets, then quotes", both, gold, False),
+        row("alignment", links, gold, False),
+        row("fuzzy", fuzzy, gold, False),
+        row("markers (both), alignment, fuzzy", first(both, links, fuzzy), gold, False),
     ]
     alone = translate([text for each in rows for text in each.texts()])
     single = [

@@ -12,7 +12,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
 from crossflare.translation.projection.alignment import LexiconAligner, StatesAligner, carry, links, word_of_pieces
 from crossflare.translation.projection.fuzzy import search, similarity
-from crossflare.translation.projection.markers import MARKERS, mark, marker_for, unmark
+from crossflare.translation.projection.markers import MARKERS, mark, markers_for, unmark
 from crossflare.translation.projection.project import project, project_answers
 from crossflare.translation.projection.spans import Labelled, Span, Way, count_yield
 
@@ -79,8 +79,8 @@ def test_tags_tell_spans_apart_when_they_change_places():
 
 
 def test_marks_go_with_the_engine():
-    assert marker_for({"engine": "apertium"}).name == "brackets"
-    assert marker_for({"engine": "transformers"}).name == "tags"
+    assert [marker.name for marker in markers_for({"engine": "apertium"})] == ["brackets", "quotes"]
+    assert markers_for({"engine": "transformers"})[0].name == "tags"
 
 
 @given(st.text("abcé", max_size=9), st.text("abcé", max_size=9))
@@ -171,9 +171,11 @@ def test_each_row_says_which_way_worked():
         Labelled("no span", ()),
     ]
     aligner = LexiconAligner.learn([("dog", "mbwa"), ("fish", "samaki"), ("ate", "alikula")])
-    done = project(rows, translate, marker=MARKERS["brackets"], aligner=aligner)
+    done = project(rows, translate, markers=[MARKERS["brackets"]], aligner=aligner)
     assert [row.ways for row in done] == [(Way.MARKERS,), (Way.ALIGNMENT,), (Way.ALIGNMENT,), ()]
     assert [row.text[row.spans[0].start : row.spans[0].end] for row in done[:3]] == ["mbwa", "samaki", "unknowable"]
+    second = project(rows, translate, markers=[MARKERS["brackets"], MARKERS["quotes"]])
+    assert [row.ways for row in second] == [(Way.MARKERS,), (Way.MARKERS,), (Way.MARKERS,), ()]
     fuzzy = project(rows, translate, ways=["fuzzy"], translations=["mbwa ale", "samaki", "tofauti", "x"])
     assert [row.ways for row in fuzzy] == [(Way.FUZZY,), (Way.FUZZY,), (None,), ()]
     counts = count_yield("sw", fuzzy)
@@ -192,13 +194,13 @@ def test_training_rows_are_dropped_and_counted_test_rows_never():
         Example("2", ("what dog", "[ gone"), answers=(Answer("gone", 2),)),
     ]
     forget = lambda texts: [text.replace("gone", "x") if "[" in text else text for text in translate(texts)]  # noqa: E731
-    training, counts = project_answers(examples, forget, "sw", training=True, marker=MARKERS["brackets"])
+    training, counts = project_answers(examples, forget, "sw", training=True, markers=[MARKERS["brackets"]])
     assert [example.id for example in training] == ["1"]
     assert training[0].texts == ("what nyumba", "the mbwa alikula samaki")
     assert training[0].source == examples[0].texts
     assert training[0].answers == (Answer("samaki", 17),)
     assert (counts.rows, counts.dropped) == (2, 1)
-    test, counts = project_answers(examples, forget, "sw", training=False, marker=MARKERS["brackets"])
+    test, counts = project_answers(examples, forget, "sw", training=False, markers=[MARKERS["brackets"]])
     assert [example.id for example in test] == ["1", "2"]
     assert test[1].answers == (Answer("gone"),)
     assert counts.dropped == 1

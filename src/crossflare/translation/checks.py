@@ -60,7 +60,7 @@ def check(source: str, output: str, source_language: str, target_language: str) 
     found = {
         Flag.COPIED: len(source.split()) > 2 and _folded(source) == _folded(output),
         Flag.WRONG_SCRIPT: _wrong_script(output, target_language),
-        Flag.REPETITION: _LOOP.search(output) is not None and _LOOP.search(source) is None,
+        Flag.REPETITION: _loops(output) and not _loops(source),
         Flag.LENGTH: _unequal(_length(source), _length(output)),
         Flag.NUMBERS: bool(_numbers(source) - _numbers(output)),
     }
@@ -91,6 +91,12 @@ def clean_rows(flags: Sequence[frozenset[Flag]], unwanted: Iterable[Flag] = tupl
     """Return the places of the rows that have none of the flags `unwanted`."""
     out = frozenset(unwanted)
     return [place for place, row in enumerate(flags) if not row & out]
+
+
+def _loops(text: str) -> bool:
+    """Whether something is repeated over and over; six letters must then come twice, which is quicker to see."""
+    sixes = len(text) - 5
+    return sixes > 1 and len({text[i : i + 6] for i in range(sixes)}) < sixes and _LOOP.search(text) is not None
 
 
 def _folded(text: str) -> str:

@@ -36,13 +36,14 @@ MARKERS: Mapping[str, Marker] = {
     "tags": Marker("tags", "<{}>", "</{}>"),
     "quotes": Marker("quotes", "\u00ab", "\u00bb"),
 }
-BY_ENGINE: Mapping[str, str] = {"apertium": "brackets", "dictionary": "brackets"}
-"""Engine -> the marks that come through it best; `tags` for the others."""
+BY_ENGINE: Mapping[str, tuple[str, ...]] = {"apertium": ("brackets", "quotes"), "dictionary": ("brackets", "quotes")}
+"""Engine -> the marks that come through it, the best first (Apertium translates the letters of tags)."""
+OTHERS = ("tags", "brackets")
 
 
-def marker_for(identity: Mapping[str, Any]) -> Marker:
-    """Return the marks for an engine."""
-    return MARKERS[BY_ENGINE.get(str(identity.get("engine")), "tags")]
+def markers_for(identity: Mapping[str, Any]) -> tuple[Marker, ...]:
+    """Return the marks for an engine, in the order in which they should be tried."""
+    return tuple(MARKERS[name] for name in BY_ENGINE.get(str(identity.get("engine")), OTHERS))
 
 
 def mark(row: Labelled, marker: Marker) -> str:

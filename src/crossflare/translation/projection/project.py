@@ -19,7 +19,7 @@ def project(
     rows: Sequence[Labelled],
     translate: Translate,
     *,
-    marker: Marker | None = None,
+    markers: Sequence[Marker] = (),
     aligner: Aligner | None = None,
     ways: Sequence[str] = WAYS,
     translations: Sequence[str] | None = None,
@@ -30,9 +30,10 @@ def project(
     Args:
         rows: In the source language.
         translate: The engine; it gets many texts at once.
-        marker: For the first way; without it that is left out, as it is for spans that overlap.
+        markers: For the first way, the next for rows where one failed; without any it is left out, as it is for spans
+            that overlap.
         aligner: For the second way; without it that is left out.
-        ways: Which ways, in the order in which they are tried; a row's text is that of the first that finds all spans.
+        ways: Which ways, in the order in which they are tried; markers always first, for they change the translation.
         translations: The texts in the target language, where they are given; then nothing is marked.
         threshold: Of the fuzzy way.
 
@@ -46,8 +47,8 @@ def project(
     if translations is not None and len(translations) != len(rows):
         raise UserError(f"expected one translation per row, found {len(translations)} for {len(rows)} rows")
     done: list[Projected | None] = [None] * len(rows)
-    if marker is not None and translations is None and chosen[:1] == [Way.MARKERS]:
-        places = [place for place, row in enumerate(rows) if marker.can_mark(row)]
+    for marker in markers if translations is None and Way.MARKERS in chosen else ():
+        places = [place for place, row in enumerate(rows) if done[place] is None and marker.can_mark(row)]
         marked = translate([mark(rows[place], marker) for place in places])
         for place, text in zip(places, marked, strict=True):
             if (clean := unmark(text, rows[place], marker)) is not None:
@@ -68,7 +69,7 @@ def project_answers(
     language: str,
     *,
     training: bool,
-    marker: Marker | None = None,
+    markers: Sequence[Marker] = (),
     aligner: Aligner | None = None,
     ways: Sequence[str] = WAYS,
 ) -> tuple[list[Example], Yield]:
@@ -80,7 +81,7 @@ def project_answers(
         language: BCP-47 tag of the target language.
         training: Rows without a projection of every answer are left out; False, for test rows: they are kept, the
             answer translated by itself, with no place.
-        marker: See `project`.
+        markers: See `project`.
         aligner: See `project`.
         ways: See `project`.
 
@@ -88,7 +89,7 @@ def project_answers(
         The examples in the target language, with the originals as their source; and what was lost.
     """
     rows = [Labelled(example.texts[1], _answer_spans(example)) for example in examples]
-    projected = project(rows, translate, marker=marker, aligner=aligner, ways=ways)
+    projected = project(rows, translate, markers=markers, aligner=aligner, ways=ways)
     questions = translate([example.texts[0] for example in examples])
     lost = {place for place, row in enumerate(projected) if not row.whole and not training}
     alone = iter(translate([text for place in sorted(lost) for text in rows[place].texts()]))
