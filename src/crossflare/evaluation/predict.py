@@ -1,82 +1,47 @@
-"""A model over examples: log-probabilities for every row, in the rows' order."""
+"""A model over examples: what it says of every row, in the rows' order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-from torch import Tensor
-
-from crossflare.evaluation.metrics import FloatArray, IntArray
+from crossflare.evaluation.outputs import Outputs, outputs_of
 from crossflare.tasks.example import Example
-from crossflare.training.collators import PairCollator, count_truncated, encode
-from crossflare.training.inference import logits
+from crossflare.training.collators import Latents
+from crossflare.training.forms import Form
 from crossflare.training.precision import resolve
 from crossflare.training.settings import Precision
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a model says about N examples."""
-
-    log_probabilities: FloatArray
-    """[N, K]."""
-    source: FloatArray | None
-    """[N, K] the base model's own for the source; NaN in rows without one, None when nobody has one."""
-    truncated: dict[str, int]
-    """Examples longer than the window, by side."""
-
-    @property
-    def predicted(self) -> IntArray:
-        """[N] indices of the most probable labels."""
-        return self.log_probabilities.argmax(1)
-
-
 def predict(
     model: Any,
-    tokenizer: Any,
+    form: Form,
     examples: Sequence[Example],
     *,
     read: Literal["target", "source", "both", "latents"],
-    max_length: int,
-    latents: Sequence[Tensor] | None = None,
+    latents: Latents | None = None,
     batch_size: int = 64,
     precision: Precision = "auto",
 ) -> Outputs:
-    """Run a classifier over examples.
+    """Run a model over examples.
 
     Args:
-        model: A sequence classifier, with or without adapters.
-        tokenizer: Its tokenizer.
-        examples: N rows; labels are not looked at.
+        model: A model that can do the task in the form, with or without adapters.
+        form: How the task is put to it; with sources where `read` is `both`.
+        examples: N rows; labels and answers are not looked at by the model.
         read: `target`: the texts; `source`: the sources in their place (translate-test); `both`: a FLARE model reads
             the texts with their sources beside them; `latents`: with `latents` beside them (FLARE MT).
-        max_length: Tokens of a side.
-        latents: The translation encoder's states [S,d_mt] for each row.
+        latents: The translation encoder's states.
         batch_size: Rows per forward pass.
         precision: As in training.
     """
-    rows = [replace(e, label=None) for e in examples]
+    rows: Sequence[Example] = examples
     if read == "source":
-        # A row without a translation is read as it is: a prediction is owed for every row.
-        rows = [replace(e, texts=e.source or e.texts, source=None) for e in rows]
-    with_source = read == "both"
-    encoded = encode(tokenizer, rows, max_length, with_source=with_source, latents=latents)
-    collate = PairCollator(tokenizer, max_length, with_source=with_source)
-    device = next(model.parameters()).device
-    said = logits(model, encoded, collate, batch_size, resolve(precision, device), "predicting")
-    return Outputs(
-        _log_softmax(said.fused),
-        _log_softmax(said.source) if said.source.isfinite().any() else None,
-        count_truncated(tokenizer, rows, max_length),
-    )
-
-
-def average(*parts: FloatArray) -> FloatArray:
-    """Return the normalised mean [N, K] of log-probabilities; a row that is NaN in one part takes the others."""
-    mean = np.nanmean(np.stack(parts), axis=0)
-    return mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)
-
-
-def _log_softmax(values: Tensor) -> FloatArray:
-    return values.double().log_softmax(-1).numpy()
+        # A row without a translation is read as it is: a prediction is owed for every row. Gold answers are of the
+        # target's texts: no span of the translation is labelled.
+        rows = [
+            replace(e, texts=e.source, source=None, answers=()) if e.source else replace(e, source=None) for e in rows
+        ]
+    encoded = form.encode([replace(e, label=None) for e in rows], latents)
+    number = resolve(precision, next(model.parameters()).device)
+    said = form.read(model, rows, encoded, batch_size, number, "predicting")
+    return outputs_of(said, form.truncated(rows))

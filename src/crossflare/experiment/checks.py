@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from crossflare.errors import UserError, nearest
 from crossflare.experiment.fields import Reader
-from crossflare.experiment.kinds import KINDS
+from crossflare.experiment.kinds import KINDS, QUESTION_SETS
 from crossflare.experiment.marks import field_types, shown
 from crossflare.experiment.spec import EngineOptions, MethodSpec, Spec, TaskSpec, Training
 from crossflare.languages import find
@@ -48,9 +48,23 @@ def _languages(spec: Spec, reader: Reader) -> None:
         _known_language(target, ("targets", place), reader)
     if reader.sound("targets"):
         _unique("targets", spec.targets, reader)
-        if reader.sound("source") and spec.source in spec.targets:
-            message = f"the source language {shown(spec.source)} is among the targets; take it out"
-            reader.wrong(("targets", spec.targets.index(spec.source)), message)
+        if reader.sound("source") and reader.sound("methods") and spec.source in spec.targets:
+            _source_as_target(spec, reader)
+
+
+def _source_as_target(spec: Spec, reader: Reader) -> None:
+    """The source language can be scored, too, by methods that neither train in it nor translate from it."""
+    for method in spec.methods:
+        active = not method.languages or spec.source in method.languages
+        trains = method.kind != "zero-shot" and method.trained_in in (None, spec.source)
+        reads = method.about.reads_source and method.test_source != "none"
+        if active and (trains or reads):
+            reader.wrong(
+                ("targets", spec.targets.index(spec.source)),
+                f"the source language {shown(spec.source)} is among the targets, but {method.name} would train in it "
+                "or translate it; take it out, or say `languages` of the method",
+            )
+            return
 
 
 def _known_language(tag: str, path: tuple[str | int, ...], reader: Reader) -> None:
@@ -76,6 +90,11 @@ def _rates(lr: object, path: tuple[str, ...], reader: Reader) -> None:
 
 
 def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    if task.words and task.form == "head":
+        reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
+    if task.questions:
+        _questions(task, spec, reader)
+        return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
         for name, value in {**own, "aliases": task.aliases, "id": task.id, "source_texts": task.source_texts}.items():
@@ -98,6 +117,19 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     if task.source_texts and len(task.source_texts) != len(task.texts):
         reader.wrong(("task", "source_texts"), f"expected as many columns as texts ({len(task.texts)})")
     if task.files and reader.sound("source") and reader.sound("targets"):
+        _files(task, spec, reader)
+
+
+def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    """Check own files of questions, whose layout says by itself what is what."""
+    if task.set is not None:
+        reader.wrong(("task", "questions"), f"the set {shown(task.set)} says this itself; take it out")
+    for name in ("labels", "texts", "label", "id", "aliases", "source_texts", "words"):
+        if getattr(task, name):
+            reader.wrong(("task", name), "questions are answered from a context and have no labels; take it out")
+    if not task.files:
+        reader.wrong(("task", "files"), "missing; expected language -> part -> file")
+    elif reader.sound("source") and reader.sound("targets"):
         _files(task, spec, reader)
 
 
@@ -125,9 +157,18 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
         if reader.sound(*path, "kind"):
             _of(method, spec, reader)
             _options(method, reader)
-            if method.about.reads_source and method.test_source == "machine" and reader.sound("translation"):
-                _needs_engine(spec.translation.to_source, path, reader)
+            if reader.sound("translation"):
+                _sources(method, spec, reader)
+            if reader.sound("task") and is_questions(spec.task):
+                _answers(method, spec, reader)
         _rates(method.lr, (*path, "lr"), reader)
+        for name, tags in (
+            ("trained_in", [method.trained_in] if method.trained_in else []),
+            ("languages", method.languages),
+        ):
+            for tag in tags:
+                if reader.sound("targets") and tag not in spec.targets:
+                    reader.wrong((*path, name), f"{shown(tag)} is no target: {nearest(tag, spec.targets)}")
 
 
 def _of(method: MethodSpec, spec: Spec, reader: Reader) -> None:
@@ -165,6 +206,43 @@ def _options(method: MethodSpec, reader: Reader) -> None:
     if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
         expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
+
+
+def is_questions(task: TaskSpec) -> bool:
+    """Whether the task is to answer questions."""
+    return task.questions or task.set in QUESTION_SETS
+
+
+def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    path = ("methods", method.name)
+    if reader.sound("translation") and spec.translation.to_target.engine != "parallel" and method.about.trains:
+        reader.wrong(
+            ("translation", "to_target"),
+            "translated training questions need their answers projected, which a recipe does not do; give training "
+            "rows in the target languages (engine: parallel)",
+        )
+    if method.about.averages:
+        reader.wrong(path, f"{method.kind} averages probabilities of labels, which questions have none of; take it out")
+    if method.kind == "translate-test" and reader.sound("translation") and spec.translation.answers is None:
+        reader.wrong(
+            path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"
+        )
+
+
+def _sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    """Check that there is an engine for every source that a method reads."""
+    path, engine = ("methods", method.name), spec.translation.to_source
+    translated = ("machine", "shuffled")
+    if method.about.reads_source and method.test_source in translated:
+        _needs_engine(engine, path, reader)
+    if method.train_source in translated and "train_source" in method.options:
+        _needs_engine(engine, path, reader)
+        if engine is not None and engine.engine in ("parallel", "precomputed") and not engine.options:
+            reader.wrong(
+                (*path, "train_source"),
+                f"{method.train_source} needs training rows translated back, which the set's own texts "
+                f"({engine.engine}) cannot do; name an engine in translation.to_source",
+            )
 
 
 def _needs_engine(engine: EngineOptions | None, path: tuple[str, ...], reader: Reader) -> None:

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data import Data, digest
+from crossflare.experiment.data import Data, digest, model_place
 from crossflare.experiment.spec import MethodSpec, Spec
 from crossflare.files import content_id, digest_file
 from crossflare.tasks.example import Split
@@ -35,9 +35,11 @@ class Context:
         from crossflare.training.base_models import minilm_folder
 
         model = self.spec.model
-        folder = minilm_folder() if model.name == "minilm" else Path(model.name)
+        folder = minilm_folder() if model.name == "minilm" else Path(model_place(model.name))
         weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
-        key = {"name": model.name, "revision": model.revision, "weights": weights}
+        key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
+        key |= {} if model.quantise == "none" else {"quantise": model.quantise}
+        key |= {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
         if weights and model.name != "minilm":
             rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
             key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
@@ -45,7 +47,7 @@ class Context:
 
     def training_rows(self, language: str, reads: str) -> tuple[Split, Split]:
         """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
-        made = "machine" if reads == "machine" else "original"
+        made = reads if reads in ("machine", "shuffled") else "original"
         return self.data.training(language, "train", made), self.data.training(language, "dev", made)
 
     def training_key(self, language: str, reads: str) -> str:

@@ -6,16 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from crossflare.errors import UserError
 from crossflare.experiment.spec import EngineOptions, Spec
 from crossflare.files import content_id
-from crossflare.tasks.classification import TextTask
-from crossflare.tasks.dataset import DataSet
+from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Example, Split
 from crossflare.translation.store import Store, translate_all
 from crossflare.translation.translator import Translator, engine_id
 
-Route = Literal["to_target", "to_source", "latents"]
+Route = Literal["to_target", "to_source", "latents", "answers"]
+SEED_OF_SHUFFLING = 0
 SEED_OF_DEV = 0
 """The dev rows are cut alike for every seed of an experiment: their scores are compared."""
 
@@ -35,7 +37,7 @@ class Data:
         return open_set(self.spec)
 
     @property
-    def task(self) -> TextTask:
+    def task(self) -> Task:
         """Its task."""
         return self.set.task
 
@@ -50,23 +52,32 @@ class Data:
             language: BCP-47 tag.
             part: `train` or `dev`.
             train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
-                the engine that also translates the test rows.
+                the engine that also translates the test rows; `shuffled`: that of another row; `none`: no source.
         """
         key = ("training", language, part, train_source)
         if key not in self._splits:
             split = self._into_target(language, part)
-            self._splits[key] = self._translated_back(split, f"{part}") if train_source == "machine" else split
+            if train_source in ("machine", "shuffled"):
+                split = self._translated_back(split, f"{part}")
+            self._splits[key] = _controlled(split, train_source)
         return self._splits[key]
 
     def test(self, language: str, test_source: str) -> Split:
-        """Return the test rows in `language`, with a translation (`machine`), the own source (`oracle`) or none."""
+        """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
         key = ("test", language, test_source)
         if key not in self._splits:
-            self._splits[key] = self._test(language, test_source)
+            made = self._test(language, "machine" if test_source == "shuffled" else test_source)
+            self._splits[key] = _controlled(made, test_source)
         return self._splits[key]
 
-    def latents(self, split: Split) -> list[Any]:
-        """Return the translation encoder's states [S,d_mt] for the texts of each row; two texts follow one another."""
+    def answers_back(self, answers: Sequence[str], language: str) -> list[str]:
+        """Return answers in the source language, translated into `language`."""
+        engine = self._translator("answers", language)
+        store = Store(self.translations)
+        return list(translate_all(store, engine, list(answers), source=self.spec.source, target=language))
+
+    def latents(self, split: Split) -> list[tuple[Any, ...]]:
+        """Return the translation encoder's states [S,d_mt] for each text of each row."""
         return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language)
 
     def encoder(self, language: str) -> Any:
@@ -78,7 +89,7 @@ class Data:
         if kind == "latents":
             return {**self.encoder(language).identity, "reads": "encoder states"}
         engine = self.spec.translation.to_source
-        if kind != "machine" or engine is None:
+        if kind not in ("machine", "shuffled") or engine is None:
             return None
         if self.brings(kind):
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
@@ -88,7 +99,7 @@ class Data:
         """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
         engine = self.spec.translation.to_source
         own = engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
-        return kind == "oracle" or (kind == "machine" and own)
+        return kind == "oracle" or (kind in ("machine", "shuffled") and own)
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
         """Return who translated the training rows; None for the set's own parallel text."""
@@ -99,7 +110,8 @@ class Data:
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
         identity = self.identity(language, kind)
-        return kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
+        made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
+        return f"shuffled-{made}" if kind == "shuffled" else made
 
     def _test(self, language: str, test_source: str) -> Split:
         split = self.set.split(language, "test")
@@ -166,8 +178,8 @@ class Data:
             )
         taught = options.options.get("learn")
         if taught is None:
-            pair = (self.spec.source, language) if route == "to_target" else (language, self.spec.source)
-            return build_engine(options, *pair)
+            there = route in ("to_target", "answers")
+            return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
         given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
         if given:
             raise UserError(
@@ -201,27 +213,53 @@ class Data:
         return split if rows is None else replace(split, examples=split.examples[:rows])
 
 
-def encode_rows(engine: Any, rows: Sequence[tuple[str, ...]], language: str) -> list[Any]:
-    """Return a translation encoder's states [S,d_mt] for the texts of each row, one after the other."""
-    import torch
+def _controlled(split: Split, source: str) -> Split:
+    """Return the rows as they are, with no source, or each with that of another row, drawn once for all seeds."""
+    if source == "none":
+        return replace(split, examples=tuple(example.with_source(None) for example in split))
+    if source != "shuffled":
+        return split
+    order = np.random.default_rng(SEED_OF_SHUFFLING).permutation(len(split))
+    following = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))  # one cycle: nobody keeps its own
+    rows = split.examples
+    return replace(split, examples=tuple(row.with_source(rows[following[i]].source) for i, row in enumerate(rows)))
 
+
+def encode_rows(engine: Any, rows: Sequence[tuple[str, ...]], language: str) -> list[tuple[Any, ...]]:
+    """Return a translation encoder's states [S,d_mt] for each text of each row."""
     states = iter(engine.encode([text for row in rows for text in row], language))
-    return [torch.cat([next(states) for _ in row]) for row in rows]
+    return [tuple(next(states) for _ in row) for row in rows]
 
 
 def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
     """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
     from crossflare.translation.engines import ENGINES, build
 
+    if options.engine == "lab":
+        from crossflare.lab.translator import LabTranslator
+
+        return LabTranslator(**options.options)
     sides = {"source": source, "target": target}
     asked = {side: tag for side, tag in sides.items() if side in ENGINES[options.engine].options}
-    return build({"engine": options.engine, **asked, **options.options})
+    own = dict(options.options)
+    if "model" in own:
+        own["model"] = model_place(own["model"])
+    return build({"engine": options.engine, **asked, **own})
+
+
+def model_place(name: str) -> str:
+    """Return where a model is: a laboratory's own folder, or the name as it is."""
+    if not name.startswith("lab-"):
+        return name
+    from crossflare.lab.models import find
+
+    return str(find(name))
 
 
 def open_set(spec: Spec) -> DataSet:
     """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
     from crossflare.tasks.cutting import with_dev
-    from crossflare.tasks.own import own_set
+    from crossflare.tasks.own import own_questions, own_set
     from crossflare.tasks.reading import Columns
     from crossflare.tasks.sets import load_set
 
@@ -231,8 +269,16 @@ def open_set(spec: Spec) -> DataSet:
 
         limit = task.limit
         data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+    elif task.set is not None and task.set.startswith("lab-"):
+        from crossflare.lab.sets import load
+
+        limit = task.limit
+        data = load(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
     elif task.set is not None:
         data = load_set(task.set, task.folder)
+    elif task.questions:
+        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
+        data = own_questions(spec.name, files, source_language=spec.source)
     else:
         columns = Columns(
             texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None

@@ -9,7 +9,7 @@ Reads = Literal["target", "source", "both", "latents"]
 """The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
 
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
-_FUSED = _LORA | {"fusion", "alignment", "lead", "source_dropout", "train_source", "test_source"}
+_FUSED = _LORA | {"fusion", "alignment", "lead", "source_dropout", "source_norm", "train_source", "test_source"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Kind:
     """Whether its test rows are read with a translation (unless `test_source` is none)."""
     reads: Reads = "target"
     """What a model is given at test time; nothing for averages of other methods."""
+    averages: bool = False
+    """Whether it averages log-probabilities of labels, which answers to questions have none of."""
 
     @property
     def needs_of(self) -> bool:
@@ -59,21 +61,25 @@ KINDS: dict[str, Kind] = {
         frozenset({"test_source"}),
         frozenset({"flare"}),
         reads_source=True,
+        averages=True,
     ),
     "ensemble": Kind(
         "a trained adapter averaged with translate-test: FLARE's equal-cost rival",
         frozenset({"test_source"}),
         frozenset({"lora", "flare"}),
         reads_source=True,
+        averages=True,
     ),
 }
 
-SETS = ("nusax", "xnli", "phrasebook")
-"""The named sets of `crossflare.tasks.sets` that hold rows to classify."""
+QUESTION_SETS = ("tydiqa", "xquad", "lab-qa")
+SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
+"""The named sets of `crossflare.tasks.sets`, and those of the laboratory."""
 
 _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
     "dictionary": {"learn": Literal["train", "set"]},
+    "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
 }
 """Engines and options that only a recipe has: its data set stands behind them."""
 _FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})

@@ -8,25 +8,30 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from crossflare.evaluation.outputs import outputs_of
+from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
-from crossflare.experiment.data import digest
+from crossflare.experiment.data import digest, model_place
 from crossflare.experiment.spec import MethodSpec, Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, head_modules, identify
+from crossflare.tasks.questions import QuestionTask
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.fit import Outcome
+from crossflare.training.forms import Form, form_name, make_form
 from crossflare.training.progress_state import Point
-from crossflare.training.recipe import train
+from crossflare.training.recipe import Measure, train
 from crossflare.training.settings import Settings
 
 
 def make_stage1(step: Stage1) -> None:
     """Train LoRA and head on the labelled rows of the source language."""
     base, identity = load_base_of(step.context, step.seed)
-    model = _adapted(base.model, lora_config(step.training, base.model), step.seed)
+    config = lora_config(step.training, base.model, task_type_of(step.context, base.model))
+    model = _adapted(base.model, config, step.seed)
     _train_and_save(step, model, base, identity, step.training.lrs[0], {"kind": "stage1"})
 
 
@@ -34,7 +39,8 @@ def make_stage2(step: Stage2) -> None:
     """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
     base, identity = load_base_of(step.context, step.seed)
     merged = load_adapter(base.model, step.stage1.path, base=identity).merge_and_unload()
-    config = adapter_config(step.method, step.training, merged, mt_dim=step.context.mt_dim(step.method, step.language))
+    mt_dim = step.context.mt_dim(step.method, step.language)
+    config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
     made_by = step.context.data.identity(step.language, step.reads)
     about = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
@@ -43,40 +49,67 @@ def make_stage2(step: Stage2) -> None:
 
 def load_base_of(context: Context, seed: int) -> tuple[Base, BaseIdentity]:
     """Load the recipe's base model, with the head that the seed gives."""
-    model = context.spec.model
-    base = load_base(model.name, context.data.task.labels, revision=model.revision, seed=seed)
-    return base, identify(base.model, base.name)
+    model, task = context.spec.model, context.spec.task
+    place = model_place(model.name)
+    base = load_base(place, context.data.task, task.form, revision=model.revision, seed=seed)
+    return base, identify(base.model, model.name)
 
 
-def adapter_config(method: MethodSpec, training: Training, model: Any, mt_dim: int | None = None) -> LoraConfig:
+def form_of(context: Context, training: Training, model: Any, tokenizer: Any, *, with_source: bool) -> Form:
+    """Return how the recipe puts its task to a model."""
+    return make_form(
+        context.data.task,
+        context.spec.task.form,
+        model,
+        tokenizer,
+        training.max_length,
+        with_source=with_source,
+        stride=training.stride,
+        answer_tokens=training.answer_tokens,
+        words=context.spec.task.words,
+    )
+
+
+def adapter_config(
+    method: MethodSpec, training: Training, model: Any, task_type: str, mt_dim: int | None = None
+) -> LoraConfig:
     """Return the configuration of a method's adapter: LoRA, or FLARE with the method's fusion."""
-    lora = lora_config(training, model)
+    lora = lora_config(training, model, task_type)
     if method.kind == "lora":
         return lora
     return FlareConfig(
-        task_type="SEQ_CLS",
+        task_type=lora.task_type,
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
         modules_to_save=lora.modules_to_save,
         fusion=method.fusion,
         alignment=method.alignment,
         lead=method.lead,
         source_dropout=method.source_dropout,
+        source_norm=method.source_norm,
         mt_dim=mt_dim,
     )
 
 
-def lora_config(training: Training, model: Any) -> LoraConfig:
-    """Return plain LoRA on the query and value projections, with the head trained whole."""
+def lora_config(training: Training, model: Any, task_type: str) -> LoraConfig:
+    """Return plain LoRA on the query and value projections, or on all, with a new head trained whole."""
     return LoraConfig(
-        task_type="SEQ_CLS",
+        task_type=task_type,
         r=training.r,
         lora_alpha=training.alpha,
         lora_dropout=training.dropout,
-        target_modules=list(find_projections(model)),
-        modules_to_save=head_modules(model),
+        target_modules="all-linear" if training.modules == "all" else list(find_projections(model)),
+        modules_to_save=head_modules(model) or None,
     )
+
+
+def task_type_of(context: Context, model: Any) -> str:
+    """Return peft's name for the recipe's form of the task."""
+    form = form_name(context.data.task, context.spec.task.form)
+    written = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    return {"labels": "SEQ_CLS", "span": "QUESTION_ANS"}.get(form, written)
 
 
 def task_card(context: Context) -> dict[str, Any]:
@@ -87,6 +120,9 @@ def task_card(context: Context) -> dict[str, Any]:
         "version": task.version,
         "labels": list(task.labels),
         "texts": task.text_count,
+        "form": context.spec.task.form,
+        **({"words": context.spec.task.words} if context.spec.task.words else {}),
+        **({"normalisation": task.normalisation} if isinstance(task, QuestionTask) else {}),
         "main_metric": task.main_metric,
     }
 
@@ -112,14 +148,17 @@ def _train_and_save(
     settings = _settings(training, lr, step.seed, context)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.folder / "checkpoints" / step.id
+    with_source = step.reads in ("original", "machine", "shuffled")
     outcome = train(
         model,
         rows,
         dev,
         base.tokenizer,
+        form_of(context, training, model, base.tokenizer, with_source=with_source),
         settings,
         folder,
-        with_source=step.reads in ("original", "machine"),
+        measure=_measure(context, rows.language),
+        identity={"reads": step.reads, "task": task_card(context)},
         latents=(context.data.latents(rows), context.data.latents(dev)) if step.reads == "latents" else None,
         base_digest=identity.digest,
     )
@@ -129,7 +168,7 @@ def _train_and_save(
         "source": context.spec.source,
         "language": rows.language,
         "model": {"name": context.spec.model.name, "revision": context.spec.model.revision},
-        "max_length": training.max_length,
+        **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)},
         "settings": asdict(settings),
@@ -139,10 +178,16 @@ def _train_and_save(
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _measure(context: Context, language: str) -> Measure:
+    task = context.data.task
+    scored = scoring(task, language)
+    return lambda said, split: scored.scores(split.examples, outputs_of(said, {}))[task.main_metric]
+
+
 def _settings(training: Training, lr: float, seed: int, context: Context) -> Settings:
     shared = ("epochs", "batch_size", "warmup", "weight_decay", "max_length", "precision", "evaluations", "patience")
     own = {name: getattr(training, name) for name in shared}
-    return Settings(lr=lr, seed=seed, metric=context.data.task.main_metric, **own)
+    return Settings(lr=lr, seed=seed, **own)
 
 
 def _point(point: Point) -> dict[str, float]:

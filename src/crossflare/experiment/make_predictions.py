@@ -2,25 +2,25 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossflare.evaluation.metrics import METRICS, FloatArray, score
-from crossflare.evaluation.predict import Outputs, average, predict
+from crossflare.evaluation.metrics import FloatArray
+from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average
+from crossflare.evaluation.predict import predict
 from crossflare.evaluation.record import Record, load_predictions, save_record
+from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data import counts
 from crossflare.experiment.environment import hardware, versions
-from crossflare.experiment.make_models import load_base_of, task_card
+from crossflare.experiment.make_models import form_of, load_base_of, task_card
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import Stage2
 from crossflare.files import read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD, load_adapter
 from crossflare.tasks.example import Split
-
-DIGITS = 6
-"""Decimals of a log-probability on disk."""
 
 
 def make_prediction(step: Prediction) -> None:
@@ -28,24 +28,28 @@ def make_prediction(step: Prediction) -> None:
     started = time.monotonic()
     split = step.context.data.test(step.language, step.test_source)
     outputs = _average(step) if step.parts else _read(step, split)
-    _write_predictions(step.predictions, split, outputs)
-    save_record(step.record, _record(step, split, outputs, time.monotonic() - started))
+    scored = scoring(step.context.data.task, step.language)
+    _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
+    scores = scored.scores(split.examples, outputs)
+    save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
 
 
 def _read(step: Prediction, split: Split) -> Outputs:
     """Load the step's model and let it read the test rows."""
-    context = step.context
+    context, reads = step.context, step.about.reads
     base, identity = load_base_of(context, step.seed)
     model = load_adapter(base.model, step.model.path, base=identity)
-    return predict(
+    outputs = predict(
         model,
-        base.tokenizer,
+        form_of(context, context.spec.stage2, model, base.tokenizer, with_source=reads == "both"),
         split.examples,
-        read=step.about.reads,
-        latents=context.data.latents(split) if step.about.reads == "latents" else None,
-        max_length=context.spec.stage2.max_length,
+        read=reads,
+        latents=context.data.latents(split) if reads == "latents" else None,
         precision=context.spec.stage2.precision,
     )
+    if reads == "source" and isinstance(outputs, AnswerOutputs):
+        return replace(outputs, texts=tuple(context.data.answers_back(outputs.texts, step.language)))
+    return outputs
 
 
 def _average(step: Prediction) -> Outputs:
@@ -55,7 +59,7 @@ def _average(step: Prediction) -> Outputs:
         parts.append(_source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
     most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return Outputs(average(*parts), None, most)
+    return ChoiceOutputs(average(*parts), None, most)
 
 
 def _source_log_probabilities(path: Path, labels: int) -> FloatArray:
@@ -64,32 +68,16 @@ def _source_log_probabilities(path: Path, labels: int) -> FloatArray:
     return np.array([missing if row is None else row for row in rows])
 
 
-def _write_predictions(path: Path, split: Split, outputs: Outputs) -> None:
-    lines: list[str] = []
-    for number, (example, guess) in enumerate(zip(split, outputs.predicted, strict=True)):
-        row: dict[str, Any] = {
-            "id": example.id,
-            "gold": example.label,
-            "prediction": int(guess),
-            "correct": int(guess == example.label),
-            "log_probabilities": _rounded(outputs.log_probabilities[number]),
-        }
-        if outputs.source is not None:
-            own = outputs.source[number]
-            row["source_log_probabilities"] = _rounded(own) if np.isfinite(own).all() else None
-        lines.append(json.dumps(row) + "\n")
+def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> None:
+    lines = [json.dumps({"id": example.id, **row}) + "\n" for example, row in zip(split, rows, strict=True)]
     write_atomic(path, "".join(lines))
 
 
-def _rounded(values: FloatArray) -> list[float]:
-    return [round(float(value), DIGITS) for value in values]
-
-
-def _record(step: Prediction, split: Split, outputs: Outputs, seconds: float) -> Record:
+def _record(
+    step: Prediction, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
+) -> Record:
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
-    gold = [-1 if example.label is None else example.label for example in split]  # -1 is refused by `score`
-    labels = len(data.task.labels)
     training = dict(model["training"])
     if isinstance(step.model, Stage2) and step.model.trials:
         training["chosen_from"] = step.model.trial_scores()
@@ -106,9 +94,9 @@ def _record(step: Prediction, split: Split, outputs: Outputs, seconds: float) ->
             "to_target": data.identity_to_target(step.language),
             "to_source": dict(data.identity(step.language, step.test_source) or {}) or None,
         },
-        scores={name: score(name, gold, outputs.predicted, labels) for name in METRICS},
+        scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
-        counts={"truncated": outputs.truncated, **counts(split.examples)},
+        counts={"truncated": truncated, **counts(split.examples)},
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]},
         hardware=hardware(),
@@ -147,4 +135,4 @@ def _options(step: Prediction) -> dict[str, Any]:
     return options
 
 
-ADAPTER_FIELDS = frozenset({"train_source", "fusion", "alignment", "lead", "source_dropout"})
+ADAPTER_FIELDS = frozenset({"train_source", "fusion", "alignment", "lead", "source_dropout", "source_norm"})

@@ -32,7 +32,8 @@ class Prediction:
         """The model that reads, or the adapter of the method it is made of."""
         if not self.about.trains and not self.method.of:
             return Stage1(self.context, self.seed)
-        return Stage2(self.context, self.context.spec.trained(self.method), self.language, self.seed)
+        language = self.method.trained_in or self.language
+        return Stage2(self.context, self.context.spec.trained(self.method), language, self.seed)
 
     @property
     def parts(self) -> "list[Prediction]":
@@ -55,11 +56,15 @@ class Prediction:
         """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
         spec, wanted = self.context.spec, self.method.test_source
         for method in spec.methods:
-            same = kind == "translate-test" or spec.trained(method) == self.model_method
+            same = kind == "translate-test" or (
+                spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
+            )
             if method.kind == kind and same and (method.test_source == wanted or kind == "lora"):
                 return Prediction(self.context, method, self.language, self.seed)
         of = None if kind == "translate-test" else self.model_method.name
-        hidden = MethodSpec(f"{self.method.name}:{kind}", kind, of=of, test_source=wanted)
+        hidden = MethodSpec(
+            f"{self.method.name}:{kind}", kind, of=of, test_source=wanted, trained_in=self.method.trained_in
+        )
         return Prediction(self.context, hidden, self.language, self.seed)
 
     @property

@@ -25,6 +25,8 @@ Part = Literal["train", "dev", "test"]
 Count = Annotated[int, Bounds(1)]
 Share = Annotated[float, Bounds(0, 1, open_high=True)]
 Rate = Annotated[float, Bounds(0, 1, open_low=True)]
+Quantisation = Literal["none", "nf4", "int8"]
+Answering = Literal["head", "text"]
 Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
 Alignment = Literal["position", "proportional", "attention", "none"]
 
@@ -49,6 +51,12 @@ class TaskSpec:
     dev_from_train: Count | None = None
     """Rows cut from the end of train to be dev; None: the set has a dev part."""
     limit: Limit = field(default_factory=Limit)
+    form: Answering = "head"
+    """How the model answers: by a new head over its states, or in its own words (models that write)."""
+    words: dict[str, str] = field(default_factory=dict[str, str])
+    """With form `text`: label -> the word that the model writes for it, where that is not the label itself."""
+    questions: bool = False
+    """The own files hold questions with a context and answers, in SQuAD's layout or as flat rows."""
     labels: tuple[str, ...] = ()
     """The label names, in the order of the classifier's outputs."""
     aliases: dict[str, str] = field(default_factory=dict[str, str])
@@ -70,9 +78,12 @@ class ModelSpec:
     """The pretrained model that everything starts from."""
 
     name: ModelPath
-    """`minilm` (embedded in the demo extra), a hub name, or a folder (starting with `.`, `~`, `$` or `/`)."""
+    """`minilm` (embedded in the demo extra), a model of the laboratory such as `lab-encoder`, a hub name, or a folder
+    (starting with `.`, `~`, `$` or `/`)."""
     revision: str | None = None
     """The hub commit; None: the newest, which the record then names."""
+    quantise: Quantisation = "none"
+    """How the frozen weights are kept while adapters train: as they are, in 4 bits (nf4), or in 8 (int8)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,8 @@ class TranslationSpec:
     """How test rows (and, with `train_source: machine`, training rows) get their source text."""
     latents: EngineOptions | None = None
     """The `transformers` engine whose encoder reads the target text for `flare-mt`."""
+    answers: EngineOptions | None = None
+    """Who translates the answers of `translate-test` back, since they are read off a text in the source language."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,11 @@ class Training:
     """Part of the steps in which the rate rises."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0
     max_length: Annotated[int, Bounds(4)] = 128
-    """Tokens of a text, or of a pair; longer ones are cut."""
+    """Tokens of a text, of a pair, or of a prompt; longer ones are cut. Of questions, tokens of a window."""
+    stride: Annotated[int, Bounds(0)] = 128
+    """Of questions: tokens of the context that a window repeats of the one before."""
+    answer_tokens: Count = 30
+    """Of questions: most tokens of an answer."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     patience: Count | None = None
     """Evaluations without a better dev score after which training stops; None: never."""
@@ -127,6 +144,9 @@ class Training:
     r: Count = 8
     alpha: Count = 16
     dropout: Share = 0.0
+    modules: Literal["attention", "all"] = "attention"
+    """Which linear layers get LoRA: query and value, or every one (as published for decoder-only models). Only query
+    and value ever fuse."""
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -142,10 +162,16 @@ class MethodSpec:
     kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
     of: str | None = None
     """The method whose trained adapter this one reads."""
-    train_source: Literal["original", "machine"] = "original"
-    """The source in training: the labelled rows themselves, or the target rows translated back, as at test time."""
-    test_source: Literal["machine", "oracle", "none"] = "machine"
-    """The source at test time: a translation, the set's own source text (an upper bound), or none."""
+    train_source: Literal["original", "machine", "shuffled", "none"] = "original"
+    """The source in training: the labelled rows themselves, or the target rows translated back, as at test time. As
+    controls: the translation back of another row, or no source at all."""
+    test_source: Literal["machine", "oracle", "shuffled", "none"] = "machine"
+    """The source at test time: a translation, the set's own source text (an upper bound), another row's translation (a
+    control), or none."""
+    trained_in: str | None = None
+    """The target language whose adapter is read in every other one too; None: each language has its own."""
+    languages: tuple[str, ...] = ()
+    """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None
     epochs: Count | None = None
     r: Count | None = None
@@ -157,6 +183,8 @@ class MethodSpec:
     """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
     source_dropout: Share = 0.0
     """Part of the training rows whose source is left out."""
+    source_norm: bool = True
+    """Whether a pre-norm model's source states pass through the block's input norm; false in the released code."""
 
     def __post_init__(self) -> None:
         if self.alignment is None:
@@ -172,7 +200,8 @@ class MethodSpec:
     @property
     def options(self) -> frozenset[str]:
         """The fields that mean something here: an adapter that is trained elsewhere takes no training options."""
-        return self.about.options & {"test_source"} if self.of else self.about.options
+        own = self.about.options & {"test_source"} if self.of else self.about.options
+        return own | {"languages"} | ({"trained_in"} if self.about.trains or self.about.needs_of else frozenset())
 
 
 @dataclass(frozen=True)

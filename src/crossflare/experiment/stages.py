@@ -10,7 +10,7 @@ from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split
 
-ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout")
+ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
 """Options of a method that shape its adapter."""
 
 

@@ -24,6 +24,8 @@ def all_steps(context: Context) -> list[Step]:
     for language in spec.targets:
         for seed in spec.seeds:
             for method in spec.methods:
+                if method.languages and language not in method.languages:
+                    continue
                 visit(Prediction(context, method, language, seed))
     return list(steps)
 

@@ -32,7 +32,12 @@ class BaseIdentity:
 
 
 def head_modules(model: nn.Module) -> list[str]:
-    """Return the names of the children outside of the backbone that have weights: the task head, if there is one."""
+    """Return the names of the children outside of the backbone that have weights: the task head, if there is one.
+
+    What a language model writes with is no head: it is pretrained, and belongs to the base.
+    """
+    if getattr(model, "get_output_embeddings", lambda: None)() is not None:
+        return []
     backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
     if backbone not in children:  # the model is a backbone itself
         return []

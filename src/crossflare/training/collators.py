@@ -14,6 +14,8 @@ from crossflare.progress import bar
 from crossflare.tasks.example import Example
 
 Numbers = NDArray[np.int32]
+Latents = Sequence[tuple[Tensor, ...]]
+"""For each example the states [S,d_mt] of a translation encoder reading each of its texts."""
 CHUNK = 1000
 """Examples handed to the tokenizer at once."""
 
@@ -35,8 +37,8 @@ class Row(NamedTuple):
     target: Side
     source: Side | None
     label: int | None
-    latents: Tensor | None = None
-    """[S,d_mt] states of a translation encoder reading the target text."""
+    latents: tuple[Tensor, ...] | None = None
+    """[S,d_mt] states of a translation encoder reading each of the target's texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Encoded(Sequence[Row]):
         target: Tokens,
         source: Tokens | None,
         labels: Sequence[int | None],
-        latents: Sequence[Tensor] | None = None,
+        latents: Latents | None = None,
     ) -> None:
         self.names = tuple(names)
         """The ids of the examples."""
@@ -98,7 +100,7 @@ def encode(
     max_length: int,
     *,
     with_source: bool,
-    latents: Sequence[Tensor] | None = None,
+    latents: Latents | None = None,
 ) -> Encoded:
     """Tokenise every example once, cutting the longer text of a pair first.
 
@@ -107,7 +109,7 @@ def encode(
         examples: N examples of one or two texts.
         max_length: Most tokens of a side, special ones included.
         with_source: Also tokenise `Example.source`, where there is one.
-        latents: For FLARE MT, the states [S,d_mt] of a translation encoder for each example.
+        latents: For FLARE MT, the states of a translation encoder.
 
     Raises:
         UserError: An example has no text, more than two, or a target of no tokens.
@@ -162,7 +164,7 @@ class PairCollator:
         if self.with_source and any(row.source is not None for row in rows):
             batch |= self._pad([row.source for row in rows], "source_")
         if any(row.latents is not None for row in rows):
-            batch |= _pad_latents([row.latents for row in rows])
+            batch |= pad_latents([row.latents for row in rows])
         if all(row.label is not None for row in rows):
             batch["labels"] = torch.tensor([row.label for row in rows])
         return batch
@@ -188,10 +190,11 @@ class PairCollator:
         return {prefix + name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _pad_latents(latents: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return `source_latents` [B,S,d_mt] with zeros after each row's states, and their mask [B,S]."""
-    lengths = torch.tensor([len(states) for states in latents])
-    padded = torch.nn.utils.rnn.pad_sequence([states.float() for states in latents], batch_first=True)
+def pad_latents(latents: Latents) -> dict[str, Tensor]:
+    """Return `source_latents` [B,S,d_mt], a row's texts one after the other and zeros behind, and their mask [B,S]."""
+    rows = [torch.cat(tuple(states)).float() for states in latents]
+    lengths = torch.tensor([len(states) for states in rows])
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return {
         "source_latents": padded,
         "source_attention_mask": (torch.arange(padded.shape[1]) < lengths[:, None]).long(),

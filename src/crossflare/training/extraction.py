@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from crossflare.errors import UserError
-from crossflare.progress import bar
 from crossflare.tasks.example import Example
-from crossflare.training.precision import Number, autocast
+from crossflare.training.inference import batches
+from crossflare.training.precision import Number
 from crossflare.training.spans import SpanCollator, SpanRows
 from crossflare.training.windows import Places
 
@@ -44,23 +43,12 @@ def span_logits(
     T is the longest window. Each row begins with its own first token, whatever the side of the padding, and is -inf
     behind its last. Windows of like length share a batch, the longest first.
     """
-    order = np.argsort(-rows.lengths, kind="stable").tolist()
     start, end = (np.full((len(rows), int(rows.widths.max(initial=1))), -np.inf, dtype=np.float32) for _ in range(2))
-    mode, device = model.training, next(model.parameters()).device
-    model.eval()
-    try:
-        with torch.inference_mode(), autocast(precision, device), bar(description, len(rows)) as done:
-            for begin in range(0, len(order), batch_size):
-                places = order[begin : begin + batch_size]
-                items = [rows[index] for index in places]
-                batch = collate(items)
-                inputs = {name: tensor.to(device) for name, tensor in batch.items() if not name.endswith("_positions")}
-                output = model(**inputs)
-                start[places] = collate.unpad(items, output.start_logits, start.shape[1])
-                end[places] = collate.unpad(items, output.end_logits, end.shape[1])
-                done(len(places))
-    finally:
-        model.train(mode)
+    for places, batch in batches(model, rows, collate, batch_size, precision, description):
+        output = model(**{name: tensor for name, tensor in batch.items() if not name.endswith("_positions")})
+        items = [rows[index] for index in places]
+        start[places] = collate.unpad(items, output.start_logits, start.shape[1])
+        end[places] = collate.unpad(items, output.end_logits, end.shape[1])
     return start, end
 
 

@@ -1,7 +1,6 @@
-"""A model's outputs for many rows, in their order."""
+"""A model over many rows: batches of like length, in evaluation mode, and everything put back after."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,35 +8,24 @@ import torch
 from torch import Tensor
 
 from crossflare.progress import bar
-from crossflare.training.collators import Encoded
 from crossflare.training.precision import Number, autocast
+from crossflare.training.trainer import Batch, Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Logits:
-    """What a model says of N rows, in float32 on the CPU."""
-
-    fused: Tensor
-    """[N,K]."""
-    source: Tensor
-    """[N,K] the base model's own for the source; NaN in rows that have none."""
-
-
-def logits(
+def batches(
     model: Any,
-    rows: Encoded,
-    collate: Callable[[Sequence[Any]], dict[str, Tensor]],
+    rows: Rows,
+    collate: Callable[[Sequence[Any]], Batch],
     batch_size: int,
     precision: Number,
     description: str = "scoring",
-) -> Logits:
-    """Return the model's logits, in evaluation mode, with the mode put back after.
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield the places of some rows and their batch on the model's device, until all have been met.
 
     Rows of like length share a batch, the longest first: less padding, and memory runs out at once or not at all. No
-    random number is drawn.
+    random number is drawn. The model is in evaluation mode, without gradients, until the last batch is done.
     """
     order = np.argsort(-rows.lengths, kind="stable").tolist()
-    parts: list[tuple[Tensor, Tensor]] = []
     mode, device = model.training, next(model.parameters()).device
     model.eval()
     try:
@@ -45,13 +33,13 @@ def logits(
             for begin in range(0, len(order), batch_size):
                 places = order[begin : begin + batch_size]
                 batch = collate([rows[index] for index in places])
-                batch.pop("labels", None)
-                output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-                fused = output.logits.float().cpu()
-                source = getattr(output, "source_logits", None)
-                parts.append((fused, torch.full_like(fused, torch.nan) if source is None else source.float().cpu()))
+                yield places, {name: tensor.to(device) for name, tensor in batch.items()}
                 done(len(places))
     finally:
         model.train(mode)
-    fused, source = (torch.cat(side)[np.argsort(order, kind="stable")] for side in zip(*parts, strict=True))
-    return Logits(fused, source)
+
+
+def in_order(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
+    """Return the tensors of all batches, [N,...], in the order of the rows."""
+    places = [place for some, _ in parts for place in some]
+    return torch.cat([part for _, part in parts])[np.argsort(places, kind="stable")]

@@ -1,24 +1,23 @@
-"""How classifiers are trained, whatever the stage and the method: labelled rows in, the weights best on dev out."""
+"""How every model is trained, whatever the stage, method and task: labelled rows in, the weights best on dev out."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.tasks.example import Split
 from crossflare.training.checkpoints import Fingerprint
-from crossflare.training.collators import Encoded, PairCollator, encode
+from crossflare.training.collators import Latents
 from crossflare.training.fit import Outcome, fit
-from crossflare.training.inference import logits
+from crossflare.training.forms import Form, Said
 from crossflare.training.precision import Number
 from crossflare.training.settings import Settings
-from crossflare.training.trainer import Batch, Score
+from crossflare.training.trainer import Score
+
+Measure = Callable[[Said, Split], float]
+"""(what the model says, the rows with their gold answers) -> score, higher is better."""
 
 
 def train(
@@ -26,83 +25,64 @@ def train(
     train: Split,
     dev: Split | None,
     tokenizer: Any,
+    form: Form,
     settings: Settings,
     folder: Path,
-    with_source: bool,
     *,
-    latents: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
+    measure: Measure,
+    identity: Fingerprint,
+    latents: tuple[Latents, Latents] | None = None,
     base_digest: str | None = None,
     allow_changed: Collection[str] = (),
 ) -> Outcome:
-    """Train a sequence classifier on labelled rows; see `fit` for the rest.
+    """Train a model on labelled rows; see `fit` for the rest.
 
     Args:
-        model: A transformers or peft model with a classification head; what requires a gradient is trained.
+        model: A transformers or peft model; what requires a gradient is trained.
         train: Labelled rows.
         dev: Labelled rows that choose the weights; None: the last step's are kept.
         tokenizer: The model's.
+        form: How the task is put to the model.
         settings: The settings.
         folder: Where the checkpoints of this very run live.
-        with_source: Give the model `Example.source` too (it must be a FLARE model).
-        latents: For FLARE MT, the translation encoder's states [S,d_mt] for each row of train and of dev.
+        measure: The score on dev.
+        identity: What else the result depends on, as JSON: the form, who made the latents.
+        latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
 
     Raises:
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
     """
-    labels = int(model.config.num_labels)
     for split in (train, dev) if dev is not None else (train,):
-        _check_split(split, labels)
-    _check_length(model, tokenizer, settings.max_length)
-    collate = PairCollator(tokenizer, settings.max_length, with_source=with_source)
+        _check_split(split, form.labels)
+    check_length(model, tokenizer, settings.max_length)
     states = latents or (None, None)
-    rows = encode(tokenizer, train.examples, settings.max_length, with_source=with_source, latents=states[0])
-    score = None
-    if dev is not None:
-        dev_rows = encode(tokenizer, dev.examples, settings.max_length, with_source=with_source, latents=states[1])
-        score = _dev_score(dev_rows, collate, settings, labels)
-    identity: Fingerprint = {
+    rows = form.encode(train.examples, states[0])
+    score = None if dev is None else _dev_score(form, dev, form.encode(dev.examples, states[1]), settings, measure)
+    whole: Fingerprint = {
+        **identity,
         "train": train.digest,
         "dev": None if dev is None else dev.digest,
-        "with_source": "latents" if latents else with_source,
         "tokenizer": _tokenizer_id(tokenizer),
     }
     return fit(
         model,
         rows,
-        collate,
-        classification_loss,
+        form.collate,
+        form.loss,
         score,
         settings,
         folder,
-        identity,
+        whole,
         base_digest=base_digest,
         allow_changed=allow_changed,
     )
 
 
-def classification_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the mean cross-entropy, computed in float32 whatever the model computes in."""
-    labels = batch.pop("labels")
-    return functional.cross_entropy(model(**batch).logits.float(), labels)
-
-
-def _dev_score(rows: Encoded, collate: PairCollator, settings: Settings, labels: int) -> Score:
-    from sklearn.metrics import accuracy_score, f1_score
-
-    gold = list(rows.labels)
-
+def _dev_score(form: Form, dev: Split, rows: Any, settings: Settings, measure: Measure) -> Score:
     def score(model: Any, precision: Number) -> float:
-        outputs = logits(model, rows, collate, 2 * settings.batch_size, precision, "scoring dev").fused
-        if not bool(torch.isfinite(outputs).all()):
-            wrong = [rows.names[i] for i in (~torch.isfinite(outputs).all(-1)).nonzero().flatten().tolist()]
-            raise UserError(f"the model's outputs on dev are not finite, first on row {wrong[0]}; lower lr or use fp32")
-        predicted = outputs.argmax(-1).tolist()
-        if settings.metric == "accuracy":
-            return float(accuracy_score(gold, predicted))
-        nothing: Any = 0  # scikit-learn's annotation of zero_division forgets the numbers
-        return float(f1_score(gold, predicted, labels=range(labels), average="macro", zero_division=nothing))
+        return measure(form.read(model, dev.examples, rows, 2 * settings.batch_size, precision, "scoring dev"), dev)
 
     return score
 
@@ -111,13 +91,20 @@ def _check_split(split: Split, labels: int) -> None:
     if not len(split):
         raise UserError(f"{split.part} of {split.language} has no rows; check the file and what was filtered out")
     for example in split:
-        if example.label is None or not 0 <= example.label < labels:
-            where = example.origin or f"{split.part} of {split.language}"
+        where = f"{example.origin or f'{split.part} of {split.language}'}: row '{example.id}'"
+        if not labels and not example.answers:
+            raise UserError(f"{where}: expected an answer, found none; label the row or take it out")
+        if labels and (example.label is None or not 0 <= example.label < labels):
             got = "none" if example.label is None else str(example.label)
-            raise UserError(f"{where}: row '{example.id}': expected a label from 0 to {labels - 1}, got {got}")
+            raise UserError(f"{where}: expected a label from 0 to {labels - 1}, got {got}")
 
 
-def _check_length(model: Any, tokenizer: Any, max_length: int) -> None:
+def check_length(model: Any, tokenizer: Any, max_length: int) -> None:
+    """Refuse more tokens than the model reads.
+
+    Raises:
+        UserError: `max_length` is above the model's or the tokenizer's limit.
+    """
     positions = getattr(model.config, "max_position_embeddings", None)
     # RoBERTa's family counts positions from its padding id on, and says so in the tokenizer's limit alone.
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)

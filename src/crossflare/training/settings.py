@@ -44,8 +44,6 @@ class Settings:
     """Stop after this many evaluations in a row without a better score; None: never."""
     select: Literal["best", "last"] = "best"
     """Keep the weights of the best evaluation on dev (the earliest of equals), or those of the last step."""
-    metric: Literal["accuracy", "macro_f1"] = "macro_f1"
-    """The score that `select` and `patience` go by."""
     activation_checkpointing: bool = False
     """Compute activations twice rather than keep them: less memory, about a third more time."""
     save_steps: int | None = None
@@ -66,7 +64,6 @@ class Settings:
                 raise UserError(f"{name}: expected {wanted}, got {value}; change it")
         choose("precision", self.precision, ("auto", "fp32", "bf16"))
         choose("select", self.select, ("best", "last"))
-        choose("metric", self.metric, ("accuracy", "macro_f1"))
         if self.patience is not None and self.patience >= self.evaluations:
             raise UserError(
                 f"patience {self.patience} can never stop a run of {self.evaluations} evaluations; "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
-from crossflare.training.collators import PairCollator, Side
+from crossflare.training.collators import Latents, PairCollator, Side
 from crossflare.training.windows import Layout, Passages, Places, answer_tokens, layout_of, tokenise
 
 WINDOW, STRIDE = 384, 128
@@ -31,8 +31,9 @@ class SpanRow(NamedTuple):
     span: tuple[int, int] | None
     """Positions of the first and last token of the answer, both the null position where the answer is not, or not
     wholly, in this window; None: the question has no labelled span."""
+    latents: tuple[Tensor, ...] | None = None
+    """States [S,d_mt] of a translation encoder reading the question, and this window's share of the context."""
     label: None = None
-    latents: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,12 @@ class SpanRows(Sequence[SpanRow]):
         passages: NDArray[np.int64],
         answers: NDArray[np.int64],
         counts: SpanCounts,
+        latents: Latents | None = None,
     ) -> None:
+        self.latents = latents
         self.examples, self.begin, self.end = windows
         """[W] the question of each window, and its tokens of the context from `begin` to before `end`."""
-        self.names = tuple(names[example] for example in self.examples)
+        self.names: tuple[str, ...] = tuple(names[int(example)] for example in self.examples)
         """[W] the id of each window's question."""
         self.counts = counts
         self._layout, self._target, self._source, self._passages, self._answers = (
@@ -107,7 +110,15 @@ class SpanRows(Sequence[SpanRow]):
         source = None
         if self._source is not None and self._passages[0, index] >= 0:
             source = self._source.side(self._layout, example, *self._passages[:, index].tolist())
-        return SpanRow(index, example, target, source, self.span(index))
+        return SpanRow(index, example, target, source, self.span(index), self._states(index))
+
+    def _states(self, index: int) -> tuple[Tensor, ...] | None:
+        if self.latents is None:
+            return None
+        question, context = self.latents[int(self.examples[index])]
+        whole = int(self._target.contexts.lengths[self._target.context[self.examples[index]]])
+        first, last = _share(self.begin[index], self.end[index], len(context), whole)
+        return question, context[int(first) : int(last)]
 
     def span(self, index: int) -> tuple[int, int] | None:
         """Return the labelled positions in one window; see `SpanRow.span`."""
@@ -147,6 +158,7 @@ def encode_questions(
     stride: int = STRIDE,
     with_source: bool,
     source_window: int | None = None,
+    latents: Latents | None = None,
 ) -> SpanRows:
     """Tokenise questions and contexts once each and cut the contexts into windows.
 
@@ -160,6 +172,7 @@ def encode_questions(
         stride: Tokens that a window repeats of the one before, at most two thirds of its piece of the context.
         with_source: Also tokenise `Example.source`, where there is one.
         source_window: Most tokens of a source; None: as `window`.
+        latents: For FLARE MT, the states of a translation encoder for question and context of each example.
 
     Raises:
         UserError: The tokenizer is not fast or adds no special tokens, or the window is too small for any text.
@@ -186,7 +199,7 @@ def encode_questions(
     whole = (answers[0, windows[0]] >= windows[1]) & (answers[1, windows[0]] < windows[2])
     lost = np.count_nonzero(answers[0] != UNLABELLED) - len(np.unique(windows[0, whole]))
     counts = SpanCounts(len(examples), windows.shape[1], cut, int(lost), sources_cut)
-    return SpanRows([e.id for e in examples], layout, wide, source, windows, passages, answers, counts)
+    return SpanRows([e.id for e in examples], layout, wide, source, windows, passages, answers, counts, latents)
 
 
 def _distinct(tokenizer: Any, pairs: Sequence[tuple[str, ...] | None], description: str) -> _Texts:
@@ -239,13 +252,17 @@ def _passages(
     the whole: nothing falls between two windows.
     """
     example, begin, end = windows
-    total, whole = source.contexts.lengths[source.context][example], np.maximum(lengths[example], 1)
-    first = begin * total // whole
-    last = np.where(lengths[example] > 0, -(-end * total // whole), total)
+    first, last = _share(begin, end, source.contexts.lengths[source.context][example], lengths[example])
     cut = last - first > room - source.kept[example]
     there = np.array([pair is not None for pair in given], dtype=bool)[example]
     passages = np.where(there, np.stack([first, np.minimum(last, first + room - source.kept[example])]), -1)
     return passages, int((cut & there).sum())
+
+
+def _share(begin: Any, end: Any, total: Any, whole: Any) -> tuple[Any, Any]:
+    """Return where the share from `begin` to `end` of `whole` tokens lies among `total` others."""
+    length = np.maximum(whole, 1)
+    return begin * total // length, np.where(whole > 0, -(-end * total // length), total)
 
 
 class SpanCollator:

@@ -1,4 +1,4 @@
-"""Labels for the rows of a file, from a trained adapter's folder alone."""
+"""Labels or answers for the rows of a file, from a trained adapter's folder alone."""
 
 import csv
 import io
@@ -9,18 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crossflare.errors import UserError, choose
+from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs
 from crossflare.experiment import strict_yaml
-from crossflare.experiment.data import build_engine, encode_rows
+from crossflare.experiment.data import build_engine, encode_rows, model_place
 from crossflare.experiment.kinds import KINDS, Reads
 from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic
+from crossflare.tasks.classification import TextTask
+from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row, read_rows
+from crossflare.tasks.questions import QuestionTask
 from crossflare.training.settings import Precision
 
 COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
 """The columns of the texts where the caller names none."""
+QUESTION_COLUMNS = ("question", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Counts:
 
     rows: int
     labels: dict[str, int]
-    """How often each label was predicted, in the order of the task."""
+    """How often each label was predicted, in the order of the task; empty for questions."""
     empty: int
     """Rows with an empty text: they are predicted all the same."""
     no_source: int
@@ -79,23 +86,21 @@ def predict_file(
     if output.resolve() == input.resolve():
         raise UserError(f"{output}: the output would replace the input; name another file")
     card = read_card(adapter)
-    labels, count = _task(card, adapter)
+    task = _task(card, adapter)
     reads = _reads(card, adapter, source, no_source)
     rows = read_rows(input)
-    examples = _examples(rows, _columns(texts, count, rows[0]), id_column)
+    examples = _examples(rows, _columns(texts, task, rows[0]), id_column)
     if isinstance(source, Column):
-        examples = _from_columns(examples, rows, source, count)
+        examples = _from_columns(examples, rows, source, task.text_count)
     elif source is not None and reads == "both":
         examples = _translated(examples, source, card)
     encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
-    outputs = _read(adapter, card, labels, examples, reads, encoder, batch_size)
-    predicted = [labels[index] for index in outputs.predicted]
-    probabilities = [[float(p) for p in row] for row in _exp(outputs.log_probabilities)]
-    write_atomic(output, write(examples, labels, predicted, probabilities))
-    counted = Counter(predicted)
+    outputs = _read(adapter, card, task, examples, reads, encoder, batch_size)
+    write_atomic(output, write(_rows(task, examples, outputs)))
+    counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, ChoiceOutputs) else Counter[int]()
     return Counts(
         rows=len(examples),
-        labels={label: counted[label] for label in labels},
+        labels={label: counted[place] for place, label in enumerate(task.labels)},
         empty=sum(any(not text.strip() for text in example.texts) for example in examples),
         no_source=sum(_bare(example) for example in examples) if reads == "both" else 0,
         truncated=max(outputs.truncated.values(), default=0),
@@ -118,11 +123,15 @@ def engine_options(engine: str, options: Sequence[str]) -> EngineOptions:
     return read
 
 
-def _task(card: dict[str, Any], adapter: Path) -> tuple[list[str], int]:
+def _task(card: dict[str, Any], adapter: Path) -> Task:
     task = card.get("task")
-    if not isinstance(task, dict) or not isinstance(task.get("labels"), list) or task.get("texts") not in COLUMNS:
-        raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
-    return [str(label) for label in task["labels"]], int(task["texts"])
+    if isinstance(task, dict) and isinstance(task.get("labels"), list) and task.get("texts") in COLUMNS:
+        name, labels = str(task.get("name")), tuple(str(label) for label in task["labels"])
+        if "normalisation" in task:
+            return QuestionTask(name, 1)
+        if len(labels) > 1:
+            return TextTask(name, 1, labels, text_count=task["texts"])
+    raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
 
 
 def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> Reads:
@@ -155,8 +164,9 @@ def _precision(card: dict[str, Any]) -> Precision:
     return "fp32" if said == "fp32" else "bf16" if said == "bf16" else "auto"
 
 
-def _columns(given: Sequence[str], count: int, first: Row) -> tuple[str, ...]:
-    columns = tuple(given) or COLUMNS[count]
+def _columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
+    count = task.text_count
+    columns = tuple(given) or (QUESTION_COLUMNS if isinstance(task, QuestionTask) else COLUMNS[count])
     if len(columns) != count:
         raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
     missing = [name for name in columns if name not in first.cells]
@@ -204,35 +214,39 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
 def _read(
     adapter: Path,
     card: dict[str, Any],
-    labels: list[str],
+    task: Task,
     examples: list[Example],
     reads: Reads,
     encoder: EngineOptions | None,
     size: int,
-) -> Any:
+) -> Outputs:
     import torch
 
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
     from crossflare.fusion.identity import identify
     from crossflare.training.base_models import load_base
+    from crossflare.training.forms import make_form
 
-    named = card.get("model") or {}
-    name, revision = named.get("name") or card["base"].get("name"), named.get("revision")
-    base = load_base(str(name), labels, revision=revision, seed=int(card.get("seed") or 0))
-    model = load_adapter(base.model, adapter, base=identify(base.model, base.name))
+    named, said = card.get("model") or {}, card["task"]
+    name, revision = str(named.get("name") or card["base"].get("name")), named.get("revision")
+    answering: Any = said.get("form") or "head"
+    base = load_base(model_place(name), task, answering, revision=revision, seed=int(card.get("seed") or 0))
+    model = load_adapter(base.model, adapter, base=identify(base.model, name))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
-    return predict(
+    form = make_form(
+        task,
+        answering,
         model,
         base.tokenizer,
-        rows,
-        read=reads,
-        latents=_latents(encoder, rows, card) if encoder else None,
-        max_length=int(card.get("max_length") or 128),
-        batch_size=size,
-        precision=_precision(card),
+        int(card.get("max_length") or 128),
+        with_source=reads == "both",
+        words=said.get("words"),
+        **{option: int(card[option]) for option in ("stride", "answer_tokens") if option in card},
     )
+    latents = _latents(encoder, rows, card) if encoder else None
+    return predict(model, form, rows, read=reads, latents=latents, batch_size=size, precision=_precision(card))
 
 
 def _latents(options: EngineOptions, rows: list[Example], card: dict[str, Any]) -> list[Any]:
@@ -255,33 +269,40 @@ def _bare(example: Example) -> bool:
     return example.source is None or not any(text.strip() for text in example.source)
 
 
-def _exp(log_probabilities: Any) -> Any:
-    import numpy as np
-
-    return np.exp(log_probabilities)
+OutputRow = dict[str, Any]
 
 
-def _jsonl(examples: list[Example], labels: list[str], predicted: list[str], probabilities: list[list[float]]) -> str:
-    lines: list[str] = []
-    for example, label, row in zip(examples, predicted, probabilities, strict=True):
-        shares = {name: round(p, 6) for name, p in zip(labels, row, strict=True)}
-        content = {"id": example.id, "prediction": label, "probabilities": shares}
-        lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
-    return "".join(lines)
+def _rows(task: Task, examples: list[Example], outputs: Outputs) -> list[OutputRow]:
+    """Return what is written of each example."""
+    if isinstance(outputs, AnswerOutputs):
+        said = zip(examples, outputs.texts, outputs.scores, strict=True)
+        return [{"id": e.id, "prediction": text, "score": round(score, 6)} for e, text, score in said]
+    rows: list[OutputRow] = []
+    for example, guess, row in zip(examples, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
+        shares = {name: round(float(p), 6) for name, p in zip(task.labels, row, strict=True)}
+        rows.append({"id": example.id, "prediction": task.labels[int(guess)], "probabilities": shares})
+    return rows
 
 
-def _csv(examples: list[Example], labels: list[str], predicted: list[str], probabilities: list[list[float]]) -> str:
+def _jsonl(rows: list[OutputRow]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def _csv(rows: list[OutputRow]) -> str:
     text = io.StringIO()
+    flat = [
+        {name: value for name, value in row.items() if name != "probabilities"}
+        | {f"p({label})": f"{p:.6f}" for label, p in row.get("probabilities", {}).items()}
+        for row in rows
+    ]
     # The csv module quotes a text for a line feed in it, but not for a carriage return, which readers take for one.
-    quoting = csv.QUOTE_ALL if any("\r" in name for name in [*labels, *(e.id for e in examples)]) else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
-    writer.writerow(["id", "prediction", *(f"p({label})" for label in labels)])
-    for example, label, row in zip(examples, predicted, probabilities, strict=True):
-        writer.writerow([example.id, label, *(f"{p:.6f}" for p in row)])
+    returns = any("\r" in str(part) for row in flat for pair in row.items() for part in pair)
+    writer = csv.DictWriter(
+        text, list(flat[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    )
+    writer.writeheader()
+    writer.writerows(flat)
     return text.getvalue()
 
 
-_WRITERS: dict[str, Callable[[list[Example], list[str], list[str], list[list[float]]], str]] = {
-    ".jsonl": _jsonl,
-    ".csv": _csv,
-}
+_WRITERS: dict[str, Callable[[list[OutputRow]], str]] = {".jsonl": _jsonl, ".csv": _csv}

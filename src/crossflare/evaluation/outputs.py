@@ -1,0 +1,68 @@
+"""What a model says about examples, as it is scored, averaged and kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossflare.errors import UserError
+from crossflare.evaluation.metrics import FloatArray, IntArray
+from crossflare.training.forms import Choices, Said
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOutputs:
+    """Labels chosen for N examples."""
+
+    log_probabilities: FloatArray
+    """[N, K]."""
+    source: FloatArray | None
+    """[N, K] the base model's own for the source; NaN in rows without one, None when nobody has one."""
+    truncated: dict[str, int]
+    """Examples longer than the window, by side."""
+
+    @property
+    def predicted(self) -> IntArray:
+        """[N] indices of the most probable labels."""
+        return self.log_probabilities.argmax(1)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOutputs:
+    """Answers to N questions."""
+
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+    """How sure the model was of each."""
+    positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    """See `training.forms.Answers`."""
+    truncated: dict[str, int]
+
+
+Outputs = ChoiceOutputs | AnswerOutputs
+
+
+def outputs_of(said: Said, truncated: dict[str, int]) -> Outputs:
+    """Return what a model said in the form that is kept.
+
+    Raises:
+        UserError: Its logits are not finite.
+    """
+    if not isinstance(said, Choices):
+        return AnswerOutputs(said.texts, said.scores, said.positions, truncated)
+    wrong = (~said.fused.isfinite().all(-1)).nonzero().flatten().tolist()
+    if wrong:
+        raise UserError(f"the model's outputs are not finite, first in row {wrong[0] + 1}; lower lr or use fp32")
+    source = _log_softmax(said.source) if said.source.isfinite().any() else None
+    return ChoiceOutputs(_log_softmax(said.fused), source, truncated)
+
+
+def average(*parts: FloatArray) -> FloatArray:
+    """Return the normalised mean [N, K] of log-probabilities; a row that is NaN in one part takes the others."""
+    mean = np.nanmean(np.stack(parts), axis=0)
+    return mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)
+
+
+def _log_softmax(values: Tensor) -> FloatArray:
+    return values.double().log_softmax(-1).numpy()

@@ -1,0 +1,98 @@
+"""From what a model says to numbers: scores for every example, and for the whole, under each of a task's metrics."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from crossflare.evaluation.answers import position_match, score_answers
+from crossflare.evaluation.metrics import METRICS, FloatArray, score
+from crossflare.evaluation.normalise import normaliser
+from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs
+from crossflare.tasks.classification import TextTask
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.example import Example
+from crossflare.tasks.questions import QuestionTask
+
+DIGITS = 6
+"""Decimals of a log-probability on disk."""
+
+
+class Scoring(Protocol):
+    """How the outputs of one task in one language are scored."""
+
+    def rows(self, examples: Sequence[Example], outputs: Any, /) -> list[dict[str, Any]]:
+        """Return what a file of predictions says of each example, beside its id."""
+        ...
+
+    def scores(self, examples: Sequence[Example], outputs: Any, /) -> dict[str, float]:
+        """Return every metric's score, 0 to 1."""
+        ...
+
+
+class ChoiceScoring:
+    """Labels, counted."""
+
+    def __init__(self, task: TextTask) -> None:
+        self.classes = len(task.labels)
+
+    def rows(self, examples: Sequence[Example], outputs: ChoiceOutputs, /) -> list[dict[str, Any]]:
+        """Return gold, prediction, whether it is right, and the log-probabilities."""
+        rows: list[dict[str, Any]] = []
+        for number, (example, guess) in enumerate(zip(examples, outputs.predicted, strict=True)):
+            row: dict[str, Any] = {
+                "gold": example.label,
+                "prediction": int(guess),
+                "correct": int(guess == example.label),
+                "log_probabilities": _rounded(outputs.log_probabilities[number]),
+            }
+            if outputs.source is not None:
+                own = outputs.source[number]
+                row["source_log_probabilities"] = _rounded(own) if np.isfinite(own).all() else None
+            rows.append(row)
+        return rows
+
+    def scores(self, examples: Sequence[Example], outputs: ChoiceOutputs, /) -> dict[str, float]:
+        """Return accuracy and macro-F1."""
+        gold = [-1 if example.label is None else example.label for example in examples]  # -1 is refused by `score`
+        return {name: score(name, gold, outputs.predicted, self.classes) for name in METRICS}
+
+
+class AnswerScoring:
+    """Answers, compared as texts under the rules of the set and the language."""
+
+    def __init__(self, task: QuestionTask, language: str) -> None:
+        self.normalise = normaliser(task.normalisation, language)
+
+    def rows(self, examples: Sequence[Example], outputs: AnswerOutputs, /) -> list[dict[str, Any]]:
+        """Return gold answers, prediction, its scores, and how sure the model was."""
+        values = self._each(examples, outputs)
+        return [
+            {
+                "gold": [answer.text for answer in example.answers],
+                "prediction": outputs.texts[number],
+                **{name: round(float(column[number]), DIGITS) for name, column in values.items()},
+                "score": round(outputs.scores[number], DIGITS),
+            }
+            for number, example in enumerate(examples)
+        ]
+
+    def scores(self, examples: Sequence[Example], outputs: AnswerOutputs, /) -> dict[str, float]:
+        """Return exact match and F1, and the released code's position match where it can be told."""
+        return {name: float(column.mean()) for name, column in self._each(examples, outputs).items()}
+
+    def _each(self, examples: Sequence[Example], outputs: AnswerOutputs) -> dict[str, FloatArray]:
+        scored = score_answers(outputs.texts, examples, self.normalise)
+        values: dict[str, FloatArray] = {"exact_match": scored.exact_match, "f1": scored.f1}
+        if outputs.positions is not None:
+            values["position_match"] = position_match(*outputs.positions)
+        return values
+
+
+def scoring(task: Task, language: str) -> Scoring:
+    """Return how a task is scored in a language."""
+    return AnswerScoring(task, language) if isinstance(task, QuestionTask) else ChoiceScoring(task)
+
+
+def _rounded(values: FloatArray) -> list[float]:
+    return [round(float(value), DIGITS) for value in values]

@@ -1,0 +1,132 @@
+"""How a task is put to a model, and its answer read: the one thing in which tasks and families differ in training.
+
+labels   a classification head                       any family
+words    the label's word follows the prompt         models that write
+span     start and end of a span of the context      any family, by a question-answering head
+text     the answer follows the prompt               models that write
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.example import Example
+from crossflare.tasks.questions import QuestionTask
+from crossflare.training.collators import Latents
+from crossflare.training.precision import Number
+from crossflare.training.trainer import Batch, Rows
+
+FormName = Literal["labels", "words", "span", "text"]
+Answering = Literal["head", "text"]
+"""What a recipe says: by a new head, or in the model's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a model says of N examples with K labels each, in float32 on the CPU."""
+
+    fused: Tensor
+    """[N,K] logits."""
+    source: Tensor
+    """[N,K] the base model's own for the source; NaN in rows that have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says to N questions."""
+
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+    """How sure it is, higher is surer; comparable between the answers of one model only."""
+    positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    """Predicted and labelled token positions [N,2] in each first window, for the released code's measure; None for
+    written answers and unlabelled questions."""
+
+
+Said = Choices | Answers
+
+
+class Form(Protocol):
+    """One way of putting a task to a model."""
+
+    labels: int
+    """K labels to choose from; 0 for questions."""
+
+    def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Rows:
+        """Tokenise examples, their answers too where they are known.
+
+        Args:
+            examples: N examples of the task.
+            latents: For FLARE MT, the states of a translation encoder.
+        """
+        ...
+
+    def collate(self, rows: Sequence[Any], /) -> Batch:
+        """Return rows as a batch, labelled where all are."""
+        ...
+
+    def loss(self, model: Any, batch: Batch, /) -> Tensor:
+        """Return the mean loss over the rows of a batch, computed in float32 whatever the model computes in."""
+        ...
+
+    def read(
+        self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
+    ) -> Said:
+        """Let the model answer; `rows` are the examples encoded."""
+        ...
+
+    def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
+        """Return how many targets and sources are longer than the model is given."""
+        ...
+
+
+def form_name(task: Task, answering: Answering) -> FormName:
+    """Return the form of a task."""
+    if isinstance(task, QuestionTask):
+        return "span" if answering == "head" else "text"
+    return "labels" if answering == "head" else "words"
+
+
+def make_form(
+    task: Task,
+    answering: Answering,
+    model: Any,
+    tokenizer: Any,
+    max_length: int,
+    *,
+    with_source: bool,
+    stride: int = 128,
+    answer_tokens: int = 30,
+    words: dict[str, str] | None = None,
+) -> Form:
+    """Return the form in which a model does a task.
+
+    Args:
+        task: The task.
+        answering: By a head, or in words.
+        model: A transformers or peft model of that kind.
+        tokenizer: Its tokenizer.
+        max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
+        with_source: Give the model `Example.source` too (it must be a FLARE model).
+        stride: Tokens that a window of a long context repeats of the one before.
+        answer_tokens: Most tokens of an answer.
+        words: Label -> the word that stands for it, where that is not the label itself.
+
+    Raises:
+        UserError: The tokenizer or the model cannot do it.
+    """
+    from crossflare.training.answering import SpanForm, TextForm
+    from crossflare.training.choosing import HeadForm, WordForm
+
+    if isinstance(task, QuestionTask):
+        if answering == "head":
+            return SpanForm(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
+        return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source)
+    if answering == "head":
+        return HeadForm(task, tokenizer, max_length, with_source=with_source)
+    return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source)
