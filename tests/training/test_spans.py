@@ -336,7 +336,7 @@ def test_a_question_answering_model_trains_with_these_batches(model: Any) -> Non
         assert any("qa_outputs" in name for name in touched)
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < losses[0] - 0.2
 
 
 @pytest.mark.parametrize("side", ["sentencepiece", "left"])
