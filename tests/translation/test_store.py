@@ -228,3 +228,77 @@ def test_a_wrong_count_is_our_error(tmp_path: Path) -> None:
         translate_all(Store(tmp_path), Short(), ["a"], "sw", "en")
     with pytest.raises(UserError, match="nothing to translate"):
         translate_all(Store(tmp_path), Reverse(), ["a"], "en", "en")
+
+
+def test_of_several_translations_the_first_part_s_stands(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as first, Shelf(tmp_path) as second:
+        first.append([("b", "1")])
+        second.append([("a", "late")])
+        first.append([("a", "early")])
+        assert first.find(["a", "b", "c"]) == second.find(["a", "b", "c"]) == {"a": "early", "b": "1"}
+
+
+def test_a_row_behind_a_damaged_one_of_its_text_is_found(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1"), ("b", "2")])
+    part = tmp_path / "0000.jsonl"
+    part.write_bytes(part.read_bytes().replace(b'"1"', b"1.0"))
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find("ab") == {"b": "2"}
+        shelf.append([("a", "3")])
+        assert shelf.find("ab") == {"a": "3", "b": "2"}
+
+
+def test_a_part_cut_off_in_the_middle_keeps_what_is_whole(tmp_path: Path) -> None:
+    expected = translate_all(Store(tmp_path), Reverse(), texts(40), "sw", "en")
+    part = parts(tmp_path)[0]
+    data = part.read_bytes()
+    part.write_bytes(data[: len(data) // 2])
+    engine = Reverse()
+    assert translate_all(Store(tmp_path), engine, texts(40), "sw", "en") == expected
+    assert 0 < len(engine.seen) < 40
+    assert part.read_bytes() == data
+
+
+def test_rows_longer_than_a_block_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossflare.translation.index.BLOCK", 64)
+    rows = [("x" * size, str(size)) for size in (1, 10, 100, 1000, 10_000)]
+    with Shelf(tmp_path) as shelf:
+        for row in rows:
+            shelf.append([row])
+            assert shelf.find([row[0]]) == dict([row])
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find(text for text, _ in rows) == dict(rows)
+
+
+def test_keys_that_are_equal_by_chance_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossflare.translation.store._digest", lambda text: b"\0" * 32)
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1"), ("b", "2")])
+        assert shelf.find("ab") == {"a": "1", "b": "2"}
+
+
+@pytest.mark.slow
+def test_the_memory_of_the_index_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from crossflare.translation.store import Shelf
+shelf, starts = Shelf(Path(sys.argv[1])), range(0, int(sys.argv[2]), 2000)
+for start in starts:
+    shelf.append([(f"text {start + i}", "x" * 50) for i in range(2000)])
+for start in starts:
+    assert len(shelf.find(f"text {start + i}" for i in range(2000))) == 2000
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs Linux's count of peak memory")
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, str(tmp_path / count), count], capture_output=True, check=True
+            ).stdout
+        )
+        for count in ("20000", "80000")
+    ]
+    assert peaks[1] < peaks[0] + 8_000  # kB; 60,000 rows more would be 19,000 in a dictionary

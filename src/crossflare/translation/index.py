@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from crossflare.errors import UserError
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Bytes of a part that are looked at together."""
 PREFIX = b'{"key": "'
 DIGITS = 16
 """Hex digits of the sha256 that make up the key."""
-_CACHE_KIB = 16384
+_CACHE_KIB = 8192
 _NIBBLES = np.full(256, 255, dtype=np.uint8)
 _NIBBLES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
 
