@@ -51,7 +51,9 @@ SUFFIX: dict[Task, str] = {
 
 
 def _decoder(name: str, prefix: str, tasks: tuple[Any, ...] = ALL_DECODER_HEADS, **rest: Any) -> Family:
-    own = {"num_key_value_heads": KV_HEADS, "head_dim": 4, "rms_norm_eps": 1e-6} | rest.pop("options", {})
+    own = {"num_key_value_heads": KV_HEADS, "head_dim": 4, "rms_norm_eps": 1e-6, "classifier_dropout": 0.0} | rest.pop(
+        "options", {}
+    )
     names: dict[Task, str] = {task: prefix + SUFFIX[task] for task in tasks}
     names |= rest.pop("named", {})
     config = rest.pop("config", f"{prefix}Config")

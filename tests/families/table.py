@@ -41,8 +41,6 @@ NAMES = {
     "bart": "BART",
     "mbart": "mBART",
 }
-QUANTISED = (("llama", "CAUSAL_LM"), ("llama", "SEQ_CLS"), ("gemma-2", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS"))
-QUANTISED += (("xlm-r", "QUESTION_ANS"),)
 COMPILED = (("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS"))
 GENERATES: tuple[tuple[str, Task], ...] = ()
 """The decoders whose `generate` has its tests; the others say "not yet"."""
@@ -78,9 +76,7 @@ def _cells(name: str, task: Task) -> dict[str, str]:
     writes = task in ("CAUSAL_LM", "SEQ_2_SEQ_LM")
     cells = dict.fromkeys(COLUMNS, NOT_YET)
     if (name, task) in CELLS or ENCODER_DECODERS:
-        cells |= {"fusion": YES, "checkpointing": YES, "nf4, int8": UNTESTED, "torch.compile": UNTESTED}
-    if (name, task) in QUANTISED:
-        cells["nf4, int8"] = YES
+        cells |= {"fusion": YES, "checkpointing": YES, "nf4, int8": YES, "torch.compile": UNTESTED}
     if (name, task) in COMPILED:
         cells["torch.compile"] = YES
     cells["generate"] = NONE if not writes else YES if (name, task) in GENERATES else NOT_YET

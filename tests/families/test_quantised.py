@@ -21,7 +21,7 @@ from crossflare.training.quantised import (
     quantised_options,
     without_notes,
 )
-from family_models import FAMILIES, Task, apart, configuration, labels_for, make, predict, texts
+from family_models import CELLS, FAMILIES, Task, apart, configuration, labels_for, make, predict, texts
 from fusion_models import randomise, slot
 
 AUTO: dict[Task, str] = {
@@ -125,7 +125,9 @@ def test_quantised_bases_fuse(name: str, task: Task, kind: Quantisation, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("name", "task"), BASES)
+@pytest.mark.parametrize(
+    ("name", "task"), [pytest.param(*cell, marks=[] if cell in BASES else pytest.mark.slow) for cell in CELLS]
+)
 def test_gradients_and_loss_with_and_without_checkpointing(
     name: str, task: Task, kind: Quantisation, tmp_path: Path
 ) -> None:
