@@ -151,3 +151,25 @@ def test_doctor_shows_what_would_fuse(capsys: pytest.CaptureFixture[str], tmp_pa
     assert found["stacks"][0]["norm"].startswith("pre-norm")
     assert main(["doctor", "--model", str(tmp_path / "nothing")]) == 2
     assert "error: model '" in capsys.readouterr().err
+
+
+def test_languages_of_an_engine_and_ways_between_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["languages", "--engine", "mbart", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 52
+    assert main(["languages", "--pair", "en-oc"]) == 0
+    said = capsys.readouterr().out
+    assert "English to Occitan" in said
+    assert "via: es" in said
+    assert main(["languages", "--pair", "en-oc", "--engine", "nllb", "--json"]) == 0
+    (way,) = json.loads(capsys.readouterr().out)
+    assert (way["source"], way["target"], way["works"]) == ("eng_Latn", "oci_Latn", True)
+    assert main(["languages", "ar"]) == 0
+    assert "read as Modern Standard Arabic" in " ".join(capsys.readouterr().out.split())
+    for wrong, message in (
+        (["--pair", "en-swahilli"], "expected two languages"),
+        (["bbc", "--engine", "nllb"], "nllb does not have Toba Batak (bbc)"),
+        (["sw", "--pair", "en-oc"], "found both"),
+        (["--engine", "nlb"], "did you mean 'nllb'"),
+    ):
+        assert main(["languages", *wrong]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())

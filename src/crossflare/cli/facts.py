@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossflare.cli.terminal import examples, out, print_json, say, table
+from crossflare.cli.terminal import ABSENT, OK, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 PANEL = "Checks"
@@ -17,6 +17,8 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             ("crossflare languages", "all languages with a translation engine"),
             ("crossflare languages swahili", "by name, tag or engine code"),
+            ("crossflare languages --engine madlad", "those that MADLAD-400 has"),
+            ("crossflare languages --pair en-oc", "which engines translate English to Occitan, and through what"),
             ("crossflare languages qu --json", "for scripts"),
         ),
     )(languages)
@@ -26,19 +28,73 @@ def languages(
     query: Annotated[
         str | None, typer.Argument(metavar="[QUERY]", help="A name, tag or code, or a part of one.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Only this one: nllb, m2m100, madlad, mbart, marian, apertium, or an engine.")
+    ] = None,
+    pair: Annotated[str | None, typer.Option(help="Say which engines translate between two languages: en-oc.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """List languages: their tag, script, and what the translation engines call them."""
+    """List languages: their tag, script, and what the translation engines call them; or the ways between two."""
+    if pair is not None:
+        if query is not None:
+            raise UserError(f"expected a query or --pair, found both '{query}' and --pair {pair}; leave one out")
+        _ways(pair, engine, as_json)
+        return
     rows = _matching(query)
+    if engine is not None:
+        rows = _with_engine(rows, engine)
     if as_json:
         print_json(rows)
         return
-    shown = table("tag", "name", "script", "NLLB", "M2M-100", "Apertium")
+    columns = {"NLLB": "nllb", "M2M-100": "m2m", "MADLAD": "madlad", "mBART-50": "mbart", "Apertium": "apertium"}
+    shown = table("tag", "name", "script", *columns)
     for row in rows:
-        codes = [str(row[engine]) if row[engine] else "[dim]-[/]" for engine in ("script", "nllb", "m2m", "apertium")]
+        codes = [str(row[name]) if row[name] else "[dim]-[/]" for name in ("script", *columns.values())]
         shown.add_row(f"[cyan]{row['tag']}[/]", str(row["name"]), *codes)
     out().print(shown)
+    for row in rows if query is not None else ():
+        if row["note"]:
+            say(plain(row["note"]))
     say(f"{len(rows)} language{'s' if len(rows) != 1 else ''}")
+
+
+def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]]:
+    from crossflare.errors import choose
+    from crossflare.languages import find
+    from crossflare.translation.coverage import NAMES, code_in
+
+    choose("translation engine", engine, NAMES)
+    kept = [row for row in rows if code_in(find(str(row["tag"])), engine)]
+    if rows and not kept:
+        names = ", ".join(f"{row['name']} ({row['tag']})" for row in rows[:3])
+        raise UserError(
+            f"{engine} does not have {names}; `crossflare languages {rows[0]['tag']}` says which engines do"
+        )
+    return kept
+
+
+def _ways(pair: str, engine: str | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from crossflare.languages import find
+    from crossflare.translation.coverage import split_pair, ways
+
+    source, target = split_pair(pair)
+    found = ways(source, target, engine)
+    if as_json:
+        print_json([asdict(way) | {"works": way.works} for way in found])
+        return
+    names = [find(tag) for tag in (source, target)]
+    shown = table("engine", "", "codes", "through", "", title=f"{names[0].name} to {names[1].name}")
+    for way in found:
+        mark = OK if way.works else ABSENT
+        codes = f"{way.source or '-'} to {way.target or '-'}"
+        through = "" if way.via is None else f"{find(way.via).name} (via: {way.via})"
+        shown.add_row(f"[cyan]{way.engine}[/]", mark, plain(codes), plain(through), plain(way.note))
+    out().print(shown)
+    for language in names:
+        if language.note:
+            say(plain(language.note))
 
 
 def _matching(query: str | None) -> list[dict[str, Any]]:
