@@ -171,7 +171,9 @@ def test_each_row_says_which_way_worked():
         Labelled("no span", ()),
     ]
     aligner = LexiconAligner.learn([("dog", "mbwa"), ("fish", "samaki"), ("ate", "alikula")])
-    done = project(rows, translate, markers=[MARKERS["brackets"]], aligner=aligner)
+    done = project(
+        rows, translate, markers=[MARKERS["brackets"]], aligner=aligner, ways=["markers", "alignment", "fuzzy"]
+    )
     assert [row.ways for row in done] == [(Way.MARKERS,), (Way.ALIGNMENT,), (Way.ALIGNMENT,), ()]
     assert [row.text[row.spans[0].start : row.spans[0].end] for row in done[:3]] == ["mbwa", "samaki", "unknowable"]
     second = project(rows, translate, markers=[MARKERS["brackets"], MARKERS["quotes"]])

@@ -12,7 +12,8 @@ from crossflare.translation.projection.spans import Labelled, Projected, Span, W
 
 Translate = Callable[[Sequence[str]], Sequence[str]]
 """From the source language to the target language, as `partial(translate_all, store, engine, ...)`."""
-WAYS = (Way.MARKERS, Way.ALIGNMENT, Way.FUZZY)
+WAYS = (Way.MARKERS, Way.FUZZY, Way.ALIGNMENT)
+"""By the exact spans of docs/results/projection.md, with a lexicon for the alignment."""
 
 
 def project(
