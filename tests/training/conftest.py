@@ -13,15 +13,17 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
-from crossflare.training.collators import PairCollator, encode
+from crossflare.training.choosing import HeadForm
 from crossflare.training.fit import fit
-from crossflare.training.inference import logits
-from crossflare.training.recipe import classification_loss
+from crossflare.training.forms import Choices, Said
+from crossflare.training.recipe import train
 from crossflare.training.settings import Settings
 from crossflare.training.weights import tensors_digest, trained
 
 WORDS = [f"w{number}" for number in range(60)]
+TASK = TextTask("halves", 1, ("low", "high"))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -106,6 +108,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def head_form() -> HeadForm:
+    return HeadForm(TASK, make_tokenizer(), 16, with_source=False)
+
+
+def accuracy(said: Said, split: Split) -> float:
+    """Return the share of right labels."""
+    assert isinstance(said, Choices)
+    gold = torch.tensor([-1 if example.label is None else example.label for example in split])
+    return float((said.fused.argmax(-1) == gold).float().mean())
+
+
 class Stop(RuntimeError):
     """Stands for a kill: nothing in the package catches it."""
 
@@ -120,23 +133,26 @@ class Stopping:
         self.calls += 1
         if self.calls == self.at:
             raise self.error()
-        return classification_loss(model, batch)
+        return head_form().loss(model, batch)
 
 
-def run(folder: Path, settings: Settings, *, loss: Any = classification_loss, model: Any = None, **more: Any) -> Any:
+def run(folder: Path, settings: Settings, *, loss: Any = None, model: Any = None, **more: Any) -> Any:
     """Train a fresh model on 40 rows, scored on 20, and return it with the outcome."""
     model = model if model is not None else make_model()
-    tokenizer = make_tokenizer()
-    rows = encode(tokenizer, make_split(40).examples, 16, with_source=False)
-    dev = encode(tokenizer, make_split(20, "dev", 1).examples, 16, with_source=False)
-    collate = PairCollator(tokenizer, 16, with_source=False)
+    form, dev = head_form(), make_split(20, "dev", 1)
+    rows, dev_rows = form.encode(make_split(40).examples), form.encode(dev.examples)
 
     def score(model: Any, precision: Any) -> float:
-        gold = torch.tensor([label for label in dev.labels if label is not None])
-        return float((logits(model, dev, collate, 8, precision).fused.argmax(-1) == gold).float().mean())
+        return accuracy(form.read(model, dev.examples, dev_rows, 8, precision, "scoring"), dev)
 
-    outcome = fit(model, rows, collate, loss, score, settings, folder, {"data": "tiny"}, **more)
+    outcome = fit(model, rows, form.collate, loss or form.loss, score, settings, folder, {"data": "tiny"}, **more)
     return model, outcome
+
+
+def teach(model: Any, rows: Split, dev: Split | None, settings: Settings, folder: Path, **more: Any) -> Any:
+    """Train a classifier through the recipe."""
+    form, tokenizer = HeadForm(TASK, make_tokenizer(), settings.max_length, with_source=False), make_tokenizer()
+    return train(model, rows, dev, tokenizer, form, settings, folder, measure=accuracy, identity={}, **more)
 
 
 def weights_of(model: Any) -> str:
@@ -145,4 +161,4 @@ def weights_of(model: Any) -> str:
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    return SimpleNamespace(run=run, Stop=Stop, Stopping=Stopping, weights_of=weights_of)
+    return SimpleNamespace(run=run, teach=teach, Stop=Stop, Stopping=Stopping, weights_of=weights_of)

@@ -8,16 +8,15 @@ from crossflare.errors import UserError
 from crossflare.progress import display
 from crossflare.tasks.example import Example, Split
 from crossflare.training.fit import fit
-from crossflare.training.recipe import train
 from crossflare.training.settings import Settings
 
 QUICK = {"lr": 1e-2, "batch_size": 8, "max_length": 16, "precision": "fp32", "evaluations": 2}
 
 
-def test_a_task_that_can_be_learnt_is_learnt(new_model, tokenizer, split, folder) -> None:
+def test_a_task_that_can_be_learnt_is_learnt(lab, new_model, split, folder) -> None:
     model = new_model(adapter=False, dropout=0.0)
     settings = Settings(**(QUICK | {"epochs": 8, "evaluations": 4}))
-    outcome = train(model, split(64), split(40, "dev", 1), tokenizer, settings, folder, False)
+    outcome = lab.teach(model, split(64), split(40, "dev", 1), settings, folder)
     assert outcome.best_score is not None
     assert outcome.best_score > 0.9
     assert outcome.best_score == max(point.score for point in outcome.curve)
@@ -112,17 +111,17 @@ def test_no_epochs_only_score(lab, folder, new_model) -> None:
     assert outcome.best_score is not None
 
 
-def test_without_dev_the_last_weights_are_kept(new_model, tokenizer, split, folder) -> None:
-    outcome = train(new_model(), split(16), None, tokenizer, Settings(**QUICK, epochs=1), folder, False)
+def test_without_dev_the_last_weights_are_kept(lab, new_model, split, folder) -> None:
+    outcome = lab.teach(new_model(), split(16), None, Settings(**QUICK, epochs=1), folder)
     assert (outcome.best_score, outcome.chosen, outcome.steps) == (None, 2, 2)
     assert all(point.score is None and point.loss > 0 for point in outcome.curve)
 
 
-def test_the_loop_draws_a_bar_and_nothing_else(new_model, tokenizer, split, folder, capsys) -> None:
-    train(new_model(), split(16), None, tokenizer, Settings(**QUICK, epochs=1), folder, False)
+def test_the_loop_draws_a_bar_and_nothing_else(lab, new_model, split, folder, capsys) -> None:
+    lab.teach(new_model(), split(16), None, Settings(**QUICK, epochs=1), folder)
     assert capsys.readouterr().out == ""
     with display():
-        train(new_model(), split(16), None, tokenizer, Settings(**QUICK, epochs=1), folder / "b", False)
+        lab.teach(new_model(), split(16), None, Settings(**QUICK, epochs=1), folder / "b")
     assert capsys.readouterr().out == ""
 
 
@@ -141,29 +140,29 @@ def labelled(*labels: int | None) -> Split:
         (labelled(0, 1), {"patience": 1}, "patience needs dev rows to score"),
     ],
 )
-def test_mistakes_are_refused_before_any_work(new_model, tokenizer, folder, rows, setting, says) -> None:
+def test_mistakes_are_refused_before_any_work(lab, new_model, folder, rows, setting, says) -> None:
     with pytest.raises(UserError) as caught:
-        train(new_model(), rows, None, tokenizer, Settings(**(QUICK | setting)), folder, False)
+        lab.teach(new_model(), rows, None, Settings(**(QUICK | setting)), folder)
     assert says in str(caught.value)
     assert not folder.exists()
 
 
-def test_nothing_to_train_is_refused(new_model, tokenizer, folder) -> None:
+def test_nothing_to_train_is_refused(lab, new_model, folder) -> None:
     model = new_model(adapter=False).requires_grad_(False)
     with pytest.raises(UserError, match="nothing to train: no parameter requires a gradient"):
-        train(model, labelled(0, 1), None, tokenizer, Settings(**QUICK), folder, False)
+        lab.teach(model, labelled(0, 1), None, Settings(**QUICK), folder)
 
 
-def test_two_adapters_of_unlike_settings_are_told_apart(new_model, tokenizer, folder) -> None:
+def test_two_adapters_of_unlike_settings_are_told_apart(lab, new_model, folder) -> None:
     """lora_alpha is in no tensor; still it makes another run."""
     for alpha in (4, 8):
         model = get_peft_model(
             new_model(adapter=False), LoraConfig(r=2, lora_alpha=alpha, target_modules=["query"], task_type="SEQ_CLS")
         )
         if alpha == 4:
-            train(model, labelled(0, 1), None, tokenizer, Settings(**QUICK, epochs=1), folder, False)
+            lab.teach(model, labelled(0, 1), None, Settings(**QUICK, epochs=1), folder)
     with pytest.raises(UserError, match="another run: adapter was"):
-        train(model, labelled(0, 1), None, tokenizer, Settings(**QUICK, epochs=1), folder, False)
+        lab.teach(model, labelled(0, 1), None, Settings(**QUICK, epochs=1), folder)
 
 
 def test_out_of_memory_says_what_to_set(lab, folder) -> None:
@@ -172,10 +171,10 @@ def test_out_of_memory_says_what_to_set(lab, folder) -> None:
         lab.run(folder, Settings(**QUICK, epochs=1), loss=loss)
 
 
-def test_the_models_own_switches_come_back(new_model, tokenizer, split, folder) -> None:
+def test_the_models_own_switches_come_back(lab, new_model, split, folder) -> None:
     model = new_model()
     model.config.use_cache = True
     forward = model.forward
-    train(model, split(16), None, tokenizer, Settings(**QUICK, epochs=1), folder, False)
+    lab.teach(model, split(16), None, Settings(**QUICK, epochs=1), folder)
     assert model.config.use_cache is True
     assert model.forward == forward
