@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.data import Data, counts, open_set
+from crossflare.experiment.data import Data, counts
+from crossflare.experiment.opening import open_set
 from crossflare.experiment.spec import GatheredError
 from crossflare.tasks.example import Split
 from tiny_experiment import WORDS, Lab, make_rows, word_pairs

@@ -51,7 +51,7 @@ def validate(
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
-    from crossflare.experiment.data import open_set
+    from crossflare.experiment.opening import open_set
     from crossflare.experiment.spec import load_spec
 
     spec = load_spec(path, assignments)

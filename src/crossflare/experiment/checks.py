@@ -215,12 +215,6 @@ def is_questions(task: TaskSpec) -> bool:
 
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
-    if reader.sound("translation") and spec.translation.to_target.engine != "parallel" and method.about.trains:
-        reader.wrong(
-            ("translation", "to_target"),
-            "translated training questions need their answers projected, which a recipe does not do; give training "
-            "rows in the target languages (engine: parallel)",
-        )
     if method.about.averages:
         reader.wrong(path, f"{method.kind} averages probabilities of labels, which questions have none of; take it out")
     if method.kind == "translate-test" and reader.sound("translation") and spec.translation.answers is None:

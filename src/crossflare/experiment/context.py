@@ -5,7 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data import Data, digest, model_place
+from crossflare.experiment.data import Data, digest
+from crossflare.experiment.engines import model_place
 from crossflare.experiment.spec import MethodSpec, Spec
 from crossflare.files import content_id, digest_file
 from crossflare.tasks.example import Split

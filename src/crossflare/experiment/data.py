@@ -4,22 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from crossflare.errors import UserError
-from crossflare.experiment.spec import EngineOptions, Spec
+from crossflare.experiment.engines import Engines, Route, encode_rows
+from crossflare.experiment.opening import open_set
+from crossflare.experiment.spec import Spec
 from crossflare.files import content_id
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.questions import QuestionTask
+from crossflare.translation.projection.spans import Yield
 from crossflare.translation.store import Store, translate_all
 from crossflare.translation.translator import Translator, engine_id
 
-Route = Literal["to_target", "to_source", "latents", "answers"]
 SEED_OF_SHUFFLING = 0
-SEED_OF_DEV = 0
-"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
+"""Drawn once: every method and seed meets the same wrong sources."""
 
 
 class Data:
@@ -28,7 +30,9 @@ class Data:
     def __init__(self, spec: Spec, translations: Path) -> None:
         self.spec = spec
         self.translations = translations
-        self._engines: dict[tuple[Route, str], Translator] = {}
+        self.engines = Engines(spec, self._teaching)
+        self.yields: dict[tuple[str, str], Yield] = {}
+        """(language, part) -> how many translated questions kept their answer."""
         self._splits: dict[tuple[str, ...], Split] = {}
 
     @cached_property
@@ -72,7 +76,7 @@ class Data:
 
     def answers_back(self, answers: Sequence[str], language: str) -> list[str]:
         """Return answers in the source language, translated into `language`."""
-        engine = self._translator("answers", language)
+        engine = self.engines.get("answers", language)
         store = Store(self.translations)
         return list(translate_all(store, engine, list(answers), source=self.spec.source, target=language))
 
@@ -82,7 +86,7 @@ class Data:
 
     def encoder(self, language: str) -> Any:
         """Return the engine whose encoder reads the target text for FLARE MT."""
-        return self._translator("latents", language)
+        return self.engines.get("latents", language)
 
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
         """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
@@ -93,7 +97,7 @@ class Data:
             return None
         if self.brings(kind):
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
-        return self._translator("to_source", language).identity
+        return self.engines.get("to_source", language).identity
 
     def brings(self, kind: str) -> bool:
         """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
@@ -105,7 +109,7 @@ class Data:
         """Return who translated the training rows; None for the set's own parallel text."""
         if self.spec.translation.to_target.engine == "parallel":
             return None
-        return dict(self._translator("to_target", language).identity)
+        return dict(self.engines.get("to_target", language).identity)
 
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
@@ -140,13 +144,37 @@ class Data:
         if self.spec.translation.to_target.engine == "parallel":
             return self._limited(self.set.parallel(language, part, self.spec.source))
         split = self.source_task(part)
-        engine = self._translator("to_target", language)
+        engine = self.engines.get("to_target", language)
+        if isinstance(self.task, QuestionTask):
+            return self._projected(split, engine, language)
         texts = self._translate(engine, [e.texts for e in split], self.spec.source, language)
         rows = [replace(e, texts=text, source=e.texts) for e, text in zip(split, texts, strict=True)]
         return Split(part, language, tuple(rows))
 
+    def _projected(self, split: Split, engine: Translator, language: str) -> Split:
+        """Translate questions and contexts, and find the answers again; rows where that fails are left out."""
+        from crossflare.translation.projection.markers import markers_for
+        from crossflare.translation.projection.project import project_answers
+
+        store, source = Store(self.translations), self.spec.source
+        rows, lost = project_answers(
+            split.examples,
+            lambda texts: list(translate_all(store, engine, list(texts), source=source, target=language)),
+            language,
+            training=True,
+            markers=markers_for(engine.identity),
+        )
+        self.yields[language, split.part] = lost
+        return Split(split.part, language, tuple(rows))
+
+    def _teaching(self, route: Route, language: str) -> Split:
+        """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
+        if route == "to_target":
+            return self._limited(self.set.parallel(language, "train", self.spec.source))
+        return self.training(language, "train", "original")
+
     def _translated_back(self, split: Split, part: str) -> Split:
-        engine = self._translator("to_source", split.language)
+        engine = self.engines.get("to_source", split.language)
         texts = self._translate(engine, [e.texts for e in split], split.language, self.spec.source)
         rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
         return replace(split, examples=rows)
@@ -158,55 +186,6 @@ class Data:
         flat = [text for row in texts for text in row]
         done = iter(translate_all(Store(self.translations), engine, flat, source=source, target=target))
         return [tuple(next(done) for _ in row) for row in texts]
-
-    def _translator(self, route: Route, language: str) -> Translator:
-        if (route, language) not in self._engines:
-            options: EngineOptions | None = getattr(self.spec.translation, route)
-            if options is None:
-                raise UserError(f"translation.{route} is missing in the recipe; add {{engine: ...}}")
-            self._engines[route, language] = self._build(options, route, language)
-        return self._engines[route, language]
-
-    def _build(self, options: EngineOptions, route: Route, language: str) -> Translator:
-        from crossflare.translation.dictionary import Dictionary
-        from crossflare.translation.lexicon import Lexicon, learn
-
-        if options.engine == "parallel":
-            raise UserError(
-                f"translation.{route}: the set's own parallel text cannot translate new rows ('machine' sources for "
-                "training rows); name an engine"
-            )
-        taught = options.options.get("learn")
-        if taught is None:
-            there = route in ("to_target", "answers")
-            return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
-        given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
-        if given:
-            raise UserError(
-                f"translation.{route}: learn: {taught} stands beside {', '.join(given)}; "
-                "a dictionary is learnt or given: leave one out"
-            )
-        if taught == "set":
-            if self.spec.task.set != "phrasebook":
-                raise UserError(f"{self.set.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
-            from crossflare.tasks.phrasebook import lexicon
-
-            return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
-        if route == "to_target":  # what it is to make cannot teach it
-            known = self._limited(self.set.parallel(language, "train", self.spec.source))
-        else:
-            known = self.training(language, "train", "original")
-        pairs = [
-            (target, source)
-            for example in known
-            if example.source is not None
-            for target, source in zip(example.texts, example.source, strict=True)
-        ]
-        rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
-        licence = {name: value for name, value in options.options.items() if name == "licence"}
-        if route == "to_target":
-            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs], **rest)}, **licence)
-        return Dictionary({(language, self.spec.source): learn(pairs, **rest)}, **licence)
 
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)
@@ -223,71 +202,6 @@ def _controlled(split: Split, source: str) -> Split:
     following = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))  # one cycle: nobody keeps its own
     rows = split.examples
     return replace(split, examples=tuple(row.with_source(rows[following[i]].source) for i, row in enumerate(rows)))
-
-
-def encode_rows(engine: Any, rows: Sequence[tuple[str, ...]], language: str) -> list[tuple[Any, ...]]:
-    """Return a translation encoder's states [S,d_mt] for each text of each row."""
-    states = iter(engine.encode([text for row in rows for text in row], language))
-    return [tuple(next(states) for _ in row) for row in rows]
-
-
-def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
-    """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
-    from crossflare.translation.engines import ENGINES, build
-
-    if options.engine == "lab":
-        from crossflare.lab.translator import LabTranslator
-
-        return LabTranslator(**options.options)
-    sides = {"source": source, "target": target}
-    asked = {side: tag for side, tag in sides.items() if side in ENGINES[options.engine].options}
-    own = dict(options.options)
-    if "model" in own:
-        own["model"] = model_place(own["model"])
-    return build({"engine": options.engine, **asked, **own})
-
-
-def model_place(name: str) -> str:
-    """Return where a model is: a laboratory's own folder, or the name as it is."""
-    if not name.startswith("lab-"):
-        return name
-    from crossflare.lab.models import find
-
-    return str(find(name))
-
-
-def open_set(spec: Spec) -> DataSet:
-    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
-    from crossflare.tasks.cutting import with_dev
-    from crossflare.tasks.own import own_questions, own_set
-    from crossflare.tasks.reading import Columns
-    from crossflare.tasks.sets import load_set
-
-    task = spec.task
-    if task.set == "phrasebook":
-        from crossflare.tasks.phrasebook import phrasebook
-
-        limit = task.limit
-        data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
-    elif task.set is not None and task.set.startswith("lab-"):
-        from crossflare.lab.sets import load
-
-        limit = task.limit
-        data = load(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
-    elif task.set is not None:
-        data = load_set(task.set, task.folder)
-    elif task.questions:
-        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
-        data = own_questions(spec.name, files, source_language=spec.source)
-    else:
-        columns = Columns(
-            texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
-        )
-        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
-        data = own_set(
-            spec.name, files, task.labels, columns=columns, aliases=task.aliases, source_language=spec.source
-        )
-    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
 
 
 def digest(*splits: Split) -> str:

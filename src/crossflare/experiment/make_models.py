@@ -11,7 +11,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
-from crossflare.experiment.data import digest, model_place
+from crossflare.experiment.data import digest
+from crossflare.experiment.engines import model_place
 from crossflare.experiment.spec import MethodSpec, Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
@@ -170,12 +171,18 @@ def _train_and_save(
         "model": {"name": context.spec.model.name, "revision": context.spec.model.revision},
         **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
-        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)},
+        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)} | _lost(step),
         "settings": asdict(settings),
         "training": _summary(outcome, lr, model),
     }
     save_adapter(model, step.path, base=identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
+    """Return how many translated training questions lost their answer, and how those of the others were found."""
+    lost = step.context.data.yields.get((step.splits[0].language, "train"))
+    return {} if lost is None else {"projection": asdict(lost)}
 
 
 def _measure(context: Context, language: str) -> Measure:

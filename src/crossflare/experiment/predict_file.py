@@ -14,7 +14,7 @@ import numpy as np
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs
 from crossflare.experiment import strict_yaml
-from crossflare.experiment.data import build_engine, encode_rows, model_place
+from crossflare.experiment.engines import build_engine, encode_rows, model_place
 from crossflare.experiment.kinds import KINDS, Reads
 from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic

@@ -1,0 +1,101 @@
+"""The translation engines of a recipe, one for each route and language, built when they are first needed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from crossflare.errors import UserError
+from crossflare.experiment.spec import EngineOptions, Spec
+from crossflare.tasks.example import Split
+from crossflare.translation.translator import Translator
+
+Route = Literal["to_target", "to_source", "latents", "answers"]
+
+
+class Engines:
+    """The engines of one recipe.
+
+    Args:
+        spec: The recipe.
+        known: (route, language) -> parallel rows that a dictionary may learn from.
+    """
+
+    def __init__(self, spec: Spec, known: Callable[[Route, str], Split]) -> None:
+        self.spec, self.known = spec, known
+        self._built: dict[tuple[Route, str], Translator] = {}
+
+    def get(self, route: Route, language: str) -> Translator:
+        """Return the engine of a route between the source language and `language`; `UserError` when there is none."""
+        if (route, language) not in self._built:
+            options: EngineOptions | None = getattr(self.spec.translation, route)
+            if options is None:
+                raise UserError(f"translation.{route} is missing in the recipe; add {{engine: ...}}")
+            self._built[route, language] = self._build(options, route, language)
+        return self._built[route, language]
+
+    def _build(self, options: EngineOptions, route: Route, language: str) -> Translator:
+        from crossflare.translation.dictionary import Dictionary
+        from crossflare.translation.lexicon import Lexicon, learn
+
+        if options.engine == "parallel":
+            raise UserError(
+                f"translation.{route}: the set's own parallel text cannot translate new rows ('machine' sources for "
+                "training rows); name an engine"
+            )
+        taught = options.options.get("learn")
+        if taught is None:
+            there = route in ("to_target", "answers")
+            return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
+        given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
+        if given:
+            raise UserError(
+                f"translation.{route}: learn: {taught} stands beside {', '.join(given)}; "
+                "a dictionary is learnt or given: leave one out"
+            )
+        if taught == "set":
+            if self.spec.task.set != "phrasebook":
+                raise UserError(f"{self.spec.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
+            from crossflare.tasks.phrasebook import lexicon
+
+            return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
+        pairs = [
+            (target, source)
+            for example in self.known(route, language)
+            if example.source is not None
+            for target, source in zip(example.texts, example.source, strict=True)
+        ]
+        rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
+        licence = {name: value for name, value in options.options.items() if name == "licence"}
+        if route == "to_target":
+            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs], **rest)}, **licence)
+        return Dictionary({(language, self.spec.source): learn(pairs, **rest)}, **licence)
+
+
+def encode_rows(engine: Any, rows: Sequence[tuple[str, ...]], language: str) -> list[tuple[Any, ...]]:
+    """Return a translation encoder's states [S,d_mt] for each text of each row."""
+    states = iter(engine.encode([text for row in rows for text in row], language))
+    return [tuple(next(states) for _ in row) for row in rows]
+
+
+def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
+    """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
+    from crossflare.translation.engines import ENGINES, build
+
+    if options.engine == "lab":
+        from crossflare.lab.translator import LabTranslator
+
+        return LabTranslator(**options.options)
+    sides = {"source": source, "target": target}
+    asked = {side: tag for side, tag in sides.items() if side in ENGINES[options.engine].options}
+    own = dict(options.options)
+    if "model" in own:
+        own["model"] = model_place(own["model"])
+    return build({"engine": options.engine, **asked, **own})
+
+
+def model_place(name: str) -> str:
+    """Return where a model is: a laboratory's own folder, or the name as it is."""
+    if not name.startswith("lab-"):
+        return name
+    from crossflare.lab.models import find
+
+    return str(find(name))
