@@ -7,14 +7,15 @@ examples depends on nothing but their ids and `random_seed`, so that every metho
 every language meets the same resample: differences are paired and averages over languages keep their correlation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import METRICS, FloatArray, statistics, weigh
+from crossflare.evaluation.metrics import METRICS, FloatArray, IntArray, statistics, weigh
 from crossflare.files import content_id
 
 RESAMPLES = 10_000
@@ -28,7 +29,7 @@ class Sample:
     """The scores of one method on one set of examples, observed and resampled."""
 
     items: str
-    """Content id of the examples' ids and gold labels: only samples over equal items can be paired."""
+    """Content id of the examples' ids and gold labels or answers: only samples over equal items can be paired."""
     seeds: tuple[int, ...]
     observed: FloatArray
     """[S] score of each training seed on the examples as they are."""
@@ -88,18 +89,54 @@ def sample(
         UserError: Ids or seeds repeat, or the labels do not fit together.
     """
     rows = statistics(gold, predicted, classes)
-    for name, values in (("example ids", ids), ("seeds", seeds)):
-        if len(set(values)) < len(values):
-            raise UserError(f"expected {name} without repetition, got one twice; check the predictions")
-    if len(ids) != len(rows) or len(seeds) != np.atleast_2d(predicted).shape[0]:
-        raise UserError(f"expected an id per example and a row per seed, got {len(ids)} ids and {len(seeds)} seeds")
-    once = weigh(rows, np.ones((1, len(rows)), dtype=np.int64), classes)
-    chunks = list(_resample(rows, classes, resamples, _generator(random_seed, list(ids))))
-    items = content_id([list(ids), np.asarray(gold).tolist()])
-    return {
-        name: Sample(items, tuple(seeds), metric(once)[0], np.concatenate([drawn[name] for drawn in chunks]))
-        for name, metric in METRICS.items()
-    }
+    _check(ids, seeds, len(rows), np.atleast_2d(predicted).shape[0])
+
+    def score(weights: IntArray) -> dict[str, FloatArray]:
+        counts = weigh(rows, weights, classes)
+        return {name: metric(counts) for name, metric in METRICS.items()}
+
+    return _sample(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
+
+
+def sample_values(
+    ids: Sequence[str],
+    golds: Sequence[Sequence[str]],
+    values: Mapping[str, ArrayLike],
+    seeds: Sequence[int],
+    *,
+    resamples: int = RESAMPLES,
+    random_seed: int = 0,
+) -> dict[str, Sample]:
+    """Resample the examples and return the sample of every metric that is a mean of scores of examples.
+
+    The resamples are those of `sample`: they follow from the ids and `random_seed` alone.
+
+    Args:
+        ids: N ids, unique; two languages with the same ids in the same order count as parallel.
+        golds: The gold answers of each of the N examples.
+        values: Metric to scores [S, N], a row for each of `seeds`.
+        seeds: S training seeds, unique.
+        resamples: R.
+        random_seed: Chooses the resamples.
+
+    Raises:
+        UserError: Ids or seeds repeat, nothing is there, a score is not a number, or the shapes do not fit together.
+    """
+    columns = {name: np.atleast_2d(np.asarray(each, dtype=np.float64)) for name, each in values.items()}
+    if not ids:
+        raise UserError("expected at least one example to score, got none; check the test part of the data")
+    for name, each in columns.items():
+        _check(ids, seeds, each.shape[1], each.shape[0])
+        if not np.isfinite(each).all():
+            raise UserError(f"expected {name} of every example as a number, got one that is not; predict again")
+    if len(golds) != len(ids):
+        raise UserError(f"expected gold answers for each of {len(ids)} examples, got {len(golds)}")
+
+    def score(weights: IntArray) -> dict[str, FloatArray]:
+        exact = weights.astype(np.float64)
+        return {name: exact @ each.T / len(ids) for name, each in columns.items()}
+
+    return _sample(ids, [list(each) for each in golds], seeds, score, resamples, random_seed)
 
 
 def macro(samples: Sequence[Sample]) -> Sample:
@@ -167,17 +204,38 @@ def _means(scores: Sample, random_seed: int) -> FloatArray:
     return centre + np.sqrt(count / (count - 1)) * ((share * scores.resampled).sum(1) - centre)
 
 
-def _resample(
-    rows: FloatArray, classes: int, resamples: int, generator: np.random.Generator
-) -> Iterator[dict[str, FloatArray]]:
-    """Yield every metric over [R_chunk, C] of draws of N rows with replacement, R draws in all."""
-    number = len(rows)
+def _sample(
+    ids: Sequence[str],
+    gold: list[Any],
+    seeds: Sequence[int],
+    score: Callable[[IntArray], dict[str, FloatArray]],
+    resamples: int,
+    random_seed: int,
+) -> dict[str, Sample]:
+    """Return the samples of `score`, which turns weights [R_chunk, N] of the examples into scores [R_chunk, S]."""
+    observed = score(np.ones((1, len(ids)), dtype=np.int64))
+    chunks = [score(weights) for weights in _weights(len(ids), resamples, _generator(random_seed, list(ids)))]
+    items = content_id([list(ids), gold])
+    return {
+        name: Sample(items, tuple(seeds), once[0], np.concatenate([drawn[name] for drawn in chunks]))
+        for name, once in observed.items()
+    }
+
+
+def _check(ids: Sequence[str], seeds: Sequence[int], examples: int, columns: int) -> None:
+    for name, values in (("example ids", ids), ("seeds", seeds)):
+        if len(set(values)) < len(values):
+            raise UserError(f"expected {name} without repetition, got one twice; check the predictions")
+    if len(ids) != examples or len(seeds) != columns:
+        raise UserError(f"expected an id per example and a row per seed, got {len(ids)} ids and {len(seeds)} seeds")
+
+
+def _weights(number: int, resamples: int, generator: np.random.Generator) -> Iterator[IntArray]:
+    """Yield how often each of N examples is in a draw of N with replacement: [R_chunk, N], R draws in all."""
     for start in range(0, resamples, max(1, _CHUNK // number)):
         size = min(max(1, _CHUNK // number), resamples - start)
         draws = generator.integers(number, size=(size, number)) + np.arange(size)[:, None] * number
-        weights = np.bincount(draws.ravel(), minlength=size * number).reshape(size, number)
-        counts = weigh(rows, weights, classes)
-        yield {name: metric(counts) for name, metric in METRICS.items()}
+        yield np.bincount(draws.ravel(), minlength=size * number).reshape(size, number)
 
 
 def _generator(random_seed: int, stream: list[str] | list[str | int]) -> np.random.Generator:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from crossflare.files import write_atomic, write_json
 from crossflare.report.collect import Cell, Contrast, Results, collect
 from crossflare.report.figures import MissingExtraError
+from crossflare.report.methods import descriptions
 from crossflare.report.page import render
 from crossflare.report.sections import environment, sections, summary
 from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
@@ -101,6 +102,8 @@ def to_text(results: Results) -> str:
         parts.append(f"**{head.finding}** {head.detail}".strip())
     if head.missing:
         parts.append("Runs are missing; their cells are marked.\n\n" + "\n".join(f"- {line}" for line in head.missing))
+    if about := descriptions(results):
+        parts.append("## Methods\n\n" + "\n".join(f"- **{name}**: {text}" for name, text in about))
     for metric in results.metrics:
         grids = [scores(results, metric), *([contrasts(results, metric)] if results.subject else [])]
         parts += [_titled(grid) for grid in grids if grid.rows]

@@ -6,14 +6,20 @@ from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import METRICS
+from crossflare.evaluation.record import ANSWER_METRICS
 from crossflare.evaluation.signature import Signature, check_comparable, combine
-from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference, sample
+from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference
 from crossflare.progress import track
-from crossflare.report.runs import RunFolder, align, read_runs
+from crossflare.report.runs import RunFolder, read_runs
+from crossflare.report.samples import resample
 
 MACRO = "macro"
 """Stands in a language's place for the mean over all languages."""
 SUBJECT, REFERENCE = "flare", "lora"
+LEFT_OUT = "not in recipe"
+"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
+NOT_MEASURED = "not measured"
+"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Cell:
     """This method less the reference."""
     gap: str = ""
     """Why there is no score."""
+    left_out: bool = False
+    """Whether there is none because the recipe asks for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,8 @@ class Contrast:
     q: float | None = None
     """p after Benjamini and Hochberg over all methods and languages of the metric, macro averages apart."""
     gap: str = ""
+    left_out: bool = False
+    """Whether there is none because the recipe does not ask for both in that language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,10 @@ class Results:
         """The column that sums a method up."""
         return self.columns[0]
 
+    def asked(self, method: str, column: str) -> bool:
+        """Whether the recipe asks for a method in a column: for the macro average, in every language."""
+        return _asked(self.folder, method, column)
+
 
 def collect(run_dir: Path) -> Results:
     """Read a run folder and compute every number of its report.
@@ -93,7 +107,11 @@ def collect(run_dir: Path) -> Results:
                 if subject is not None and method != subject:
                     found = _difference(folder, samples, metric, subject, method, language)
                     gap, value = (found, None) if isinstance(found, str) else ("", found)
-                    contrasts[metric, method, language] = Contrast(metric, method, language, value, gap=gap)
+                    both = all(_asked(folder, each, language) for each in (subject, method))
+                    out = value is None and (gap == NOT_MEASURED or not both)
+                    contrasts[metric, method, language] = Contrast(
+                        metric, method, language, value, gap=gap, left_out=out
+                    )
     return Results(folder, metrics, subject, reference, cells, _adjust(contrasts))
 
 
@@ -106,25 +124,21 @@ def _samples(folder: RunFolder) -> Samples:
     found: dict[tuple[str, str, str], Sample] = {}
     for language in track(folder.languages, "resampling", len(folder.languages)):
         runs = [run for method in folder.methods for run in folder.of(method, language)]
-        if not runs:
-            continue
-        ids, gold, predicted = align(runs)
-        whole = sample(ids, gold, predicted, len(runs[0].record.task["labels"]), range(len(runs)))
-        for method in folder.methods:
-            where = [index for index, run in enumerate(runs) if run.record.method["name"] == method]
-            seeds = tuple(runs[index].record.seed for index in where)
-            for metric, drawn in whole.items() if where else ():
-                found[metric, method, language] = replace(drawn.pick(where), seeds=seeds)
+        for (metric, method), drawn in resample(runs).items():
+            found[metric, method, language] = drawn
     return found
 
 
 def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
     """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
     if language != MACRO:
-        return samples.get((metric, method, language)) or "not run"
+        gap = "not run" if _asked(folder, method, language) else LEFT_OUT
+        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
     parts = [samples.get((metric, method, each)) for each in folder.languages]
     present = [part for part in parts if part is not None]
     if len(present) < len(parts):
+        if not present and any(folder.of(method, each) for each in folder.languages):
+            return NOT_MEASURED
         return f"{len(present)} of {len(parts)} languages" if present else "not run"
     seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
     return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
@@ -140,7 +154,10 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
 def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None) -> Cell:
     found = _sample(folder, samples, metric, method, language)
     if isinstance(found, str):
-        return Cell(metric, method, language, None, (), (), folder.seeds, None, None, gap=found)
+        out = not _asked(folder, method, language) or found == NOT_MEASURED
+        return Cell(
+            metric, method, language, None, (), (), () if out else folder.seeds, None, None, gap=found, left_out=out
+        )
     missing = tuple(seed for seed in folder.seeds if seed not in found.seeds)
     by_seed = tuple(map(float, found.observed))
     try:
@@ -188,10 +205,21 @@ def _columns(folder: RunFolder) -> tuple[str, ...]:
     return (MACRO, *folder.languages) if len(folder.languages) > 1 else folder.languages
 
 
+def _asked(folder: RunFolder, method: str, column: str) -> bool:
+    return all(folder.asked(method, each) for each in (folder.languages if column == MACRO else (column,)))
+
+
 def _metrics(folder: RunFolder) -> tuple[str, ...]:
-    """Return the metrics with the task's main one first; macro-F1 where the records name none."""
-    main = next((run.record.task.get("main_metric") for run in folder.runs.values()), None)
-    return tuple(sorted(METRICS, key=lambda name: (name != (main if main in METRICS else "macro_f1"), name)))
+    """Return the metrics with the task's main one first; macro-F1 or F1 where the records name none."""
+    task = next(iter(folder.runs.values())).record.task
+    if task["labels"]:
+        known, usual = sorted(METRICS), "macro_f1"
+    else:
+        measured = {name for run in folder.runs.values() for name in run.record.scores}
+        known, usual = [name for name in ANSWER_METRICS if name in measured], "f1"
+    named = task.get("main_metric")
+    main = named if named in known else usual
+    return tuple(sorted(known, key=lambda name: name != main))
 
 
 def _role(folder: RunFolder, name: str) -> str | None:

@@ -41,6 +41,8 @@ class Row:
     dots: tuple[float, ...] = ()
     """One value per seed."""
     strong: bool = False
+    gap: str = "missing"
+    """What stands there instead of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def intervals(
             axes.axvline(reference, color=_SOFT, linewidth=1.1, dashes=(4, 3), zorder=1.5)
         for place, row in enumerate(rows):
             if row.value is None:
-                axes.text(sum(limits) / 2, place, "missing", color=_SOFT, ha="center", va="center", style="italic")
+                axes.text(sum(limits) / 2, place, row.gap, color=_SOFT, ha="center", va="center", style="italic")
                 continue
             color = _ACCENT if row.strong else _SOFT
             axes.barh(place, row.value, height=0.5, color=color, alpha=0.16, zorder=1)

@@ -6,9 +6,10 @@ from typing import Any
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
-from crossflare.report.collect import MACRO, Results
+from crossflare.report.collect import MACRO, Cell, Contrast, Results
+from crossflare.report.methods import descriptions
 from crossflare.report.sections import environment, sections, summary
-from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, scores, to_latex
+from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores, to_latex
 
 CURVES = {"dev_score": "dev score, in points", "dev_loss": "dev loss", "loss": "training loss"}
 
@@ -44,7 +45,8 @@ def render(results: Results) -> str:
         reference=results.reference,
         environment=environment(results),
         summary=summary(results),
-        metric=metric_name(main),
+        metric=metric_title(main),
+        methods=descriptions(results),
         main=scores(results, main),
         main_figures=_score_figures(results, main),
         contrasts=contrasts(results, main) if results.subject else None,
@@ -63,7 +65,7 @@ def render(results: Results) -> str:
 
 
 def _other(results: Results, metric: str) -> tuple[str, Grid, Grid | None]:
-    return metric_name(metric), scores(results, metric), contrasts(results, metric) if results.subject else None
+    return metric_title(metric), scores(results, metric), contrasts(results, metric) if results.subject else None
 
 
 def _score_figures(results: Results, metric: str) -> list[Figure]:
@@ -85,12 +87,14 @@ def _score_figures(results: Results, metric: str) -> list[Figure]:
 def _score_row(results: Results, metric: str, method: str, column: str) -> figures.Row:
     cell = results.cells[metric, method, column]
     dots = tuple(100 * value for value in cell.by_seed)
-    return replace(_row(method, cell.score), dots=dots, strong=method == results.subject)
+    return replace(_row(method, cell.score, cell), dots=dots, strong=method == results.subject)
 
 
-def _row(name: str, found: Interval | None) -> figures.Row:
-    """Return a row of an interval figure, in points."""
-    return figures.Row(name, 100 * found.score, 100 * found.low, 100 * found.high) if found else figures.Row(name, None)
+def _row(name: str, found: Interval | None, of: Cell | Contrast) -> figures.Row:
+    """Return a row of an interval figure, in points, or why there is no value."""
+    if found is None:
+        return figures.Row(name, None, gap=of.gap if of.left_out else "missing")
+    return figures.Row(name, 100 * found.score, 100 * found.low, 100 * found.high)
 
 
 def _contrast_figures(results: Results, metric: str) -> list[Figure]:
@@ -98,7 +102,7 @@ def _contrast_figures(results: Results, metric: str) -> list[Figure]:
     found: dict[str, list[figures.Row]] = {column: [] for column in results.columns}
     for (_, method, column), contrast in results.contrasts.items():
         if contrast.metric == metric:
-            row = _row(f"{MINUS} {method}", contrast.difference)
+            row = _row(f"{MINUS} {method}", contrast.difference, contrast)
             found[column].append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
     limits = _limits([figures.Row("", 0.0), *(row for rows in found.values() for row in rows)])
     label = f"difference in {metric_name(metric)}, points"

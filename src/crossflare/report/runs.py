@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import METRICS, IntArray, score
-from crossflare.evaluation.record import Record, load_predictions, load_record
+from crossflare.evaluation.record import AnswerPredictions, Predictions, Record, load_predictions, load_record
+from crossflare.report.recount import recount
 
 Key = tuple[str, str, int]
 """Method, language, seed."""
@@ -22,9 +21,12 @@ class Run:
 
     path: Path
     record: Record
-    ids: tuple[str, ...]
-    gold: IntArray
-    predicted: IntArray
+    predictions: Predictions | AnswerPredictions
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the test examples."""
+        return self.predictions.ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,19 @@ class RunFolder:
         """Return the runs there are of a method in a language, by seed."""
         return [self.runs[method, language, seed] for seed in self.seeds if (method, language, seed) in self.runs]
 
+    def options(self, method: str) -> Mapping[str, Any]:
+        """Return what the recipe says of a method; nothing where it does not list it."""
+        return _mapping(_mapping(self.spec.get("methods")).get(method))
+
+    def asked(self, method: str, language: str) -> bool:
+        """Whether the recipe has the method run in that language."""
+        only = _listed(self.options(method), "languages")
+        return not only or language in only
+
     @property
     def missing(self) -> list[Key]:
         """The runs that the recipe asks for, or that others suggest, and that have no record."""
-        keys = [(m, x, s) for m in self.methods for x in self.languages for s in self.seeds]
+        keys = [(m, x, s) for m in self.methods for x in self.languages if self.asked(m, x) for s in self.seeds]
         return [key for key in keys if key not in self.runs]
 
 
@@ -84,20 +95,23 @@ def read_runs(folder: Path) -> RunFolder:
     )
 
 
-def align(runs: Sequence[Run]) -> tuple[tuple[str, ...], IntArray, IntArray]:
-    """Return ids [N], gold [N] and predictions [C, N] of runs over the same examples.
+def align(runs: Sequence[Run]) -> None:
+    """Check that runs are over the same examples.
 
     Raises:
-        UserError: Two runs were scored on unlike examples.
+        UserError: Two were scored on unlike examples.
     """
     first = runs[0]
     for other in runs[1:]:
-        if other.ids != first.ids or not np.array_equal(other.gold, first.gold):
+        if other.ids != first.ids or _gold(other.predictions) != _gold(first.predictions):
             raise UserError(
                 f"{first.path} and {other.path}: expected the same test examples, got {len(first.ids)} and "
                 f"{len(other.ids)} that differ; delete the older record and run again"
             )
-    return first.ids, first.gold, np.stack([run.predicted for run in runs])
+
+
+def _gold(predictions: Predictions | AnswerPredictions) -> Sequence[Any]:
+    return predictions.golds if isinstance(predictions, AnswerPredictions) else predictions.gold.tolist()
 
 
 def _read(folder: Path, path: Path) -> Run:
@@ -108,17 +122,8 @@ def _read(folder: Path, path: Path) -> Run:
             f"{path}: the predictions '{record.predictions}' lie outside of the run folder; delete the record"
         )
     found = load_predictions(source)
-    classes = len(record.task["labels"])
-    for metric, said in record.scores.items():
-        if metric in METRICS:
-            got = score(metric, found.gold, found.predicted, classes)
-            if abs(got - said) > 1e-6:
-                raise UserError(
-                    f"{path}: says {metric} {said:.4f}, its predictions give {got:.4f}; delete it and run again"
-                )
-    order = sorted(range(len(found.ids)), key=found.ids.__getitem__)
-    ids = tuple(found.ids[index] for index in order)
-    return Run(path, record, ids, found.gold[order], found.predicted[order])
+    recount(path, record, found)
+    return Run(path, record, found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__)))
 
 
 def _check_same_task(runs: Sequence[Run]) -> None:
@@ -142,6 +147,11 @@ def _recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
             f"{path}: expected YAML, but it is damaged ({error}); run the recipe again to restore it"
         ) from error
     return text, spec if isinstance(spec, dict) else {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and nothing for all else: a recipe is edited by hand."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _listed(spec: Mapping[str, Any], key: str) -> list[str]:

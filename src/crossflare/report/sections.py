@@ -2,13 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from crossflare.evaluation.record import Record, Trial
 from crossflare.report.collect import MACRO, Results
 from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
+
+ANSWER_RULES = {"squad": "SQuAD v1.1 rules", "mlqa": "MLQA rules"}
+"""`QuestionTask.normalisation` -> what it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def summary(results: Results) -> Summary:
         ("model", str(record.model.get("name", signature.model))),
         ("languages", ", ".join(folder.languages)),
         ("test examples", _range(numbers) + " a language"),
-        ("labels", ", ".join(map(str, record.task["labels"]))),
+        _told_apart(record.task),
         ("seeds", ", ".join(map(str, folder.seeds))),
         ("runs", f"{len(folder.runs)} of {len(folder.runs) + len(folder.missing)}"),
     )
@@ -105,17 +108,36 @@ def environment(results: Results) -> dict[str, list[str]]:
     return {title: values for title, values in found.items() if values}
 
 
+def _told_apart(task: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the fact that says what right means: the labels, or the rules by which answers are compared."""
+    if task["labels"]:
+        return "labels", ", ".join(map(str, task["labels"]))
+    rules = str(task.get("normalisation", "?"))
+    return "answers compared by", ANSWER_RULES.get(rules, rules)
+
+
 def _finding(results: Results) -> tuple[str, str]:
-    """Return the main result in one sentence with its uncertainty, and a sentence on the side."""
-    metric, subject, reference = results.metrics[0], results.subject, results.reference
+    """Return the main result in words with its uncertainty, and what it rests on."""
+    subject, reference = results.subject, results.reference
     if subject is None or reference is None or subject == reference:
         return "", ""
-    column = results.overall
+    shared = [column for column in results.columns if all(results.asked(each, column) for each in (subject, reference))]
+    if not shared:
+        return f"{subject} and {reference} have no language in common.", ""
+    # with an average over all languages that is what is said; without one, every language, chosen by nobody
+    said = [_finding_in(results, subject, reference, column) for column in shared[: 1 if MACRO in shared else None]]
+    verdict, detail = (" ".join(parts).strip() for parts in zip(*said, strict=True))
+    return verdict, detail
+
+
+def _finding_in(results: Results, subject: str, reference: str, column: str) -> tuple[str, str]:
+    metric = results.metrics[0]
     cell, other = (results.cells[metric, method, column] for method in (subject, reference))
     found = results.contrasts[metric, reference, column].difference
-    if found is None or cell.score is None or other.score is None:
-        return f"{subject} and {reference} cannot be compared yet: runs are missing.", ""
     where = f"on average over {len(results.folder.languages)} languages" if column == MACRO else f"in {column}"
+    if found is None or cell.score is None or other.score is None:
+        place = "" if column == results.overall else f" {where}"
+        return f"{subject} and {reference} cannot be compared yet{place}: runs are missing.", ""
     name = metric_name(metric)
     side, by = "above" if found.score > 0 else "below", points(abs(found.score))
     verdict = (
@@ -126,7 +148,7 @@ def _finding(results: Results) -> tuple[str, str]:
     detail = (
         f"{subject} {points(cell.score.score)} ({span(cell.score)}), {reference} {points(other.score.score)} "
         f"({span(other.score)}); paired difference {points(found.score, signed=True)} {span(found, signed=True)}, "
-        f"p {p_text(found.p)}, 95 % intervals over test examples and {len(cell.seeds)} seeds."
+        f"p {p_text(found.p)}, 95 % intervals over test examples and {_seeds(cell.seeds)}."
     )
     return verdict, f"{detail} {_rival(results, column)}".strip()
 
@@ -149,6 +171,10 @@ def _rival(results: Results, column: str) -> str:
         f"The best other method is {best}: {subject} is {verdict} ({points(gap.score, signed=True)} "
         f"{span(gap, signed=True)})."
     )
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
 
 
 def _dig(values: Any, path: Iterable[str]) -> Any:

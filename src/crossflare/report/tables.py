@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from crossflare.evaluation.significance import Interval
 from crossflare.report.collect import MACRO, Cell, Contrast, Results
 
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "position_match": "position match",
+}
+METRIC_TITLES = {"exact_match": "Exact match", "position_match": "Position match (released code's measure)"}
+METRIC_NOTES = {
+    "position_match": "Position match is what the method's released code calls exact match: the start and end token "
+    "are those of the label, looked for in the first window of each text alone. An answer that the window cuts off is "
+    "labelled as the first token, and pointing there counts as right. It is not comparable with exact match, which "
+    "compares texts."
+}
+"""What a reader must know of a metric that is not what its neighbours are."""
 BETTER, WORSE = "▲", "▼"
 MINUS, DASH = "−", "–"
 _FITS = 32
@@ -39,8 +53,13 @@ class Grid:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric's name as people write it."""
+    """Return a metric's name as people write it in a sentence."""
     return METRIC_NAMES.get(metric, metric)
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric's name as it stands above a table."""
+    return METRIC_TITLES.get(metric, metric_name(metric))
 
 
 def points(value: float, *, signed: bool = False) -> str:
@@ -75,11 +94,12 @@ def scores(results: Results, metric: str) -> Grid:
         f" {BETTER} {WORSE} better or worse than {results.reference}: the interval of the paired difference excludes 0."
     )
     return Grid(
-        f"{metric_name(metric)}, in points",
+        f"{metric_title(metric)}, in points",
         ("method", *map(column_name, results.columns)),
         rows,
         "Mean over seeds; under it the 95 % interval over test examples and seeds. Best of a column in bold."
         + (marks if results.reference else "")
+        + (f" {METRIC_NOTES[metric]}" if metric in METRIC_NOTES else "")
         + _notes(rows),
     )
 
@@ -154,14 +174,14 @@ def to_csv(results: Results) -> str:
 
 
 def _best(results: Results, metric: str, column: str) -> str:
-    """Return the highest score of a column as shown: methods that look equal are all the best."""
-    found = [results.cells[metric, method, column].score for method in results.folder.methods]
-    return max((points(each.score) for each in found if each), key=float, default="")
+    """Return the highest score of a column as shown: methods that look equal are all the best; one alone is not."""
+    found = [each for method in results.folder.methods if (each := results.cells[metric, method, column].score)]
+    return max((points(each.score) for each in found), key=float) if len(found) > 1 else ""
 
 
 def _score(cell: Cell, best: str, results: Results) -> Entry:
     if cell.score is None:
-        return Entry("missing", (_brief(cell.gap),), note=cell.gap, empty=True)
+        return _gap(cell)
     total = len(results.folder.seeds)
     few = (f"{len(cell.seeds)} of {total} seeds",) if cell.missing else ()
     clear = cell.against is not None and cell.against.clear
@@ -174,9 +194,15 @@ def _score(cell: Cell, best: str, results: Results) -> Entry:
 def _contrast(contrast: Contrast) -> Entry:
     found = contrast.difference
     if found is None:
-        return Entry("missing", (_brief(contrast.gap),), note=contrast.gap, empty=True)
+        return _gap(contrast)
     small = f"p {p_text(found.p)}" + (f" · q {p_text(contrast.q)}" if contrast.q is not None else "")
     return Entry(points(found.score, signed=True), (span(found, signed=True), small), best=found.clear)
+
+
+def _gap(lacking: Cell | Contrast) -> Entry:
+    """Return what stands where there is no number: a dash where the recipe asks for none, and always the reason."""
+    text = DASH if lacking.left_out else "missing"
+    return Entry(text, (_brief(lacking.gap),), note=lacking.gap, empty=True)
 
 
 def _brief(gap: str) -> str:
