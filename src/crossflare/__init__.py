@@ -4,6 +4,7 @@ After `import crossflare`, peft knows the method: `peft.get_peft_model(base, cro
 `peft.PeftModel.from_pretrained` work. Importing this module alone loads neither torch nor peft.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from crossflare.fusion.tuner import FlareModel
 
 __version__ = version("crossflare")
+
+# bitsandbytes, where it is installed, advises at every start to fetch kernels from a hub: nothing here needs them.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _PLACES = {
     "FlareConfig": "crossflare.fusion.config",

@@ -15,10 +15,10 @@ from crossflare.experiment.data import digest
 from crossflare.experiment.engines import model_place
 from crossflare.experiment.spec import MethodSpec, Training
 from crossflare.experiment.stages import Stage1, Stage2
-from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, save_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.identity import BaseIdentity, head_modules, identify
+from crossflare.fusion.identity import head_modules
 from crossflare.tasks.questions import QuestionTask
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.fit import Outcome
@@ -30,30 +30,48 @@ from crossflare.training.settings import Settings
 
 def make_stage1(step: Stage1) -> None:
     """Train LoRA and head on the labelled rows of the source language."""
-    base, identity = load_base_of(step.context, step.seed)
+    base = load_base_of(step.context, step.seed)
     config = lora_config(step.training, base.model, task_type_of(step.context, base.model))
     model = _adapted(base.model, config, step.seed)
-    _train_and_save(step, model, base, identity, step.training.lrs[0], {"kind": "stage1"})
+    _train_and_save(step, model, base, step.training.lrs[0], {"kind": "stage1"})
 
 
 def make_stage2(step: Stage2) -> None:
     """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
-    base, identity = load_base_of(step.context, step.seed)
-    merged = load_adapter(base.model, step.stage1.path, base=identity).merge_and_unload()
+    quantised = step.context.spec.model.quantise != "none"
+    base = load_base_of(step.context, step.seed, step.stage1.path if quantised else None)
+    merged = base.model
+    if not quantised:
+        merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
     mt_dim = step.context.mt_dim(step.method, step.language)
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
     made_by = step.context.data.identity(step.language, step.reads)
     about = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
-    _train_and_save(step, model, base, identity, step.rate, about, source_task=step.stage1.path)
+    _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
 
 
-def load_base_of(context: Context, seed: int) -> tuple[Base, BaseIdentity]:
-    """Load the recipe's base model, with the head that the seed gives."""
+def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base:
+    """Load the recipe's base model, with the head that the seed gives; `merge` a stage 1 before it is quantised."""
     model, task = context.spec.model, context.spec.task
-    place = model_place(model.name)
-    base = load_base(place, context.data.task, task.form, revision=model.revision, seed=seed)
-    return base, identify(base.model, model.name)
+    return load_base(
+        model_place(model.name),
+        context.data.task,
+        task.form,
+        revision=model.revision,
+        seed=seed,
+        called=model.name,
+        quantise=model.quantise,
+        merge=merge,
+    )
+
+
+def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
+    """Return the recipe's base model with a trained adapter on it, and its tokenizer."""
+    task = adapter / SOURCE_TASK
+    first = task if context.spec.model.quantise != "none" and task.is_dir() else None
+    base = load_base_of(context, seed, first)
+    return load_adapter(base.model, adapter, base=base.identity, merged=first is not None), base.tokenizer
 
 
 def form_of(context: Context, training: Training, model: Any, tokenizer: Any, *, with_source: bool) -> Form:
@@ -139,7 +157,6 @@ def _train_and_save(
     step: Stage1 | Stage2,
     model: PeftModel,
     base: Base,
-    identity: BaseIdentity,
     lr: float,
     about: dict[str, Any],
     source_task: Path | None = None,
@@ -161,21 +178,21 @@ def _train_and_save(
         measure=_measure(context, rows.language),
         identity={"reads": step.reads, "task": task_card(context)},
         latents=(context.data.latents(rows), context.data.latents(dev)) if step.reads == "latents" else None,
-        base_digest=identity.digest,
+        base_digest=base.identity.digest,
     )
     card: dict[str, Any] = {
         **about,
         "task": task_card(context),
         "source": context.spec.source,
         "language": rows.language,
-        "model": {"name": context.spec.model.name, "revision": context.spec.model.revision},
+        "model": asdict(context.spec.model),
         **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)} | _lost(step),
         "settings": asdict(settings),
         "training": _summary(outcome, lr, model),
     }
-    save_adapter(model, step.path, base=identity, source_task=source_task, card=card)
+    save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average
 from crossflare.evaluation.predict import predict
-from crossflare.evaluation.record import Record, load_predictions, save_record
+from crossflare.evaluation.record import Predictions, Record, load_predictions, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data import counts
 from crossflare.experiment.environment import hardware, versions
-from crossflare.experiment.make_models import form_of, load_base_of, task_card
+from crossflare.experiment.make_models import form_of, load_trained, task_card
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import Stage2
 from crossflare.files import read_json, write_atomic
-from crossflare.fusion.adapter_files import CARD, load_adapter
+from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split
 
 
@@ -37,11 +37,10 @@ def make_prediction(step: Prediction) -> None:
 def _read(step: Prediction, split: Split) -> Outputs:
     """Load the step's model and let it read the test rows."""
     context, reads = step.context, step.about.reads
-    base, identity = load_base_of(context, step.seed)
-    model = load_adapter(base.model, step.model.path, base=identity)
+    model, tokenizer = load_trained(context, step.seed, step.model.path)
     outputs = predict(
         model,
-        form_of(context, context.spec.stage2, model, base.tokenizer, with_source=reads == "both"),
+        form_of(context, context.spec.stage2, model, tokenizer, with_source=reads == "both"),
         split.examples,
         read=reads,
         latents=context.data.latents(split) if reads == "latents" else None,
@@ -54,7 +53,11 @@ def _read(step: Prediction, split: Split) -> Outputs:
 
 def _average(step: Prediction) -> Outputs:
     """Average the log-probabilities of two predictions, or of one and the base model's own for the source."""
-    parts = [load_predictions(part.predictions).log_probabilities for part in step.parts]
+    parts: list[FloatArray] = []
+    for part in step.parts:
+        said = load_predictions(part.predictions)
+        assert isinstance(said, Predictions), "recipes average labels only"
+        parts.append(said.log_probabilities)
     if step.method.kind == "flare+source":
         parts.append(_source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]

@@ -223,17 +223,28 @@ def _read(
     import torch
 
     from crossflare.evaluation.predict import predict
-    from crossflare.fusion.adapter_files import load_adapter
-    from crossflare.fusion.identity import identify
+    from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
     from crossflare.training.base_models import load_base
     from crossflare.training.forms import make_form
 
     named, said = card.get("model") or {}, card["task"]
     name, revision = str(named.get("name") or card["base"].get("name")), named.get("revision")
     answering: Any = said.get("form") or "head"
-    base = load_base(model_place(name), task, answering, revision=revision, seed=int(card.get("seed") or 0))
-    model = load_adapter(base.model, adapter, base=identify(base.model, name))
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    quantise = named.get("quantise") or "none"
+    first = adapter / SOURCE_TASK if quantise != "none" and (adapter / SOURCE_TASK).is_dir() else None
+    base = load_base(
+        model_place(name),
+        task,
+        answering,
+        revision=revision,
+        seed=int(card.get("seed") or 0),
+        called=name,
+        quantise=quantise,
+        merge=first,
+    )
+    model = load_adapter(base.model, adapter, base=base.identity, merged=first is not None)
+    if quantise == "none":
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
     form = make_form(
         task,

@@ -26,6 +26,7 @@ from crossflare.files import commit_dir, open_dir, read_json
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.quantised_layers import is_quantised
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -73,13 +74,16 @@ def save_adapter(
     commit_dir(folder, fill)
 
 
-def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = None) -> PeftModel:
+def load_adapter(
+    model: nn.Module, folder: Path, *, base: BaseIdentity | None = None, merged: bool = False
+) -> PeftModel:
     """Put a saved adapter on a pretrained base, merging its stage 1 into the base first.
 
     Args:
         model: The pretrained base model with a fresh head.
         folder: Where `save_adapter` put it.
         base: `identify(model)`, when it is already known.
+        merged: The base holds the adapter's stage 1 already, as a quantised one must.
 
     Raises:
         UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
@@ -87,7 +91,12 @@ def load_adapter(model: nn.Module, folder: Path, *, base: BaseIdentity | None = 
     """
     card = read_card(folder)
     _check_base(card, base or identify(model), folder)
-    parts = [folder / SOURCE_TASK, folder] if (folder / SOURCE_TASK).is_dir() else [folder]
+    parts = [folder / SOURCE_TASK, folder] if (folder / SOURCE_TASK).is_dir() and not merged else [folder]
+    if len(parts) > 1 and any(is_quantised(module) for module in model.modules()):
+        raise UserError(
+            f"{folder}: its stage 1 cannot be merged into quantised weights, which are too coarse for it; load the "
+            "base in full precision, merge, and quantise the result (training.base_models.load_base does)"
+        )
     tensors = {part: _check_fit(model, part) for part in parts}
     for part in parts[:-1]:
         model = _attach(model, part, tensors[part]).merge_and_unload()
@@ -150,7 +159,7 @@ def _check_fit(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     """Return the adapter's tensors after trying them on a copy of the model that has shapes and no weights."""
     config = parse_config(folder / CONFIG)
     weights = [*model.parameters(), *model.buffers()]
-    empty = copy.deepcopy(model, {id(tensor): tensor.detach().to("meta") for tensor in weights})
+    empty = copy.deepcopy(model, {id(tensor): _hollow(tensor) for tensor in weights})
     try:
         wrapped = get_peft_model(empty, config)
     except UserError as error:
@@ -159,6 +168,13 @@ def _check_fit(model: nn.Module, folder: Path) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{folder / CONFIG}: does not fit {type(model).__name__} ({reason:.200})") from error
     return _read_tensors(folder / WEIGHTS, adapter_tensors(wrapped))
+
+
+def _hollow(tensor: Tensor) -> Tensor:
+    """Return a tensor without data that has the shape, type and attributes of another; quantised ones carry more."""
+    empty = tensor.detach().to("meta")
+    vars(empty).update(vars(tensor))
+    return empty
 
 
 def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,3 +21,8 @@ def keep_differentiable(model: nn.Module) -> int:
             if getattr(state, "packing_format_for_cpu", False):
                 layer.state_dict()  # saving brings the weights back to the common form, and has no private name
     return found
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module is a linear layer of 4 or 8 bits."""
+    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")

