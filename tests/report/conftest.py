@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_runs import fake_runs
+from fake_runs import fake_answers, fake_runs
 
 from crossflare.report.collect import Results, collect
 
@@ -28,3 +28,15 @@ def results(run_dir: Path) -> Results:
 def make(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a small folder to be changed."""
     return lambda **options: fake_runs(tmp_path / "run", **{"methods": SMALL, "number": 60, **options})
+
+
+@pytest.fixture(scope="session")
+def answers_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run folder of answers to questions, not to be changed."""
+    return fake_answers(tmp_path_factory.mktemp("runs") / "answers")
+
+
+@pytest.fixture
+def make_answers(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a small folder of answers to be changed."""
+    return lambda **options: fake_answers(tmp_path / "answers", **{"number": 40, **options})

@@ -1,11 +1,15 @@
-"""A run folder made of a seeded random generator, for tests of the report alone."""
+"""Run folders made of a seeded random generator, for tests of the report alone: labels, and answers to questions."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from crossflare.evaluation.answers import exact_match, f1
 from crossflare.evaluation.metrics import score
+from crossflare.evaluation.normalise import normaliser
 from crossflare.evaluation.record import Point, Record, save_record
 
 SKILL = {
@@ -18,6 +22,25 @@ SKILL = {
 }
 EASE = {"ace": 0.0, "ban": 0.04, "min": 0.08}
 LABELS = ["negative", "neutral", "positive"]
+ANSWERING = {"zero-shot": 0.35, "lora": 0.5, "flare": 0.62}
+WORDS = [
+    "ana",
+    "bora",
+    "chai",
+    "dada",
+    "enda",
+    "fika",
+    "goli",
+    "hama",
+    "imba",
+    "jana",
+    "kazi",
+    "leta",
+    "moja",
+    "nane",
+    "oka",
+    "pima",
+]
 
 
 def fake_runs(
@@ -57,17 +80,124 @@ def write_run(
     generator: np.random.Generator,
 ) -> Path:
     """Write one record with its predictions and return the record's path."""
-    run_id = f"{method}-{language}-{seed}"
     rows = [
         {"id": f"{i:04d}", "gold": int(g), "prediction": int(p), "correct": int(g == p)}
         for i, (g, p) in enumerate(zip(gold, predicted, strict=True))
     ]
+    scores = {name: score(name, gold, predicted, 3) for name in ("accuracy", "macro_f1")}
+    task = {"name": "nusax", "version": "1", "labels": LABELS}
+    return _save(folder, {"name": method, "kind": method}, language, seed, task, rows, scores, generator)
+
+
+def fake_answers(
+    folder: Path,
+    methods: dict[str, float] = ANSWERING,
+    languages: dict[str, float] | None = None,
+    seeds: int = 3,
+    number: int = 120,
+    only: dict[str, Sequence[str]] | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    writes: Sequence[str] = (),
+) -> Path:
+    """Write spec.yaml, records and predictions of answers to questions.
+
+    Args:
+        folder: Where.
+        methods: Name -> how often it is right.
+        languages: Tag -> what is added to that.
+        seeds: How many.
+        number: Questions, parallel over languages.
+        only: Method -> the languages it is run in, where not all.
+        options: Method -> more options of it, in the recipe and in the records.
+        writes: Methods that write text, and so have no position match.
+    """
+    languages = languages or {"sw": 0.0, "id": 0.08}
+    only, options = only or {}, options or {}
+    folder.mkdir(parents=True, exist_ok=True)
+    spec: dict[str, Any] = {
+        "name": "tydiqa-minilm", "task": {"set": "tydiqa"}, "source": "en", "targets": list(languages),
+        "seeds": list(range(1, seeds + 1)),
+        "methods": {
+            name: {"kind": name, "languages": list(only.get(name, [])), **options.get(name, {})} for name in methods
+        },
+    }  # fmt: skip
+    (folder / "spec.yaml").write_text(json.dumps(spec, indent=2) + "\n")  # JSON is YAML too
+    generator = np.random.default_rng(1)
+    hard = generator.normal(size=number)
+    for language, ease in languages.items():
+        golds = [_gold_answers(generator) for _ in range(number)]
+        for method, skill in methods.items():
+            for seed in range(1, seeds + 1) if language in only.get(method, languages) else ():
+                surplus = 3 * (skill + ease - 0.5) + 0.4 * generator.normal(size=number) - hard
+                given = [_answer(gold, float(more), generator) for gold, more in zip(golds, surplus, strict=True)]
+                about = {"name": method, "kind": method, **options.get(method, {})}
+                write_answers(folder, about, language, seed, golds, given, generator, positions=method not in writes)
+    return folder
+
+
+def _gold_answers(generator: np.random.Generator) -> list[str]:
+    words = [str(word) for word in generator.choice(WORDS, size=generator.integers(1, 4), replace=False)]
+    return [" ".join(words), *([words[0]] if generator.random() < 0.3 else [])]
+
+
+def _answer(gold: list[str], surplus: float, generator: np.random.Generator) -> str:
+    """Return an answer that is right, nearly right or wrong."""
+    if surplus > 0:
+        return gold[0].capitalize() + "."
+    return f"{gold[0]} {generator.choice(WORDS)}" if surplus > -0.5 else str(generator.choice(WORDS))
+
+
+def write_answers(
+    folder: Path,
+    method: dict[str, Any],
+    language: str,
+    seed: int,
+    golds: list[list[str]],
+    given: list[str],
+    generator: np.random.Generator,
+    *,
+    positions: bool = True,
+) -> Path:
+    """Write one record with its answers and return the record's path."""
+    same = normaliser("squad", language)
+    columns = {
+        "exact_match": [exact_match(text, gold, same) for text, gold in zip(given, golds, strict=True)],
+        "f1": [f1(text, gold, same) for text, gold in zip(given, golds, strict=True)],
+    }
+    if positions:
+        columns["position_match"] = [float(hit and generator.random() < 0.9) for hit in columns["exact_match"]]
+    rows = [
+        {"id": f"q{i:04d}", "gold": gold, "prediction": text,
+         **{name: round(column[i], 6) for name, column in columns.items()}, "score": -1.5}
+        for i, (gold, text) in enumerate(zip(golds, given, strict=True))
+    ]  # fmt: skip
+    task = {
+        "name": "tydiqa", "version": 1, "labels": [], "texts": 2, "form": "span", "normalisation": "squad",
+        "main_metric": "f1",
+    }  # fmt: skip
+    scores = {name: float(np.mean(column)) for name, column in columns.items()}
+    return _save(folder, method, language, seed, task, rows, scores, generator)
+
+
+def _save(
+    folder: Path,
+    about: dict[str, Any],
+    language: str,
+    seed: int,
+    task: dict[str, Any],
+    rows: list[dict[str, Any]],
+    scores: dict[str, float],
+    generator: np.random.Generator,
+) -> Path:
+    """Write predictions and the record that names them."""
+    method = about["name"]
+    run_id = f"{method}-{language}-{seed}"
     predictions = folder / "predictions" / f"{run_id}.jsonl"
     predictions.parent.mkdir(exist_ok=True)
     predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     trained = method in ("lora", "flare")
     reads_source = method not in ("zero-shot", "lora", "flare-no-source")
-    final = score("macro_f1", gold, predicted, 3)
+    final = scores[task.get("main_metric", "macro_f1")]
     steps = np.arange(1, 11) * 50
     rise = 1 - np.exp(-steps / 150)
     curve: list[Point] = [
@@ -76,16 +206,15 @@ def write_run(
         for s, r in zip(steps, rise, strict=True)
     ]  # fmt: skip
     record = Record(
-        run_id=run_id, spec_name="nusax-minilm", method={"name": method, "kind": method}, language=language, seed=seed,
-        task={"name": "nusax", "version": "1", "labels": LABELS},
-        scores={name: score(name, gold, predicted, 3) for name in ("accuracy", "macro_f1")},
+        run_id=run_id, spec_name=f"{task['name']}-minilm", method=about, language=language, seed=seed, task=task,
+        scores=scores,
         signature={
-            "task": "nusax", "task_version": "1", "split": "test", "language": language, "n": len(gold),
+            "task": task["name"], "task_version": "1", "split": "test", "language": language, "n": len(rows),
             "model": "minilm", "model_digest": "5f0c1a2b", "source": "dictionary-9c2e" if reads_source else "none",
             "method": method, "seeds": [seed], "data": f"d-{language}", "version": "0.1.0",
         },
         predictions=f"predictions/{run_id}.jsonl", model={"name": "minilm", "digest": "5f0c1a2b"},
-        data={"test": f"d-{language}", "n_test": len(gold)},
+        data={"test": f"d-{language}", "n_test": len(rows)},
         translation={"to_target": {"engine": "parallel"}, "to_source": {"engine": "dictionary", "learn": "train"}},
         counts={"truncated": {"target": 3, "source": 5}, "empty": 0, **({"no_source": 2} if reads_source else {})},
         training={
