@@ -12,9 +12,12 @@ from random import Random
 
 from crossflare.errors import UserError
 from crossflare.lab import items
-from crossflare.lab.grammar import write
+from crossflare.lab.grammar import carry, write
 from crossflare.lab.languages import SOURCE, lexicon, tags
 from crossflare.lab.world import DOMAINS, Clause, Phrase, opposites, pick, sample
+
+MIXED, BORROWED = 0.25, 0.25
+"""Probability that a sentence of a target document is in the source language, and that a word of another one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int 
 
     Args:
         count: How many.
-        target_share: Share of documents in the target languages together; each has the same part of it.
+        target_share: Share of words in the target languages together, as far as it can be had: what is mixed in
+            counts for the source. Each has the same part of it.
         seed: Of the text, other than that of the tasks whatever the number.
         world: Seed of the languages.
 
@@ -43,8 +47,9 @@ def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int 
     if not 0 <= target_share <= 1:
         raise UserError(f"target_share: expected a share from 0 to 1, got {target_share}")
     source = Random(f"lab corpus {seed}")
+    share = min(1.0, target_share / ((1 - MIXED) * (1 - BORROWED)))
     targets = tags()[1:]
-    return [_document(source, number, _language(number, target_share, targets), world) for number in range(count)]
+    return [_document(source, _language(number, share, targets), world) for number in range(count)]
 
 
 def _language(number: int, share: float, targets: tuple[str, ...]) -> str:
@@ -52,14 +57,23 @@ def _language(number: int, share: float, targets: tuple[str, ...]) -> str:
     return SOURCE if before == after else targets[before % len(targets)]
 
 
-def _document(source: Random, number: int, language: str, world: int) -> Document:
-    kinds = (_events, _qualities, _questions)
-    kind = pick(source, kinds)
+def _document(source: Random, language: str, world: int) -> Document:
+    kind = pick(source, (_events, _qualities, _questions))
     while True:
         clauses = kind(source)
         if not gives_away(clauses):
-            words = lexicon(language, world)
-            return Document(language, write(clauses[:-1], words), write(clauses[-1:], words), tuple(clauses))
+            break
+    said = [_say(source, clause, language, world) for clause in clauses]
+    return Document(language, " ".join(said[:-1]), said[-1], tuple(clauses))
+
+
+def _say(source: Random, clause: Clause, language: str, world: int) -> str:
+    """Return a sentence; of a target language, with what its speakers mix in of the source's."""
+    own, other = lexicon(language, world), lexicon(SOURCE, world)
+    if language == SOURCE or source.random() < MIXED:
+        return write([clause], other)
+    words = write([clause], own).split()
+    return " ".join(carry(word, own, other) if source.random() < BORROWED else word for word in words)
 
 
 def gives_away(clauses: list[Clause]) -> bool:
@@ -70,14 +84,14 @@ def gives_away(clauses: list[Clause]) -> bool:
 
 def _events(source: Random) -> list[Clause]:
     domain = pick(source, DOMAINS)
-    count = 2 + source.randrange(2)
     told = [
         items.event(source, [pick(source, DOMAINS) if source.randrange(4) == 0 else domain for _ in range(4)])
-        for _ in range(count)
+        for _ in range(2)
     ]
-    if source.randrange(2):
-        told.append(Clause(Phrase("story"), "be", Phrase(f"{domain}-topic")))
-    return told
+    again = pick(source, told)
+    shorter = (replace(again, place=None), replace(again, object=None), again)[source.randrange(3)]
+    about = Clause(Phrase("story"), "be", Phrase(f"{domain}-topic"))
+    return [*told, *[(shorter,), (about,), (shorter, about)][source.randrange(3)]]
 
 
 def _qualities(source: Random) -> list[Clause]:
@@ -95,7 +109,8 @@ def _qualities(source: Random) -> list[Clause]:
 
 def _questions(source: Random) -> list[Clause]:
     told = items.story(source, 2 + source.randrange(3))
-    return [*told, *items.ask(source, pick(source, told))]
+    asked = [items.ask(source, pick(source, told)) for _ in range(2)]
+    return [*told, *(said for question, answer in asked for said in (question, replace(answer, end=".")))]
 
 
 @cache

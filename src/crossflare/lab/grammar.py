@@ -54,6 +54,13 @@ def read(text: str, words: Lexicon) -> list[Clause]:
     return [*found, _clause(sentence, words, "")] if sentence else found
 
 
+def carry(word: str, origin: Lexicon, goal: Lexicon) -> str:
+    """Return one word of a text in the same form of the other language, with its stops; an unknown one as it is."""
+    bare = word.strip(".,;:?!")
+    reading = origin.readings.get(bare)
+    return word if reading is None else word.replace(bare, _form(goal, reading))
+
+
 def _clause(sentence: Sequence[str], words: Lexicon, end: str) -> Clause:
     phrases: dict[str, Phrase] = {}
     verb: Reading | None = None

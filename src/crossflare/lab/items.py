@@ -78,8 +78,8 @@ def event(source: Random, domains: list[str]) -> Clause:
 
 
 def topic(source: Random, label: int) -> Item:
-    """Return two events, of whose eight words four or five are of one domain and at most two of any other."""
-    count = 4 + source.randrange(2)
+    """Return two events, of whose eight words five or six are of one domain and at most two of any other."""
+    count = 5 + source.randrange(2)
     others = [d for d in DOMAINS if d != DOMAINS[label]]
     slots = sample(source, [DOMAINS[label]] * count + sample(source, others * 2, 8 - count), 8)
     return Item(((event(source, slots[:4]), event(source, slots[4:])),), label)

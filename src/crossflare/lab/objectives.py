@@ -27,7 +27,7 @@ from crossflare.languages import find
 from crossflare.progress import track
 
 IGNORED = -100
-_HIDDEN, _HIDDEN_LAST = 0.18, 0.5
+_HIDDEN, _HIDDEN_LAST = 0.2, 0.6
 
 
 class Row(NamedTuple):
@@ -152,13 +152,15 @@ def _hide(document: Document, tokenizer: Any, source: Random, whole: bool = Fals
     """Return the words of a document, each with whether it is hidden; with `whole` the last sentence all or not."""
     last = source.randrange(2) == 0
     share = (0.0 if whole else _HIDDEN) if last else _HIDDEN
+    stops = tokenizer.convert_tokens_to_ids([".", "?"])
     parts = [(word, share) for word in words_of(tokenizer, document.text)]
     ending = (1.0 if whole else _HIDDEN_LAST) if last else _HIDDEN
     parts += [(word, ending) for word in words_of(tokenizer, document.last)]
+    # Where a sentence ends is no secret, unless all of it is.
+    parts = [(word, probability if probability == 1 or word[0] not in stops else 0.0) for word, probability in parts]
     found = [(source.random() < probability, word) for word, probability in parts]
     if not any(hidden for hidden, _ in found):
-        place = source.randrange(len(found))
-        found[place] = (True, found[place][1])
+        found[0] = (True, found[0][1])
     return found
 
 

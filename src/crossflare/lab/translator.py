@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.lab.grammar import linearise, read, write
+from crossflare.lab.grammar import carry, linearise, read, write
 from crossflare.lab.languages import Lexicon, lexicon
 from crossflare.lab.world import Clause, Phrase, concepts, of_kind
 from crossflare.translation.translator import check_pair, translate_filled
@@ -57,7 +57,7 @@ class LabTranslator:
         source = Random(f"lab errors {self.seed} {origin.spec.tag} {goal.spec.tag} {text}")
         clauses = read(text, origin)
         if write(clauses, origin) != text:  # not the grammar's: word by word
-            return " ".join(_word(word, origin, goal) for word in text.split())
+            return " ".join(carry(word, origin, goal) for word in text.split())
         sentences: list[str] = []
         for clause in clauses:
             words = linearise(self._mistake(clause, source), goal)
@@ -103,11 +103,3 @@ def wrong_senses() -> dict[str, str]:
         step = len(of_kind("adjective")) // 2 + 1 if kind == "adjective" else len(members) // 5 + 1
         found |= {one: members[(place + step) % len(members)] for place, one in enumerate(members)}
     return found
-
-
-def _word(word: str, origin: Lexicon, goal: Lexicon) -> str:
-    bare = word.strip(".,;:?!")
-    reading = origin.readings.get(bare)
-    if not bare or reading is None:
-        return word
-    return word.replace(bare, goal.forms.get(reading, goal.stems[reading.concept]))
