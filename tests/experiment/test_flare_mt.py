@@ -74,28 +74,31 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(ran: Path, spec: Sp
 
 def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     """The saved adapter with other states says something else; with the encoder's, what the run said."""
-    from transformers import AutoTokenizer
-
+    from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.tasks.classification import TextTask
     from crossflare.training.base_models import load_base
+    from crossflare.training.choosing import HeadForm
 
+    task = TextTask("tiny", 1, ("bad", "good"))
     found = record(ran)
-    base = load_base(str(lab.folder / "base"), ["bad", "good"], seed=0)
+    base = load_base(str(lab.folder / "base"), task, seed=0)
     model = load_adapter(base.model, ran / "models" / found["model"]["id"])
     data = Context(spec, ran).data
     split = data.test("sw", "latents")
     states = data.latents(split)
-    assert all(state.shape[1] == 16 for state in states)
-    tokens = AutoTokenizer.from_pretrained(lab.folder / "base")
+    assert all(text.shape[1] == 16 for states_of in states for text in states_of)
 
-    def said(latents: list[torch.Tensor]) -> torch.Tensor:
-        out = predict(model, tokens, split.examples, read="latents", latents=latents, max_length=16, precision="fp32")
+    def said(latents: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+        form = HeadForm(task, base.tokenizer, 16, with_source=False)
+        out = predict(model, form, split.examples, read="latents", latents=latents, precision="fp32")
+        assert isinstance(out, ChoiceOutputs)
         return torch.tensor(out.log_probabilities)
 
     there = torch.tensor([row["log_probabilities"] for row in read_jsonl(ran / found["predictions"])])
     assert said(states).allclose(there.double(), atol=1e-5)
-    assert not said([state + 1 for state in states]).allclose(there.double(), atol=1e-3)
+    assert not said([tuple(text + 1 for text in states_of) for states_of in states]).allclose(there.double(), atol=1e-3)
 
 
 def test_the_encoders_options_change_its_readers_alone(lab: Lab, spec: Spec) -> None:

@@ -439,19 +439,22 @@ def test_an_ensemble_of_what_the_recipe_does_not_list(lab: Lab, ran: Path, tmp_p
 
 
 def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -> None:
-    from transformers import AutoTokenizer
-
+    from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.tasks.classification import TextTask
     from crossflare.training.base_models import load_base
+    from crossflare.training.choosing import HeadForm
 
+    task = TextTask("tiny", 1, ("bad", "good"))
     record, other = (records(ran)[name, "es", 1] for name in ("flare-no-source", "flare"))
     assert record["model"]["id"] == other["model"]["id"]
-    base = load_base(str(lab.folder / "base"), ["bad", "good"], seed=99)  # the head comes with the adapter
+    base = load_base(str(lab.folder / "base"), task, seed=99)  # the head comes with the adapter
     model = load_adapter(base.model, ran / "models" / record["model"]["id"])
     rows = Context(lab.spec(), ran).data.test("es", "none").examples
-    tokens = AutoTokenizer.from_pretrained(lab.folder / "base")
-    alone = predict(model, tokens, rows, read="target", max_length=16, precision="fp32")
+    form = HeadForm(task, base.tokenizer, 16, with_source=False)
+    alone = predict(model, form, rows, read="target", precision="fp32")
+    assert isinstance(alone, ChoiceOutputs)
     np.testing.assert_allclose(log_probabilities(ran, record), alone.log_probabilities, atol=1e-5)
     assert all("source_log_probabilities" not in row for row in read_jsonl(ran / record["predictions"]))
 

@@ -15,14 +15,14 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+import crossflare.experiment.predict_file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment import prediction
-from crossflare.experiment.prediction import Column, Counts, engine_options, predict_file
+from crossflare.experiment.predict_file import Column, Counts, engine_options, predict_file
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import identify
-from crossflare.tasks.example import Example
+from crossflare.tasks.classification import TextTask
 from crossflare.training.base_models import load_base
 
 LABELS = ["bad", "good", "so-so, maybe"]
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = {"r": 4, "target_modules": ["query", "value"], "task_type": "SEQ_CLS", "modules_to_save": ["classifier"]}
     kinds = {"flare": FlareConfig(**shared), "lora": LoraConfig(**shared), "pairs": FlareConfig(**shared)}
     for name, config in kinds.items():
-        base = load_base(str(place / "base"), LABELS, seed=0)
+        base = load_base(str(place / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0)
         identity = identify(base.model, base.name)
         model = get_peft_model(base.model, config)
         with torch.no_grad():
@@ -201,8 +201,8 @@ def test_a_failure_keeps_the_old_output(folder: Path, rows: Path, monkeypatch: p
 def test_csv_gives_back_any_id_and_label(content: list[tuple[str, str]]) -> None:
     ids = [name for name, _ in content]
     labels = [label for _, label in content]
-    examples = [Example(name, ("x",)) for name in ids]
-    text = prediction._csv(examples, LABELS, labels, [[0.25, 0.5, 0.25]] * len(ids))
+    shares = dict(zip(LABELS, (0.25, 0.5, 0.25), strict=True))
+    text = prediction._csv([{"id": name, "prediction": label, "probabilities": shares} for name, label in content])
     back = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["id"] for row in back] == ids
     assert [row["prediction"] for row in back] == labels
