@@ -31,6 +31,13 @@ class Progress:
     """Patience ran out."""
     seconds: float = 0.0
 
+    @property
+    def note(self) -> str:
+        """What a person likes to see go down: the mean loss since the last look at dev, and the score then."""
+        loss = f"loss {self.loss_sum / self.loss_steps:.3f}" if self.loss_steps else ""
+        score = self.curve[-1].score if self.curve else None
+        return loss if score is None else f"{loss} dev {100 * score:.1f}"
+
     def add_loss(self, loss: float) -> None:
         """Count the loss of one optimizer step."""
         self.loss_sum += loss

@@ -220,7 +220,7 @@ class _Flow(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         settings = self.trainer.plan.settings
-        self.advance(1)
+        self.advance(1, note=self.trainer.progress.note)
         if state.global_step in self.evaluations:
             control.should_evaluate = True
         if settings.save_steps is not None:
