@@ -1,28 +1,67 @@
 """Copy the numbers of finished runs into this folder: reports and records, no rows of data and no predictions.
 
-CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/xnli-sw-minilm
+CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/tydiqa-sw-minilm
 """
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.files import write_atomic
+from crossflare.report import build_report
 
 PLACE = Path(__file__).parent
 KEPT = ("report.md", "results.json", "results.csv", "spec.yaml")
+TELLING = 16
+"""Characters from which on an answer is no common word: found in a copy, it would be a row of data."""
 
 
-def publish(run: Path) -> None:
-    """Copy one run; where the data lay on this machine is written as the recipe has it."""
+def publish(run: Path, place: Path = PLACE) -> Path:
+    """Make a run's report anew, copy it with the records, and return the copy's folder.
+
+    Where the data lay on this machine is written as the recipe has it.
+
+    Raises:
+        UserError: The run cannot be reported, the data's folder is not named, or a copy would hold an answer's text.
+    """
+    if not os.environ.get("CROSSFLARE_DATA"):
+        raise UserError("expected the folder of the data in CROSSFLARE_DATA, found nothing; set it as for the run")
     data = str(Path(os.environ["CROSSFLARE_DATA"]).resolve())
-    target = PLACE / run.name
+    build_report(run)  # reads every record and prediction, and refuses those that disagree
+    copies = {
+        path.relative_to(run): path.read_text(encoding="utf-8").replace(data, "$CROSSFLARE_DATA")
+        for path in [*(run / name for name in KEPT), *sorted((run / "records").glob("*.json"))]
+        if path.is_file()
+    }
+    answers = {text for text in _answers(run) if len(text) >= TELLING}
+    for name, copy in copies.items():
+        if any(answer in copy for answer in answers):
+            raise UserError(f"{run / name}: expected numbers alone, found the text of an answer; it is not published")
+    target = place / run.name
     shutil.rmtree(target, ignore_errors=True)
-    for path in [*(run / name for name in KEPT), *sorted((run / "records").glob("*.json"))]:
-        copy = target / path.relative_to(run)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text(encoding="utf-8").replace(data, "$CROSSFLARE_DATA"), encoding="utf-8")
+    for name, copy in copies.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target / name, copy)
+    return target
+
+
+def _answers(run: Path) -> Iterator[str]:
+    """Yield every gold and given answer of a run, as text and as JSON writes it; labels have none."""
+    for path in sorted((run / "predictions").glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
+            row = json.loads(line)
+            for text in [*row["gold"], row["prediction"]] if isinstance(row["gold"], list) else []:
+                yield text
+                yield json.dumps(text)[1:-1]
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        publish(Path(name).resolve())
+    try:
+        for folder in sys.argv[1:]:
+            publish(Path(folder).resolve())
+    except UserError as error:
+        sys.exit(str(error))

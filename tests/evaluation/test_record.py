@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.evaluation.record import Record, load_predictions, load_record, save_record
+from crossflare.evaluation.record import (
+    AnswerPredictions,
+    Predictions,
+    Record,
+    load_predictions,
+    load_record,
+    save_record,
+)
 
 SIGNATURE = {
     "task": "t", "task_version": "1", "split": "test", "language": "ace", "n": 2, "model": "m", "model_digest": "d",
@@ -75,6 +82,7 @@ def test_predictions_become_arrays_in_file_order(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(row() + "\n" + row(id="b\u2028c", gold=1, prediction=-1) + "\n", encoding="utf-8")
     loaded = load_predictions(path)
+    assert isinstance(loaded, Predictions)
     assert loaded.ids == ("a", "b\u2028c")
     assert loaded.gold.tolist() == [0, 1]
     assert loaded.predicted.tolist() == [1, -1]
@@ -84,7 +92,61 @@ def test_predictions_become_arrays_in_file_order(tmp_path: Path) -> None:
 def test_log_probabilities_are_optional(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"id": "a", "gold": 0, "prediction": 0}\n')
-    assert load_predictions(path).log_probabilities.shape == (1, 0)
+    loaded = load_predictions(path)
+    assert isinstance(loaded, Predictions)
+    assert loaded.log_probabilities.shape == (1, 0)
+
+
+def answer(**values: Any) -> str:
+    base = {"id": "a", "gold": ["one", "1"], "prediction": "one", "exact_match": 1.0, "f1": 1.0, "score": -0.5}
+    return json.dumps(base | values, ensure_ascii=False)
+
+
+def test_answers_become_texts_and_scores_in_file_order(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(answer() + "\n" + answer(id="b", prediction="", exact_match=0, f1=0.25) + "\n", encoding="utf-8")
+    loaded = load_predictions(path)
+    assert isinstance(loaded, AnswerPredictions)
+    assert loaded.ids == ("a", "b")
+    assert loaded.golds == (("one", "1"),) * 2
+    assert loaded.texts == ("one", "")
+    assert {name: column.tolist() for name, column in loaded.values.items()} == {"exact_match": [1, 0], "f1": [1, 0.25]}
+
+
+def test_a_position_match_is_read_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(answer(position_match=0.0) + "\n" + answer(id="b", position_match=1.0) + "\n")
+    loaded = load_predictions(path)
+    assert isinstance(loaded, AnswerPredictions)
+    assert loaded.values["position_match"].tolist() == [0, 1]
+    taken = loaded.take([1, 0])
+    assert (taken.ids, taken.values["position_match"].tolist()) == (("b", "a"), [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (answer() + "\n" + answer()[:-5], r"p\.jsonl:2: .*damaged"),
+        (answer() + "\n" + row(), r"p\.jsonl:2"),
+        (row() + "\n" + answer(), r"p\.jsonl:2"),
+        (answer(gold=[]), r"p\.jsonl:1"),
+        (answer(gold=[1]), r"p\.jsonl:1"),
+        (answer(gold="one"), r"p\.jsonl:1"),
+        (answer(prediction=None), r"p\.jsonl:1"),
+        (answer(prediction=3), r"p\.jsonl:1"),
+        (answer(f1=1.5), r"p\.jsonl:1"),
+        (answer(f1=float("nan")), r"p\.jsonl:1"),
+        (answer(exact_match="yes"), r"p\.jsonl:1"),
+        ('{"id": "a", "gold": ["x"], "prediction": "x", "f1": 1.0}', r"p\.jsonl:1"),
+        (answer() + "\n" + answer(position_match=1.0), "same scores in every row, got position_match in some"),
+    ],
+)
+def test_damaged_answers_name_the_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        load_predictions(path)
+    assert "delete its record and run again" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
 from crossflare.errors import UserError
-from crossflare.evaluation.significance import Sample, interval, macro, mcnemar, paired_difference, sample
+from crossflare.evaluation.significance import (
+    Sample,
+    interval,
+    macro,
+    mcnemar,
+    paired_difference,
+    sample,
+    sample_values,
+)
+from crossflare.files import content_id
 
 
 def ids(number: int, prefix: str = "") -> list[str]:
@@ -162,6 +171,76 @@ def test_repeated_ids_and_seeds_are_refused() -> None:
         sample(ids(300), gold, predicted, 3, [1, 1, 3])
     with pytest.raises(UserError, match="300 ids and 2 seeds"):
         sample(ids(300), gold, predicted, 3, [1, 2])
+
+
+def answers(number: int = 60, seeds: int = 3, random: int = 0) -> tuple[list[list[str]], np.ndarray]:
+    """Gold answers and scores [S, N] between 0 and 1."""
+    return [[f"answer {index}"] for index in range(number)], np.random.default_rng(random).random((seeds, number))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 30), st.integers(0, 100))
+def test_means_of_values_are_those_of_a_plain_loop(seeds: int, number: int, random: int) -> None:
+    """The resamples are drawn here as the module documents them: a generator of the ids and the random seed."""
+    golds, values = answers(number, seeds, random)
+    drawn = sample_values(ids(number), golds, {"f1": values}, range(seeds), resamples=40, random_seed=random)["f1"]
+    generator = np.random.default_rng([random, int(content_id(ids(number)), 16)])
+    for resample in range(40):
+        chosen = generator.integers(number, size=number)
+        for seed in range(seeds):
+            expected = sum(values[seed, index] for index in chosen) / number
+            assert drawn.resampled[resample, seed] == pytest.approx(expected, abs=1e-12)
+    assert drawn.observed == pytest.approx(values.mean(1))
+    assert ((drawn.resampled >= 0) & (drawn.resampled <= 1)).all()
+
+
+def test_values_meet_the_resamples_that_labels_meet() -> None:
+    gold, predicted = runs(120)
+    of_labels = sample(ids(120), gold, predicted, 3, [1, 2, 3], resamples=500)["accuracy"]
+    hits = {"exact_match": predicted == gold}
+    of_values = sample_values(ids(120), [["x"]] * 120, hits, [1, 2, 3], resamples=500)["exact_match"]
+    assert of_values.resampled == pytest.approx(of_labels.resampled, abs=1e-12)
+    assert of_values.observed == pytest.approx(of_labels.observed)
+
+
+def test_perfect_values_are_exactly_one() -> None:
+    drawn = sample_values(ids(7), [["x"]] * 7, {"f1": np.ones((2, 7))}, [1, 2], resamples=100)["f1"]
+    assert (drawn.resampled == 1).all()
+
+
+def test_parallel_questions_meet_the_same_resamples_and_others_do_not() -> None:
+    golds, values = answers(400, 1)
+    other = [[f"{gold[0]} otherwise"] for gold in golds]
+    a, b = (sample_values(ids(400), each, {"f1": values}, [1])["f1"] for each in (golds, other))
+    apart = sample_values(ids(400, "x"), golds, {"f1": values}, [1])["f1"]
+    assert np.array_equal(a.resampled, b.resampled)
+    assert not np.array_equal(a.resampled, apart.resampled)
+    with pytest.raises(UserError, match="measured on the same examples"):
+        paired_difference(a, b)  # the resamples are alike, the gold answers are not
+
+
+def test_chunks_change_the_means_of_values_by_rounding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    golds, values = answers()
+    whole = sample_values(ids(60), golds, {"f1": values}, [1, 2, 3], resamples=300)["f1"]
+    monkeypatch.setattr("crossflare.evaluation.significance._CHUNK", 7 * 60)
+    parts = sample_values(ids(60), golds, {"f1": values}, [1, 2, 3], resamples=300)["f1"]
+    assert parts.resampled == pytest.approx(whole.resampled, abs=1e-12)
+
+
+def test_values_that_do_not_fit_are_refused() -> None:
+    golds, values = answers()
+    with pytest.raises(UserError, match="example ids without repetition"):
+        sample_values(["a"] * 60, golds, {"f1": values}, [1, 2, 3])
+    with pytest.raises(UserError, match="60 ids and 2 seeds"):
+        sample_values(ids(60), golds, {"f1": values}, [1, 2])
+    with pytest.raises(UserError, match="60 ids and 3 seeds"):
+        sample_values(ids(60), golds, {"f1": values[:, 1:]}, [1, 2, 3])
+    with pytest.raises(UserError, match="gold answers for each of 60 examples, got 59"):
+        sample_values(ids(60), golds[1:], {"f1": values}, [1, 2, 3])
+    with pytest.raises(UserError, match="expected f1 of every example as a number"):
+        sample_values(ids(60), golds, {"f1": np.full((1, 60), np.nan)}, [1])
+    with pytest.raises(UserError, match="at least one example"):
+        sample_values([], [], {"f1": np.zeros((1, 0))}, [1])
 
 
 @pytest.mark.parametrize("seed_spread", [0.02, 0.1])

@@ -117,9 +117,9 @@ def test_a_language_that_the_recipe_leaves_out_is_a_dash_and_nothing_is_missing(
     assert found.contrasts["f1", "lora", "id"].left_out
     assert found.contrasts["f1", "lora", MACRO].gap == "1 of 2 languages"
     assert found.contrasts["f1", "lora", "sw"].difference is not None
-    for grid in (scores(found, "f1"), contrasts(found, "f1")):
-        entries = dict(grid.rows).get("flare") or dict(grid.rows)["− lora"]
-        assert [(e.text, e.small[0]) for e in entries if e.empty] == [("–", "1 of 2 languages"), ("–", LEFT_OUT)]
+    entries = dict(scores(found, "f1").rows)["flare"]
+    assert [(e.text, e.small[0]) for e in entries if e.empty] == [("–", "1 of 2 languages"), ("–", LEFT_OUT)]
+    assert contrasts(found, "f1").head == ("flare …", "sw"), "a column without a difference says nothing"
     assert summary(found).missing == ()
 
 
@@ -143,6 +143,13 @@ def test_without_an_average_the_finding_speaks_of_every_language_both_share(make
 def test_methods_that_share_no_language_have_no_difference(make_answers: Make) -> None:
     head = summary(collect(make_answers(only={"flare": ["sw"], "lora": ["id"]}, seeds=1)))
     assert head.finding == "flare and lora have no language in common."
+
+
+def test_a_subject_that_meets_no_other_method_has_no_table_of_differences(make_answers: Make) -> None:
+    folder = make_answers(methods={"lora": 0.5, "flare": 0.6}, only={"flare": ["sw"], "lora": ["id"]}, seeds=1)
+    assert contrasts(collect(folder), "f1").rows == ()
+    build_report(folder)
+    assert "Differences" not in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_who_writes_text_has_no_position_match_and_keeps_the_rest(make_answers: Make) -> None:
@@ -219,7 +226,7 @@ def test_methods_say_what_sets_them_apart(make_answers: Make) -> None:
     )
     said = dict(descriptions(collect(folder)))
     assert said["zero-shot"] == "the stage-1 model reads the target text"
-    assert "the adapter of sw in every language" in said["lora"]
+    assert "one adapter, trained in sw, for all languages" in said["lora"]
     assert "training sources are translations" in said["flare"]
     assert "reads the adapters of flare; control: at test time each row has the translation of another" in said["wrong"]
     assert said["wrong"].endswith("run only in sw")

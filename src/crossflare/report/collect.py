@@ -86,6 +86,18 @@ class Results:
         """Whether the recipe asks for a method in a column: for the macro average, in every language."""
         return _asked(self.folder, method, column)
 
+    def contrasted(self, metric: str) -> tuple[str, ...]:
+        """Return the columns in which the recipe asks for the subject and at least one other method."""
+        return tuple(
+            column
+            for column in self.columns
+            if any(
+                not each.left_out
+                for each in self.contrasts.values()
+                if each.metric == metric and each.language == column
+            )
+        )
+
 
 def collect(run_dir: Path) -> Results:
     """Read a run folder and compute every number of its report.

@@ -33,7 +33,7 @@ def _describe(options: Mapping[str, Any]) -> str:
     about = [KINDS[kind].about] if kind in KINDS else []
     about += [f"reads the adapters of {options['of']}"] if options.get("of") else []
     if options.get("trained_in"):
-        about.append(f"the adapter of {options['trained_in']} in every language")
+        about.append(f"one adapter, trained in {options['trained_in']}, for all languages")
     about += [TRAIN_SOURCES[name] for name in [str(options.get("train_source"))] if name in TRAIN_SOURCES]
     if kind != "flare-no-source":  # the kind itself says so
         about += [TEST_SOURCES[name] for name in [str(options.get("test_source"))] if name in TEST_SOURCES]

@@ -99,9 +99,9 @@ def _row(name: str, found: Interval | None, of: Cell | Contrast) -> figures.Row:
 
 def _contrast_figures(results: Results, metric: str) -> list[Figure]:
     """Return a figure for each column: the subject less every other method, about zero."""
-    found: dict[str, list[figures.Row]] = {column: [] for column in results.columns}
+    found: dict[str, list[figures.Row]] = {column: [] for column in results.contrasted(metric)}
     for (_, method, column), contrast in results.contrasts.items():
-        if contrast.metric == metric:
+        if contrast.metric == metric and column in found:
             row = _row(f"{MINUS} {method}", contrast.difference, contrast)
             found[column].append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
     limits = _limits([figures.Row("", 0.0), *(row for rows in found.values() for row in rows)])

@@ -113,7 +113,7 @@ def _told_apart(task: Mapping[str, Any]) -> tuple[str, str]:
     if task["labels"]:
         return "labels", ", ".join(map(str, task["labels"]))
     rules = str(task.get("normalisation", "?"))
-    return "answers compared by", ANSWER_RULES.get(rules, rules)
+    return "scored by", ANSWER_RULES.get(rules, rules)
 
 
 def _finding(results: Results) -> tuple[str, str]:

@@ -107,14 +107,15 @@ def scores(results: Results, metric: str) -> Grid:
 def contrasts(results: Results, metric: str) -> Grid:
     """Return the subject less each other method, by languages."""
     others = [method for method in results.folder.methods if method != results.subject]
+    columns = results.contrasted(metric)
     rows = tuple(
-        (f"{MINUS} {method}", tuple(_contrast(results.contrasts[metric, method, column]) for column in results.columns))
+        (f"{MINUS} {method}", tuple(_contrast(results.contrasts[metric, method, column]) for column in columns))
         for method in others
-        if results.subject
+        if results.subject and columns
     )
     return Grid(
         f"{results.subject} less each other method: {metric_name(metric)}, in points",
-        (f"{results.subject} …", *map(column_name, results.columns)),
+        (f"{results.subject} …", *map(column_name, columns)),
         rows,
         "The same test examples and seeds are resampled for both. 95 % interval; p two-sided; q is p corrected for the "
         "number of methods and languages (Benjamini–Hochberg). Bold: the interval excludes 0." + _notes(rows),

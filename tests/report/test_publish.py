@@ -1,0 +1,77 @@
+"""The script that copies the numbers of a run beside the documentation."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from crossflare.errors import UserError
+
+Make = Callable[..., Path]
+SCRIPT = Path(__file__).parents[2] / "docs" / "results" / "publish.py"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.setenv("CROSSFLARE_DATA", str(tmp_path / "data"))
+    spec = importlib.util.spec_from_file_location("publish", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "publish", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["labels", "answers"])
+def test_reports_and_records_are_copied_and_nothing_else(
+    make: Make, make_answers: Make, script: ModuleType, tmp_path: Path, kind: str
+) -> None:
+    run = make(seeds=1) if kind == "labels" else make_answers(seeds=1)
+    copy = script.publish(run, tmp_path / "published")
+    found = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file())
+    records = [f"records/{path.name}" for path in (run / "records").iterdir()]
+    assert found == sorted([*script.KEPT, *records])
+    assert json.loads((copy / "results.json").read_text())["scores"]
+
+
+def test_where_the_data_lay_is_not_told(make_answers: Make, script: ModuleType, tmp_path: Path) -> None:
+    run = make_answers(seeds=1)
+    spec = json.loads((run / "spec.yaml").read_text())
+    spec["task"]["folder"] = f"{(tmp_path / 'data').resolve()}/tydiqa"
+    (run / "spec.yaml").write_text(json.dumps(spec))
+    copy = script.publish(run, tmp_path / "published")
+    assert str(tmp_path) not in "".join(path.read_text() for path in copy.rglob("*.*"))
+    assert "$CROSSFLARE_DATA/tydiqa" in (copy / "spec.yaml").read_text()
+
+
+@pytest.mark.parametrize("text", ["an answer of several words", 'an "answer" with sign·s of its own'])
+def test_a_copy_with_the_text_of_an_answer_is_refused(
+    make_answers: Make, script: ModuleType, tmp_path: Path, text: str
+) -> None:
+    run = make_answers(seeds=1)
+    for path in (run / "predictions").glob("*-sw-1.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows[0]["gold"].append(text)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    published = tmp_path / "published"
+    assert script.publish(run, published).is_dir()
+    before = sorted(published.rglob("*"))
+    record = run / "records" / "lora-sw-1.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"versions": {"note": text}}))
+    with pytest.raises(UserError, match="found the text of an answer; it is not published"):
+        script.publish(run, published)
+    assert sorted(published.rglob("*")) == before, "the older copy stays"
+
+
+def test_without_the_folder_of_the_data_nothing_is_copied(
+    make_answers: Make, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROSSFLARE_DATA")
+    with pytest.raises(UserError, match="expected the folder of the data in CROSSFLARE_DATA"):
+        script.publish(make_answers(seeds=1), tmp_path / "published")
+    assert not (tmp_path / "published").exists()
