@@ -21,7 +21,6 @@ from crossflare.errors import UserError
 from crossflare.experiment.predict_file import Column, Counts, engine_options, predict_file
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.identity import identify
 from crossflare.tasks.classification import TextTask
 from crossflare.training.base_models import load_base
 
@@ -54,7 +53,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"flare": FlareConfig(**shared), "lora": LoraConfig(**shared), "pairs": FlareConfig(**shared)}
     for name, config in kinds.items():
         base = load_base(str(place / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0)
-        identity = identify(base.model, base.name)
         model = get_peft_model(base.model, config)
         with torch.no_grad():
             for key, weight in model.named_parameters():
@@ -69,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "max_length": 16,
             "seed": 0,
         }
-        save_adapter(model, place / name, base=identity, card=card)
+        save_adapter(model, place / name, base=base.identity, card=card)
     return place
 
 
