@@ -113,7 +113,7 @@ def test_rows_of_which_one_has_no_answer_are_prompts() -> None:
 def test_a_tokenizer_without_padding_is_refused() -> None:
     tokens = tokenizer_of("llama")
     tokens.pad_token = None
-    with pytest.raises(UserError, match="has no padding token; set tokenizer.pad_token"):
+    with pytest.raises(UserError, match=r"has no padding token; set tokenizer\.pad_token"):
         PromptCollator(build("llama"), tokens)
 
 

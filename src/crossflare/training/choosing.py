@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crossflare.errors import UserError
+from crossflare.errors import UserError, choose
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example
 from crossflare.training.collators import Encoded, Latents, PairCollator, count_truncated, encode
@@ -56,12 +56,14 @@ class WordForm:
     """A prompt, after which the label's word is written. The first tokens of the K words are compared.
 
     Raises:
-        UserError: Two labels begin with the same token, so that the first says nothing.
+        UserError: Two labels begin with the same token, so that the first says nothing; or a word is of no label.
     """
 
     def __init__(
         self, task: TextTask, model: Any, tokenizer: Any, max_length: int, words: dict[str, str], *, with_source: bool
     ) -> None:
+        for label in words:
+            choose("label in task.words", label, task.labels)
         self.labels = len(task.labels)
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.prompter = Prompter(tokenizer, template_of(task), max_length, ends=self.encoder_decoder)
