@@ -80,6 +80,10 @@ class Data:
         store = Store(self.translations)
         return list(translate_all(store, engine, list(answers), source=self.spec.source, target=language))
 
+    def identity_of_answers(self, language: str) -> dict[str, Any]:
+        """Return who translates the answers of translate-test back."""
+        return dict(self._translator("answers", language).identity)
+
     def latents(self, split: Split) -> list[tuple[Any, ...]]:
         """Return the translation encoder's states [S,d_mt] for each text of each row."""
         return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language)

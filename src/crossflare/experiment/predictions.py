@@ -9,6 +9,7 @@ from crossflare.experiment.kinds import Kind
 from crossflare.experiment.spec import MethodSpec
 from crossflare.experiment.stages import NotReadyError, Stage1, Stage2
 from crossflare.files import content_id
+from crossflare.tasks.questions import QuestionTask
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Prediction:
             same = kind == "translate-test" or (
                 spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
             )
-            if method.kind == kind and same and (method.test_source == wanted or kind == "lora"):
+            runs = not method.languages or self.language in method.languages
+            if runs and method.kind == kind and same and (method.test_source == wanted or kind == "lora"):
                 return Prediction(self.context, method, self.language, self.seed)
         of = None if kind == "translate-test" else self.model_method.name
         hidden = MethodSpec(
@@ -88,7 +90,11 @@ class Prediction:
     def _reading(self) -> dict[str, Any]:
         """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
         stage2 = self.context.spec.stage2
-        own = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        own: dict[str, Any] = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        if isinstance(self.context.data.task, QuestionTask):
+            own |= {"stride": stage2.stride, "answer_tokens": stage2.answer_tokens}
+            if self.about.reads == "source":
+                own["answers"] = self.context.data.identity_of_answers(self.language)
         return {"max_length": stage2.max_length, **own}
 
     @property
