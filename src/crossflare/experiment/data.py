@@ -82,7 +82,7 @@ class Data:
 
     def identity_of_answers(self, language: str) -> dict[str, Any]:
         """Return who translates the answers of translate-test back."""
-        return dict(self._translator("answers", language).identity)
+        return dict(self.engines.get("answers", language).identity)
 
     def latents(self, split: Split) -> list[tuple[Any, ...]]:
         """Return the translation encoder's states [S,d_mt] for each text of each row."""

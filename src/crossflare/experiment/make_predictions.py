@@ -135,6 +135,8 @@ def _options(step: Prediction) -> dict[str, Any]:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
     if step.about.reads_source:
         options["test_source"] = step.test_source
+    if method.trained_in:
+        options["trained_in"] = method.trained_in
     return options
 
 

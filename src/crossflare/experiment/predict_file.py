@@ -1,33 +1,25 @@
 """Labels or answers for the rows of a file, from a trained adapter's folder alone."""
 
-import csv
-import io
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crossflare.errors import UserError, choose
-from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs
+from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment import strict_yaml
 from crossflare.experiment.engines import build_engine, encode_rows, model_place
 from crossflare.experiment.kinds import KINDS, Reads
+from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
-from crossflare.tasks.files import Row, read_rows
+from crossflare.tasks.files import read_rows
 from crossflare.tasks.questions import QuestionTask
 from crossflare.training.settings import Precision
-
-COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
-"""The columns of the texts where the caller names none."""
-QUESTION_COLUMNS = ("question", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +74,21 @@ def predict_file(
     """
     from crossflare.fusion.adapter_files import read_card
 
-    write = _WRITERS[choose("kind of output file", output.suffix.lower(), _WRITERS)]
+    write = WRITERS[choose("kind of output file", output.suffix.lower(), WRITERS)]
     if output.resolve() == input.resolve():
         raise UserError(f"{output}: the output would replace the input; name another file")
     card = read_card(adapter)
     task = _task(card, adapter)
     reads = _reads(card, adapter, source, no_source)
     rows = read_rows(input)
-    examples = _examples(rows, _columns(texts, task, rows[0]), id_column)
+    examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
     if isinstance(source, Column):
-        examples = _from_columns(examples, rows, source, task.text_count)
+        examples = with_columns(examples, rows, source.names, task.text_count)
     elif source is not None and reads == "both":
         examples = _translated(examples, source, card)
     encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
     outputs = _read(adapter, card, task, examples, reads, encoder, batch_size)
-    write_atomic(output, write(_rows(task, examples, outputs)))
+    write_atomic(output, write(output_rows(task, examples, outputs)))
     counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, ChoiceOutputs) else Counter[int]()
     return Counts(
         rows=len(examples),
@@ -162,38 +154,6 @@ def _precision(card: dict[str, Any]) -> Precision:
     settings = card.get("settings")
     said = settings.get("precision") if isinstance(settings, dict) else None
     return "fp32" if said == "fp32" else "bf16" if said == "bf16" else "auto"
-
-
-def _columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
-    count = task.text_count
-    columns = tuple(given) or (QUESTION_COLUMNS if isinstance(task, QuestionTask) else COLUMNS[count])
-    if len(columns) != count:
-        raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
-    missing = [name for name in columns if name not in first.cells]
-    if missing and not given:
-        found = ", ".join(first.cells)
-        raise UserError(
-            f"{first.origin}: no column '{missing[0]}' (found: {found}); name the text's with --text COLUMN"
-        )
-    return columns
-
-
-def _examples(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | None) -> list[Example]:
-    named = id_column or ("id" if "id" in rows[0].cells else None)
-    names = [str(number if named is None else row.cell(named)) for number, row in enumerate(rows)]
-    return [
-        Example(name, tuple(row.text(column) for column in columns), origin=row.origin)
-        for name, row in zip(names, rows, strict=True)
-    ]
-
-
-def _from_columns(examples: list[Example], rows: Sequence[Row], source: Column, count: int) -> list[Example]:
-    if len(source.names) != count:
-        raise UserError(f"the task has {count} text(s), but {len(source.names)} source column(s) are named")
-    return [
-        example.with_source(tuple(row.text(name) for name in source.names))
-        for example, row in zip(examples, rows, strict=True)
-    ]
 
 
 def _translated(examples: list[Example], options: EngineOptions, card: dict[str, Any]) -> list[Example]:
@@ -278,42 +238,3 @@ def _latents(options: EngineOptions, rows: list[Example], card: dict[str, Any]) 
 def _bare(example: Example) -> bool:
     """Whether nothing of the source is there: no translation, or a blank one."""
     return example.source is None or not any(text.strip() for text in example.source)
-
-
-OutputRow = dict[str, Any]
-
-
-def _rows(task: Task, examples: list[Example], outputs: Outputs) -> list[OutputRow]:
-    """Return what is written of each example."""
-    if isinstance(outputs, AnswerOutputs):
-        said = zip(examples, outputs.texts, outputs.scores, strict=True)
-        return [{"id": e.id, "prediction": text, "score": round(score, 6)} for e, text, score in said]
-    rows: list[OutputRow] = []
-    for example, guess, row in zip(examples, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
-        shares = {name: round(float(p), 6) for name, p in zip(task.labels, row, strict=True)}
-        rows.append({"id": example.id, "prediction": task.labels[int(guess)], "probabilities": shares})
-    return rows
-
-
-def _jsonl(rows: list[OutputRow]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-
-
-def _csv(rows: list[OutputRow]) -> str:
-    text = io.StringIO()
-    flat = [
-        {name: value for name, value in row.items() if name != "probabilities"}
-        | {f"p({label})": f"{p:.6f}" for label, p in row.get("probabilities", {}).items()}
-        for row in rows
-    ]
-    # The csv module quotes a text for a line feed in it, but not for a carriage return, which readers take for one.
-    returns = any("\r" in str(part) for row in flat for pair in row.items() for part in pair)
-    writer = csv.DictWriter(
-        text, list(flat[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    )
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-_WRITERS: dict[str, Callable[[list[OutputRow]], str]] = {".jsonl": _jsonl, ".csv": _csv}

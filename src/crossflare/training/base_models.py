@@ -97,14 +97,20 @@ def load_base(
             "label2id": {label: index for index, label in enumerate(task.labels)},
         }
     )
-    hub = {"revision": revision, "trust_remote_code": False}
+    hub = {"revision": revision}
     try:
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            tokenizer = AutoTokenizer.from_pretrained(where, **hub)
-            auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, **hub), name)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+            auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
             model, loading = auto.from_pretrained(
-                where, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **hub, **options
+                where,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **hub,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -216,7 +222,7 @@ def _check_head(
 ) -> None:
     """Refuse a head trained for the same labels in another order."""
     if all(key.startswith(f"{model.base_model_prefix}.") for key in missing):
-        stored: Any = AutoConfig.from_pretrained(where, **hub).id2label
+        stored: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **hub).id2label
         names = [stored[index] for index in sorted(stored)]
         if names != list(labels) and not all(str(label).startswith("LABEL_") for label in names):
             raise UserError(

@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +12,7 @@ from peft import prepare_model_for_kbit_training
 from torch import nn
 
 from crossflare.errors import UserError, choose
+from crossflare.files import commit_dir
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.quantised_layers import is_quantised, keep_differentiable
 from crossflare.training.precision import resolve
@@ -97,9 +99,13 @@ def quantise_model(
     """
     options = quantised_options(quantise, auto_class, model.config, device)
     whole = merge(model) if merge else model
-    with tempfile.TemporaryDirectory() as folder:
-        whole.save_pretrained(folder)
-        del model, whole
+
+    def fill(place: Path) -> None:
+        whole.save_pretrained(place)
+
+    with tempfile.TemporaryDirectory() as above:
+        folder = Path(above) / "model"
+        commit_dir(folder, fill)
         made = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
     prepare_quantised(made)
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a note at each call of int8 layers

@@ -1,0 +1,94 @@
+"""The rows of a file that is predicted: which columns hold the texts, and how what was predicted is written."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from crossflare.errors import UserError
+from crossflare.evaluation.outputs import AnswerOutputs, Outputs
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.example import Example
+from crossflare.tasks.files import Row
+from crossflare.tasks.questions import QuestionTask
+
+COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
+"""The columns of the texts where the caller names none."""
+QUESTION_COLUMNS = ("question", "context")
+
+
+def text_columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
+    """Return the columns of the texts, as given or as they are usually called; `UserError` when they do not fit."""
+    count = task.text_count
+    columns = tuple(given) or (QUESTION_COLUMNS if isinstance(task, QuestionTask) else COLUMNS[count])
+    if len(columns) != count:
+        raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
+    missing = [name for name in columns if name not in first.cells]
+    if missing and not given:
+        found = ", ".join(first.cells)
+        raise UserError(
+            f"{first.origin}: no column '{missing[0]}' (found: {found}); name the text's with --text COLUMN"
+        )
+    return columns
+
+
+def examples_of(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | None) -> list[Example]:
+    """Return the rows as examples, named by a column or by their number."""
+    named = id_column or ("id" if "id" in rows[0].cells else None)
+    names = [str(number if named is None else row.cell(named)) for number, row in enumerate(rows)]
+    return [
+        Example(name, tuple(row.text(column) for column in columns), origin=row.origin)
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def with_columns(examples: list[Example], rows: Sequence[Row], names: Sequence[str], count: int) -> list[Example]:
+    """Return the examples with the columns `names` as their source; `UserError` when they are too many or few."""
+    if len(names) != count:
+        raise UserError(f"the task has {count} text(s), but {len(names)} source column(s) are named")
+    return [
+        example.with_source(tuple(row.text(name) for name in names))
+        for example, row in zip(examples, rows, strict=True)
+    ]
+
+
+OutputRow = dict[str, Any]
+
+
+def output_rows(task: Task, examples: list[Example], outputs: Outputs) -> list[OutputRow]:
+    """Return what is written of each example."""
+    if isinstance(outputs, AnswerOutputs):
+        said = zip(examples, outputs.texts, outputs.scores, strict=True)
+        return [{"id": e.id, "prediction": text, "score": round(score, 6)} for e, text, score in said]
+    rows: list[OutputRow] = []
+    for example, guess, row in zip(examples, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
+        shares = {name: round(float(p), 6) for name, p in zip(task.labels, row, strict=True)}
+        rows.append({"id": example.id, "prediction": task.labels[int(guess)], "probabilities": shares})
+    return rows
+
+
+def _jsonl(rows: list[OutputRow]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def _csv(rows: list[OutputRow]) -> str:
+    text = io.StringIO()
+    flat = [
+        {name: value for name, value in row.items() if name != "probabilities"}
+        | {f"p({label})": f"{p:.6f}" for label, p in row.get("probabilities", {}).items()}
+        for row in rows
+    ]
+    # The csv module quotes a text for a line feed in it, but not for a carriage return, which readers take for one.
+    returns = any("\r" in str(part) for row in flat for pair in row.items() for part in pair)
+    writer = csv.DictWriter(
+        text, list(flat[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    )
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+WRITERS: dict[str, Callable[[list[OutputRow]], str]] = {".jsonl": _jsonl, ".csv": _csv}

@@ -1,0 +1,186 @@
+"""A small translation model trained here, both ways in one, for pairs of languages with parallel text and no engine."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossflare.errors import UserError
+from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
+from crossflare.training.bitext import Bitext, PairCollator, train_vocabulary, translation_loss
+from crossflare.training.fit import Outcome, fit
+from crossflare.training.inference import batches
+from crossflare.training.precision import Number
+from crossflare.training.settings import Precision, Settings
+from crossflare.translation.pairs import Pair
+
+VERSION = 1
+"""Raised whenever the same text and options would give another model."""
+CARD = "translator.json"
+HEAD_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large the model is and how it is trained.
+
+    Few pairs want a small vocabulary and much dropout (Sennrich and Zhang, 2019).
+
+    Raises:
+        UserError: A width that is no multiple of 64, or another value out of range.
+    """
+
+    width: int = 256
+    """d_model; feed-forward layers are four times as wide."""
+    layers: int = 3
+    """Of the encoder, and as many of the decoder."""
+    vocabulary: int = 4000
+    """Pieces, for both languages together."""
+    dropout: float = 0.3
+    epochs: int = 20
+    """Each of every pair in both directions."""
+    batch_size: int = 64
+    lr: float = 1e-3
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    max_tokens: int = 128
+    """Of a text; longer pairs are left out of training, and longer texts translated in parts."""
+    precision: Precision = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width < HEAD_SIZE or self.width % HEAD_SIZE:
+            raise UserError(f"width of a translator: expected a multiple of {HEAD_SIZE}, got {self.width}")
+        for name, least in (("layers", 1), ("vocabulary", 64), ("max_tokens", 8)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} of a translator: expected {least} or more, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout of a translator: expected 0 to below 1, got {self.dropout}")
+
+    @property
+    def settings(self) -> Settings:
+        """Return how it is trained; the checks of the other values are made here."""
+        return Settings(
+            lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, warmup=self.warmup, weight_decay=0.01,
+            max_length=self.max_tokens, seed=self.seed, precision=self.precision, evaluations=10,
+        )  # fmt: skip
+
+
+def translator_id(languages: tuple[str, str], pairs: Sequence[Pair], dev: Sequence[Pair], sizes: Sizes) -> str:
+    """Return the content id of a translator: of all that its weights depend on but the machine."""
+    text = content_id([list(pairs), list(dev)])
+    return content_id({"version": VERSION, "languages": languages, "text": text, "sizes": asdict(sizes)})
+
+
+def train_translator(
+    root: Path,
+    languages: tuple[str, str],
+    pairs: Sequence[Pair],
+    dev: Sequence[Pair],
+    sizes: Sizes,
+    licence: str,
+) -> Path:
+    """Train a model of M2M-100's architecture with NLLB's tokenizer, or find it; return its folder `root/<id>`.
+
+    A run that was killed goes on from its last checkpoint. Both engines for neural models read the folder.
+
+    Args:
+        root: Folder of all translators.
+        languages: BCP-47 tags of the first and the second side of `pairs`.
+        pairs: Parallel text to learn from, and for the vocabulary.
+        dev: Parallel text by which the step is chosen; none: the last step.
+        sizes: The model and its training.
+        licence: Of the parallel text, for the card: what was made from it is bound by it.
+
+    Raises:
+        UserError: See `Sizes` and `fit`; or a language without a FLORES-200 code; no pairs that are short enough.
+    """
+    folder = root / translator_id(languages, pairs, dev, sizes)
+    if folder.is_dir():
+        open_dir(folder)
+        return folder
+    texts = (text for pair in pairs for text in pair)
+    tokenizer = train_vocabulary(texts, sizes.vocabulary, languages, sizes.max_tokens)
+    rows = Bitext(tokenizer, pairs, languages, sizes.max_tokens)
+    held_out = Bitext(tokenizer, dev, languages, sizes.max_tokens)
+    model = build_translator(tokenizer, sizes)
+    collate = PairCollator(tokenizer)
+    score = partial(_score, rows=held_out, collate=collate, size=sizes.batch_size) if len(held_out) else None
+    work = root / f".{folder.name}.run"
+    outcome = fit(
+        model, rows, collate, translation_loss, score, sizes.settings, work, {"translator": folder.name}
+    )  # fmt: skip
+    card = {
+        "languages": list(languages),
+        "pairs": len(pairs),
+        "left_out": rows.left_out,
+        "dev_pairs": len(dev),
+        "sizes": asdict(sizes),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "licence": licence,
+        **_curve(outcome),
+    }
+
+    def fill(target: Path) -> None:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+        write_json(target / CARD, card)
+        write_atomic(target / "README.md", _readme(card))
+
+    commit_dir(folder, fill)
+    shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def build_translator(tokenizer: Any, sizes: Sizes) -> Any:
+    """Return an untrained model; the global random generators are left as they are."""
+    from transformers import M2M100Config, M2M100ForConditionalGeneration
+
+    heads = sizes.width // HEAD_SIZE
+    config = M2M100Config(
+        vocab_size=len(tokenizer), d_model=sizes.width, encoder_layers=sizes.layers, decoder_layers=sizes.layers,
+        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=4 * sizes.width,
+        decoder_ffn_dim=4 * sizes.width, dropout=sizes.dropout, attention_dropout=0.0, activation_dropout=0.0,
+        encoder_layerdrop=0.0, decoder_layerdrop=0.0, max_position_embeddings=sizes.max_tokens,
+        decoder_start_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sizes.seed)
+        return M2M100ForConditionalGeneration(config)
+
+
+def _score(model: Any, precision: Number, *, rows: Bitext, collate: PairCollator, size: int) -> float:
+    """Return minus the mean cross-entropy of a token of `rows`, without smoothing."""
+    total, count = 0.0, 0
+    for _, batch in batches(model, rows, collate, size, precision):
+        tokens = int((batch["labels"] >= 0).sum())
+        total += float(translation_loss(model, batch, smoothing=0.0)) * tokens
+        count += tokens
+    return -total / count
+
+
+def _curve(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "steps": outcome.steps,
+        "chosen_step": outcome.chosen,
+        "dev_score": outcome.best_score,
+        "curve": [[point.step, point.loss, point.score] for point in outcome.curve],
+        "seconds": round(outcome.seconds, 1),
+        "precision": outcome.precision,
+    }
+
+
+def _readme(card: dict[str, Any]) -> str:
+    licence = str(card["licence"])
+    named = licence if licence and not any(sign.isspace() for sign in licence) else "other"
+    tags = "".join(f"- {tag}\n" for tag in card["languages"])
+    return (
+        f"---\nlicense: {named}\nlanguage:\n{tags}pipeline_tag: translation\n---\n\n"
+        f"A small translator between {' and '.join(card['languages'])}, both ways, trained by crossflare on "
+        f"{card['pairs']} pairs of sentences (licence of the text: {licence}). `{CARD}` has the settings and the curve.\n"
+    )
