@@ -153,6 +153,8 @@ class Stage2:
 
     def _id(self) -> str:
         own = {name: getattr(self.method, name) for name in ADAPTER_OPTIONS}
+        if self.reads == "none":  # its rows are those of `original`, read without their sources
+            own["train_source"] = "none"
         return content_id(
             {
                 "stage": 2,
