@@ -1,19 +1,26 @@
-"""Run all benchmarks, print each figure beside its target, and write bench/results.json."""
+"""Run the benchmarks, all or those that are named; print each figure beside its target, and write bench/results.json."""
 
 import platform
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import fusion_step
+from bench import fusion_step, store, translation_engines, writing
 from bench.harness import Figure
 from crossflare.files import write_json
 
 RESULTS = Path(__file__).with_name("results.json")
+BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
+    "fusion": fusion_step.figures,
+    "writing": writing.figures,
+    "store": store.figures,
+    "engines": translation_engines.figures,
+}
 
 
 def show(figures: list[Figure]) -> None:
@@ -28,20 +35,22 @@ def show(figures: list[Figure]) -> None:
 
 def main() -> int:
     """Return 0 also when a target is missed: a slow machine is no error."""
-    options = ArgumentParser(prog="python -m bench", description="Measure what a FLARE step costs.")
+    options = ArgumentParser(prog="python -m bench", description="Measure speed and memory.")
+    options.add_argument("names", nargs="*", choices=[[], *BENCHES], help=f"of {', '.join(BENCHES)}; none: all")
     options.add_argument("--turns", type=int, default=20, help="turns per comparison; fewer is faster and noisier")
-    turns = options.parse_args().turns
+    given = options.parse_args()
     torch.set_num_threads(1)
     figures: list[Figure] = []
-    for figure in fusion_step.figures(turns):
-        print(f"{figure.name}: {figure.value:.3f}", file=sys.stderr)
-        figures.append(figure)
+    for name in given.names or BENCHES:
+        for figure in BENCHES[name](given.turns):
+            print(f"{figure.name}: {figure.value:.3f}", file=sys.stderr)
+            figures.append(figure)
     show(figures)
     machine = {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": 1,
-        "turns": turns,
+        "turns": given.turns,
         "arch": platform.machine(),
     }
     write_json(RESULTS, {"machine": machine, "figures": [figure.as_json() for figure in figures]})

@@ -1,18 +1,22 @@
 """Models that write: the cost of a FLARE step on decoder-only and encoder-decoder models, and of writing."""
 
 import copy
+import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditionalGeneration
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditionalGeneration
 
 from bench.fusion_step import Batch, reading, stepper, without_source
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes, ratio, take_turns
 from crossflare import FlareConfig
+from crossflare.training.quantised import prepare_quantised, quantised_options
 
 ROWS, VOCABULARY, WRITTEN = 8, 8000, 32
 FAMILIES = ("Llama", "mT5")
@@ -129,14 +133,44 @@ def _prompt(batch: Batch) -> Batch:
 
 def memory_in_four_bits() -> Figure:
     """Peak memory of a process that trains a 4-bit Llama with FLARE against one that trains it with LoRA."""
-    lora, flare = (peak_megabytes("bench.writing", kind) for kind in ("lora", "flare"))
+    with tempfile.TemporaryDirectory() as folder:
+        base_model("Llama").save_pretrained(folder)
+        lora, flare = (peak_megabytes("bench.writing", kind, folder) for kind in ("lora", "flare"))
     note = f"{flare:.0f} MB / {lora:.0f} MB"
     return Figure("4-bit Llama: peak memory, FLARE / LoRA", flare / lora, 0, 0, target=1.15, note=note)
 
 
+def four_bits(folder: str) -> Any:
+    """Return the small Llama from a folder of its weights, in nf4."""
+    config = LlamaConfig.from_pretrained(folder)
+    options = quantised_options("nf4", AutoModelForCausalLM, config, torch.device("cpu"))
+    base = AutoModelForCausalLM.from_pretrained(folder, config=config, use_safetensors=True, **options)
+    prepare_quantised(base)
+    return base
+
+
+def main(kind: str, folder: str) -> None:
+    """Train a few steps of the 4-bit Llama with one kind of adapter and print the peak memory in MB."""
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    step = stepper(adapted(kind, "Llama", four_bits(folder)))
+    for batch in batches("Llama", 4):
+        if kind == "lora":
+            batch = without_source(batch)
+            batch.pop("fusion_mask")
+        step(batch)
+    print(own_peak_megabytes())
+
+
 def figures(turns: int = 20) -> Iterator[Figure]:
-    """Measure all figures of this module."""
+    """Measure all figures of this module, the quick ones first."""
+    if find_spec("bitsandbytes") is not None:
+        yield memory_in_four_bits()
     for family in FAMILIES:
         yield cost_of_a_step(family, turns)
     for family in FAMILIES:
         yield cost_of_writing(family, max(turns // 2, 2))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

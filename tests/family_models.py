@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fusion_models import Batch, pad, rows
 
-VOCABULARY, HIDDEN, LABELS, PAD, HEADS, KV_HEADS, WINDOW = 40, 16, 3, 1, 4, 2, 4
+VOCABULARY, HIDDEN, LABELS, PAD, END, HEADS, KV_HEADS, WINDOW = 40, 16, 3, 1, 3, 4, 2, 4
+ANSWER = 5
+"""Tokens of every answer that an encoder-decoder model is given."""
 Task = Literal["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM"]
 """peft's names of the tasks, hence of the heads."""
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
@@ -67,7 +69,12 @@ def _encoder(name: str, prefix: str, **rest: Any) -> Family:
 
 def _t5(name: str, prefix: str, tied: bool) -> Family:
     sizes = {"d_model": HIDDEN, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
-    special = {"decoder_start_token_id": PAD, "relative_attention_num_buckets": 8, "dropout_rate": 0.0}
+    special = {
+        "decoder_start_token_id": PAD,
+        "eos_token_id": END,
+        "relative_attention_num_buckets": 8,
+        "dropout_rate": 0.0,
+    }
     special |= {"classifier_dropout": 0.0, "initializer_factor": 1.0, "feed_forward_proj": "gated-gelu"}
     tasks: tuple[Task, ...] = ("SEQ_2_SEQ_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
     heads = {task: prefix + SUFFIX[task] for task in tasks}
@@ -84,7 +91,7 @@ def _t5(name: str, prefix: str, tied: bool) -> Family:
     )
 
 
-def _bart(name: str, prefix: str, tasks: tuple[Any, ...], pre_norm: bool) -> Family:
+def _bart(name: str, prefix: str, tasks: tuple[Any, ...], pre_norm: bool, shifts: bool = False) -> Family:
     sizes: dict[str, Any] = {"d_model": HIDDEN, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "encoder_layers": 2}
     sizes |= {"decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
     special = {"decoder_start_token_id": 3, "eos_token_id": 3, "bos_token_id": 2, "forced_eos_token_id": None}
@@ -92,7 +99,14 @@ def _bart(name: str, prefix: str, tasks: tuple[Any, ...], pre_norm: bool) -> Fam
     special |= {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}
     heads = {task: prefix + SUFFIX[task] for task in tasks}
     return Family(
-        name, "encoder-decoder", f"{prefix}Config", heads, sizes | special, pre_norm=pre_norm, tied=True, exact=1e-5
+        name,
+        "encoder-decoder",
+        f"{prefix}Config",
+        heads,
+        sizes | special,
+        pre_norm=pre_norm,
+        tied=True,
+        shifts=shifts,
     )
 
 
@@ -139,17 +153,18 @@ FAMILIES: dict[str, Family] = {
         _t5("t5", "T5", tied=True),
         _t5("mt5", "MT5", tied=False),
         _t5("umt5", "UMT5", tied=False),
-        _bart("m2m100", "M2M100", ("SEQ_2_SEQ_LM",), pre_norm=True),  # and NLLB
+        _bart("m2m100", "M2M100", ("SEQ_2_SEQ_LM",), pre_norm=True, shifts=True),  # and NLLB
         _bart("bart", "Bart", ("SEQ_2_SEQ_LM", "SEQ_CLS", "QUESTION_ANS"), pre_norm=False),
         _bart("mbart", "MBart", ("SEQ_2_SEQ_LM", "SEQ_CLS", "QUESTION_ANS"), pre_norm=True),
     )
 }
 ONE_STACK = tuple(name for name, family in FAMILIES.items() if family.kind != "encoder-decoder")
-CELLS: tuple[tuple[str, Task], ...] = tuple((name, task) for name in ONE_STACK for task in FAMILIES[name].heads)
-"""Every decoder-only and encoder family with every head it has."""
+CELLS: tuple[tuple[str, Task], ...] = tuple((name, task) for name in FAMILIES for task in FAMILIES[name].heads)
+"""Every family with every head it has."""
 TWO_STACKS: tuple[tuple[str, Task], ...] = tuple(
-    (name, task) for name, family in FAMILIES.items() if name not in ONE_STACK for task in family.heads
+    (name, task) for name, task in CELLS if name not in ONE_STACK and task != "TOKEN_CLS"
 )
+"""Those that run an encoder and a decoder; a label for each token takes the encoder alone."""
 DECODERS = tuple(name for name in ONE_STACK if FAMILIES[name].kind == "decoder")
 SLIDING_WINDOWS = ("mistral", "gemma-2", "gemma-3", "modernbert")
 
@@ -204,12 +219,56 @@ def texts(
     return Batch(pad(rows(targets, 1), side=side), pad(rows(sources, 2), side=source_side, extra=extra))
 
 
+def lists(name: str, task: Task, lengths: list[int], seed: int) -> list[list[int]]:
+    """Return random tokens with these lengths; encoder-decoder models find a text's label at its one end token."""
+    made = rows(lengths, seed)
+    if FAMILIES[name].kind == "encoder-decoder" and task == "SEQ_CLS":
+        return [[*row[:-1], END] if row else row for row in made]
+    return made
+
+
+def answers(count: int) -> list[list[int]]:
+    """Return the tokens that a decoder is given, one list per row."""
+    return rows([ANSWER] * count, 7)
+
+
+def sided(
+    name: str,
+    task: Task,
+    targets: list[int] = [7, 4, 9],  # noqa: B006
+    sources: list[int] = [5, 8, 0],  # noqa: B006
+    *,
+    side: str = "",
+    source_side: str = "right",
+    extra: int = 0,
+) -> Batch:
+    """Return a batch of `lists`, the target padded as the family's tokenizers do, with the decoder's tokens."""
+    before = side or ("left" if FAMILIES[name].kind == "decoder" else "right")
+    target = pad(lists(name, task, targets, 1), side=before)
+    if task == "SEQ_2_SEQ_LM":
+        target["decoder_input_ids"] = torch.tensor(answers(len(targets)))
+    return Batch(target, pad(lists(name, task, sources, 2), side=source_side, extra=extra))
+
+
+def given(name: str, task: Task, *, labels: bool = True) -> dict[str, Tensor]:
+    """Return a batch with labels or without; with labels an encoder-decoder model makes its decoder's inputs."""
+    both = sided(name, task)
+    inputs = both.both() | (labels_for(task, both.target) if labels else {})
+    if labels:
+        inputs.pop("decoder_input_ids", None)
+    return inputs
+
+
 def labels_for(task: Task, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return labels with which a model of this task has a loss."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
     count = len(ids)
     if task == "SEQ_CLS":
         return {"labels": torch.arange(count) % LABELS}
+    if task == "SEQ_2_SEQ_LM":
+        labels = torch.tensor(answers(count))
+        labels[-1, -2:] = -100
+        return {"labels": labels}
     if task == "QUESTION_ANS":
         first = mask.long().argmax(1)
         return {"start_positions": first, "end_positions": first + mask.sum(1) - 1}
@@ -218,8 +277,8 @@ def labels_for(task: Task, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def per_row(task: Task, output: Any, mask: Tensor) -> list[Tensor]:
-    """Return each row's predictions without its padding: [T,...], or [C] for a whole text."""
-    if task == "SEQ_CLS":
+    """Return each row's predictions without its padding: [T,...], of an answer's tokens, or [C] for a whole text."""
+    if task in ("SEQ_CLS", "SEQ_2_SEQ_LM"):
         return list(output.logits)
     scores = torch.stack([output.start_logits, output.end_logits], -1) if task == "QUESTION_ANS" else output.logits
     return [row[real] for row, real in zip(scores, mask.bool(), strict=True)]

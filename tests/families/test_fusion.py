@@ -13,22 +13,35 @@ from family_models import (
     KV_HEADS,
     ONE_STACK,
     SLIDING_WINDOWS,
+    TWO_STACKS,
     Task,
+    answers,
     apart,
     configuration,
+    lists,
     make,
     predict,
+    sided,
     texts,
 )
-from fusion_models import flare, randomise, rows
+from fusion_models import flare, randomise
 
 TARGETS, SOURCES = [7, 4, 9], [5, 8, 0]
 
 
-def sided(name: str, targets: list[int] = TARGETS, sources: list[int] = SOURCES, **options: Any) -> Any:
-    """Return the arguments of a batch, the target padded as the family's tokenizers do."""
-    side = "left" if FAMILIES[name].kind == "decoder" else "right"
-    return texts(targets, sources, side=side, **options)
+def by_hand(
+    model: Any,
+    name: str,
+    task: Task,
+    anchor: str = "start",
+    targets: list[int] = TARGETS,
+    sources: list[int] = SOURCES,
+    **options: Any,
+) -> list[Any]:
+    """Return what each row of `sided` must give."""
+    given = answers(len(targets)) if task == "SEQ_2_SEQ_LM" else [None] * len(targets)
+    texts = zip(lists(name, task, targets, 1), lists(name, task, sources, 2), given, strict=True)
+    return [row(model, name, task, target, source, anchor, answer, **options) for target, source, answer in texts]
 
 
 def anchor(name: str, task: Task) -> str:
@@ -38,24 +51,18 @@ def anchor(name: str, task: Task) -> str:
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_a_batch_is_the_equation_for_each_row(name: str, task: Task) -> None:
     model = flare(make(name, task), task_type=task, alignment="proportional")
-    found = predict(model, task, sided(name).both())
-    wanted = [
-        row(model, name, task, target, source)
-        for target, source in zip(rows(TARGETS, 1), rows(SOURCES, 2), strict=True)
-    ]
+    found = predict(model, task, sided(name, task).both())
+    wanted = by_hand(model, name, task)
     assert apart(found, wanted) < FAMILIES[name].exact
-    assert apart(found, predict(model, task, sided(name).target)) > 1e-2  # the control: the source matters
+    assert apart(found, predict(model, task, sided(name, task).target)) > 1e-2  # the control: the source matters
 
 
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_texts_meet_at_the_prompts_end_in_decoders_and_at_the_start_in_encoders(name: str, task: Task) -> None:
     model = flare(make(name, task), task_type=task, alignment="position")
-    found = predict(model, task, sided(name).both())
+    found = predict(model, task, sided(name, task).both())
     right, wrong = (
-        [
-            row(model, name, task, target, source, one)
-            for target, source in zip(rows(TARGETS, 1), rows(SOURCES, 2), strict=True)
-        ]
+        by_hand(model, name, task, one)
         for one in (("end", "start") if anchor(name, task) == "end" else ("start", "end"))
     )
     assert apart(found, wrong) > 1e-3
@@ -67,11 +74,8 @@ def test_all_linear_layers_learn_and_two_fuse(name: str, task: Task) -> None:
     model = flare(make(name, task), scale=0.2, task_type=task, alignment="proportional", target_modules="all-linear")
     adapted = {path.split(".lora_A")[0] for path, _ in model.named_parameters() if ".lora_A" in path}
     assert len({path.rpartition(".")[2] for path in adapted}) > len(set(FAMILIES[name].projections))
-    found = predict(model, task, sided(name).both())
-    wanted = [
-        row(model, name, task, target, source)
-        for target, source in zip(rows(TARGETS, 1), rows(SOURCES, 2), strict=True)
-    ]
+    found = predict(model, task, sided(name, task).both())
+    wanted = by_hand(model, name, task)
     assert apart(found, wanted) < 10 * FAMILIES[name].exact
 
 
@@ -81,7 +85,7 @@ def test_a_fresh_adapter_changes_nothing(name: str, task: Task) -> None:
 
     import crossflare
 
-    given = sided(name)
+    given = sided(name, task)
     base = predict(make(name, task), task, given.target)
     model = get_peft_model(make(name, task), crossflare.FlareConfig(task_type=task, r=4)).eval()
     assert all(torch.equal(a, b) for a, b in zip(predict(model, task, given.both()), base, strict=True))
@@ -93,20 +97,24 @@ def test_a_fresh_adapter_changes_nothing(name: str, task: Task) -> None:
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_padding_changes_nothing(name: str, task: Task, dtype: torch.dtype | None) -> None:
     family, model = FAMILIES[name], flare(make(name, task, dtype=dtype), scale=0.3, task_type=task)
-    plain = predict(model, task, sided(name).both())
+    plain = predict(model, task, sided(name, task).both())
     scale = max(1.0, *(float(one.abs().max()) for one in plain))
     exact = family.exact if dtype is None else 1e-5 * scale
-    for side in ("left", "right") if family.shifts else ("right",):
-        assert apart(predict(model, task, sided(name, source_side=side, extra=5).both()), plain) < exact
-    if family.shifts and (family.kind == "decoder" or task != "SEQ_CLS"):  # encoders classify by the first column
+    shifts = family.shifts and not (
+        (name, task) in TWO_STACKS and task != "SEQ_2_SEQ_LM"
+    )  # whose decoder reads padding
+    for side in ("left", "right") if shifts else ("right",):
+        assert apart(predict(model, task, sided(name, task, source_side=side, extra=5).both()), plain) < exact
+    if shifts and (family.kind != "encoder" or task != "SEQ_CLS"):  # encoders classify by the first column
         other = "right" if family.kind == "decoder" else "left"
-        assert apart(predict(model, task, texts(TARGETS, SOURCES, side=other).both()), plain) < exact
+        assert apart(predict(model, task, sided(name, task, side=other).both()), plain) < exact
 
 
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_an_open_mask_over_padding_does_matter(name: str, task: Task) -> None:
     """The control of the test above."""
-    model, given = flare(make(name, task), task_type=task), sided(name, extra=3).both()
+    sources = [5, 8, 3] if FAMILIES[name].kind == "encoder-decoder" else SOURCES  # whose classifiers refuse such a row
+    model, given = flare(make(name, task), task_type=task), sided(name, task, TARGETS, sources, extra=3).both()
     opened = given | {"source_attention_mask": torch.ones_like(given["source_attention_mask"])}
     assert apart(predict(model, task, given), predict(model, task, opened)) > 1e-4
 
@@ -116,7 +124,7 @@ def test_an_open_mask_over_padding_does_matter(name: str, task: Task) -> None:
 )
 def test_sdpa_and_eager_agree(name: str, task: Task) -> None:
     """In float32: mDeBERTa has no SDPA in transformers, and Gemma 2 needs eager attention (below)."""
-    given, found = sided(name, [12, 4, 9], [10, 14, 0]).both(), []
+    given, found = sided(name, task, [12, 4, 9], [10, 14, 0]).both(), []
     for attention in ("sdpa", "eager"):
         model = flare(make(name, task, attention=attention, dtype=torch.float32), scale=0.3, task_type=task)
         assert model.config._attn_implementation == attention
@@ -136,8 +144,8 @@ def test_texts_longer_than_the_window(name: str) -> None:
     task: Task = "TOKEN_CLS" if name == "modernbert" else "CAUSAL_LM"
     targets, sources = [19, 12], [14, 21]
     model = flare(make(name, task), task_type=task, alignment="proportional")
-    found = predict(model, task, sided(name, targets, sources).both())
-    wanted = [row(model, name, task, t, s) for t, s in zip(rows(targets, 1), rows(sources, 2), strict=True)]
+    found = predict(model, task, sided(name, task, targets, sources).both())
+    wanted = by_hand(model, name, task, targets=targets, sources=sources)
     assert apart(found, wanted) < FAMILIES[name].exact
 
 
@@ -170,7 +178,7 @@ def test_grouped_queries_are_repeated_keys_and_values(name: str) -> None:
             heads = tensor.unflatten(0, (KV_HEADS, size))
             weights[path] = heads.repeat_interleave(copies, 0).flatten(0, 1)
     whole.load_state_dict(weights)
-    given = sided(name).both()
+    given = sided(name, task).both()
     assert apart(predict(whole, task, given), predict(grouped, task, given)) < FAMILIES[name].exact
 
 
@@ -181,10 +189,51 @@ def test_the_source_passes_the_blocks_norm(name: str) -> None:
     found = {}
     for norm in (True, False):
         model = flare(make(name, task), task_type=task, alignment="proportional", source_norm=norm)
-        found[norm] = predict(model, task, sided(name).both())
-        wanted = [row(model, name, task, t, s) for t, s in zip(rows(TARGETS, 1), rows(SOURCES, 2), strict=True)]
+        found[norm] = predict(model, task, sided(name, task).both())
+        wanted = by_hand(model, name, task)
         assert apart(found[norm], wanted) < FAMILIES[name].exact
     assert apart(found[True], found[False]) > 1e-3
+
+
+CROSSED = [
+    *((name, task, "add_relu", "proportional") for name, task in TWO_STACKS),
+    ("mt5", "SEQ_2_SEQ_LM", "cross_attention", "none"),
+    ("mt5", "SEQ_2_SEQ_LM", "cross_attention_paper", "position"),
+    ("mt5", "SEQ_2_SEQ_LM", "mul", "attention"),
+    ("bart", "SEQ_CLS", "cross_attention", "none"),
+]
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+@pytest.mark.parametrize(("name", "task", "fusion", "alignment"), CROSSED)
+def test_the_decoders_attention_to_the_encoder(name: str, task: Task, fusion: str, alignment: str, lead: int) -> None:
+    """Plain LoRA unless `fuse_cross_attention` says otherwise; then query and value fuse, each with its own states."""
+    found = {}
+    for cross in (False, True):
+        options = {"fuse_cross_attention": cross, "fusion": fusion, "alignment": alignment, "lead": lead}
+        model = flare(make(name, task), scale=0.4, task_type=task, **options)
+        found[cross] = predict(model, task, sided(name, task).both())
+        assert apart(found[cross], by_hand(model, name, task)) < 10 * FAMILIES[name].exact
+    assert apart(found[True], found[False]) > 1e-3
+
+
+@pytest.mark.parametrize(("name", "task"), TWO_STACKS)
+def test_the_norms_of_both_stacks(name: str, task: Task) -> None:
+    """In pre-norm families `source_norm` off is another model, and the equation without; in BART it is the same."""
+    found = {}
+    for norm in (True, False):
+        options: Any = {"alignment": "proportional", "source_norm": norm, "fuse_cross_attention": True}
+        model = flare(make(name, task), scale=0.4, task_type=task, **options)
+        found[norm] = predict(model, task, sided(name, task).both())
+        assert apart(found[norm], by_hand(model, name, task)) < 10 * FAMILIES[name].exact
+    assert (apart(found[True], found[False]) > 1e-3) == FAMILIES[name].pre_norm
+
+
+@pytest.mark.parametrize(("name", "task"), TWO_STACKS)
+def test_a_batch_where_nobody_has_a_source(name: str, task: Task) -> None:
+    model = flare(make(name, task), task_type=task)
+    none = sided(name, task, TARGETS, [0, 0, 0])
+    assert apart(predict(model, task, none.both()), predict(model, task, none.target)) < FAMILIES[name].exact
 
 
 def test_every_family_has_its_particulars() -> None:

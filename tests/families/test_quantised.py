@@ -21,7 +21,8 @@ from crossflare.training.quantised import (
     prepare_quantised,
     quantised_options,
 )
-from family_models import CELLS, FAMILIES, Task, apart, configuration, labels_for, make, predict, texts
+from families.by_hand import CROSS
+from family_models import CELLS, FAMILIES, Task, apart, configuration, given, make, predict, texts
 from fusion_models import randomise, slot
 
 AUTO: dict[Task, str] = {
@@ -29,6 +30,7 @@ AUTO: dict[Task, str] = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
 }
 BASES: list[tuple[str, Task]] = [
     ("llama", "CAUSAL_LM"),
@@ -36,6 +38,7 @@ BASES: list[tuple[str, Task]] = [
     ("gemma-2", "CAUSAL_LM"),
     ("xlm-r", "SEQ_CLS"),
     ("xlm-r", "QUESTION_ANS"),
+    ("mt5", "SEQ_2_SEQ_LM"),
 ]
 KINDS: tuple[Quantisation, ...] = ("nf4", "int8")
 CPU = torch.device("cpu")
@@ -44,13 +47,17 @@ pytestmark = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs
 
 
 def sizes(name: str) -> dict[str, Any]:
-    return SIZES if FAMILIES[name].kind == "decoder" else {"hidden_size": 64, "intermediate_size": 64}
+    if FAMILIES[name].kind != "encoder-decoder":
+        return SIZES if FAMILIES[name].kind == "decoder" else {"hidden_size": 64, "intermediate_size": 64}
+    if "q" in FAMILIES[name].projections:  # T5's
+        return {"d_model": 64, "d_kv": 16, "d_ff": 64}
+    return {"d_model": 64, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.1}
 
 
 def load(folder: Path, name: str, task: Task, kind: Quantisation, *, prepare: bool = True) -> Any:
     """Save a tiny base and load it in fewer bits."""
     if not (folder / "config.json").is_file():
-        options = sizes(name) | {"initializer_range": 0.1}
+        options = sizes(name) | ({} if FAMILIES[name].kind == "encoder-decoder" else {"initializer_range": 0.1})
         make(name, task, dtype=torch.float32, **options).save_pretrained(folder)
     auto = getattr(transformers, AUTO[task])
     config = transformers.AutoConfig.from_pretrained(folder)
@@ -66,11 +73,6 @@ def adapted(base: Any, task: Task, **options: Any) -> PeftModel:
     model = get_peft_model(base, crossflare.FlareConfig(**{"task_type": task, "r": 4} | options))
     randomise(model, 0.2)
     return model.eval()
-
-
-def given(name: str, task: Task, *, labels: bool = True) -> dict[str, Tensor]:
-    both = texts([7, 4, 9], [5, 8, 0], side="left" if FAMILIES[name].kind == "decoder" else "right")
-    return both.both() | (labels_for(task, both.target) if labels else {})
 
 
 def step(model: PeftModel, inputs: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
@@ -96,7 +98,8 @@ def test_the_body_is_quantised_and_the_head_is_whole(name: str, task: Task, kind
     assert not base.is_gradient_checkpointing
     assert {p.dtype for p in base.parameters() if p.is_floating_point()} == {torch.float32}
     body = [path for path, module in base.named_modules() if is_quantised(module)]
-    assert len(body) == 2 * (7 if FAMILIES[name].kind == "decoder" else 6)
+    # Of T5's two blocks: 4 + 3 linear layers in the encoder's, 4 + 4 + 3 in the decoder's.
+    assert len(body) == 2 * {"decoder": 7, "encoder": 6, "encoder-decoder": 7 + 11}[FAMILIES[name].kind]
     for head in head_modules(base):
         assert not [path for path in body if path.startswith(head)]
     if FAMILIES[name].tied:
@@ -109,8 +112,8 @@ def test_quantised_bases_fuse(name: str, task: Task, kind: Quantisation, tmp_pat
     """In every layer: with all lora_B but one at zero, the source still shows."""
     model, inputs = adapted(load(tmp_path, name, task, kind), task), given(name, task, labels=False)
     target = {path: tensor for path, tensor in inputs.items() if not path.startswith("source_")}
-    ups = [parameter for path, parameter in model.named_parameters() if "lora_B" in path]
-    assert len(ups) == 4
+    ups = [p for path, p in model.named_parameters() if "lora_B" in path and not CROSS.search(path)]
+    assert len(ups) == (8 if FAMILIES[name].kind == "encoder-decoder" else 4)
     kept = [up.detach().clone() for up in ups]
     with nullcontext():
         for index, up in enumerate(ups):

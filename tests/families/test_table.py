@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from families.table import BEHIND, COLUMNS, PAGE, TESTS, YES, markdown, page, table
+from families.table import BEHIND, COLUMNS, PAGE, TESTS, WRITERS, WRITTEN, YES, markdown, page, table
+from family_models import FAMILIES
 
 
 def cases(test: str) -> list[tuple[Any, ...]]:
@@ -20,6 +21,9 @@ def cases(test: str) -> list[tuple[Any, ...]]:
     for mark in getattr(module, name).pytestmark:
         if mark.name == "parametrize" and mark.args[0][:2] == ("name", "task"):
             found += [tuple(getattr(case, "values", case))[:2] for case in mark.args[1]]
+        if mark.name == "parametrize" and mark.args[0] == ("family", "kind"):  # the laws of writing, by other names
+            for name in {WRITERS[case[0]] for case in mark.args[1] if case[0] in WRITERS}:
+                found += [(name, task) for task in FAMILIES[name].heads if task in WRITTEN]
     return found
 
 

@@ -10,16 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from family_models import CELLS, FAMILIES, ONE_STACK, Task, labels_for, make, predict, texts
+from family_models import CELLS, FAMILIES, TWO_STACKS, Task, given, labels_for, make, predict, sided, texts
 from fusion_models import flare, slot
 
-ONE_HEAD = [(name, "CAUSAL_LM" if FAMILIES[name].kind == "decoder" else "TOKEN_CLS") for name in ONE_STACK]
+HEADS: dict[str, Task] = {"decoder": "CAUSAL_LM", "encoder": "TOKEN_CLS", "encoder-decoder": "SEQ_2_SEQ_LM"}
+ONE_HEAD = [(name, HEADS[family.kind]) for name, family in FAMILIES.items()]
 Gradients = dict[str, Tensor]
-
-
-def given(name: str, task: Task, *, labels: bool = True) -> dict[str, Tensor]:
-    both = texts([7, 4, 9], [5, 8, 0], side="left" if FAMILIES[name].kind == "decoder" else "right")
-    return both.both() | (labels_for(task, both.target) if labels else {})
 
 
 def gradients(model: Any, inputs: dict[str, Tensor]) -> Gradients:
@@ -45,7 +41,11 @@ def checkpointed(model: PeftModel, reentrant: bool) -> PeftModel:
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_gradients_are_the_same_with_checkpointing(name: str, task: Task, reentrant: bool) -> None:
     plain = gradients(flare(make(name, task), task_type=task).train(), given(name, task))
-    assert len([path for path in plain if "lora_" in path]) == 4 * (2 if len({*FAMILIES[name].projections}) == 2 else 1)
+    per_block = 2 * len({*FAMILIES[name].projections})
+    attentions = (
+        6 if (name, task) in TWO_STACKS else 2
+    )  # the encoder's, the decoder's, and the decoder's to the encoder
+    assert len([path for path in plain if "lora_" in path]) == per_block * attentions
     model, seen = checkpointed(flare(make(name, task), task_type=task).train(), reentrant), []
     fusing = next(m for path, m in model.named_modules() if path.endswith(f"0.{_attention(model, name)}"))
     fusing.register_forward_hook(lambda *args: seen.append(slot(model).reading))
@@ -82,31 +82,32 @@ def test_autocast_is_finite_and_close(name: str, task: Task, number: torch.dtype
     assert together > (0.97 if number == torch.bfloat16 else 0.999)
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tied and name in ONE_STACK])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tied])
 def test_tied_embeddings_stay_tied_and_untrained(name: str, tmp_path: Path) -> None:
     from crossflare.fusion.adapter_files import adapter_tensors, load_adapter, save_adapter
     from crossflare.fusion.identity import identify
 
-    base = make(name, "CAUSAL_LM", dtype=torch.float32)
+    task = HEADS[FAMILIES[name].kind]
+    base = make(name, task, dtype=torch.float32)
     identity = identify(base)
-    model = flare(base, task_type="CAUSAL_LM").train()
+    model = flare(base, task_type=task).train()
     inner = model.base_model.model
-    assert inner.lm_head.weight is inner.model.embed_tokens.weight
+    assert inner.lm_head.weight is inner.get_input_embeddings().weight
     before = inner.lm_head.weight.detach().clone()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
-    gradients(model, given(name, "CAUSAL_LM"))
+    gradients(model, given(name, task))
     optimizer.step()
     assert torch.equal(inner.lm_head.weight, before)
     assert not [path for path in adapter_tensors(model) if "lm_head" in path or "embed" in path]
     save_adapter(model, tmp_path / "adapter", base=identity)
     model.save_pretrained(tmp_path / "peft")
-    stock = PeftModel.from_pretrained(make(name, "CAUSAL_LM", dtype=torch.float32), tmp_path / "peft")
-    for loaded in (load_adapter(make(name, "CAUSAL_LM", dtype=torch.float32), tmp_path / "adapter"), stock):
+    stock = PeftModel.from_pretrained(make(name, task, dtype=torch.float32), tmp_path / "peft")
+    for loaded in (load_adapter(make(name, task, dtype=torch.float32), tmp_path / "adapter"), stock):
         inner = loaded.base_model.model
-        assert inner.lm_head.weight is inner.model.embed_tokens.weight
+        assert inner.lm_head.weight is inner.get_input_embeddings().weight
         with torch.no_grad():
-            one, other = (m.eval()(**given(name, "CAUSAL_LM", labels=False)).logits for m in (loaded, model))
+            one, other = (m.eval()(**given(name, task, labels=False)).logits for m in (loaded, model))
         assert torch.equal(one, other)
 
 
@@ -183,10 +184,10 @@ class Rows(Dataset[dict[str, Any]]):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_a_step_of_the_trainer(name: str, task: Task, tmp_path: Path) -> None:
-    side = "left" if FAMILIES[name].kind == "decoder" else "right"
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        both = texts([row["target"] for row in examples], [row["source"] for row in examples], side=side)
+        both = sided(name, task, [row["target"] for row in examples], [row["source"] for row in examples])
+        both.target.pop("decoder_input_ids", None)
         return both.both() | labels_for(task, both.target)
 
     arguments = TrainingArguments(

@@ -15,9 +15,10 @@ from crossflare.errors import UserError
 from crossflare.fusion.frame import Side
 from crossflare.fusion.generation import REFUSED, PairedCache
 from fusion_models import PAD
-from writing_models import DECODERS, ENCODER_DECODERS, END, adapted, build, prompts, write
+from writing_models import DECODERS, ENCODER_DECODERS, END, MORE, adapted, build, prompts, write
 
 FAMILIES = DECODERS + ENCODER_DECODERS
+ALL = FAMILIES + MORE
 KINDS: dict[str, dict[str, str]] = {
     "position": {},
     "proportional": {"alignment": "proportional"},
@@ -27,6 +28,7 @@ KINDS: dict[str, dict[str, str]] = {
     "mul": {"fusion": "mul"},
 }
 SHORT = {name: KINDS[name] for name in ("position", "attention", "cross")}
+CASES = [(family, kind) for family in ALL for kind in (KINDS if family in FAMILIES else SHORT)]
 TARGETS, SOURCES = [7, 4, 6], [5, 8, 3]
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-5, "check_dtype": False}  # generate hands out float32
 STEPS = 6
@@ -49,8 +51,7 @@ def row(inputs: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     return alone
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kind"), CASES)
 def test_with_the_cache_as_without_it(family: str, kind: str) -> None:
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     tokens, logits = steps(model, inputs)
@@ -83,8 +84,7 @@ def test_control_a_step_that_takes_itself_for_the_prompt(monkeypatch: pytest.Mon
     assert float((logits[:, 1] - full[:, 1]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kind"), CASES)
 def test_each_prompt_alone_as_in_the_batch(family: str, kind: str) -> None:
     model = adapted(family, **KINDS[kind])
     inputs = prompts(family, TARGETS, SOURCES)
@@ -122,8 +122,7 @@ def full_logits(model: Any, inputs: dict[str, Tensor], written: Tensor) -> Tenso
     return out.logits[:, inputs["input_ids"].shape[1] - 1 : -1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kind"), CASES)
 def test_teacher_forcing_as_in_training(family: str, kind: str) -> None:
     """The log-probabilities summed while decoding are those that training computes for the same answer."""
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)

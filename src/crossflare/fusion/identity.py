@@ -31,6 +31,10 @@ class BaseIdentity:
         return f"{self.name} (d={self.hidden_size}, {self.blocks} blocks, {self.digest[:12]})"
 
 
+PARTS = ("encoder", "decoder")
+"""Of a backbone."""
+
+
 def head_modules(model: nn.Module) -> list[str]:
     """Return the names of the children outside of the backbone that have weights: the task head, if there is one.
 
@@ -39,8 +43,11 @@ def head_modules(model: nn.Module) -> list[str]:
     if getattr(model, "get_output_embeddings", lambda: None)() is not None:
         return []
     backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
-    if backbone not in children:  # the model is a backbone itself
-        return []
+    if backbone not in children:  # the model is a backbone itself, or holds one's parts (T5 that answers questions)
+        if "encoder" not in children or "decoder" not in children:
+            return []
+        words = model.get_input_embeddings()  # type: ignore[operator]
+        children = {name: child for name, child in children.items() if child is not words and name not in PARTS}
     return [name for name, child in children.items() if name != backbone and any(True for _ in child.parameters())]
 
 

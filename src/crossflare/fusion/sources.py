@@ -116,6 +116,22 @@ def real_rows(mask: Tensor) -> Tensor:
     return opened
 
 
+def with_stand_ins(tokens: Tensor, mask: Tensor, end: int | None) -> dict[str, Tensor]:
+    """Return tokens and mask [B,S] whose rows without a source hold the text of one that has a source.
+
+    What is read there is never used. Without any source at all, the opened token is `end`.
+    """
+    real, empty = real_rows(mask), ~mask.any(1, keepdim=True)
+    if bool(empty.all()):
+        tokens = tokens if end is None else tokens.masked_fill(real, end)
+        return {"input_ids": tokens, "attention_mask": real.long()}
+    like = int(empty[:, 0].long().argmin())
+    return {
+        "input_ids": torch.where(empty, tokens[like], tokens),
+        "attention_mask": torch.where(empty, mask[like], mask).long(),
+    }
+
+
 def drop_rows(mask: Tensor, probability: float) -> Tensor:
     """Return `mask` [B,S] with whole rows closed, each with `probability` (source dropout)."""
     kept = torch.rand(mask.shape[0], 1, device=mask.device) >= probability

@@ -29,7 +29,7 @@ from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a
 from crossflare.fusion.quantised_layers import keep_differentiable
 from crossflare.fusion.reading import Reader
-from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows
+from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
 from crossflare.fusion.variant import FlareVariant
 
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
@@ -95,7 +95,9 @@ class FlareModel(LoraModel):
         if isinstance(phi, nn.Module):
             phi = phi.to(lora_a(layer, adapter).weight)
             add_adapter_weights(layer, "lora_fusion", adapter, phi)
-        variant.phi, variant.stack, variant.block, variant.role = phi, site.stack, site.block, site.role
+        # The decoder's cross-attention value projects what the encoder wrote, so it pairs as the encoder's blocks do.
+        stack = next(iter(self.stacks)) if site.role == "cross_value" else site.stack
+        variant.phi, variant.stack, variant.block, variant.role = phi, stack, site.block, site.role
         variant.alignment, variant.lead = str(config.alignment), config.lead
         variant.norm = input_norm(self.model, site) if config.source_norm else None
         attention = self.model.get_submodule(site.name.rpartition(".")[0])
@@ -212,6 +214,8 @@ class FlareModel(LoraModel):
             source["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)  # absolute positions must not count padding
         if not self.encoder_decoder:
             return source, {}
+        if "input_ids" in source and not self._writes:  # classifiers insist on an end token in every row
+            source |= with_stand_ins(source["input_ids"], mask, self.model.config.eos_token_id)  # type: ignore[union-attr]
         shared = {name: value for name in SHARED if (value := inputs.target.get(name)) is not None}
         labels = inputs.target.get("labels")
         if not shared and labels is not None and self._writes:
