@@ -1,4 +1,4 @@
-"""Run the benchmarks, all or those that are named; print each figure beside its target, and write bench/results.json."""
+"""Run the benchmarks, all or those named, print each figure beside its target, and write bench/results.json."""
 
 import platform
 import sys

@@ -100,7 +100,7 @@ def cost_of_a_step(family: str, turns: int) -> Figure:
 
 def cost_of_writing(family: str, turns: int) -> Figure:
     """Tokens a second after the prompt, with a source / by plain LoRA: what the 2nd to the last token take."""
-    data = [prompt for prompt in map(_prompt, batches(family, turns))]
+    data = list(map(_prompt, batches(family, turns)))
     base = base_model(family)
     lora, flare = adapted("lora", family, copy.deepcopy(base)).eval(), adapted("flare", family, base).eval()
 

@@ -53,6 +53,10 @@ def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
     if not missing:
         _tidy(context, steps)
         return folder
+    if spec.model.quantise != "none":
+        from crossflare.training.quantised import check_installed
+
+        check_installed(spec.model.quantise)  # before hours of training, not after
     count = min(workers or default_workers(), len(missing))
     failures = work(context) if count == 1 else _share(spec, context, count)
     _tidy(context, steps)
