@@ -1,23 +1,35 @@
 """The text that the laboratory's models are pre-trained on: short documents, most of them in the source language.
 
-Three kinds, in equal numbers: events of one domain (half of them end in a sentence that names it), events and what
-follows of their people's and things' qualities, and facts with a question and its answer. The last sentence is marked:
-models are asked for it more often than for others, so that they learn to go on from what was said before.
+Each tells something and asks about it. Two events of one domain, and what kind of story that is; people and things with
+qualities, and which claims follow from that; facts about people, with questions and their answers. What is asked for is
+marked: models are asked for it more often than for other words, so that they learn to go by what was said before. That
+is no raw text: it teaches to read for a purpose, as the instructions that large models are trained on do.
 No document holds all clauses of a test item (in any language: they are compared as meanings, before they are written).
 """
 
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
+from typing import NamedTuple
 
 from crossflare.errors import UserError
 from crossflare.lab import items
 from crossflare.lab.grammar import carry, write
 from crossflare.lab.languages import SOURCE, lexicon, tags
-from crossflare.lab.world import DOMAINS, Clause, Phrase, opposites, pick, sample
+from crossflare.lab.world import DOMAINS, JUDGED, Clause, Phrase, pick
 
+CLAIMS, QUESTIONS = 4, 6
+"""Claims and questions of one document."""
 MIXED, BORROWED = 0.25, 0.25
 """Probability that a sentence of a target document is in the source language, and that a word of another one is."""
+
+
+class Said(NamedTuple):
+    """One sentence or answer of a document."""
+
+    clause: Clause
+    asked: bool = False
+    """Whether it follows from what was said before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +37,14 @@ class Document:
     """One document."""
 
     language: str
-    text: str
-    last: str
-    """Its last sentence (or answer), which follows `text` after a blank."""
+    parts: tuple[tuple[str, bool], ...]
+    """Its sentences in order, each with whether it is asked for."""
     clauses: tuple[Clause, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join(text for text, _ in self.parts)
 
 
 def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int = 0) -> list[Document]:
@@ -58,13 +74,13 @@ def _language(number: int, share: float, targets: tuple[str, ...]) -> str:
 
 
 def _document(source: Random, language: str, world: int) -> Document:
-    kind = pick(source, (_events, _qualities, _questions))
+    kind = pick(source, (_events, *[_qualities] * 2, *[_questions] * 3))
     while True:
-        clauses = kind(source)
-        if not gives_away(clauses):
+        said = kind(source)
+        if not gives_away([each.clause for each in said]):
             break
-    said = [_say(source, clause, language, world) for clause in clauses]
-    return Document(language, " ".join(said[:-1]), said[-1], tuple(clauses))
+    parts = tuple((_say(source, each.clause, language, world), each.asked) for each in said)
+    return Document(language, parts, tuple(each.clause for each in said))
 
 
 def _say(source: Random, clause: Clause, language: str, world: int) -> str:
@@ -82,35 +98,23 @@ def gives_away(clauses: list[Clause]) -> bool:
     return any(facts <= said for clause in said for facts in _test_items().get(clause, ()))
 
 
-def _events(source: Random) -> list[Clause]:
-    domain = pick(source, DOMAINS)
-    told = [
-        items.event(source, [pick(source, DOMAINS) if source.randrange(4) == 0 else domain for _ in range(4)])
-        for _ in range(2)
-    ]
-    again = pick(source, told)
-    shorter = (replace(again, place=None), replace(again, object=None), again)[source.randrange(3)]
-    about = Clause(Phrase("story"), "be", Phrase(f"{domain}-topic"))
-    return [*told, *[(shorter,), (about,), (shorter, about)][source.randrange(3)]]
+def _events(source: Random) -> list[Said]:
+    label = source.randrange(len(DOMAINS))
+    (told,) = items.topic(source, label).texts
+    return [*map(Said, told), Said(Clause(Phrase(f"{DOMAINS[label]}-topic")), asked=True)]
 
 
-def _qualities(source: Random) -> list[Clause]:
-    premise = items.described(source)
-    assert premise.subject
-    assert premise.object
-    claims: list[Clause] = []
-    for about in sample(source, (premise.subject, premise.object), 2):
-        quality = about.adjectives[0]
-        yes = Clause(Phrase(about.head), "be", Phrase(quality))
-        no = replace(yes, object=Phrase(opposites()[quality]), negated=True)
-        claims += [(yes,), (no,), (yes, no), (no, yes)][source.randrange(4)]
-    return [premise, *claims]
+def _qualities(source: Random) -> list[Said]:
+    premise, claims = items.claims(source, CLAIMS)
+    judged = [(Said(claim), Said(Clause(Phrase(JUDGED[label])), asked=True)) for claim, label in claims]
+    return [Said(premise), *(said for pair in judged for said in pair)]
 
 
-def _questions(source: Random) -> list[Clause]:
-    told = items.story(source, 2 + source.randrange(3))
-    asked = [items.ask(source, pick(source, told)) for _ in range(2)]
-    return [*told, *(said for question, answer in asked for said in (question, replace(answer, end=".")))]
+def _questions(source: Random) -> list[Said]:
+    told = items.story(source, 1 + source.randrange(items.FACTS))
+    asked = [items.ask(pick(source, told)) for _ in range(QUESTIONS)]
+    answered = [(Said(question), Said(replace(answer, end="."), asked=True)) for question, answer in asked]
+    return [*map(Said, told), *(said for pair in answered for said in pair)]
 
 
 @cache

@@ -1,14 +1,14 @@
 """The items of the three tasks, as clauses: the same facts for every language."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from crossflare.errors import UserError
 from crossflare.lab.world import DOMAINS, Clause, Phrase, of_kind, opposites, pick, sample
 
 _QA_VERBS = of_kind("verb")
-FACTS = 4
+FACTS = 3
 """Sentences of a context."""
 _ATTEMPTS = 1000
 
@@ -86,64 +86,66 @@ def topic(source: Random, label: int) -> Item:
 
 
 def described(source: Random) -> Clause:
-    """Return an event with a quality of the person and another one of the thing."""
+    """Return an event with a quality of the person or of the thing."""
     clause = event(source, [pick(source, DOMAINS) for _ in range(4)])
-    qualities = of_kind("adjective")
+    quality = (pick(source, of_kind("adjective")),)
     assert clause.subject
     assert clause.object
-    first = pick(source, qualities)
-    second = pick(source, [q for q in qualities if q not in (first, opposites()[first])])
-    return Clause(
-        Phrase(clause.subject.head, (first,)), clause.verb, Phrase(clause.object.head, (second,)), past=clause.past
-    )
+    first, second = ((quality, ()), ((), quality))[source.randrange(2)]
+    return Clause(Phrase(clause.subject.head, first), clause.verb, Phrase(clause.object.head, second), past=clause.past)
+
+
+def claims(source: Random, count: int) -> tuple[Clause, list[tuple[Clause, int]]]:
+    """Return an event, and claims about what it describes with their labels (places in `JUDGED`)."""
+    premise = described(source)
+    return premise, [claim(source, premise, source.randrange(3)) for _ in range(count)]
+
+
+def claim(source: Random, premise: Clause, label: int) -> tuple[Clause, int]:
+    """Return a claim about what an event describes: 0 it follows, 1 it is open, 2 its opposite follows.
+
+    Claims that follow say what was said, those whose opposite follows deny it; open ones say or deny something else.
+    So neither the claim alone nor its words alone tell the label.
+    """
+    assert premise.subject
+    assert premise.object
+    about = premise.subject if premise.subject.adjectives else premise.object
+    (told,) = about.adjectives
+    other = pick(source, [q for q in of_kind("adjective") if q not in (told, opposites()[told])])
+    denied = (False, source.randrange(2) == 0, True)[label]
+    return Clause(Phrase(about.head), "be", Phrase(other if label == 1 else told), negated=denied), label
 
 
 def nli(source: Random, label: int) -> Item:
-    """Return an event and a claim about its person or thing: 0 it follows, 1 open, 2 its opposite follows."""
+    """Return an event and a claim about it."""
     premise = described(source)
-    assert premise.subject
-    assert premise.object
-    about = (premise.subject, premise.object)[source.randrange(2)]
-    told = {q for phrase in (premise.subject, premise.object) for q in phrase.adjectives}
-    open_ones = [q for q in of_kind("adjective") if q not in told and opposites()[q] not in told]
-    quality = (about.adjectives[0], pick(source, open_ones), opposites()[about.adjectives[0]])[label]
-    return Item(((premise,), (Clause(Phrase(about.head), "be", Phrase(quality)),)), label)
+    return Item(((premise,), (claim(source, premise, label)[0],)), label)
 
 
 def story(source: Random, count: int) -> list[Clause]:
-    """Return facts about different people: what they did to which thing in which town; nothing comes twice."""
+    """Return facts about different people: what they did, with which thing or in which town; nothing comes twice."""
     things = [thing for domain in DOMAINS for thing in of_kind("thing", domain)]
-    columns = (
-        sample(source, of_kind("name"), count),
-        sample(source, things, count),
-        sample(source, of_kind("town"), count),
-    )
-    verbs = [pick(source, _QA_VERBS) for _ in range(count)]
-    return [
-        Clause(Phrase(who), verb, Phrase(what), Phrase(where), past=True)
-        for who, what, where, verb in zip(*columns, verbs, strict=True)
-    ]
+    names = sample(source, of_kind("name"), count)
+    found: list[Clause] = []
+    for who, what, where in zip(
+        names, sample(source, things, count), sample(source, of_kind("town"), count), strict=True
+    ):
+        told = Clause(Phrase(who), pick(source, _QA_VERBS), past=True)
+        found.append(replace(told, **({"object": Phrase(what)} if source.randrange(2) else {"place": Phrase(where)})))
+    return found
 
 
-def ask(source: Random, fact: Clause) -> tuple[Clause, Clause]:
-    """Return a question about a fact, and the fragment of the fact that answers it."""
-    asked = source.randrange(3)
-    if asked == 0:
-        question = Clause(Phrase("who"), fact.verb, fact.object, fact.place, past=True, end="?")
-        return question, Clause(subject=fact.subject, end="")
-    if asked == 1:
-        question = Clause(fact.subject, fact.verb, Phrase("what"), past=True, end="?")
-        return question, Clause(object=fact.object, end="")
-    return (
-        Clause(fact.subject, fact.verb, fact.object, Phrase("where"), past=True, end="?"),
-        Clause(place=fact.place, end=""),
-    )
+def ask(fact: Clause) -> tuple[Clause, Clause]:
+    """Return the question about a fact, and the fragment of the fact that answers it."""
+    if fact.place is None:
+        return replace(fact, object=Phrase("what"), end="?"), Clause(object=fact.object, end="")
+    return replace(fact, place=Phrase("where"), end="?"), Clause(place=fact.place, end="")
 
 
 def qa(source: Random, _: int) -> Item:
     """Return a question and a context of `FACTS` sentences, one of which answers it."""
     context = story(source, FACTS)
-    question, answer = ask(source, pick(source, context))
+    question, answer = ask(pick(source, context))
     return Item(((question,), tuple(context)), None, answer)
 
 

@@ -10,9 +10,11 @@ from random import Random
 from typing import Literal
 
 from crossflare.errors import choose
-from crossflare.lab.world import Concept, concepts, pick
+from crossflare.lab.world import DOMAINS, JUDGED, Concept, concepts, pick
 
 SOURCE = "qaa"
+LABELS = {f"{domain}-topic": domain for domain in DOMAINS} | {name: name for name in JUDGED}
+"""Words of the source language that are the tasks' labels, under the very names that the tasks give them."""
 _ATTEMPTS = 1000
 
 
@@ -105,6 +107,8 @@ def lexicon(tag: str, seed: int = 0) -> Lexicon:
 def _stem(source: Random, spec: Spec, concept: Concept, origin: str | None) -> str:
     related = source.randrange(1000) < 1000 * spec.cognates
     own = _capitalised(concept, _invent(source, spec, concept))  # drawn always: the knob leaves other words alone
+    if spec.tag == SOURCE and concept.id in LABELS:
+        return LABELS[concept.id]
     if origin is None or not (related or concept.kind in ("name", "town")):
         return own
     return _capitalised(concept, "".join(spec.changes.get(letter, letter) for letter in origin.lower()))

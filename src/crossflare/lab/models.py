@@ -12,10 +12,11 @@ from crossflare.files import content_id, open_dir
 from crossflare.lab.corpus import documents
 from crossflare.lab.tokenizer import FAMILIES, Family
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same recipe would give another model."""
 TARGET_SHARE = 0.05
-_DOCUMENTS: dict[Family, int] = {"encoder": 60_000, "decoder": 50_000, "encoder-decoder": 50_000, "translator": 40_000}
+_DOCUMENTS: dict[Family, int] = {"encoder": 80_000, "decoder": 80_000, "encoder-decoder": 60_000, "translator": 40_000}
+_RATES: dict[Family, float] = {"encoder": 1.5e-3, "decoder": 3e-3, "encoder-decoder": 3e-3, "translator": 1.5e-3}
 _SAMPLE = 200
 _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
 
@@ -30,9 +31,11 @@ class Recipe:
     documents: int = 0
     """Read once each."""
     width: int = 128
-    layers: int = 4
-    vocabulary: int = 1000
-    lr: float = 2e-3
+    layers: int = 3
+    vocabulary: int = 2500
+    """Most pieces; the world has fewer words, so nearly every one is a piece of its own."""
+    lr: float = 0.0
+    """Peak learning rate; 0: the family's."""
     batch_size: int = 32
     seed: int = 0
     world: int = 0
@@ -44,6 +47,8 @@ class Recipe:
             raise UserError(f"target_share: expected a share from 0 to 1, got {self.target_share}")
         if not self.documents:
             object.__setattr__(self, "documents", _DOCUMENTS[self.family])
+        if not self.lr:
+            object.__setattr__(self, "lr", _RATES[self.family])
         if self.family == "translator":
             object.__setattr__(self, "target_share", 1.0)
 
@@ -103,4 +108,4 @@ def find(name: str) -> Path:
 
 @cache
 def _text_id(share: float, seed: int, world: int) -> str:
-    return content_id([[d.language, d.text, d.last] for d in documents(_SAMPLE, share, seed, world)])
+    return content_id([[d.language, d.text] for d in documents(_SAMPLE, share, seed, world)])

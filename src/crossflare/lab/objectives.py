@@ -5,8 +5,7 @@ decoder          the next token
 encoder-decoder  words behind sentinels
 translator       the document in the source language
 
-The last sentence of a document is hidden (in whole or in half) in every second row of the first and third: what it
-says follows from the others.
+What a document asks for is hidden more often than the rest: it follows from what was said before.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from crossflare.languages import find
 from crossflare.progress import track
 
 IGNORED = -100
-_HIDDEN, _HIDDEN_LAST = 0.2, 0.6
+_HIDDEN, _HIDDEN_ASKED = 0.1, 0.6
 
 
 class Row(NamedTuple):
@@ -110,7 +109,7 @@ def _next(tokenizer: Any, world: int) -> Maker:
     end = int(tokenizer.eos_token_id)
 
     def make(document: Document, source: Random) -> tuple[list[int], list[int]]:
-        ids: list[int] = tokenizer(f"{document.text} {document.last}")["input_ids"]
+        ids: list[int] = tokenizer(document.text)["input_ids"]
         return ids, [*ids[1:], end]
 
     return make
@@ -124,7 +123,7 @@ def _spans(tokenizer: Any, world: int) -> Maker:
         ids: list[int] = []
         labels: list[int] = []
         used, before = 0, False
-        for hidden, word in _hide(document, tokenizer, source, whole=True):
+        for hidden, word in _hide(document, tokenizer, source):
             hidden = hidden and (before or used + 1 < len(sentinels))
             if hidden and not before:
                 ids.append(sentinels[used])
@@ -148,17 +147,15 @@ def _translated(tokenizer: Any, world: int) -> Maker:
     return make
 
 
-def _hide(document: Document, tokenizer: Any, source: Random, whole: bool = False) -> list[tuple[bool, list[int]]]:
-    """Return the words of a document, each with whether it is hidden; with `whole` the last sentence all or not."""
-    last = source.randrange(2) == 0
-    share = (0.0 if whole else _HIDDEN) if last else _HIDDEN
+def _hide(document: Document, tokenizer: Any, source: Random) -> list[tuple[bool, list[int]]]:
+    """Return the words of a document, each with whether it is hidden: what is asked for mostly, as a whole."""
     stops = tokenizer.convert_tokens_to_ids([".", "?"])
-    parts = [(word, share) for word in words_of(tokenizer, document.text)]
-    ending = (1.0 if whole else _HIDDEN_LAST) if last else _HIDDEN
-    parts += [(word, ending) for word in words_of(tokenizer, document.last)]
-    # Where a sentence ends is no secret, unless all of it is.
-    parts = [(word, probability if probability == 1 or word[0] not in stops else 0.0) for word, probability in parts]
-    found = [(source.random() < probability, word) for word, probability in parts]
+    found: list[tuple[bool, list[int]]] = []
+    for text, asked in document.parts:
+        whole = asked and source.random() < _HIDDEN_ASKED
+        for word in words_of(tokenizer, text):
+            hidden = whole or (not asked and source.random() < _HIDDEN)
+            found.append((hidden and word[0] not in stops, word))  # where a sentence ends is no secret
     if not any(hidden for hidden, _ in found):
         found[0] = (True, found[0][1])
     return found

@@ -33,7 +33,7 @@ def pretrain(recipe: Recipe) -> Path:
         open_dir(folder)
         return folder
     tokenizer: Any = train_tokenizer(
-        (f"{d.text} {d.last}" for d in documents(_TOKENIZER_TEXT, 0.75, recipe.seed, recipe.world)),
+        (d.text for d in documents(_TOKENIZER_TEXT, 0.75, recipe.seed, recipe.world)),
         recipe.vocabulary,
         recipe.family,
     )

@@ -1,37 +1,24 @@
 """The laboratory's tasks as data sets, fully parallel in all of its languages by id."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from crossflare.errors import UserError, choose
 from crossflare.lab.grammar import write
 from crossflare.lab.items import Item, draw
 from crossflare.lab.languages import Lexicon, lexicon, tags
-from crossflare.lab.world import DOMAINS
+from crossflare.lab.world import DOMAINS, JUDGED
 from crossflare.tasks.classification import TextTask
-from crossflare.tasks.dataset import LanguageParts
+from crossflare.tasks.dataset import LanguageParts, Task
 from crossflare.tasks.example import Answer, Example
+from crossflare.tasks.questions import QuestionTask
 
 SIZES = {"train": 1500, "dev": 200, "test": 500}
 
 
-@dataclass(frozen=True, slots=True)
-class _Questions:
-    """Stands in for the task of questions: the same shape."""
-
-    name: str
-    version: int
-    metrics: tuple[str, ...] = ("exact_match", "f1")
-    main_metric: str = "f1"
-    text_count: Literal[2] = 2
-    labels: tuple[str, ...] = ()
-
-
-_TASKS: dict[str, Any] = {
+_TASKS: dict[str, Task] = {
     "lab-topic": TextTask("lab-topic", 1, DOMAINS),
-    "lab-nli": TextTask("lab-nli", 1, ("entailment", "neutral", "contradiction"), text_count=2),
-    "lab-qa": _Questions("lab-qa", 1),
+    "lab-nli": TextTask("lab-nli", 1, JUDGED, text_count=2),
+    "lab-qa": QuestionTask("lab-qa", 1),
 }
 NAMES = tuple(_TASKS)
 

@@ -13,6 +13,8 @@ Kind = Literal["person", "thing", "place", "verb", "adjective", "name", "town", 
 Item = TypeVar("Item")
 
 DOMAINS = ("food", "nature", "travel", "craft", "music")
+JUDGED = ("entailment", "neutral", "contradiction")
+"""What a claim can be, given what was said."""
 _OF_DOMAINS = {
     "food": {
         "person": "cook baker waiter",
@@ -49,7 +51,7 @@ _GENERAL = {
     "verb": "buy sell find lose hide want",
     "time": "today yesterday often now",
     "question": "who what where",
-    "word": "not in story food-topic nature-topic travel-topic craft-topic music-topic",
+    "word": "not in entailment neutral contradiction food-topic nature-topic travel-topic craft-topic music-topic",
     "be": "be",
 }
 ANTONYMS = ("hot cold", "big small", "old new", "clean dirty", "dry wet", "heavy light")
