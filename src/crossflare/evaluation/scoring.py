@@ -1,5 +1,6 @@
 """From what a model says to numbers: scores for every example, and for the whole, under each of a task's metrics."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -72,7 +73,7 @@ class AnswerScoring:
                 "gold": [answer.text for answer in example.answers],
                 "prediction": outputs.texts[number],
                 **{name: round(float(column[number]), DIGITS) for name, column in values.items()},
-                "score": round(outputs.scores[number], DIGITS),
+                "score": finite(outputs.scores[number]),
             }
             for number, example in enumerate(examples)
         ]
@@ -92,6 +93,11 @@ class AnswerScoring:
 def scoring(task: Task, language: str) -> Scoring:
     """Return how a task is scored in a language."""
     return AnswerScoring(task, language) if isinstance(task, QuestionTask) else ChoiceScoring(task)
+
+
+def finite(score: float) -> float | None:
+    """Return a score as files have it: none where there was nothing to be sure of (an empty context)."""
+    return round(score, DIGITS) if math.isfinite(score) else None
 
 
 def _rounded(values: FloatArray) -> list[float]:

@@ -47,7 +47,11 @@ def _read(step: Prediction, split: Split) -> Outputs:
         precision=context.spec.stage2.precision,
     )
     if reads == "source" and isinstance(outputs, AnswerOutputs):
-        return replace(outputs, texts=tuple(context.data.answers_back(outputs.texts, step.language)))
+        # A row without a translation was read as it is: its answer is in the target language already.
+        foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
+        back = iter(context.data.answers_back(foreign, step.language))
+        pairs = zip(outputs.texts, split, strict=True)
+        return replace(outputs, texts=tuple(next(back) if example.source else text for text, example in pairs))
     return outputs
 
 
@@ -92,20 +96,33 @@ def _record(
         seed=step.seed,
         task=task_card(context),
         model={"name": context.spec.model.name, "digest": model["base"]["digest"], "id": step.model.id},
-        data={**model["data"], "test": split.digest, "n_test": len(split)},
+        data={
+            **{k: v for k, v in model["data"].items() if k != "translation"},
+            "test": split.digest,
+            "n_test": len(split),
+        },
         translation={
             "to_target": data.identity_to_target(step.language),
             "to_source": dict(data.identity(step.language, step.test_source) or {}) or None,
+            **({"measured": measured} if (measured := data.measured(step.language)) else {}),
         },
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
-        counts={"truncated": truncated, **counts(split.examples)},
+        counts={"truncated": truncated, **counts(split.examples), **_flagged(step, model)},
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]},
         hardware=hardware(),
         versions=versions(),
         predictions=f"{step.predictions.parent.name}/{step.predictions.name}",
     )
+
+
+def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
+    """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
+    found: dict[str, Any] = dict(card["data"].get("translation") or {})
+    test = step.context.data.quality_of(step.language, "test", step.test_source)
+    found |= {"test": test} if test else {}
+    return {"translation": found} if found else {}
 
 
 def _signature(step: Prediction, split: Split, digest: str) -> dict[str, Any]:
@@ -135,8 +152,8 @@ def _options(step: Prediction) -> dict[str, Any]:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
     if step.about.reads_source:
         options["test_source"] = step.test_source
-    if method.trained_in:
-        options["trained_in"] = method.trained_in
+    if step.trained_in:
+        options["trained_in"] = step.trained_in
     return options
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from crossflare.errors import UserError
 from crossflare.evaluation.outputs import AnswerOutputs, Outputs
+from crossflare.evaluation.scoring import finite
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row
@@ -62,7 +63,7 @@ def output_rows(task: Task, examples: list[Example], outputs: Outputs) -> list[O
     """Return what is written of each example."""
     if isinstance(outputs, AnswerOutputs):
         said = zip(examples, outputs.texts, outputs.scores, strict=True)
-        return [{"id": e.id, "prediction": text, "score": round(score, 6)} for e, text, score in said]
+        return [{"id": e.id, "prediction": text, "score": finite(score)} for e, text, score in said]
     rows: list[OutputRow] = []
     for example, guess, row in zip(examples, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
         shares = {name: round(float(p), 6) for name, p in zip(task.labels, row, strict=True)}

@@ -33,8 +33,13 @@ class Prediction:
         """The model that reads, or the adapter of the method it is made of."""
         if not self.about.trains and not self.method.of:
             return Stage1(self.context, self.seed)
-        language = self.method.trained_in or self.language
+        language = self.trained_in or self.language
         return Stage2(self.context, self.context.spec.trained(self.method), language, self.seed)
+
+    @property
+    def trained_in(self) -> str | None:
+        """The language whose adapter is read, where the method, or the one it is `of`, names one."""
+        return self.method.trained_in or self.model_method.trained_in
 
     @property
     def parts(self) -> "list[Prediction]":

@@ -27,7 +27,7 @@ class SpanForm:
 
     def __init__(self, tokenizer: Any, max_length: int, stride: int, answer_tokens: int, *, with_source: bool) -> None:
         self.tokenizer, self.window, self.stride, self.answer_tokens = tokenizer, max_length, stride, answer_tokens
-        self.with_source = with_source
+        self.with_source, self.longest = with_source, max_length
         self.collate = SpanCollator(tokenizer, max_length, with_source=with_source)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> SpanRows:
@@ -93,6 +93,7 @@ class TextForm:
         self.tokenizer, self.answer_tokens, self.with_source = tokenizer, answer_tokens, with_source
         self.prompter = Prompter(tokenizer, template_of(task), max_length, ends=self.encoder_decoder)
         self.collate = PromptCollator(model, tokenizer)
+        self.longest = max_length + (0 if self.encoder_decoder else answer_tokens)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> PromptRows:
         """Tokenise prompts and the first gold answers; see `Form`."""

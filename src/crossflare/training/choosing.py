@@ -23,7 +23,7 @@ class HeadForm:
     """A classification head over the texts."""
 
     def __init__(self, task: TextTask, tokenizer: Any, max_length: int, *, with_source: bool) -> None:
-        self.labels = len(task.labels)
+        self.labels, self.longest = len(task.labels), max_length
         self.tokenizer, self.max_length, self.with_source = tokenizer, max_length, with_source
         self.collate = PairCollator(tokenizer, max_length, with_source=with_source)
 
@@ -79,6 +79,8 @@ class WordForm:
                     "words (task.words), or use form: head"
                 )
         self.collate = PromptCollator(model, tokenizer)
+        answers = 0 if self.encoder_decoder else max(len(self.prompter.answer(word)) for word in self.words)
+        self.longest = max_length + answers
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> PromptRows:
         """Tokenise prompts and the labels' words; see `Form`."""

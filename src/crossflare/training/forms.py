@@ -56,6 +56,8 @@ class Form(Protocol):
 
     labels: int
     """K labels to choose from; 0 for questions."""
+    longest: int
+    """Most tokens that a model meets in one row."""
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Rows:
         """Tokenise examples, their answers too where they are known.

@@ -56,7 +56,7 @@ def train(
     """
     for split in (train, dev) if dev is not None else (train,):
         _check_split(split, form.labels)
-    check_length(model, tokenizer, settings.max_length)
+    check_length(model, tokenizer, form.longest)
     states = latents or (None, None)
     rows = form.encode(train.examples, states[0])
     score = None if dev is None else _dev_score(form, dev, form.encode(dev.examples, states[1]), settings, measure)
@@ -99,17 +99,17 @@ def _check_split(split: Split, labels: int) -> None:
             raise UserError(f"{where}: expected a label from 0 to {labels - 1}, got {got}")
 
 
-def check_length(model: Any, tokenizer: Any, max_length: int) -> None:
-    """Refuse more tokens than the model reads.
+def check_length(model: Any, tokenizer: Any, longest: int) -> None:
+    """Refuse more tokens than the model reads: `max_length`, and after a decoder's prompt the answer.
 
     Raises:
-        UserError: `max_length` is above the model's or the tokenizer's limit.
+        UserError: `longest` is above the model's or the tokenizer's limit.
     """
     positions = getattr(model.config, "max_position_embeddings", None)
     # RoBERTa's family counts positions from its padding id on, and says so in the tokenizer's limit alone.
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
-    if max_length > limit:
-        raise UserError(f"max_length: the model reads at most {limit} tokens, got {max_length}; lower it")
+    if longest > limit:
+        raise UserError(f"max_length: the model reads at most {limit} tokens, got {longest}; lower it")
 
 
 def _tokenizer_id(tokenizer: Any) -> str:

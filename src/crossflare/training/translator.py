@@ -182,5 +182,5 @@ def _readme(card: dict[str, Any]) -> str:
     return (
         f"---\nlicense: {named}\nlanguage:\n{tags}pipeline_tag: translation\n---\n\n"
         f"A small translator between {' and '.join(card['languages'])}, both ways, trained by crossflare on "
-        f"{card['pairs']} pairs of sentences (licence of the text: {licence}). `{CARD}` has the settings and the curve.\n"
+        f"{card['pairs']} pairs of sentences (licence of the text: {licence}). Settings and curve: `{CARD}`.\n"
     )
