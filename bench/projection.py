@@ -22,7 +22,8 @@ from crossflare.translation.projection.alignment import LexiconAligner
 from crossflare.translation.projection.markers import MARKERS, markers_for
 from crossflare.translation.projection.project import project
 from crossflare.translation.projection.spans import Labelled, Projected, Span
-from crossflare.translation.store import Store, translate_all
+from crossflare.translation.store import Store
+from crossflare.translation.translate import translate_all
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "projection.md"
 

@@ -15,7 +15,8 @@ import numpy as np
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes
 from crossflare.files import replacing, write_atomic
 from crossflare.translation.documents import translate_file
-from crossflare.translation.store import Store, translate_all
+from crossflare.translation.store import Store
+from crossflare.translation.translate import translate_all
 
 ROWS = 50_000
 LONG, SHORT = 1_000_000, 100_000

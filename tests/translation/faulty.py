@@ -4,7 +4,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from crossflare.translation.store import Store, translate_all
+from crossflare.translation.store import Store
+from crossflare.translation.translate import translate_all
 
 
 class Reverse:

@@ -1,6 +1,8 @@
 """Laws of projection: a span is where the result says, and a way that fails says so."""
 
 import difflib
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
+from crossflare.translation.hf import Transformers
 from crossflare.translation.projection.alignment import LexiconAligner, StatesAligner, carry, links, word_of_pieces
 from crossflare.translation.projection.fuzzy import search, similarity
 from crossflare.translation.projection.markers import MARKERS, mark, markers_for, unmark
@@ -211,3 +214,24 @@ def test_training_rows_are_dropped_and_counted_test_rows_never():
 def test_wrong_offsets_are_named():
     with pytest.raises(UserError, match="the span 2 to 9 is not in its text of 3 characters"):
         Labelled("abc", (Span(2, 9),))
+
+
+def test_a_real_engine_aligns_by_its_states(tmp_path: Path) -> None:
+    """Every token of the tiny model has a state and is written out; a word's links hang on them."""
+    pytest.importorskip("sentencepiece")
+    spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    tiny = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    engine = Transformers(str(tiny.m2m(tmp_path / "m2m")))
+    text = "mbwa anakula samaki"
+    pieces, states = engine.pieces([text, ""], "sw"), engine.encode([text, ""], "sw")
+    assert [len(row) for row in pieces] == [len(state) for state in states]
+    assert (pieces[0][0], pieces[0][-1]) == ("__sw__", "</s>")
+    assert set(word_of_pieces(text, pieces[0])) == {None, 0, 1, 2}
+    scores = StatesAligner(engine, "sw", "en").scores(text, "a dog eats fish")
+    assert scores.shape == (3, 4)
+    same = StatesAligner(engine, "sw", "sw").scores(text, text)
+    assert same.diagonal() == pytest.approx(1.0)
+    assert links(same) == [(0, 0), (1, 1), (2, 2)]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.store import Shelf, Store, translate_all
+from crossflare.translation.store import Shelf, Store
+from crossflare.translation.translate import translate_all
 from crossflare.translation.translator import engine_id
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))

@@ -87,6 +87,11 @@ class Transformers(Neural):
                 states[index] = state[: len(rows[index])].clone()
         return states
 
+    def pieces(self, texts: Sequence[str], source: str) -> list[list[str]]:
+        """Return the S tokens of each text as they are written, special ones too, one for each state of `encode`."""
+        rows = self._rows(list(texts), self._family.source_code(source))
+        return [list(self._tokenizer.convert_ids_to_tokens(row)) for row in rows]
+
     def _search(self, asked: Sequence[tuple[Rows, int]], forced: int | None) -> Iterator[Rows]:
         for rows, limit in asked:
             ids, mask = self._pad(rows)

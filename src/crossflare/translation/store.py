@@ -13,21 +13,15 @@ import hashlib
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import read_json, write_json
-from crossflare.progress import Advance, bar
 from crossflare.translation.index import Index, Place, keys_of
-from crossflare.translation.translator import Translator, check_pair, counted, engine_id
+from crossflare.translation.translator import engine_id
 
-BLOCK = 4096
-"""Texts looked up together."""
-QUICK = 0.5
-"""Seconds: after a call of the engine that took less, the next one gets twice as many texts."""
 _NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
 _SPAN = 1 << 22  # bytes read in one go
 _log = logging.getLogger(__name__)
@@ -195,66 +189,6 @@ class Store:
         elif (found := read_json(path)) != json.loads(json.dumps(dict(identity))):
             raise UserError(f"{path}: expected the identity of {identity.get('engine')}, found {found}; move it away")
         return Shelf(folder / f"{source}-{target}")
-
-
-def translate_all(
-    store: Store, translator: Translator, texts: Sequence[str], source: str, target: str, batch: int = 256
-) -> list[str]:
-    """Translate `texts`, each different one once, and only those the store lacks.
-
-    Args:
-        store: Where translations are looked up and kept.
-        translator: The engine.
-        texts: In the language `source`.
-        source: BCP-47 tag of the language translated from.
-        target: BCP-47 tag of the language translated to.
-        batch: Texts in the first call of the engine; more in later ones if it is quick. A call is kept whole or not.
-
-    Returns:
-        One translation per text, in order; blank texts as they are.
-    """
-    check_pair(source, target)
-    done: list[str] = []
-    label = f"{translator.identity.get('engine', 'translate')}: {source} to {target}"
-    with store.shelf(translator.identity, source, target) as shelf, bar(label, len(texts)) as advance:
-        for start in range(0, len(texts), BLOCK):
-            block = texts[start : start + BLOCK]
-            known = translate_block(shelf, translator, block, source, target, batch, advance)
-            done += [known.get(text, text) for text in block]
-    return done
-
-
-def translate_block(
-    shelf: Shelf,
-    translator: Translator,
-    texts: Sequence[str],
-    source: str,
-    target: str,
-    batch: int = 256,
-    advance: Advance | None = None,
-) -> dict[str, str]:
-    """Return the translation of each text that is not blank; those that `shelf` lacks are translated and kept."""
-    wanted = dict.fromkeys(text for text in texts if text.strip())
-    known = shelf.find(wanted)
-    missing = [text for text in wanted if text not in known]
-    tell: Callable[[int], None] = advance or (lambda rows: None)
-    tell(len(texts) - len(missing))
-    start = 0
-    while start < len(missing):
-        now = missing[start : start + batch]
-        known |= shelf.find(now) if start else {}  # another writer's are taken
-        ours = [text for text in now if text not in known]
-        begin = time.monotonic()
-        if ours:
-            done = counted(translator.translate(ours, source=source, target=target), len(ours))
-            pairs = list(zip(ours, done, strict=True))
-            shelf.append(pairs)
-            known |= dict(pairs)
-        start += len(now)
-        tell(len(now))
-        if time.monotonic() - begin < QUICK:
-            batch = min(2 * batch, BLOCK)
-    return known
 
 
 def _name(part: int) -> str:
