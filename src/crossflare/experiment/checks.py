@@ -8,7 +8,8 @@ from crossflare.errors import UserError, nearest
 from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS, QUESTION_SETS
 from crossflare.experiment.marks import field_types, shown
-from crossflare.experiment.spec import EngineOptions, MethodSpec, Spec, TaskSpec, Training
+from crossflare.experiment.spec import MethodSpec, Spec, TaskSpec, Training
+from crossflare.experiment.translation_checks import check_sources, check_translation
 from crossflare.languages import find
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -38,6 +39,8 @@ def check(spec: Spec, reader: Reader) -> None:
         reader.wrong(
             ("stage1", "lr"), "expected one learning rate: every method starts from the same stage 1; pick one"
         )
+    if reader.sound("translation"):
+        check_translation(spec.translation, reader)
     _methods(spec.methods or (), spec, reader)  # None where it could not be read
 
 
@@ -158,7 +161,7 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             _of(method, spec, reader)
             _options(method, reader)
             if reader.sound("translation"):
-                _sources(method, spec, reader)
+                check_sources(method, spec, reader)
             if reader.sound("task") and is_questions(spec.task):
                 _answers(method, spec, reader)
         _rates(method.lr, (*path, "lr"), reader)
@@ -221,24 +224,3 @@ def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(
             path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"
         )
-
-
-def _sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
-    """Check that there is an engine for every source that a method reads."""
-    path, engine = ("methods", method.name), spec.translation.to_source
-    translated = ("machine", "shuffled")
-    if method.about.reads_source and method.test_source in translated:
-        _needs_engine(engine, path, reader)
-    if method.train_source in translated and "train_source" in method.options:
-        _needs_engine(engine, path, reader)
-        if engine is not None and engine.engine in ("parallel", "precomputed") and not engine.options:
-            reader.wrong(
-                (*path, "train_source"),
-                f"{method.train_source} needs training rows translated back, which the set's own texts "
-                f"({engine.engine}) cannot do; name an engine in translation.to_source",
-            )
-
-
-def _needs_engine(engine: EngineOptions | None, path: tuple[str, ...], reader: Reader) -> None:
-    if engine is None:
-        reader.wrong(path, "reads translated test rows, but translation.to_source is missing; add {engine: ...}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossflare.experiment.data import Data, digest
 from crossflare.experiment.engines import model_place
+from crossflare.experiment.kinds import is_translated
 from crossflare.experiment.spec import MethodSpec, Spec
 from crossflare.files import content_id, digest_file
 from crossflare.tasks.example import Split
@@ -46,10 +47,10 @@ class Context:
             key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
         return key
 
-    def training_rows(self, language: str, reads: str) -> tuple[Split, Split]:
+    def training_rows(self, language: str, reads: str, seed: int = 0) -> tuple[Split, Split]:
         """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
-        made = reads if reads in ("machine", "shuffled") else "original"
-        return self.data.training(language, "train", made), self.data.training(language, "dev", made)
+        made = reads if is_translated(reads) else "original"
+        return self.data.training(language, "train", made, seed), self.data.training(language, "dev", made, seed)
 
     def training_key(self, language: str, reads: str) -> str:
         """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
@@ -59,7 +60,9 @@ class Context:
         else:
             rows = [self.data.source_task(part).digest for part in ("train", "dev")]
         kind = "original" if reads == "none" else reads
-        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {})])
+        drop = self.spec.translation.drop
+        dropped = [list(drop)] if drop else []
+        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped])
 
     def test_key(self, language: str, test_source: str) -> str:
         """Return a content id of the test rows and of who translates them."""

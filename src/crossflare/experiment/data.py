@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 
 from crossflare.errors import UserError
+from crossflare.experiment import flags
 from crossflare.experiment.engines import Engines, Route, encode_rows
+from crossflare.experiment.kinds import is_translated
 from crossflare.experiment.opening import open_set
 from crossflare.experiment.spec import Spec
 from crossflare.files import content_id
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.questions import QuestionTask
+from crossflare.translation.projection.alignment import StatesAligner
 from crossflare.translation.projection.spans import Yield
-from crossflare.translation.store import Store, translate_all
+from crossflare.translation.sources import SourceText
+from crossflare.translation.store import Store
+from crossflare.translation.translate import translate_all
 from crossflare.translation.translator import Translator, engine_id
 
 SEED_OF_SHUFFLING = 0
@@ -30,7 +35,9 @@ class Data:
     def __init__(self, spec: Spec, translations: Path) -> None:
         self.spec = spec
         self.translations = translations
-        self.engines = Engines(spec, self._teaching)
+        self.engines = Engines(spec, self._teaching, translations.parent / "translators")
+        self.quality: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
+        """(language, part) -> `to_target` or `to_source` -> how many rows are flagged (see `flags.counted`)."""
         self.yields: dict[tuple[str, str], Yield] = {}
         """(language, part) -> how many translated questions kept their answer."""
         self._splits: dict[tuple[str, ...], Split] = {}
@@ -49,28 +56,38 @@ class Data:
         """Return the rows of stage 1: source-language texts."""
         return self._limited(self.set.split(self.spec.source, part))
 
-    def training(self, language: str, part: str, train_source: str) -> Split:
+    def training(self, language: str, part: str, train_source: str, seed: int = 0) -> Split:
         """Return train or dev rows in `language` with a source.
 
         Args:
             language: BCP-47 tag.
             part: `train` or `dev`.
             train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
-                the engine that also translates the test rows; `shuffled`: that of another row; `none`: no source.
+                the engine that also translates the test rows; `shuffled`: that of another row; `none`: no source;
+                `mixed(p)`: `machine` for a share p of the train rows and for all dev rows, else `original`.
+            seed: Of the run: draws the rows of `mixed(p)`.
         """
+        if train_source.startswith("mixed("):
+            return self._mixed(language, part, train_source, seed)
         key = ("training", language, part, train_source)
         if key not in self._splits:
-            split = self._into_target(language, part)
-            if train_source in ("machine", "shuffled"):
-                split = self._translated_back(split, f"{part}")
-            self._splits[key] = _controlled(split, train_source)
+            self._splits[key] = _controlled(self._checked(language, part, is_translated(train_source)), train_source)
         return self._splits[key]
+
+    def quality_of(self, language: str, part: str, source: str) -> dict[str, dict[str, int]]:
+        """Return by route how many of a part's rows are flagged, of the translations that `source` needs."""
+        found = self.quality.get((language, part), {})
+        wanted = {"to_target"} if part != "test" else set[str]()
+        wanted |= {"to_source"} if is_translated(source) else set()
+        return {route: counts for route, counts in found.items() if route in wanted}
 
     def test(self, language: str, test_source: str) -> Split:
         """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
         key = ("test", language, test_source)
         if key not in self._splits:
             made = self._test(language, "machine" if test_source == "shuffled" else test_source)
+            if is_translated(test_source):
+                self._count(language, "test", "to_source", flags.counted(flags.to_source(made, self.spec.source)))
             self._splits[key] = _controlled(made, test_source)
         return self._splits[key]
 
@@ -86,7 +103,8 @@ class Data:
 
     def latents(self, split: Split) -> list[tuple[Any, ...]]:
         """Return the translation encoder's states [S,d_mt] for each text of each row."""
-        return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language)
+        store = self.translations.parent / "states" if self._stores else None
+        return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language, store)
 
     def encoder(self, language: str) -> Any:
         """Return the engine whose encoder reads the target text for FLARE MT."""
@@ -95,9 +113,10 @@ class Data:
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
         """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
         if kind == "latents":
-            return {**self.encoder(language).identity, "reads": "encoder states"}
+            stored = {"stored": "float16"} if self._stores else {}
+            return {**self.encoder(language).identity, "reads": "encoder states", **stored}
         engine = self.spec.translation.to_source
-        if kind not in ("machine", "shuffled") or engine is None:
+        if not is_translated(kind) or engine is None:
             return None
         if self.brings(kind):
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
@@ -107,19 +126,55 @@ class Data:
         """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
         engine = self.spec.translation.to_source
         own = engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
-        return kind == "oracle" or (kind in ("machine", "shuffled") and own)
+        return kind == "oracle" or (is_translated(kind) and own)
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
         """Return who translated the training rows; None for the set's own parallel text."""
         if self.spec.translation.to_target.engine == "parallel":
             return None
-        return dict(self.engines.get("to_target", language).identity)
+        engine = self.engines.get("to_target", language)
+        aligned = isinstance(self.task, QuestionTask) and _aligner(engine, self.spec.source, language) is not None
+        return dict(engine.identity) | ({"answers": "aligned by states"} if aligned else {})
+
+    def measured(self, language: str) -> dict[str, Any] | None:
+        """Return BLEU and chrF by direction of the translator that the recipe trained; None where there is none."""
+        return self.engines.measured(language)
 
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
         identity = self.identity(language, kind)
         made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
         return f"shuffled-{made}" if kind == "shuffled" else made
+
+    @property
+    def _stores(self) -> bool:
+        latents = self.spec.translation.latents
+        return latents is not None and bool(latents.options.get("store"))
+
+    def _count(self, language: str, part: str, route: str, counts: dict[str, int]) -> None:
+        self.quality.setdefault((language, part), {})[route] = counts
+
+    def _checked(self, language: str, part: str, back: bool) -> Split:
+        """Return train or dev rows; training rows with an unwanted flag are left out, and all flags counted."""
+        split, unwanted = self._into_target(language, part), self.spec.translation.drop if part == "train" else ()
+        for route in ("to_target", "to_source") if back else ("to_target",):
+            if route == "to_source":
+                split = self._translated_back(split, part)
+            found = (flags.to_target if route == "to_target" else flags.to_source)(split, self.spec.source)
+            kept = flags.without(split, found, unwanted)
+            self._count(language, part, route, flags.counted(found, len(split) - len(kept)))
+            split = kept
+        return split
+
+    def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
+        """Return rows of which some have the round trip as their source; dev rows all, as the test rows do."""
+        back = self.training(language, part, "machine")
+        if part != "train":
+            return back
+        originals = {example.id: example.source for example in self.training(language, part, "original")}
+        chosen = SourceText.parse(choice)
+        rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
+        return replace(back, examples=tuple(rows))
 
     def _test(self, language: str, test_source: str) -> Split:
         split = self.set.split(language, "test")
@@ -167,6 +222,7 @@ class Data:
             language,
             training=True,
             markers=markers_for(engine.identity),
+            aligner=_aligner(engine, source, language),
         )
         self.yields[language, split.part] = lost
         return Split(split.part, language, tuple(rows))
@@ -194,6 +250,12 @@ class Data:
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)
         return split if rows is None else replace(split, examples=split.examples[:rows])
+
+
+def _aligner(engine: Translator, source: str, target: str) -> StatesAligner | None:
+    """Return what aligns words by the states of the engine's encoder; None for engines without one."""
+    encoder: Any = getattr(engine, "engine", engine)
+    return StatesAligner(encoder, source, target) if hasattr(encoder, "encode") else None
 
 
 def _controlled(split: Split, source: str) -> Split:

@@ -8,8 +8,8 @@ from string import Template
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from crossflare.errors import nearest
-from crossflare.experiment.marks import Bounds, Keyed, Names, PathMark, describe, field_types, shown
+from crossflare.errors import UserError, nearest
+from crossflare.experiment.marks import Bounds, Checked, Keyed, Names, PathMark, describe, field_types, shown
 from crossflare.experiment.strict_yaml import Document, KeyPath, dotted
 
 Made = TypeVar("Made")
@@ -121,6 +121,11 @@ class Reader:
                 self.wrong(path, f"expected {mark}, got {shown(value)}")
             elif isinstance(mark, Names):
                 self._one_of(mark.known(), value, path, mark.kind)
+            elif isinstance(mark, Checked):
+                try:
+                    mark.check(value)
+                except UserError as error:
+                    self.wrong(path, str(error))
             elif isinstance(mark, PathMark):
                 return self._expand(value, path, mark)
         return value

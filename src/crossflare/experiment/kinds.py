@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from crossflare.errors import choose
 from crossflare.experiment.marks import ModelPath, PathText
 
 Reads = Literal["target", "source", "both", "latents"]
@@ -79,12 +80,37 @@ SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
 _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
     "dictionary": {"learn": Literal["train", "set"]},
+    "trained": {"decode_with": Literal["transformers", "ctranslate2"], "beams": int},
     "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
 }
 """Engines and options that only a recipe has: its data set stands behind them."""
+ENCODERS = ("transformers", "trained")
+"""Engines with an encoder for `latents`, whose states are kept in the run's folder with `store: true`."""
 _FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})
 _GIVEN = frozenset({"source", "target"})
 """Options that the recipe itself fills in: the languages."""
+
+
+def check_train_source(text: str) -> None:
+    """Raise `UserError` unless a method may train with this source."""
+    from crossflare.translation.sources import SourceText
+
+    if text.startswith("mixed("):
+        SourceText.parse(text)
+        return
+    choose("train_source (or mixed(p))", text, ("original", "machine", "shuffled", "none"))
+
+
+def is_translated(source: str) -> bool:
+    """Whether some rows get a translation for their source, so that there must be an engine."""
+    return source in ("machine", "shuffled") or source.startswith("mixed(")
+
+
+def flag_names() -> tuple[str, ...]:
+    """Return what can be seen wrong in a translation."""
+    from crossflare.translation.checks import Flag
+
+    return tuple(flag.value for flag in Flag)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -99,6 +125,8 @@ def engine_options(engine: str) -> dict[str, Any]:
     from crossflare.translation.engines import ENGINES
 
     types: dict[str, Any] = dict(_RECIPE_ENGINES.get(engine, {}))
+    if engine in ENCODERS:
+        types["store"] = bool
     if engine in ENGINES:
         for name, parameter in ENGINES[engine].options.items():
             if name not in _GIVEN:

@@ -13,6 +13,7 @@ from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
 from crossflare.experiment.data import digest
 from crossflare.experiment.engines import model_place
+from crossflare.experiment.kinds import is_translated
 from crossflare.experiment.spec import MethodSpec, Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, save_adapter
@@ -47,7 +48,11 @@ def make_stage2(step: Stage2) -> None:
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
     made_by = step.context.data.identity(step.language, step.reads)
-    about = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    about: dict[str, Any] = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    if step.reads.startswith("mixed("):
+        about["mixed"] = step.reads
+    if (translated := step.context.data.identity_to_target(step.language)) is not None:
+        about["to_target"] = translated
     _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
 
 
@@ -166,7 +171,7 @@ def _train_and_save(
     settings = _settings(training, lr, step.seed, context)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.folder / "checkpoints" / step.id
-    with_source = step.reads in ("original", "machine", "shuffled")
+    with_source = step.reads == "original" or is_translated(step.reads)
     outcome = train(
         model,
         rows,
@@ -188,7 +193,9 @@ def _train_and_save(
         "model": asdict(context.spec.model),
         **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
-        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)} | _lost(step),
+        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+        | _lost(step)
+        | _flagged(step),
         "settings": asdict(settings),
         "training": _summary(outcome, lr, model),
     }
@@ -200,6 +207,15 @@ def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
     """Return how many translated training questions lost their answer, and how those of the others were found."""
     lost = step.context.data.yields.get((step.splits[0].language, "train"))
     return {} if lost is None else {"projection": asdict(lost)}
+
+
+def _flagged(step: Stage1 | Stage2) -> dict[str, Any]:
+    """Return how many of the translations that are trained on look wrong, by part and route."""
+    if isinstance(step, Stage1):
+        return {}
+    data, language = step.context.data, step.language
+    found = {part: counts for part in ("train", "dev") if (counts := data.quality_of(language, part, step.reads))}
+    return {"translation": found} if found else {}
 
 
 def _measure(context: Context, language: str) -> Measure:

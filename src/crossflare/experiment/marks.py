@@ -38,6 +38,13 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """A function that raises `UserError` for a text that the field does not take."""
+
+    check: Callable[[str], object]
+
+
+@dataclass(frozen=True)
 class Keyed:
     """A tuple of dataclasses written as a mapping: the key becomes the field `name`, and the default of `default`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment import strict_yaml
-from crossflare.experiment.engines import build_engine, encode_rows, model_place
+from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
 from crossflare.experiment.kinds import KINDS, Reads
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.spec import EngineOptions
@@ -165,7 +165,7 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
             "give a lexicon or a model, or use --source COLUMN"
         )
     pair = {"source": str(card.get("language")), "target": str(card.get("source"))}
-    engine = build_engine(options, **pair)
+    engine = for_long_texts(build_engine(options, **pair))
     texts = [text for example in examples for text in example.texts]
     done = iter(engine.translate(texts, **pair))
     return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]
@@ -225,7 +225,9 @@ def _latents(options: EngineOptions, rows: list[Example], card: dict[str, Any]) 
     language = str(card.get("language"))
     engine = build_engine(options, language, str(card.get("source")))
     made, wanted = dict(engine.identity), dict(card.get("train_source") or {})
-    different = [name for name in ("model", "revision") if made.get(name) != wanted.get(name)]
+    # The name of a translator that a recipe trained is its content id, which stands for the revision, too.
+    named = ("model",) if wanted.get("engine") == "trained" else ("model", "revision")
+    different = [name for name in named if made.get(name) != wanted.get(name)]
     if different:
         name = different[0]
         raise UserError(

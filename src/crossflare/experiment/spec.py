@@ -8,9 +8,16 @@ from typing import Annotated, Any, Literal, cast
 
 from crossflare.experiment import strict_yaml
 from crossflare.experiment.fields import Reader
-from crossflare.experiment.kinds import KINDS, SETS, Kind, engine_names, engine_options
+from crossflare.experiment.kinds import (
+    KINDS,
+    SETS,
+    Kind,
+    check_train_source,
+    engine_options,
+)
 from crossflare.experiment.marks import (
     Bounds,
+    Checked,
     Keyed,
     ModelPath,
     Names,
@@ -20,24 +27,13 @@ from crossflare.experiment.marks import (
     item_type,
 )
 from crossflare.experiment.strict_yaml import GatheredError
+from crossflare.experiment.translation_spec import Count, EngineOptions, Limit, Rate, Share, TranslationSpec
 
 Part = Literal["train", "dev", "test"]
-Count = Annotated[int, Bounds(1)]
-Share = Annotated[float, Bounds(0, 1, open_high=True)]
-Rate = Annotated[float, Bounds(0, 1, open_low=True)]
 Quantisation = Literal["none", "nf4", "int8"]
 Answering = Literal["head", "text"]
 Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
 Alignment = Literal["position", "proportional", "attention", "none"]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The first N rows of a part, for quick trials; None: all rows."""
-
-    train: Count | None = None
-    dev: Count | None = None
-    test: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -84,33 +80,6 @@ class ModelSpec:
     """The hub commit; None: the newest, which the record then names."""
     quantise: Quantisation = "none"
     """How the frozen weights are kept while adapters train: as they are, in 4 bits (nf4), or in 8 (int8)."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """A translation engine and its options (`crossflare.translation` says which it takes)."""
-
-    engine: Annotated[str, Names("engine", engine_names)]
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    @staticmethod
-    def more(content: dict[str, Any]) -> dict[str, Any]:
-        """Return the types of the options that the engine named in a mapping takes."""
-        return engine_options(str(content.get("engine")))
-
-
-@dataclass(frozen=True)
-class TranslationSpec:
-    """Who translates: the training rows into the targets, and the rows to be read back into the source language."""
-
-    to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
-    """How training and dev rows got their target text; `parallel`: the set's own aligned rows."""
-    to_source: EngineOptions | None = None
-    """How test rows (and, with `train_source: machine`, training rows) get their source text."""
-    latents: EngineOptions | None = None
-    """The `transformers` engine whose encoder reads the target text for `flare-mt`."""
-    answers: EngineOptions | None = None
-    """Who translates the answers of `translate-test` back, since they are read off a text in the source language."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +131,11 @@ class MethodSpec:
     kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
     of: str | None = None
     """The method whose trained adapter this one reads."""
-    train_source: Literal["original", "machine", "shuffled", "none"] = "original"
-    """The source in training: the labelled rows themselves, or the target rows translated back, as at test time. As
-    controls: the translation back of another row, or no source at all."""
+    train_source: Annotated[str, Checked(check_train_source)] = "original"
+    """The source in training: `original`, the labelled rows themselves; `machine`, the round trip: the target rows
+    translated back, as at test time; `mixed(p)`: the round trip for a share p of the rows, drawn by row and seed (the
+    dev rows all get it, as the test rows do). As controls: `shuffled`, the translation back of another row, or `none`,
+    no source at all."""
     test_source: Literal["machine", "oracle", "shuffled", "none"] = "machine"
     """The source at test time: a translation, the set's own source text (an upper bound), another row's translation (a
     control), or none."""

@@ -112,7 +112,7 @@ class Stage2:
     @property
     def splits(self) -> tuple[Split, Split]:
         """Train and dev rows in the target language, with their sources."""
-        return self.context.training_rows(self.language, self.reads)
+        return self.context.training_rows(self.language, self.reads, self.seed)
 
     @property
     def trials(self) -> "list[Stage2]":
