@@ -1,6 +1,7 @@
 """`crossflare translate`: what it prints and refuses."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,16 @@ def test_mistakes_are_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert not list(Path().glob("*.jsonl"))
+
+
+def test_notices_stand_on_standard_error_while_bars_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    from crossflare.cli.terminal import bars
+
+    log = logging.getLogger("crossflare.somewhere")
+    before = list(logging.getLogger("crossflare").handlers)
+    with bars():
+        log.warning("a licence [that] binds")
+        log.info("chatter")
+    assert logging.getLogger("crossflare").handlers == before
+    said = capsys.readouterr()
+    assert (said.out, said.err.strip()) == ("", "note: a licence [that] binds")

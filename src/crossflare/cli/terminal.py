@@ -1,9 +1,10 @@
 """What every verb prints with: results on standard output, errors and progress on standard error."""
 
 import json
+import logging
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich import box
@@ -28,13 +29,29 @@ def err() -> Console:
 
 @contextmanager
 def bars() -> Generator[None]:
-    """Show progress on standard error while inside, where that is a terminal; a log file gets none."""
+    """Show progress on standard error while inside, where that is a terminal; a log file gets none.
+
+    What the package has to say meanwhile (a licence that binds, a damaged row) stands above the bars.
+    """
     console = err()
-    if not console.is_terminal:
-        yield
-        return
-    with progress.display(console):
-        yield
+    notices, log = _Notices(console), logging.getLogger("crossflare")
+    log.addHandler(notices)
+    try:
+        with progress.display(console) if console.is_terminal else nullcontext():
+            yield
+    finally:
+        log.removeHandler(notices)
+
+
+class _Notices(logging.Handler):
+    """Prints through the console that draws the bars, so that neither writes over the other."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(f"[yellow]note:[/] {plain(record.getMessage())}", soft_wrap=True)
 
 
 def say(text: str = "") -> None:

@@ -27,10 +27,12 @@ from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.fusion.quantised_layers import is_quantised
+from crossflare.fusion.readme import readme
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "crossflare.json"
+README = "README.md"
 SOURCE_TASK = "source_task"
 FLOATING = ("F64", "F32", "F16", "BF16")
 LARGEST = 1e6
@@ -67,6 +69,7 @@ def save_adapter(
     def fill(place: Path) -> None:
         (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
+        (place / README).write_text(readme(base, card or {}), encoding="utf-8")
         (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
         if source_task is not None:
             shutil.copytree(source_task, place / SOURCE_TASK)

@@ -9,6 +9,7 @@ from typing import Any
 from crossflare.evaluation.record import Record, Trial
 from crossflare.report.collect import MACRO, Results
 from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
+from crossflare.report.translation import translation_grids
 
 ANSWER_RULES = {"squad": "SQuAD v1.1 rules", "mlqa": "MLQA rules"}
 """`QuestionTask.normalisation` -> what it is called."""
@@ -91,6 +92,7 @@ def sections(results: Results) -> list[Section]:
     ]
     found = [
         Section("Test texts that were cut, empty or without a source", _filled(checks)),
+        Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
     ]
     return [section for section in found if section.grids]
