@@ -24,7 +24,7 @@ from crossflare.lab import corpus, sets
 data = [sets.load(name, train=20, dev=5, test=5) for name in sets.NAMES]
 print(content_id([
     [d.split(l, p).digest for d in data for l in d.languages for p in ("train", "dev", "test")],
-    [[d.language, d.text, d.last] for d in corpus.documents(200, 0.3)],
+    [[d.language, d.text] for d in corpus.documents(200, 0.3)],
 ]))
 """
 
@@ -207,8 +207,10 @@ def test_no_document_gives_a_test_item_away(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 def test_the_share_of_target_text_is_what_was_asked(share: float) -> None:
+    """A part of a target document's words is the source's, so there are more such documents than the share says."""
     found = Counter(document.language for document in corpus.documents(600, share))
-    assert 1 - found[SOURCE] / 600 == pytest.approx(share, abs=0.01)
+    own = (1 - corpus.MIXED) * (1 - corpus.BORROWED)
+    assert 1 - found[SOURCE] / 600 == pytest.approx(min(1.0, share / own), abs=0.01)
     others = [found[tag] for tag in tags()[1:]]
     assert max(others) - min(others) <= 1
 
