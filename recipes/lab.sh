@@ -12,36 +12,31 @@ for family in encoder decoder encoder-decoder translator; do
   crossflare lab pretrain --family $family
 done
 
-# 2. Every family, every task. An encoder answers by a new head, the others in their own words.
+# 2. Every family, every task. An encoder answers by a new head, the others in their own words, with longer prompts and
+# so for fewer epochs.
 lab() { crossflare run recipes/lab.yaml --runs "$runs" "$@"; }
+short=(--set stage1.epochs=4 --set stage2.epochs=3 --set stage1.evaluations=2 --set stage2.evaluations=3)
 for task in topic nli qa; do
-  lab --set name=lab-encoder-$task --set model.name=lab-encoder --set task.set=lab-$task --set task.form=head
-  lab --set name=lab-decoder-$task --set model.name=lab-decoder --set task.set=lab-$task --set task.form=text
-  lab --set name=lab-encoder-decoder-$task --set model.name=lab-encoder-decoder --set task.set=lab-$task \
-    --set task.form=text
+  lab --set name=lab-encoder-$task --set model.name=lab-encoder --set task.set=lab-$task
+  for family in decoder encoder-decoder; do
+    lab --set name=lab-$family-$task --set model.name=lab-$family --set task.set=lab-$task --set task.form=text \
+      "${short[@]}"
+  done
 done
 
-# 3. One knob at a time, for the encoder on claims: errors of the translator, target text in pre-training, rank, phi, lead.
-knob() { lab --set model.name=lab-encoder --set task.set=lab-nli --set task.form=head "$@"; }
+# 3. One knob at a time, for the encoder on claims: rank, phi and lead; errors of the translator; target text in
+# pre-training.
+crossflare run recipes/lab-knobs.yaml --runs "$runs"
 few='methods={"translate-test": null, "lora": null, "flare": {"train_source": "machine"}}'
-for rate in 0.0 0.2 0.4; do
-  knob --set name=lab-noise-$rate --set "$few" --set translation.latents=null \
+for rate in 0.0 0.3; do
+  crossflare run recipes/lab-knobs.yaml --runs "$runs" --set name=lab-noise-$rate --set "$few" \
     --set "translation.to_source={engine: lab, drop: $rate, swap: $rate, wrong_sense: $rate}"
 done
-for share in 0.01 0.20 0.50; do
+for share in 0.20; do
   crossflare lab pretrain --family encoder --target-share $share
-  knob --set name=lab-share-$share --set model.name=lab-encoder@$share --set "$few" --set translation.latents=null
+  crossflare run recipes/lab-knobs.yaml --runs "$runs" --set name=lab-share-$share --set "$few" \
+    --set model.name=lab-encoder@$share
 done
-for rank in 1 2 4 16 32; do
-  knob --set name=lab-rank-$rank --set stage2.r=$rank --set stage2.alpha=$((2 * rank)) --set "$few" \
-    --set translation.latents=null
-done
-for phi in add mul mul_relu cross_attention cross_attention_paper; do
-  knob --set name=lab-phi-$phi --set translation.latents=null \
-    --set "methods={\"flare\": {\"train_source\": \"machine\", \"fusion\": \"$phi\"}}"
-done
-knob --set name=lab-lead-0 --set translation.latents=null \
-  --set 'methods={"flare": {"train_source": "machine", "lead": 0}}'
 
 # 4. Tables and plots.
 python docs/results/lab.py "$runs"

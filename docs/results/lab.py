@@ -30,24 +30,36 @@ METHODS = (
     "zero-source",
     "shuffled-source",
 )
-USUAL = "lab-encoder-nli"
+USUAL = "lab-knobs"
 """The run that every knob starts from."""
-KNOBS: dict[str, tuple[str, dict[str, str]]] = {
+Places = dict[str, tuple[str, str]]
+"""Method -> run and the method's name there."""
+
+
+def _same(run: str) -> Places:
+    return {method: (run, method) for method in ("translate-test", "lora", "flare")}
+
+
+def _option(name: str, methods: tuple[str, ...] = ("flare",)) -> Places:
+    return {method: (USUAL, f"{method}-{name}") for method in methods}
+
+
+KNOBS: dict[str, tuple[str, dict[str, Places]]] = {
     "noise": (
         "rate of each kind of error of the translator",
-        {"0": "lab-noise-0.0", "0.1": USUAL, "0.2": "lab-noise-0.2", "0.4": "lab-noise-0.4"},
+        {"0": _same("lab-noise-0.0"), "0.1": _same(USUAL), "0.3": _same("lab-noise-0.3")},
     ),
-    "share": (
-        "share of target text in pre-training",
-        {"0.01": "lab-share-0.01", "0.05": USUAL, "0.20": "lab-share-0.20", "0.50": "lab-share-0.50"},
+    "share": ("share of target text in pre-training", {"0.05": _same(USUAL), "0.20": _same("lab-share-0.20")}),
+    "rank": (
+        "rank",
+        {"2": _option("r2", ("lora", "flare")), "8": _same(USUAL), "32": _option("r32", ("lora", "flare"))},
     ),
-    "rank": ("rank", {r: USUAL if r == "8" else f"lab-rank-{r}" for r in ("1", "2", "4", "8", "16", "32")}),
     "phi": (
         "fusion function",
-        {"add_relu": USUAL}
-        | {p: f"lab-phi-{p}" for p in ("add", "mul", "mul_relu", "cross_attention", "cross_attention_paper")},
+        {"add_relu": _same(USUAL)}
+        | {p: _option(p) for p in ("add", "mul", "mul_relu", "cross_attention", "cross_attention_paper")},
     ),
-    "lead": ("lead", {"1": USUAL, "0": "lab-lead-0"}),
+    "lead": ("lead", {"1": _same(USUAL), "0": _option("lead-0")}),
 }
 
 
@@ -107,7 +119,7 @@ def _difference(scores: dict[str, Any], run: str) -> str:
 
 
 def plot(scores: dict[str, Any], knob: str, path: Path) -> None:
-    """Draw every method's score over the values of a knob, with intervals."""
+    """Draw every method's score over the values of a knob, with intervals; a dotted line where it has no knob."""
     import io
 
     import matplotlib as mpl
@@ -117,20 +129,18 @@ def plot(scores: dict[str, Any], knob: str, path: Path) -> None:
     title, values = KNOBS[knob]
     figure = Figure(figsize=(4.6, 3.0), layout="constrained")
     axes = figure.subplots()
-    places = list(range(len(values)))
     for method, colour in (("translate-test", "#8a8a8a"), ("lora", "#3b6ea5"), ("flare", "#c8553d")):
-        points = [scores.get(run, {}).get("methods", {}).get(method) for run in values.values()]
-        own = [(x, point["score"]) for x, point in zip(places, points, strict=True) if point]
-        if knob in ("phi", "lead") and method != "flare":
-            usual = scores.get(USUAL, {}).get("methods", {}).get(method)
-            if usual:
-                axes.axhline(usual["score"][0], color=colour, linestyle=":", label=method)
+        own = [(x, score) for x, each in enumerate(values.values()) if (score := _score(scores, each.get(method)))]
+        if not own:
             continue
-        if own:
-            x, y = [place for place, _ in own], [score[0] for _, score in own]
-            below, above = [s[0] - s[1] for _, s in own], [s[2] - s[0] for _, s in own]
-            style = "none" if knob == "phi" else "-"
-            axes.errorbar(x, y, [below, above], color=colour, marker="o", linestyle=style, capsize=3, label=method)
+        if len(own) == 1:
+            axes.axhline(own[0][1][0], color=colour, linestyle=":", label=method)
+            continue
+        x, y = [place for place, _ in own], [score[0] for _, score in own]
+        below, above = [s[0] - s[1] for _, s in own], [s[2] - s[0] for _, s in own]
+        style = "none" if knob == "phi" else "-"
+        axes.errorbar(x, y, [below, above], color=colour, marker="o", linestyle=style, capsize=3, label=method)
+    places = range(len(values))
     axes.set_xticks(
         places, list(values), rotation=25 if knob == "phi" else 0, ha="right" if knob == "phi" else "center"
     )
@@ -142,6 +152,12 @@ def plot(scores: dict[str, Any], knob: str, path: Path) -> None:
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+
+
+def _score(scores: dict[str, Any], place: tuple[str, str] | None) -> list[float] | None:
+    if place is None:
+        return None
+    return scores.get(place[0], {}).get("methods", {}).get(place[1], {}).get("score")
 
 
 def main() -> None:
