@@ -25,7 +25,7 @@ methods:
   zero-shot:
   translate-test:
   lora: {lr: [5e-4, 1e-3]}
-  flare: {train_source: machine, epochs: 5, alpha: 64}
+  flare: {train_source: original, epochs: 5, alpha: 64}
   flare-no-source: {of: flare}
   ensemble: {of: lora}
   flare+source: {of: flare}
@@ -110,7 +110,10 @@ def test_overrides_are_typed_like_the_file(recipe: Path) -> None:
         ("task.limit.train=0", "task.limit.train: expected at least 1, got 0"),
         ("name=a/b", "name: expected letters, digits and . _ + - only (it names a folder), got 'a/b'"),
         ("targets=[]", "targets: expected at least one, got an empty list"),
-        ("targets=[sw, en]", "targets.1: the source language 'en' is among the targets; take it out"),
+        (
+            "targets=[sw, en]",
+            "targets.1: the source language 'en' is among the targets, but translate-test would translate",
+        ),
         ("targets=[sw, swahil]", "targets.1: unknown language 'swahil': did you mean 'Swahili'?"),
         ("source=on", "source: unknown language 'on'"),
         ("targets=sw", "targets: expected a list of texts, got 'sw'"),
@@ -136,8 +139,11 @@ def test_overrides_are_typed_like_the_file(recipe: Path) -> None:
         ("methods.flare.fusion=3", "methods.flare.fusion: unknown value 3: known: add,"),
         ("methods.flare={fusion: cross_attention, alignment: position}", "methods.flare.alignment: expected none"),
         ("methods.flare.lead=2", "methods.flare.lead: expected at least 0 and at most 1, got 2"),
-        ("methods.lora.fusion=add", "methods.lora.fusion: means nothing here: lora takes alpha, epochs, lr, r"),
-        ("methods.zero-shot.lr=1e-3", "methods.zero-shot.lr: means nothing here: zero-shot takes no options"),
+        (
+            "methods.lora.fusion=add",
+            "methods.lora.fusion: means nothing here: lora takes alpha, epochs, languages, lr, r, trained_in",
+        ),
+        ("methods.zero-shot.lr=1e-3", "methods.zero-shot.lr: means nothing here: zero-shot takes languages"),
         ("methods.zero-shot.of=lora", "methods.zero-shot.of: zero-shot is made of no other method; take it out"),
         ("methods.ensemble.of=loar", "methods.ensemble.of: no trained method 'loar' to read: did you mean 'lora'?"),
         ("methods.ensemble.of=ensemble", "methods.ensemble.of: no trained method 'ensemble' to read"),

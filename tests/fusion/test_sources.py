@@ -52,7 +52,9 @@ def run(blocks: list[nn.Module], order: list[int]) -> list[torch.Tensor]:
 def test_blocks_that_run_twice_or_never_are_refused() -> None:
     blocks: list[nn.Module] = [nn.Linear(2, 2), nn.Linear(2, 2)]
     assert [state.shape for state in run(blocks, [0, 1])] == [(1, 3, 2)] * 3
-    with pytest.raises(UserError, match=r"gave 2 states for 2 blocks of blocks, .*; this model does not run each block once"):
+    with pytest.raises(
+        UserError, match=r"gave 2 states for 2 blocks of blocks, .*; this model does not run each block once"
+    ):
         run(blocks, [0])
     with pytest.raises(UserError, match="gave 5 states for 2 blocks"):
         run(blocks, [0, 0, 1])

@@ -51,23 +51,29 @@ def _languages(spec: Spec, reader: Reader) -> None:
         _known_language(target, ("targets", place), reader)
     if reader.sound("targets"):
         _unique("targets", spec.targets, reader)
-        if reader.sound("source") and reader.sound("methods") and spec.source in spec.targets:
+        if reader.sound("source") and spec.source in spec.targets:
             _source_as_target(spec, reader)
 
 
 def _source_as_target(spec: Spec, reader: Reader) -> None:
     """The source language can be scored, too, by methods that neither train in it nor translate from it."""
-    for method in spec.methods:
-        active = not method.languages or spec.source in method.languages
-        trains = method.kind != "zero-shot" and method.trained_in in (None, spec.source)
-        reads = method.about.reads_source and method.test_source != "none"
-        if active and (trains or reads):
-            reader.wrong(
-                ("targets", spec.targets.index(spec.source)),
-                f"the source language {shown(spec.source)} is among the targets, but {method.name} would train in it "
-                "or translate it; take it out, or say `languages` of the method",
-            )
+    for method in spec.methods or (None,):
+        why = "" if method is None else _uses_source_language(method, spec.source)
+        if method is None or why:
+            message = f"the source language {shown(spec.source)} is among the targets" + (why and f", but {why}")
+            advice = "; take it out" + (", or say `languages` of the method" if why else "")
+            reader.wrong(("targets", spec.targets.index(spec.source)), message + advice)
             return
+
+
+def _uses_source_language(method: MethodSpec, source: str) -> str:
+    """Return what a method would do with the source language as a target that cannot be done; empty: nothing."""
+    if method.languages and source not in method.languages:
+        return ""
+    if method.about.reads_source and method.test_source != "none":
+        return f"{method.name} would translate it into itself"
+    trains = method.kind not in ("zero-shot", "translate-test") and method.trained_in in (None, source)
+    return f"{method.name} would train an adapter in it" if trains else ""
 
 
 def _known_language(tag: str, path: tuple[str | int, ...], reader: Reader) -> None:
