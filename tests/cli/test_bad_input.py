@@ -208,7 +208,9 @@ def test_a_language_without_a_package(
     modes = tmp_path / "modes"
     given = {"translation.to_source": {"engine": "apertium", "modes": str(modes)}}
     message = only(complaints(*recipe(lab, given, ("translate-test",))))
-    assert message == f"Apertium's es to en is not in {modes}; install the package: apt install apertium-eng-spa"
+    assert message.startswith(
+        f"Apertium's es to en is not in {modes}; install the package: apt install apertium-eng-spa"
+    )
     files = lab.recipe["task"]["files"]
     other = {**given, "targets": ["sw"], "task.files": {"en": files["en"], "sw": files["es"]}}
     message = only(complaints(*recipe(lab, other, ("translate-test",))))

@@ -195,7 +195,7 @@ def mistakes(folder: Path, **changes: Any) -> str:
         ({"translation__answers": None}, "its answers are in the source language, but translation.answers is missing"),
         (
             {"targets": ["es", "en"]},
-            "the source language 'en' is among the targets, but translate-test would train in it or translate it",
+            "the source language 'en' is among the targets, but translate-test would translate it into itself",
         ),
         ({"methods__lora": {"trained_in": "fr"}}, "'fr' is no target"),
         ({"methods__lora": {"languages": ["ess"]}}, "'ess' is no target: did you mean 'es'?"),

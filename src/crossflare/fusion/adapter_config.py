@@ -121,7 +121,8 @@ def _checked(path: Path, values: dict[str, Any], default: LoraConfig) -> dict[st
             allows, wanted = ALLOWED[key]
             if not allows(value):
                 raise UserError(f"{path}: {key} must be {wanted}, got {value!r:.80}")
-            options[key] = value
+            if key != "base_model_name_or_path":  # where it lay when it was trained; the card says which base it is
+                options[key] = value
         elif value != getattr(default, key):
             raise UserError(f"{path}: {key} is not accepted from files, got {value!r:.80}; remove it")
     return options
