@@ -19,6 +19,7 @@ import crossflare.experiment.predict_file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.experiment.predict_file import Column, Counts, engine_options, predict_file
+from crossflare.experiment.prediction_rows import WRITERS
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.tasks.classification import TextTask
@@ -200,7 +201,7 @@ def test_csv_gives_back_any_id_and_label(content: list[tuple[str, str]]) -> None
     ids = [name for name, _ in content]
     labels = [label for _, label in content]
     shares = dict(zip(LABELS, (0.25, 0.5, 0.25), strict=True))
-    text = prediction_rows.WRITERS[".csv"](
+    text = WRITERS[".csv"](
         [{"id": name, "prediction": label, "probabilities": shares} for name, label in content]
     )
     back = list(csv.DictReader(io.StringIO(text, newline="")))
