@@ -124,7 +124,8 @@ def test_quantised_bases_fuse(name: str, task: Task, kind: Quantisation, tmp_pat
             fused, alone = predict(model, task, inputs), predict(model, task, target)
             assert apart(fused[:2], alone[:2]) > 1e-4
             # The row without a source; in 8 bits, which columns are computed exactly depends on the whole batch.
-            assert apart(fused[2:], alone[2:]) < (0.2 if kind == "int8" else 1e-2)
+            largest = max(float(row.abs().max()) for row in alone[2:])
+            assert apart(fused[2:], alone[2:]) < (0.1 * max(1, largest) if kind == "int8" else 1e-2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,7 +150,7 @@ def test_gradients_and_loss_with_and_without_checkpointing(
         # A T5 encoder's output has several readers, whose gradients are summed in bfloat16, in another order.
         near = 1e-2 if kind == "nf4" and FAMILIES[name].kind == "encoder-decoder" else 1e-4
         for path, gradient in gradients.items():
-            assert apart([other[path]], [gradient]) < near, path
+            assert apart([other[path]], [gradient]) < near * max(1, float(gradient.abs().max())), path
 
 
 @pytest.mark.parametrize(("name", "task"), [("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")])
