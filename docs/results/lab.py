@@ -147,7 +147,7 @@ def plot(scores: dict[str, Any], knob: str, path: Path) -> None:
     axes.set_xlabel(title)
     axes.set_ylabel("accuracy")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="best")
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     path.parent.mkdir(parents=True, exist_ok=True)

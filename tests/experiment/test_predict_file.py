@@ -201,9 +201,7 @@ def test_csv_gives_back_any_id_and_label(content: list[tuple[str, str]]) -> None
     ids = [name for name, _ in content]
     labels = [label for _, label in content]
     shares = dict(zip(LABELS, (0.25, 0.5, 0.25), strict=True))
-    text = WRITERS[".csv"](
-        [{"id": name, "prediction": label, "probabilities": shares} for name, label in content]
-    )
+    text = WRITERS[".csv"]([{"id": name, "prediction": label, "probabilities": shares} for name, label in content])
     back = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["id"] for row in back] == ids
     assert [row["prediction"] for row in back] == labels

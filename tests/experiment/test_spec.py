@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from crossflare.experiment import strict_yaml
 from crossflare.experiment.kinds import KINDS
-from crossflare.experiment.spec import EngineOptions, GatheredError, Spec, load_spec, spec_from
+from crossflare.experiment.spec import EngineOptions, GatheredError, MethodSpec, Spec, load_spec, spec_from
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.functions import FUSIONS
 
 RECIPE = """\
 name: small
@@ -326,3 +328,9 @@ def test_control_equality_sees_every_field(recipe: Path) -> None:
     spec = load_spec(recipe)
     assert replace(spec, stage2=replace(spec.stage2, r=4)) != spec
     assert isinstance(spec, Spec)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_gets_an_alignment_that_it_takes(fusion: str) -> None:
+    method = MethodSpec("flare", "flare", fusion=fusion)  # type: ignore[arg-type]
+    assert FlareConfig(fusion=fusion, alignment=method.alignment).alignment == method.alignment

@@ -211,7 +211,7 @@ def _options(method: MethodSpec, reader: Reader) -> None:
             else (f"{method.kind} takes {', '.join(sorted(method.options)) or 'no options'}")
         )
         reader.wrong((*path, name), f"means nothing here: {elsewhere}")
-    crossed = method.fusion.startswith("cross_attention")
+    crossed = method.fusion == "cross_attention"
     if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
         expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")

@@ -149,7 +149,7 @@ class MethodSpec:
     alpha: Count | None = None
     fusion: Fusion = "add_relu"
     alignment: Alignment | None = None
-    """None: `position`, or `none` for the cross-attentions, which need no other."""
+    """None: `position`, or `none` for cross_attention, which aligns by itself."""
     lead: Annotated[int, Bounds(0, 1)] = 1
     """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
     source_dropout: Share = 0.0
@@ -159,7 +159,7 @@ class MethodSpec:
 
     def __post_init__(self) -> None:
         if self.alignment is None:
-            object.__setattr__(self, "alignment", "none" if self.fusion.startswith("cross_attention") else "position")
+            object.__setattr__(self, "alignment", "none" if self.fusion == "cross_attention" else "position")
         if self.kind == "flare-no-source":
             object.__setattr__(self, "test_source", "none")
 
