@@ -5,6 +5,7 @@ without one, or with one that disagrees, is known to be incomplete and is refuse
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -146,6 +147,12 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_unfinished(final: Path) -> None:
+    """Remove what killed calls of `commit_dir` left half done; only for one who keeps others out of `final`."""
+    for junk in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
+        shutil.rmtree(junk, ignore_errors=True)
 
 
 def recover_dir(final: Path) -> None:

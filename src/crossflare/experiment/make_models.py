@@ -16,6 +16,7 @@ from crossflare.experiment.engines import model_place
 from crossflare.experiment.kinds import is_translated
 from crossflare.experiment.spec import MethodSpec, Training
 from crossflare.experiment.stages import Stage1, Stage2
+from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, save_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
@@ -199,6 +200,7 @@ def _train_and_save(
         "settings": asdict(settings),
         "training": _summary(outcome, lr, model),
     }
+    clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
 
