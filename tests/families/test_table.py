@@ -27,6 +27,7 @@ def cases(test: str) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.skipif(not PAGE.is_file(), reason="no documentation around the tests")
 def test_the_page_is_the_table() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert page(text) == text, "run python tests/families/table.py"
