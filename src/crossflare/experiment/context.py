@@ -16,10 +16,19 @@ from crossflare.tasks.example import Split
 class Context:
     """One recipe in one folder."""
 
-    def __init__(self, spec: Spec, folder: Path) -> None:
+    def __init__(self, spec: Spec, folder: Path, shared: Path | None = None) -> None:
+        """Say where things are.
+
+        Args:
+            spec: The recipe.
+            folder: What is the recipe's alone: its records, predictions and report.
+            shared: What recipes that agree on it share: models, checkpoints, translations, states and locks. Steps
+                have their content for a name there, so nothing meets what is not its own. None: `folder`.
+        """
         self.spec = spec
         self.folder = folder
-        self.data = Data(spec, folder / "translations")
+        self.shared = folder if shared is None else shared
+        self.data = Data(spec, self.shared / "translations")
         self._ids: dict[Hashable, str] = {}
 
     def remember(self, step: Hashable, make: Callable[[], str]) -> str:

@@ -171,7 +171,7 @@ def _train_and_save(
     rows, dev = step.splits
     settings = _settings(training, lr, step.seed, context)
     # Checkpoints are of this step alone: its id is the folder's name.
-    folder = context.folder / "checkpoints" / step.id
+    folder = context.shared / "checkpoints" / step.id
     with_source = step.reads == "original" or is_translated(step.reads)
     outcome = train(
         model,

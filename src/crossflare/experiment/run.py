@@ -84,7 +84,7 @@ def name_adapters(context: Context, steps: list[Step]) -> None:
         if isinstance(step, Stage2) and step.lr is None and step.done():
             link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
             with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
-                point_to(link, Path("..") / "models" / step.id)
+                point_to(link, Path(os.path.relpath(step.path, place)))
 
 
 def set_aside(context: Context, steps: list[Step]) -> None:
@@ -165,7 +165,7 @@ def _claimed(context: Context, step: Step) -> Generator[bool]:
     except NotReadyError:
         yield False
         return
-    place = context.folder / ".locks" / f"{content_id([step.kind, name])}.lock"
+    place = context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place)
     try:

@@ -64,7 +64,7 @@ class Stage1:
     @property
     def path(self) -> Path:
         """The folder of the adapter."""
-        return self.context.folder / "models" / self.id
+        return self.context.shared / "models" / self.id
 
     def needs(self) -> "list[Stage1]":
         """Nothing."""
@@ -170,7 +170,7 @@ class Stage2:
     @property
     def path(self) -> Path:
         """The folder of the adapter."""
-        return self.context.folder / "models" / self.id
+        return self.context.shared / "models" / self.id
 
     def needs(self) -> "list[Stage1 | Stage2]":
         """Stage 1, and the trials that choose the learning rate."""
