@@ -191,7 +191,7 @@ def mistakes(folder: Path, **changes: Any) -> str:
         ({"task__words": {"a": "b"}}, "questions are answered from a context and have no labels; take it out"),
         ({"task__set": "xquad"}, "the set 'xquad' says this itself; take it out"),
         ({"task__files": {}}, "missing; expected language -> part -> file"),
-        ({"methods__ensemble": {"of": "lora"}}, "ensemble averages probabilities of labels, which questions have none"),
+        ({"methods__ensemble": {"of": "lora"}}, "ensemble combines probabilities of labels, which questions have none"),
         ({"translation__answers": None}, "its answers are in the source language, but translation.answers is missing"),
         (
             {"targets": ["es", "en"]},

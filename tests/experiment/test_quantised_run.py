@@ -9,7 +9,7 @@ import torch
 
 from crossflare.errors import UserError
 from crossflare.experiment.context import Context
-from crossflare.experiment.make_models import load_base_of, load_trained
+from crossflare.experiment.parts import load_base_of, load_trained
 from crossflare.experiment.run import run
 from crossflare.experiment.stages import Stage2
 from crossflare.experiment.steps import all_steps

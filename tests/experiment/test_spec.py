@@ -143,7 +143,7 @@ def test_overrides_are_typed_like_the_file(recipe: Path) -> None:
         ("methods.flare.lead=2", "methods.flare.lead: expected at least 0 and at most 1, got 2"),
         (
             "methods.lora.fusion=add",
-            "methods.lora.fusion: means nothing here: lora takes alpha, epochs, languages, lr, r, trained_in",
+            "methods.lora.fusion: means nothing here: lora takes alpha, epochs, joint, languages, lr, r, trained_in",
         ),
         ("methods.zero-shot.lr=1e-3", "methods.zero-shot.lr: means nothing here: zero-shot takes languages"),
         ("methods.zero-shot.of=lora", "methods.zero-shot.of: zero-shot is made of no other method; take it out"),

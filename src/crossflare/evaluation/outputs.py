@@ -22,6 +22,11 @@ class ChoiceOutputs:
     truncated: dict[str, int]
     """Examples longer than the window, by side."""
 
+    def take(self, which: slice) -> "ChoiceOutputs":
+        """Return these rows."""
+        source = None if self.source is None else self.source[which]
+        return ChoiceOutputs(self.log_probabilities[which], source, self.truncated)
+
     @property
     def predicted(self) -> IntArray:
         """[N] indices of the most probable labels."""
@@ -38,6 +43,11 @@ class AnswerOutputs:
     positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None
     """See `training.forms.Answers`."""
     truncated: dict[str, int]
+
+    def take(self, which: slice) -> "AnswerOutputs":
+        """Return these rows."""
+        positions = None if self.positions is None else (self.positions[0][which], self.positions[1][which])
+        return AnswerOutputs(self.texts[which], self.scores[which], positions, self.truncated)
 
 
 Outputs = ChoiceOutputs | AnswerOutputs

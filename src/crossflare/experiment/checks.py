@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from crossflare.errors import UserError, nearest
 from crossflare.experiment.fields import Reader
-from crossflare.experiment.kinds import KINDS, QUESTION_SETS
+from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.marks import field_types, shown
+from crossflare.experiment.named import QUESTION_SETS
 from crossflare.experiment.spec import MethodSpec, Spec, TaskSpec, Training
 from crossflare.experiment.translation_checks import check_sources, check_translation
 from crossflare.languages import find
@@ -224,8 +225,8 @@ def is_questions(task: TaskSpec) -> bool:
 
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
-    if method.about.averages:
-        reader.wrong(path, f"{method.kind} averages probabilities of labels, which questions have none of; take it out")
+    if method.about.combines:
+        reader.wrong(path, f"{method.kind} combines probabilities of labels, which questions have none of; take it out")
     if method.kind == "translate-test" and reader.sound("translation") and spec.translation.answers is None:
         reader.wrong(
             path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"

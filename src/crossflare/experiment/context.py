@@ -7,7 +7,6 @@ from typing import Any
 
 from crossflare.experiment.data import Data, digest
 from crossflare.experiment.engines import model_place
-from crossflare.experiment.kinds import is_translated
 from crossflare.experiment.spec import MethodSpec, Spec
 from crossflare.files import content_id, digest_file
 from crossflare.tasks.example import Split
@@ -58,11 +57,13 @@ class Context:
 
     def training_rows(self, language: str, reads: str, seed: int = 0) -> tuple[Split, Split]:
         """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
-        made = reads if is_translated(reads) else "original"
+        made = "original" if reads in ("none", "latents") else reads
         return self.data.training(language, "train", made, seed), self.data.training(language, "dev", made, seed)
 
     def training_key(self, language: str, reads: str) -> str:
         """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
+        if "+" in language:
+            return content_id([self.training_key(each, reads) for each in language.split("+")])
         engine = self.data.identity_to_target(language)
         if engine is None:
             rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
@@ -72,6 +73,10 @@ class Context:
         drop = self.spec.translation.drop
         dropped = [list(drop)] if drop else []
         return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped])
+
+    def dev_key(self, language: str, test_source: str) -> str:
+        """Return a content id of the dev rows that are read as test rows are."""
+        return content_id(["dev", self.training_key(language, self.data.dev_source(test_source))])
 
     def test_key(self, language: str, test_source: str) -> str:
         """Return a content id of the test rows and of who translates them."""

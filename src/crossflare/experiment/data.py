@@ -11,7 +11,7 @@ import numpy as np
 from crossflare.errors import UserError
 from crossflare.experiment import flags
 from crossflare.experiment.engines import Engines, Route, encode_rows
-from crossflare.experiment.kinds import is_translated
+from crossflare.experiment.named import annealing, is_translated
 from crossflare.experiment.opening import open_set
 from crossflare.experiment.spec import Spec
 from crossflare.files import content_id
@@ -63,11 +63,14 @@ class Data:
             language: BCP-47 tag.
             part: `train` or `dev`.
             train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
-                the engine that also translates the test rows; `shuffled`: that of another row; `none`: no source;
-                `mixed(p)`: `machine` for a share p of the train rows and for all dev rows, else `original`.
+                the engine that also translates the test rows; `shuffled`: that of another row; `target`: the target
+                text; `none`: no source; `mixed(p)`: `machine` for a share p of the train rows and for all dev rows,
+                else `original`; `annealed(k)`: `machine`, the train rows with `original` as their clean source.
             seed: Of the run: draws the rows of `mixed(p)`.
         """
-        if train_source.startswith("mixed("):
+        if "+" in language:
+            return self._joint(language, part, train_source, seed)
+        if train_source.startswith(("mixed(", "annealed(")):
             return self._mixed(language, part, train_source, seed)
         key = ("training", language, part, train_source)
         if key not in self._splits:
@@ -80,6 +83,15 @@ class Data:
         wanted = {"to_target"} if part != "test" else set[str]()
         wanted |= {"to_source"} if is_translated(source) else set()
         return {route: counts for route, counts in found.items() if route in wanted}
+
+    def dev_source(self, test_source: str) -> str:
+        """Return the training source by which dev rows are read most as the test rows are with `test_source`."""
+        made = test_source == "machine" and not self.brings("machine")
+        return test_source if made or test_source in ("shuffled", "target", "none") else "original"
+
+    def dev(self, language: str, test_source: str) -> Split:
+        """Return the dev rows, with a source that is made as that of the test rows where an engine can make it."""
+        return self.training(language, "dev", self.dev_source(test_source))
 
     def test(self, language: str, test_source: str) -> Split:
         """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
@@ -111,7 +123,13 @@ class Data:
         return self.engines.get("latents", language)
 
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
-        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
+        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest.
+
+        For a joint adapter's languages: who did in each.
+        """
+        if "+" in language:
+            found = {each: made for each in language.split("+") if (made := self.identity(each, kind)) is not None}
+            return found or None
         if kind == "latents":
             stored = {"stored": "float16"} if self._stores else {}
             return {**self.encoder(language).identity, "reads": "encoder states", **stored}
@@ -132,6 +150,8 @@ class Data:
         """Return who translated the training rows; None for the set's own parallel text."""
         if self.spec.translation.to_target.engine == "parallel":
             return None
+        if "+" in language:
+            return {each: self.identity_to_target(each) for each in language.split("+")}
         engine = self.engines.get("to_target", language)
         aligned = isinstance(self.task, QuestionTask) and _aligner(engine, self.spec.source, language) is not None
         return dict(engine.identity) | ({"answers": "aligned by states"} if aligned else {})
@@ -167,14 +187,29 @@ class Data:
         return split
 
     def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
-        """Return rows of which some have the round trip as their source; dev rows all, as the test rows do."""
+        """Return rows of which some have the round trip as their source, or all with the original beside it.
+
+        All dev rows have the round trip, as the test rows do.
+        """
         back = self.training(language, part, "machine")
         if part != "train":
             return back
         originals = {example.id: example.source for example in self.training(language, part, "original")}
+        if annealing(choice) is not None:
+            return replace(back, examples=tuple(replace(e, clean_source=originals[e.id]) for e in back))
         chosen = SourceText.parse(choice)
         rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
         return replace(back, examples=tuple(rows))
+
+    def _joint(self, language: str, part: str, train_source: str, seed: int) -> Split:
+        """Return the rows of several languages, each item in all of them before the next; items in all of them only."""
+        languages = language.split("+")
+        rows = {each: {e.id: e for e in self.training(each, part, train_source, seed)} for each in languages}
+        shared = [name for name in rows[languages[0]] if all(name in rows[each] for each in languages)]
+        if not shared:
+            raise UserError(f"{self.set.name}: a joint adapter needs {part} rows with the same ids in {language}")
+        joined = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
+        return Split(part, language, tuple(joined))
 
     def _test(self, language: str, test_source: str) -> Split:
         split = self.set.split(language, "test")
@@ -259,7 +294,12 @@ def _aligner(engine: Translator, source: str, target: str) -> StatesAligner | No
 
 
 def _controlled(split: Split, source: str) -> Split:
-    """Return the rows as they are, with no source, or each with that of another row, drawn once for all seeds."""
+    """Return the rows as they are, or with a control's source: none, the target, or another row's.
+
+    The other row is drawn once for all seeds.
+    """
+    if source == "target":
+        return replace(split, examples=tuple(example.with_source(example.texts) for example in split))
     if source == "none":
         return replace(split, examples=tuple(example.with_source(None) for example in split))
     if source != "shuffled":

@@ -1,16 +1,23 @@
-"""The kinds of method that a recipe may name: which options each takes, and what it must be made of."""
+"""The table of methods: what each kind is made of, in data, model and prediction. All are trained by one recipe.
 
+A recipe names methods of these kinds with their options (`MethodSpec`); `crossflare methods` prints the table.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crossflare.errors import choose
-from crossflare.experiment.marks import ModelPath, PathText
-
 Reads = Literal["target", "source", "both", "latents"]
 """The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
+Mixes = Literal["none", "published", "plain", "filter"]
+"""How a model that is given both mixes them where it is not FLARE that does (see `training.forms.make_form`)."""
+Group = Literal["baseline", "rival", "flare", "combination", "control", "upper bound"]
+"""Where a table of results puts a method."""
 
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
-_FUSED = _LORA | {"fusion", "alignment", "lead", "source_dropout", "source_norm", "train_source", "test_source"}
+_FED = frozenset({"train_source", "test_source", "joint"})
+_FUSED = _LORA | _FED | {"fusion", "alignment", "lead", "source_dropout", "source_norm"}
+_READERS = frozenset({"lora", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"})
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,28 @@ class Kind:
 
     about: str
     """One line for listings."""
+    group: Group
+    cites: str = ""
+    """Where it comes from."""
     options: frozenset[str] = frozenset()
     """Fields of `MethodSpec` that mean something for this kind."""
     of: frozenset[str] = frozenset()
     """Kinds whose trained adapters it reads; empty: `of` is refused."""
     trains: bool = False
     """Whether it trains an adapter of its own when it has no `of`."""
+    train_source: str = "original"
+    """The source in training where the recipe does not say."""
     reads_source: bool = False
     """Whether its test rows are read with a translation (unless `test_source` is none)."""
     reads: Reads = "target"
-    """What a model is given at test time; nothing for averages of other methods."""
-    averages: bool = False
-    """Whether it averages log-probabilities of labels, which answers to questions have none of."""
+    """What a model is given, in training and at test time; nothing for combinations of other methods."""
+    fuses: bool = False
+    """Whether its adapter is FLARE's; else LoRA's."""
+    joins: bool = False
+    """Whether source and target are one sequence."""
+    mixes: Mixes = "none"
+    combines: bool = False
+    """Whether it combines log-probabilities of labels, which answers to questions have none of."""
 
     @property
     def needs_of(self) -> bool:
@@ -38,98 +55,148 @@ class Kind:
         return bool(self.of) and not self.trains
 
 
+FLARE = "Borchert et al., ACL 2025, arXiv 2501.06892"
 KINDS: dict[str, Kind] = {
-    "zero-shot": Kind("the stage-1 model reads the target text"),
+    "zero-shot": Kind("the stage-1 model reads the target text", "baseline"),
     "translate-test": Kind(
         "the stage-1 model reads the translation into the source language",
+        "baseline",
+        "Conneau et al., EMNLP 2018, arXiv 1809.05053",
         frozenset({"test_source"}),
         reads_source=True,
         reads="source",
     ),
-    "lora": Kind("LoRA on the translated training set (translate-train)", _LORA, trains=True),
+    "translate-test-roundtrip": Kind(
+        "translate-test by a model that LoRA has tuned on round-trip source text, such as it meets at test time",
+        "rival",
+        "Artetxe et al., EMNLP 2023, arXiv 2305.14240",
+        _LORA | {"test_source"},
+        trains=True,
+        train_source="machine",
+        reads_source=True,
+        reads="source",
+    ),
+    "lora": Kind(
+        "LoRA on the translated training set (translate-train)",
+        "baseline",
+        "Hu et al., ICLR 2022, arXiv 2106.09685",
+        _LORA | {"joint"},
+        trains=True,
+    ),
+    "input-fusion": Kind(
+        "LoRA on source and target in one sequence of double length",
+        "rival",
+        f"the baseline of {FLARE}",
+        _LORA | _FED,
+        trains=True,
+        reads_source=True,
+        reads="both",
+        joins=True,
+    ),
+    "xmixup": Kind(
+        "X-Mixup as published, on LoRA: one block mixes by cross-attention with an entropy gate; losses on both "
+        "languages, consistency, scheduled sampling of the source, logits averaged",
+        "rival",
+        "Yang et al., ICLR 2022, arXiv 2205.04182",
+        _LORA | _FED | {"mix_block"},
+        trains=True,
+        train_source="annealed(1000)",
+        reads_source=True,
+        reads="both",
+        mixes="published",
+    ),
+    "xmixup-lora": Kind(
+        "X-Mixup's block alone, per language: the target's loss, no consistency, no averaging",
+        "rival",
+        f"the baseline of {FLARE}",
+        _LORA | _FED | {"mix_block"},
+        trains=True,
+        reads_source=True,
+        reads="both",
+        mixes="plain",
+    ),
+    "filter": Kind(
+        "FILTER's way on LoRA: a few blocks attend across target and source, the others apart",
+        "rival",
+        "Fang et al., AAAI 2021, arXiv 2009.05166",
+        _LORA | _FED | {"mix_block", "mix_blocks"},
+        trains=True,
+        reads_source=True,
+        reads="both",
+        mixes="filter",
+    ),
     "flare": Kind(
-        "LoRA whose bottleneck fuses the text with its translation", _FUSED, frozenset({"flare"}), True, True, "both"
+        "LoRA whose bottleneck fuses the text with its translation",
+        "flare",
+        FLARE,
+        _FUSED,
+        frozenset({"flare"}),
+        trains=True,
+        reads_source=True,
+        reads="both",
+        fuses=True,
     ),
     "flare-mt": Kind(
         "FLARE on the states of a translation model's encoder reading the target text; nothing is translated at test",
+        "flare",
+        FLARE,
         _LORA | {"fusion", "alignment", "source_dropout"},
         trains=True,
         reads="latents",
+        fuses=True,
     ),
-    "flare-no-source": Kind("a trained FLARE adapter with no translation at test time", of=frozenset({"flare"})),
+    "flare-released": Kind(
+        "FLARE as its released code computes it: padding fused, no lead, dropout in the source pass",
+        "control",
+        "github.com/pnborchert/FLARE, commit 4f402db",
+        _LORA | {"fusion", "train_source", "test_source"},
+        trains=True,
+        reads_source=True,
+        reads="both",
+        fuses=True,
+    ),
+    "flare-no-source": Kind(
+        "a trained FLARE adapter with no translation at test time", "control", of=frozenset({"flare"})
+    ),
     "flare+source": Kind(
         "FLARE averaged with the base model's own prediction for the translation",
-        frozenset({"test_source"}),
-        frozenset({"flare"}),
+        "combination",
+        options=frozenset({"test_source"}),
+        of=frozenset({"flare"}),
         reads_source=True,
-        averages=True,
+        combines=True,
     ),
     "ensemble": Kind(
         "a trained adapter averaged with translate-test: FLARE's equal-cost rival",
+        "combination",
+        "Ebing and Glavaš, 2025, arXiv 2505.10507",
         frozenset({"test_source"}),
-        frozenset({"lora", "flare"}),
+        _READERS,
         reads_source=True,
-        averages=True,
+        combines=True,
+    ),
+    "stack": Kind(
+        "a trained adapter and translate-test, weighed by a logistic regression fitted on dev rows",
+        "combination",
+        "Wolpert, Neural Networks 1992",
+        frozenset({"test_source"}),
+        _READERS,
+        reads_source=True,
+        combines=True,
     ),
 }
+"""Name -> kind."""
 
-QUESTION_SETS = ("tydiqa", "xquad", "lab-qa")
-SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
-"""The named sets of `crossflare.tasks.sets`, and those of the laboratory."""
-
-_RECIPE_ENGINES: dict[str, dict[str, Any]] = {
-    "parallel": {},
-    "dictionary": {"learn": Literal["train", "set"]},
-    "trained": {"decode_with": Literal["transformers", "ctranslate2"], "beams": int},
-    "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
-}
-"""Engines and options that only a recipe has: its data set stands behind them."""
-ENCODERS = ("transformers", "trained")
-"""Engines with an encoder for `latents`, whose states are kept in the run's folder with `store: true`."""
-_FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})
-_GIVEN = frozenset({"source", "target"})
-"""Options that the recipe itself fills in: the languages."""
+CONTROLS = ("shuffled", "none", "target")
+"""Sources with which a method is only a control."""
 
 
-def check_train_source(text: str) -> None:
-    """Raise `UserError` unless a method may train with this source."""
-    from crossflare.translation.sources import SourceText
-
-    if text.startswith("mixed("):
-        SourceText.parse(text)
-        return
-    choose("train_source (or mixed(p))", text, ("original", "machine", "shuffled", "none"))
-
-
-def is_translated(source: str) -> bool:
-    """Whether some rows get a translation for their source, so that there must be an engine."""
-    return source in ("machine", "shuffled") or source.startswith("mixed(")
-
-
-def flag_names() -> tuple[str, ...]:
-    """Return what can be seen wrong in a translation."""
-    from crossflare.translation.checks import Flag
-
-    return tuple(flag.value for flag in Flag)
-
-
-def engine_names() -> tuple[str, ...]:
-    """Return the translation engines that a recipe may name."""
-    from crossflare.translation.engines import ENGINES
-
-    return tuple(dict.fromkeys([*_RECIPE_ENGINES, *ENGINES]))
-
-
-def engine_options(engine: str) -> dict[str, Any]:
-    """Return the type of each option that a recipe may give to an engine; none for an unknown engine."""
-    from crossflare.translation.engines import ENGINES
-
-    types: dict[str, Any] = dict(_RECIPE_ENGINES.get(engine, {}))
-    if engine in ENCODERS:
-        types["store"] = bool
-    if engine in ENGINES:
-        for name, parameter in ENGINES[engine].options.items():
-            if name not in _GIVEN:
-                marked = PathText if name in _FILES else ModelPath if name == "model" else parameter.annotation
-                types[name] = marked
-    return types
+def group_of(options: Mapping[str, Any]) -> Group | None:
+    """Return where a table puts a method, by its kind and sources as a recipe or a record says them."""
+    sources = (options.get("test_source"), options.get("train_source"))
+    kind = KINDS.get(str(options.get("kind")))
+    if kind is None:
+        return None
+    if "oracle" in sources:
+        return "upper bound"
+    return "control" if kind.reads_source and any(each in CONTROLS for each in sources) else kind.group

@@ -12,19 +12,16 @@ from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
 from crossflare.experiment.data import digest
-from crossflare.experiment.engines import model_place
-from crossflare.experiment.kinds import is_translated
-from crossflare.experiment.spec import MethodSpec, Training
+from crossflare.experiment.kinds import KINDS
+from crossflare.experiment.parts import adapter_config, form_of, load_base_of, lora_config, task_card, task_type_of
+from crossflare.experiment.spec import Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.files import clear_unfinished
-from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, save_adapter
-from crossflare.fusion.blocks import find_projections
-from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.identity import head_modules
-from crossflare.tasks.questions import QuestionTask
-from crossflare.training.base_models import Base, load_base
+from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.tasks.example import Split
+from crossflare.training.base_models import Base
 from crossflare.training.fit import Outcome
-from crossflare.training.forms import Form, form_name, make_form
+from crossflare.training.forms import Said
 from crossflare.training.progress_state import Point
 from crossflare.training.recipe import Measure, train
 from crossflare.training.settings import Settings
@@ -57,101 +54,6 @@ def make_stage2(step: Stage2) -> None:
     _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
 
 
-def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base:
-    """Load the recipe's base model, with the head that the seed gives; `merge` a stage 1 before it is quantised."""
-    model, task = context.spec.model, context.spec.task
-    return load_base(
-        model_place(model.name),
-        context.data.task,
-        task.form,
-        revision=model.revision,
-        seed=seed,
-        called=model.name,
-        quantise=model.quantise,
-        merge=merge,
-    )
-
-
-def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
-    """Return the recipe's base model with a trained adapter on it, and its tokenizer."""
-    task = adapter / SOURCE_TASK
-    first = task if context.spec.model.quantise != "none" and task.is_dir() else None
-    base = load_base_of(context, seed, first)
-    return load_adapter(base.model, adapter, base=base.identity, merged=first is not None), base.tokenizer
-
-
-def form_of(context: Context, training: Training, model: Any, tokenizer: Any, *, with_source: bool) -> Form:
-    """Return how the recipe puts its task to a model."""
-    return make_form(
-        context.data.task,
-        context.spec.task.form,
-        model,
-        tokenizer,
-        training.max_length,
-        with_source=with_source,
-        stride=training.stride,
-        answer_tokens=training.answer_tokens,
-        words=context.spec.task.words,
-    )
-
-
-def adapter_config(
-    method: MethodSpec, training: Training, model: Any, task_type: str, mt_dim: int | None = None
-) -> LoraConfig:
-    """Return the configuration of a method's adapter: LoRA, or FLARE with the method's fusion."""
-    lora = lora_config(training, model, task_type)
-    if method.kind == "lora":
-        return lora
-    return FlareConfig(
-        task_type=lora.task_type,
-        r=lora.r,
-        lora_alpha=lora.lora_alpha,
-        lora_dropout=lora.lora_dropout,
-        target_modules=lora.target_modules,
-        modules_to_save=lora.modules_to_save,
-        fusion=method.fusion,
-        alignment=method.alignment,
-        lead=method.lead,
-        source_dropout=method.source_dropout,
-        source_norm=method.source_norm,
-        mt_dim=mt_dim,
-    )
-
-
-def lora_config(training: Training, model: Any, task_type: str) -> LoraConfig:
-    """Return plain LoRA on the query and value projections, or on all, with a new head trained whole."""
-    return LoraConfig(
-        task_type=task_type,
-        r=training.r,
-        lora_alpha=training.alpha,
-        lora_dropout=training.dropout,
-        target_modules="all-linear" if training.modules == "all" else list(find_projections(model)),
-        modules_to_save=head_modules(model) or None,
-    )
-
-
-def task_type_of(context: Context, model: Any) -> str:
-    """Return peft's name for the recipe's form of the task."""
-    form = form_name(context.data.task, context.spec.task.form)
-    written = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-    return {"labels": "SEQ_CLS", "span": "QUESTION_ANS"}.get(form, written)
-
-
-def task_card(context: Context) -> dict[str, Any]:
-    """Return what a saved adapter or a record says of the task."""
-    task = context.data.task
-    return {
-        "name": context.data.set.name,
-        "version": task.version,
-        "labels": list(task.labels),
-        "texts": task.text_count,
-        "form": context.spec.task.form,
-        **({"words": context.spec.task.words} if context.spec.task.words else {}),
-        **({"normalisation": task.normalisation} if isinstance(task, QuestionTask) else {}),
-        "main_metric": task.main_metric,
-    }
-
-
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
     """Add an adapter whose first weights depend on the seed alone."""
     with torch.random.fork_rng():
@@ -172,19 +74,20 @@ def _train_and_save(
     settings = _settings(training, lr, step.seed, context)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
-    with_source = step.reads == "original" or is_translated(step.reads)
+    kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
     outcome = train(
         model,
         rows,
         dev,
         base.tokenizer,
-        form_of(context, training, model, base.tokenizer, with_source=with_source),
+        form_of(context, training, model, base.tokenizer, kind, step.reads),
         settings,
         folder,
         measure=_measure(context, rows.language),
         identity={"reads": step.reads, "task": task_card(context)},
         latents=(context.data.latents(rows), context.data.latents(dev)) if step.reads == "latents" else None,
         base_digest=base.identity.digest,
+        group=rows.language.count("+") + 1,
     )
     card: dict[str, Any] = {
         **about,
@@ -221,9 +124,16 @@ def _flagged(step: Stage1 | Stage2) -> dict[str, Any]:
 
 
 def _measure(context: Context, language: str) -> Measure:
-    task = context.data.task
-    scored = scoring(task, language)
-    return lambda said, split: scored.scores(split.examples, outputs_of(said, {}))[task.main_metric]
+    """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
+    task, languages = context.data.task, language.split("+")
+
+    def measure(said: Said, split: Split) -> float:
+        outputs = outputs_of(said, {})
+        turns = {each: slice(place, None, len(languages)) for place, each in enumerate(languages)}
+        scores = [scoring(task, each).scores(split.examples[turn], outputs.take(turn)) for each, turn in turns.items()]
+        return sum(each[task.main_metric] for each in scores) / len(scores)
+
+    return measure
 
 
 def _settings(training: Training, lr: float, seed: int, context: Context) -> Settings:

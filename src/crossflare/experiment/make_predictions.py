@@ -13,9 +13,10 @@ from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs,
 from crossflare.evaluation.predict import predict
 from crossflare.evaluation.record import Predictions, Record, load_predictions, save_record
 from crossflare.evaluation.scoring import scoring
+from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data import counts
 from crossflare.experiment.environment import hardware, versions
-from crossflare.experiment.make_models import form_of, load_trained, task_card
+from crossflare.experiment.parts import form_of, load_trained, task_card
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import Stage2
 from crossflare.files import read_json, write_atomic
@@ -26,8 +27,8 @@ from crossflare.tasks.example import Split
 def make_prediction(step: Prediction) -> None:
     """Predict the test rows and write the predictions, then the record that names them."""
     started = time.monotonic()
-    split = step.context.data.test(step.language, step.test_source)
-    outputs = _average(step) if step.parts else _read(step, split)
+    split = _split(step)
+    outputs = _combine(step) if step.parts else _read(step, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
     scores = scored.scores(split.examples, outputs)
@@ -40,7 +41,7 @@ def _read(step: Prediction, split: Split) -> Outputs:
     model, tokenizer = load_trained(context, step.seed, step.model.path)
     outputs = predict(
         model,
-        form_of(context, context.spec.stage2, model, tokenizer, with_source=reads == "both"),
+        form_of(context, context.spec.stage2, model, tokenizer, step.about, step.test_source),
         split.examples,
         read=reads,
         latents=context.data.latents(split) if reads == "latents" else None,
@@ -55,18 +56,31 @@ def _read(step: Prediction, split: Split) -> Outputs:
     return outputs
 
 
-def _average(step: Prediction) -> Outputs:
-    """Average the log-probabilities of two predictions, or of one and the base model's own for the source."""
-    parts: list[FloatArray] = []
-    for part in step.parts:
-        said = load_predictions(part.predictions)
-        assert isinstance(said, Predictions), "recipes average labels only"
-        parts.append(said.log_probabilities)
-    if step.method.kind == "flare+source":
-        parts.append(_source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
+def _combine(step: Prediction) -> Outputs:
+    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack."""
+    parts = [_log_probabilities(part) for part in step.parts]
+    if step.fitted_on:
+        dev = step.fitted_on
+        gold = [-1 if example.label is None else example.label for example in _split(dev[0])]
+        made = stack([_log_probabilities(part) for part in dev], gold, parts)
+    elif step.method.kind == "flare+source":
+        made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
+    else:
+        made = average(*parts)
     truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
     most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return ChoiceOutputs(average(*parts), None, most)
+    return ChoiceOutputs(made, None, most)
+
+
+def _split(step: Prediction) -> Split:
+    data = step.context.data
+    return (data.test if step.split == "test" else data.dev)(step.language, step.test_source)
+
+
+def _log_probabilities(step: Prediction) -> FloatArray:
+    said = load_predictions(step.predictions)
+    assert isinstance(said, Predictions), "recipes combine labels only"
+    return said.log_probabilities
 
 
 def _source_log_probabilities(path: Path, labels: int) -> FloatArray:

@@ -1,8 +1,8 @@
 """The predictions of an experiment: one method in one language with one seed over the test rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import Kind
@@ -20,21 +20,22 @@ class Prediction:
     method: MethodSpec
     language: str
     seed: int
+    split: Literal["test", "dev"] = "test"
+    """The rows that are read; `dev` for what a stack is fitted on."""
 
     kind = "predict"
 
     @property
     def label(self) -> str:
         """What a person reads."""
-        return f"{self.method.name}, {self.language}, seed {self.seed}"
+        return f"{self.method.name}, {self.language}, seed {self.seed}" + (" (dev rows)" if self.split == "dev" else "")
 
     @property
     def model(self) -> Stage1 | Stage2:
         """The model that reads, or the adapter of the method it is made of."""
         if not self.about.trains and not self.method.of:
             return Stage1(self.context, self.seed)
-        language = self.trained_in or self.language
-        return Stage2(self.context, self.context.spec.trained(self.method), language, self.seed)
+        return Stage2.of(self.context, self.method, self.language, self.seed)
 
     @property
     def trained_in(self) -> str | None:
@@ -43,10 +44,16 @@ class Prediction:
 
     @property
     def parts(self) -> "list[Prediction]":
-        """The predictions it is the average of; empty for a method that reads for itself."""
-        if self.method.kind == "ensemble":
-            return [self._sibling(self.model_method.kind), self._sibling("translate-test")]
-        return [self._sibling("flare")] if self.method.kind == "flare+source" else []
+        """The predictions it combines; empty for a method that reads for itself."""
+        if not self.about.combines:
+            return []
+        own = self._sibling(self.model_method.kind)
+        return [own] if self.method.kind == "flare+source" else [own, self._sibling("translate-test")]
+
+    @property
+    def fitted_on(self) -> "list[Prediction]":
+        """What a stack's parts say of the dev rows."""
+        return [replace(part, split="dev") for part in self.parts] if self.method.kind == "stack" else []
 
     @property
     def model_method(self) -> MethodSpec:
@@ -66,7 +73,8 @@ class Prediction:
                 spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
             )
             runs = not method.languages or self.language in method.languages
-            if runs and method.kind == kind and same and (method.test_source == wanted or kind == "lora"):
+            alike = method.test_source == wanted or not method.about.reads_source
+            if runs and method.kind == kind and same and alike:
                 return Prediction(self.context, method, self.language, self.seed)
         of = None if kind == "translate-test" else self.model_method.name
         hidden = MethodSpec(
@@ -85,8 +93,10 @@ class Prediction:
                 "predict": self.method.kind,
                 "name": self.method.name,
                 "model": self.model.id,
-                "parts": [part.id for part in self.parts],
-                "test": self.context.test_key(self.language, self.test_source),
+                "parts": [part.id for part in (*self.parts, *self.fitted_on)],
+                "test": self.context.test_key(self.language, self.test_source)
+                if self.split == "test"
+                else self.context.dev_key(self.language, self.test_source),
                 "training": self._reading,
             }
         )
@@ -112,7 +122,7 @@ class Prediction:
     @property
     def hidden(self) -> bool:
         """Whether the recipe does not list it: it is only a part of another."""
-        return ":" in self.method.name
+        return ":" in self.method.name or self.split != "test"
 
     @property
     def record(self) -> Path:
@@ -125,8 +135,8 @@ class Prediction:
         return self.context.folder / "predictions" / f"{self.id}.jsonl"
 
     def needs(self) -> "list[Stage1 | Stage2 | Prediction]":
-        """The model, or the predictions it averages."""
-        return [*self.parts] if self.parts else [self.model]
+        """The model, or the predictions it combines."""
+        return [*self.parts, *self.fitted_on] if self.parts else [self.model]
 
     def done(self) -> bool:
         """Whether predictions and record are there."""

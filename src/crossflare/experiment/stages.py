@@ -1,6 +1,6 @@
 """The models of an experiment: stage 1 in the source language, stage 2 adapters in a target language."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from crossflare.experiment.context import Context
@@ -11,7 +11,15 @@ from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split
 
 ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
-"""Options of a method that shape its adapter."""
+"""Options of a method that shape a FLARE adapter."""
+MIXING_OPTIONS = ("mix_block", "mix_blocks")
+"""Options of a method that say where another way of mixing is."""
+
+
+def read_alone(split: Split) -> Split:
+    """Return rows whose texts are their sources, as translate-test reads them."""
+    rows = [replace(e, texts=e.source, source=None) if e.source is not None else e for e in split]
+    return replace(split, examples=tuple(rows))
 
 
 class NotReadyError(Exception):
@@ -82,11 +90,19 @@ class Stage2:
     context: Context = field(compare=False, repr=False)
     method: MethodSpec
     language: str
+    """BCP-47 tag; several joined by `+` for a joint adapter."""
     seed: int
     lr: float | None = None
     """None: the one that did best on the dev rows."""
 
     kind = "stage 2"
+
+    @classmethod
+    def of(cls, context: Context, method: MethodSpec, language: str, seed: int) -> "Stage2":
+        """Return the adapter that a method reads in a language: that language's, another one's, or the joint one."""
+        trained = context.spec.trained(method)
+        own = method.trained_in or trained.trained_in or language
+        return cls(context, trained, "+".join(context.spec.languages(trained)) if trained.joint else own, seed)
 
     @property
     def label(self) -> str:
@@ -102,7 +118,7 @@ class Stage2:
     @property
     def reads(self) -> str:
         """Which source it trains with: `original` or `machine` text, `latents` of a translation encoder, or `none`."""
-        return {"lora": "none", "flare-mt": "latents"}.get(self.method.kind, self.method.train_source)
+        return self.method.training_source
 
     @property
     def stage1(self) -> Stage1:
@@ -111,8 +127,9 @@ class Stage2:
 
     @property
     def splits(self) -> tuple[Split, Split]:
-        """Train and dev rows in the target language, with their sources."""
-        return self.context.training_rows(self.language, self.reads, self.seed)
+        """Train and dev rows in the target language, with their sources; or their sources in their place."""
+        rows = self.context.training_rows(self.language, self.reads, self.seed)
+        return rows if self.method.about.reads != "source" else (read_alone(rows[0]), read_alone(rows[1]))
 
     @property
     def trials(self) -> "list[Stage2]":
@@ -152,15 +169,17 @@ class Stage2:
         return self.context.remember(self, self._id)
 
     def _id(self) -> str:
-        own = {name: getattr(self.method, name) for name in ADAPTER_OPTIONS}
-        if self.reads == "none":  # its rows are those of `original`, read without their sources
+        about = self.method.about
+        shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
+        own = {name: getattr(self.method, name) for name in shaping}
+        if about.fuses and self.reads == "none":  # its rows are those of `original`, read without their sources
             own["train_source"] = "none"
         return content_id(
             {
                 "stage": 2,
                 "stage1": self.stage1.id,
                 "kind": self.method.kind,
-                "adapter": own if self.method.kind != "lora" else {},
+                "adapter": own,
                 "rows": self.context.training_key(self.language, self.reads),
                 "training": {**asdict(self.training), "lr": self.rate},
                 "seed": self.seed,

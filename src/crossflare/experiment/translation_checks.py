@@ -1,7 +1,7 @@
 """What is wrong with a recipe's translation: engines that are missing, or asked for what they cannot do."""
 
 from crossflare.experiment.fields import Reader
-from crossflare.experiment.kinds import ENCODERS, is_translated
+from crossflare.experiment.named import ENCODERS, is_translated
 from crossflare.experiment.spec import MethodSpec, Spec
 from crossflare.experiment.translation_spec import EngineOptions, TranslationSpec
 
@@ -11,7 +11,7 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path, engine = ("methods", method.name), spec.translation.to_source
     if method.about.reads_source and is_translated(method.test_source):
         _needs_engine(engine, path, reader)
-    if is_translated(method.train_source) and "train_source" in method.options:
+    if is_translated(method.training_source):
         _needs_engine(engine, path, reader)
         if engine is not None and engine.engine in ("parallel", "precomputed") and not engine.options:
             reader.wrong(

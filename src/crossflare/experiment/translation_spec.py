@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from crossflare.experiment.kinds import engine_names, engine_options, flag_names
 from crossflare.experiment.marks import Bounds, Names, PathText
+from crossflare.experiment.named import engine_names, engine_options, flag_names
 
 Count = Annotated[int, Bounds(1)]
 Share = Annotated[float, Bounds(0, 1, open_high=True)]

@@ -33,6 +33,7 @@ def train(
     identity: Fingerprint,
     latents: tuple[Latents, Latents] | None = None,
     base_digest: str | None = None,
+    group: int = 1,
     allow_changed: Collection[str] = (),
 ) -> Outcome:
     """Train a model on labelled rows; see `fit` for the rest.
@@ -49,7 +50,10 @@ def train(
         identity: What else the result depends on, as JSON: the form, who made the latents.
         latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
+        group: So many rows that follow one another are one item in several languages, and stay in one batch.
         allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
+        group: Consecutive rows of `train` that are one item (in several languages) and stay together in a batch;
+            None: what the form says of its rows.
 
     Raises:
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
@@ -58,7 +62,8 @@ def train(
         _check_split(split, form.labels)
     check_length(model, tokenizer, form.longest)
     states = latents or (None, None)
-    rows = form.encode(train.examples, states[0])
+    rows: Any = form.encode(train.examples, states[0])
+    rows.group = group
     score = None if dev is None else _dev_score(form, dev, form.encode(dev.examples, states[1]), settings, measure)
     whole: Fingerprint = {
         **identity,
@@ -77,6 +82,7 @@ def train(
         whole,
         base_digest=base_digest,
         allow_changed=allow_changed,
+        group=group,
     )
 
 
