@@ -250,15 +250,16 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     path = Path(path)
     document = strict_yaml.read(path)
     strict_yaml.override(document, overrides)
-    return _build(document, path.resolve().parent)
+    return build_spec(document, path.resolve().parent)
 
 
 def spec_from(text: str, folder: Path, origin: str = "recipe") -> Spec:
     """Read a recipe from YAML text; relative paths in it start at `folder`."""
-    return _build(strict_yaml.parse(text, origin), folder)
+    return build_spec(strict_yaml.parse(text, origin), folder)
 
 
-def _build(document: strict_yaml.Document, folder: Path) -> Spec:
+def build_spec(document: strict_yaml.Document, folder: Path) -> Spec:
+    """Read a recipe from a document, in place of a file; relative paths in it start at `folder`."""
     from crossflare.experiment.checks import check  # it needs the classes above
 
     reader = Reader(document, folder)
