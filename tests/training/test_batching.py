@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.training.batching import GroupedSampler, grouped_order
+from crossflare.errors import UserError
+from crossflare.training.batching import GroupedSampler, check_groups, grouped_order
 
 lengths = st.lists(st.integers(1, 200), min_size=0, max_size=300).map(np.array)
 
@@ -16,6 +18,42 @@ def padding(order: list[int], sizes: np.ndarray, batch: int) -> float:
 @given(lengths, st.integers(1, 40), st.integers(0, 5), st.integers(0, 3))
 def test_every_example_comes_once(sizes: np.ndarray, batch: int, seed: int, epoch: int) -> None:
     assert sorted(grouped_order(sizes.astype(int), batch, seed, epoch)) == list(range(len(sizes)))
+
+
+def test_the_order_without_groups_is_that_of_earlier_versions() -> None:
+    """Results that were published with a seed can be made again."""
+    sizes = np.array([5, 9, 2, 7, 3, 8, 4, 6, 1, 10, 12, 11, 14])
+    assert grouped_order(sizes, 4, 7, 0) == [1, 9, 10, 12, 8, 2, 4, 6, 0, 7, 3, 5, 11]
+    assert grouped_order(sizes, 4, 7, 1) == [8, 2, 4, 6, 0, 7, 3, 1, 9, 11, 10, 12, 5]
+
+
+@given(lengths, st.integers(1, 12), st.integers(1, 5), st.integers(0, 3))
+def test_the_rows_of_an_item_stay_together_and_all_come_once(
+    sizes: np.ndarray, items: int, group: int, epoch: int
+) -> None:
+    sizes = sizes[: len(sizes) - len(sizes) % group].astype(int)
+    order = grouped_order(sizes, items * group, 0, epoch, group)
+    assert sorted(order) == list(range(len(sizes)))
+    for begin in range(0, len(order), group):
+        assert order[begin] % group == 0
+        assert order[begin : begin + group] == list(range(order[begin], order[begin] + group))
+
+
+def test_items_are_sorted_by_their_longest_row() -> None:
+    sizes = np.random.default_rng(0).integers(1, 100, 3000)
+    longest = sizes.reshape(-1, 3).max(axis=1)
+    order = grouped_order(sizes, 24, 0, 1, 3)
+    assert [row // 3 for row in order[::3]] == grouped_order(longest, 8, 0, 1)
+
+
+def test_batches_that_would_split_an_item_are_refused() -> None:
+    check_groups(40, 32, 4)
+    with pytest.raises(UserError, match=r"multiple of 5, .*got 32; take 30 or 35$"):
+        check_groups(40, 32, 5)
+    with pytest.raises(UserError, match=r"multiple of 5, .*got 3; take 5$"):
+        check_groups(40, 3, 5)
+    with pytest.raises(UserError, match="items of 4 rows each, got 42 rows"):
+        check_groups(42, 32, 4)
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

@@ -7,11 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from crossflare.errors import UserError
+
 MEGA = 50
 """Batches among which examples are sorted by length, at most; more pads less and mixes less."""
 
 
-def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[int]:
+def check_groups(rows: int, batch_size: int, group: int) -> None:
+    """Refuse batches and rows that do not divide into whole items.
+
+    Raises:
+        UserError: `batch_size` or the number of `rows` is no multiple of `group`.
+    """
+    if batch_size % group:
+        near = sorted({max(1, batch_size // group) * group, -(-batch_size // group) * group})
+        raise UserError(
+            f"batch_size: expected a multiple of {group}, since each training item is {group} rows that stay together, "
+            f"got {batch_size}; take {' or '.join(map(str, near))}"
+        )
+    if rows % group:
+        raise UserError(f"expected training items of {group} rows each, got {rows} rows; give each item all its rows")
+
+
+def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, group: int = 1) -> list[int]:
     """Return every index once, such that consecutive runs of `batch_size` hold texts of like length.
 
     The order depends on the arguments alone. The last run, where it is shorter, is a random choice. In epoch 0 the
@@ -22,33 +40,37 @@ def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
         batch_size: Examples of a batch.
         seed: Of the run.
         epoch: From 0.
+        group: Consecutive rows that are one item (the same in several languages) and stay together in a batch, in
+            their order; an item is as long as its longest row. See `check_groups`.
     """
+    sizes, width = lengths.reshape(-1, group).max(axis=1), batch_size // group
     random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(lengths))
-    whole = len(order) - len(order) % batch_size
-    batches = order[:whole].reshape(-1, batch_size)
+    order = random.permutation(len(sizes))
+    whole = len(order) - len(order) % width
+    batches = order[:whole].reshape(-1, width)
     for begin, end in pairwise(np.linspace(0, len(batches), -(-len(batches) // MEGA) + 1).astype(int)):
-        group = batches[begin:end].ravel()
-        batches[begin:end] = group[np.argsort(lengths[group], kind="stable")].reshape(-1, batch_size)
+        mega = batches[begin:end].ravel()
+        batches[begin:end] = mega[np.argsort(sizes[mega], kind="stable")].reshape(-1, width)
     places = random.permutation(len(batches))
     if epoch == 0 and len(batches):
-        widest = int(lengths[batches].max(axis=1).argmax())
+        widest = int(sizes[batches].max(axis=1).argmax())
         places = np.concatenate([[widest], places[places != widest]])
-    return [*batches[places].ravel().tolist(), *order[whole:].tolist()]
+    items = np.concatenate([batches[places].ravel(), order[whole:]])
+    return (items[:, None] * group + np.arange(group)).ravel().tolist()
 
 
 class GroupedSampler(Sampler[int]):
     """`grouped_order` as a sampler; the loader calls `set_epoch` before each epoch."""
 
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int, group: int = 1) -> None:
+        self.lengths, self.batch_size, self.seed, self.group, self.epoch = lengths, batch_size, seed, group, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(grouped_order(self.lengths, self.batch_size, self.seed, self.epoch))
+        return iter(grouped_order(self.lengths, self.batch_size, self.seed, self.epoch, self.group))
 
     def __len__(self) -> int:
         return len(self.lengths)

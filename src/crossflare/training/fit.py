@@ -14,6 +14,7 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.progress import bar
 from crossflare.training import checkpoints
+from crossflare.training.batching import check_groups
 from crossflare.training.checkpoints import BEST, Checkpoint, Fingerprint
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import resolve
@@ -53,6 +54,7 @@ def fit(
     *,
     base_digest: str | None = None,
     allow_changed: Collection[str] = (),
+    group: int | None = None,
 ) -> Outcome:
     """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
 
@@ -71,10 +73,12 @@ def fit(
         identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
+        group: Consecutive rows that are one item and stay together in a batch; None: `rows.group`, 1 without it.
 
     Raises:
         UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
-            memory, a checkpoint of another run, only damaged checkpoints, or another process in the folder.
+            memory, a checkpoint of another run, only damaged checkpoints, another process in the folder, or rows or a
+            batch_size that are no multiple of `group`.
     """
     if not trained(model):
         raise UserError("the model has nothing to train: no parameter requires a gradient; add an adapter or unfreeze")
@@ -82,12 +86,15 @@ def fit(
         raise UserError("there are no training rows; check the split and what was filtered out")
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
+    group = group or getattr(rows, "group", 1)
+    check_groups(len(rows), settings.batch_size, group)
     steps = settings.steps(len(rows))
     with checkpoints.locked(folder):
         arguments = trainer_arguments(settings, steps, folder)
         precision = resolve(settings.precision, arguments.device)
-        fingerprint = _fingerprint(model, settings, identity, base_digest, precision, arguments.device)
-        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments)
+        whole = {**identity, **({"group": group} if group > 1 else {})}
+        fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
+        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, group)
         found = checkpoints.newest(folder)
         if found is not None:
             checkpoints.compare(found[1].state["fingerprint"], fingerprint, allow_changed, found[0])

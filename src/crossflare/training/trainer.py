@@ -70,6 +70,8 @@ class Plan:
     """Of the checkpoints."""
     fingerprint: Fingerprint
     arguments: TrainingArguments
+    group: int = 1
+    """Consecutive rows that stay together in a batch."""
 
 
 class SafeTrainer(Trainer):
@@ -103,7 +105,8 @@ class SafeTrainer(Trainer):
         return {**self.plan.collate(rows), "positions": torch.tensor([row.position for row in rows])}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
-        return GroupedSampler(self.plan.rows.lengths, self.plan.settings.batch_size, self.plan.settings.seed)
+        settings = self.plan.settings
+        return GroupedSampler(self.plan.rows.lengths, settings.batch_size, settings.seed, self.plan.group)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """Take the batches of one optimizer step; note which rows they hold, and count them."""
