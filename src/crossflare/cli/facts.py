@@ -1,4 +1,4 @@
-"""The verb that looks things up: languages."""
+"""The verbs that look things up: languages, methods."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ PANEL = "Checks"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
+    """Add the verbs to the command line."""
     app.command(
         rich_help_panel=PANEL,
         epilog=examples(
@@ -22,6 +22,14 @@ def register(app: typer.Typer) -> None:
             ("crossflare languages qu --json", "for scripts"),
         ),
     )(languages)
+    app.command(
+        rich_help_panel=PANEL,
+        epilog=examples(
+            ("crossflare methods", "every kind of method that a recipe can name"),
+            ("crossflare methods flare", "one of them, with its options"),
+            ("crossflare methods --json", "for scripts"),
+        ),
+    )(methods)
 
 
 def languages(
@@ -56,6 +64,38 @@ def languages(
         if row["note"]:
             say(plain(row["note"]))
     say(f"{len(rows)} language{'s' if len(rows) != 1 else ''}")
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One kind of method.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """List the kinds of method: what sets each apart, and where it comes from."""
+    from crossflare.errors import choose
+    from crossflare.experiment.kinds import KINDS
+    from crossflare.experiment.spec import MethodSpec
+
+    if name is not None:
+        choose("kind of method", name, KINDS)
+    kinds = KINDS if name is None else {name: KINDS[name]}
+    options = {each: sorted(MethodSpec(each, each).options) for each in kinds}
+    if as_json:
+        facts = {
+            each: {"group": k.group, "about": k.about, "cites": k.cites, "of": sorted(k.of)}
+            for each, k in kinds.items()
+        }
+        print_json([{"name": each, **facts[each], "options": options[each]} for each in kinds])
+        return
+    shown = table("method", "", "what it is", "from")
+    for each, kind in kinds.items():
+        shown.add_row(f"[cyan]{each}[/]", f"[dim]{kind.group}[/]", kind.about, f"[dim]{kind.cites}[/]")
+    out().print(shown)
+    if name is None:
+        say("[dim]a recipe names them under `methods`; `crossflare methods NAME` lists the options of one[/]")
+        return
+    say(f"options: {', '.join(options[name])}")
+    if kinds[name].of:
+        say(f"of: {', '.join(sorted(kinds[name].of))}")
 
 
 def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from crossflare.experiment.data import counts
 from crossflare.experiment.environment import hardware, versions
 from crossflare.experiment.parts import form_of, load_trained, task_card
 from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.stages import Stage2
+from crossflare.experiment.stages import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
 from crossflare.files import read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split
@@ -31,6 +31,8 @@ def make_prediction(step: Prediction) -> None:
     outputs = _combine(step) if step.parts else _read(step, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
+    if step.test_source == "machine" and step.split == "test":
+        _write_examples(step, split)
     scores = scored.scores(split.examples, outputs)
     save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
 
@@ -92,6 +94,14 @@ def _source_log_probabilities(path: Path, labels: int) -> FloatArray:
 def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> None:
     lines = [json.dumps({"id": example.id, **row}) + "\n" for example, row in zip(split, rows, strict=True)]
     write_atomic(path, "".join(lines))
+
+
+def _write_examples(step: Prediction, split: Split) -> None:
+    """Write the texts of the test rows once, for people who look at single rows; nothing is computed from them."""
+    path = step.context.folder / "examples" / f"{step.language}.jsonl"
+    if not path.is_file():
+        rows = ({"id": e.id, "texts": e.texts, "source": e.source} for e in split)
+        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _record(
@@ -171,4 +181,5 @@ def _options(step: Prediction) -> dict[str, Any]:
     return options
 
 
-ADAPTER_FIELDS = frozenset({"train_source", "fusion", "alignment", "lead", "source_dropout", "source_norm"})
+ADAPTER_FIELDS = frozenset({"train_source", "joint", *ADAPTER_OPTIONS, *MIXING_OPTIONS})
+"""Options of a method that a record names beside the training's own."""

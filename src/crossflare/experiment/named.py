@@ -36,7 +36,10 @@ def check_train_source(text: str) -> None:
     elif text.startswith("annealed("):
         annealing(text)
     else:
-        choose("train_source (or mixed(p), annealed(k))", text, ("original", "machine", "shuffled", "target", "none"))
+        known = ("original", "machine", "mixed(p)", "annealed(k)", "shuffled", "target", "none")
+        choose("train_source", text, known)
+        if "(" in text:
+            raise UserError(f"train_source: expected a number in {text}, as in mixed(0.5) or annealed(1000)")
 
 
 def annealing(source: str) -> float | None:
