@@ -1,6 +1,7 @@
 """Laws of neural translation: it hangs on the text, the languages and the model, and on nothing else."""
 
 import importlib.util
+import logging
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -168,6 +169,18 @@ def test_tokens_are_counted_as_the_model_reads_them(engine: Transformers) -> Non
     while engine.count_tokens([f"{long} mbwa"])[0] <= engine.max_tokens:
         long += " mbwa"
     assert engine._rows([engine._family.direction("sw", "en").prefix + long], engine._family.source_code("sw"))
+
+
+def test_long_texts_are_counted_without_a_word(
+    engine: Transformers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counting comes before splitting: a text that will be split is no reason for the tokenizer to warn."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    monkeypatch.setattr(engine._tokenizer, "model_max_length", 16)
+    monkeypatch.setattr(engine._tokenizer, "deprecation_warnings", {})
+    assert engine.count_tokens(["mbwa " * 40])[0] > 16
+    assert len(engine.encode(["mbwa " * 25], "sw")[0]) > 16
+    assert caplog.messages == []
 
 
 ODD = [

@@ -74,7 +74,7 @@ class Bitext(Sequence[Row]):
         sides: list[list[NDArray[np.int32]]] = []
         for place, tag in enumerate(languages):
             tokenizer.src_lang = code_of(tag)
-            ids = tokenizer([pair[place] for pair in pairs])["input_ids"] if pairs else []
+            ids = tokenizer([pair[place] for pair in pairs], verbose=False)["input_ids"] if pairs else []
             sides.append([np.array(row, dtype=np.int32) for row in ids])
         kept = [n for n in range(len(pairs)) if max(len(sides[0][n]), len(sides[1][n])) <= longest]
         self.left_out = len(pairs) - len(kept)

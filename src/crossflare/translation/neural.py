@@ -107,8 +107,7 @@ class Neural:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text is to the model, with the special ones."""
-        rows: Rows = self._tokenizer([clean(text) for text in texts])["input_ids"] if texts else []
-        return [len(row) for row in rows]
+        return [len(row) for row in self._read(texts)]
 
     def _search(self, asked: Sequence[tuple[Rows, int]], forced: int | None) -> Iterable[Rows]:
         """Yield for each (rows, limit) the tokens of their translations, after the forced one."""
@@ -141,7 +140,7 @@ class Neural:
         """Return the tokens of each text; `code` is that of their language, and `prefix` stands before the text."""
         if code is not None:
             self._tokenizer.src_lang = code
-        rows: Rows = self._tokenizer([prefix + clean(text) for text in texts])["input_ids"] if texts else []
+        rows = self._read(texts, prefix)
         for text, row in zip(texts, rows, strict=True):
             if len(row) > self._positions:
                 raise UserError(
@@ -149,6 +148,10 @@ class Neural:
                     f" split it: {text[:60]!r}"
                 )
         return rows
+
+    def _read(self, texts: Sequence[str], prefix: str = "") -> Rows:
+        """Return the tokens of each text, however many; of texts that are too long we speak, not the tokenizer."""
+        return self._tokenizer([prefix + clean(text) for text in texts], verbose=False)["input_ids"] if texts else []
 
 
 def clean(text: str) -> str:
