@@ -1,5 +1,8 @@
 """Laws of the translator trained here: both ways in one model, the same for the same text, found again, resumable."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,88 @@ def test_a_trained_one_is_found_and_a_changed_one_is_not(trained: Path, monkeypa
         translator_id(LANGUAGES, PAIRS, PAIRS[:2], Sizes(width=128)),
     ]
     assert len({same, *others}) == 5
+
+
+QUICK = replace(SMALL, epochs=10, dropout=0.2)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """What is in the finished translator's folder; nothing else but the seconds may be left beside it."""
+    folder = root / translator_id(LANGUAGES, PAIRS, PAIRS, QUICK)
+    assert sorted(path.name for path in root.iterdir()) == [folder.name, f"{folder.name}.time.json"]
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("whole")
+    train_translator(root, LANGUAGES, PAIRS, PAIRS, QUICK, "MIT")
+    return files(root)
+
+
+@pytest.mark.parametrize("at", [2, 14, 29])
+def test_broken_off_and_resumed_gives_the_same_bytes(
+    undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    calls: list[int] = []
+
+    def stopping(model: Any, batch: Any, **more: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == at:
+            raise RuntimeError("stop")
+        return translation_loss(model, batch, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crossflare.training.translator.translation_loss", stopping)
+        with pytest.raises(RuntimeError, match="stop"):
+            train_translator(tmp_path, LANGUAGES, PAIRS, PAIRS, QUICK, "MIT")
+    train_translator(tmp_path, LANGUAGES, PAIRS, PAIRS, QUICK, "MIT")
+    assert files(tmp_path) == undisturbed
+
+
+KILLED = """
+import importlib.util, os, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("ours", sys.argv[1])
+ours = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ours)
+root, kills = Path(sys.argv[2]), 0
+for shot in range(4):
+    before = {path.name for path in root.glob(".*.run/step-*")}
+    child = os.fork()
+    if child == 0:
+        ours.train_translator(root, ours.LANGUAGES, ours.PAIRS, ours.PAIRS, ours.QUICK, "MIT")
+        os._exit(0)
+    while shot < 3 and os.waitpid(child, os.WNOHANG)[0] == 0:
+        if {path.name for path in root.glob(".*.run/step-*")} - before:
+            os.kill(child, signal.SIGKILL)
+            kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+            break
+        time.sleep(0.001)
+    else:
+        assert shot < 3 or os.waitpid(child, 0)[1] == 0
+print(kills)
+"""
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_bytes(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, __file__, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 2
+    assert files(tmp_path) == undisturbed
+
+
+def test_what_a_kill_after_saving_left_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("crossflare.training.translator.shutil.rmtree", lambda *_, **__: None)
+        train_translator(tmp_path, LANGUAGES, PAIRS, PAIRS, QUICK, "MIT")
+    assert len(list(tmp_path.iterdir())) == 3
+    train_translator(tmp_path, LANGUAGES, PAIRS, PAIRS, QUICK, "MIT")
+    assert files(tmp_path)
 
 
 def test_the_folder_says_what_it_is(trained: Path) -> None:

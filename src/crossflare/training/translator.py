@@ -86,7 +86,8 @@ def train_translator(
 ) -> Path:
     """Train a model of M2M-100's architecture with NLLB's tokenizer, or find it; return its folder `root/<id>`.
 
-    A run that was killed goes on from its last checkpoint. Both engines for neural models read the folder.
+    A run that was killed goes on from its last checkpoint, and ends with the bytes of an undisturbed one (on a CPU).
+    The seconds it took stand beside the folder, in `<id>.time.json`. Both engines for neural models read the folder.
 
     Args:
         root: Folder of all translators.
@@ -100,8 +101,10 @@ def train_translator(
         UserError: See `Sizes` and `fit`; or a language without a FLORES-200 code; no pairs that are short enough.
     """
     folder = root / translator_id(languages, pairs, dev, sizes)
+    work = root / f".{folder.name}.run"
     if folder.is_dir():
         open_dir(folder)
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed once it had saved
         return folder
     texts = (text for pair in pairs for text in pair)
     tokenizer = train_vocabulary(texts, sizes.vocabulary, languages, sizes.max_tokens)
@@ -110,7 +113,6 @@ def train_translator(
     model = build_translator(tokenizer, sizes)
     collate = PairCollator(tokenizer)
     score = partial(_score, rows=held_out, collate=collate, size=sizes.batch_size) if len(held_out) else None
-    work = root / f".{folder.name}.run"
     outcome = fit(
         model, rows, collate, translation_loss, score, sizes.settings, work, {"translator": folder.name}
     )  # fmt: skip
@@ -131,6 +133,7 @@ def train_translator(
         write_json(target / CARD, card)
         write_atomic(target / "README.md", _readme(card))
 
+    write_json(root / f"{folder.name}.time.json", {"seconds": round(outcome.seconds, 1)})
     commit_dir(folder, fill)
     shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -170,7 +173,6 @@ def _curve(outcome: Outcome) -> dict[str, Any]:
         "chosen_step": outcome.chosen,
         "dev_score": outcome.best_score,
         "curve": [[point.step, point.loss, point.score] for point in outcome.curve],
-        "seconds": round(outcome.seconds, 1),
         "precision": outcome.precision,
     }
 
