@@ -17,9 +17,11 @@ import torch
 
 from bench.harness import Figure, ratio, take_turns
 
-TEXTS = 96
+TURNS = 2
+"""At most: each is a minute or two of work, and the ratios differ little from turn to turn."""
+TEXTS = 128
 """In one turn; every turn takes others."""
-FEW = 16
+FEW = 32
 """Of them, where both sides search in the same batches."""
 BEAMS = 2
 EPOCHS = 10
@@ -28,11 +30,11 @@ SHAPE = {"d_model": 512, "encoder_layers": 6, "decoder_layers": 6, "encoder_ffn_
 
 def figures(turns: int) -> Iterator[Figure]:
     """Yield each figure as soon as it is measured."""
-    turns = max(2, min(turns, 3))
+    turns = min(turns, TURNS)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CROSSFLARE_CACHE"] = str(Path(folder) / "cache")
         model = make_model(Path(folder) / "nllb-shaped")
-        texts = real_texts(TEXTS * (turns + 1))
+        texts = real_texts(TEXTS * turns)
         yield from batching(model, texts, turns)
         yield from ctranslate2(model, texts, turns)
         yield from encoding(model, texts, turns, Path(folder) / "states")
@@ -88,6 +90,7 @@ def engine(kind: str, model: Path, **options: Any) -> Any:
 def batching(model: Path, texts: Sequence[str], turns: int) -> Iterator[Figure]:
     """Batches by tokens and length, beside 32 texts at a time in their order, padded, to the longest's limit."""
     sorted_engine = engine("transformers", model, beams=1)
+    sorted_engine.encode(["a"], "sw")  # loads
 
     def naive(turn: int) -> None:
         rows = sorted_engine._rows(part(texts, turn), "swh_Latn")
@@ -105,6 +108,7 @@ def batching(model: Path, texts: Sequence[str], turns: int) -> Iterator[Figure]:
 def ctranslate2(model: Path, texts: Sequence[str], turns: int) -> Iterator[Figure]:
     """CTranslate2 beside transformers, the same texts, beams and lengths."""
     slow = engine("transformers", model)
+    slow.encode(["a"], "sw")  # loads
     for kind, target in (("int8", 3.0), ("float32", None)):
         fast = engine("ctranslate2", model, compute_type=kind, threads=1)
         fast.translate(["a"], source="sw", target="en")  # converts
@@ -115,7 +119,7 @@ def ctranslate2(model: Path, texts: Sequence[str], turns: int) -> Iterator[Figur
         def ours(turn: int, fast: Any = fast) -> None:
             fast.translate(part(texts, turn)[:FEW], source="sw", target="en")
 
-        a, b = take_turns(theirs, ours, turns if target else 2, warm_up=0, title=f"ctranslate2 {kind}")
+        a, b = take_turns(theirs, ours, turns, warm_up=0, title=f"ctranslate2 {kind}")
         name = f"transformers float32 / ctranslate2 {kind}, time"
         yield ratio(name, a, b, **({"target": target, "sense": "at least"} if target else {}))
 
@@ -125,6 +129,7 @@ def encoding(model: Path, texts: Sequence[str], turns: int, folder: Path) -> Ite
     from crossflare.translation.states import States
 
     made = engine("transformers", model)
+    made.encode(["a"], "sw")  # loads
 
     def released(turn: int) -> None:
         encoder = made._model.get_encoder()
