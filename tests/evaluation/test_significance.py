@@ -11,7 +11,6 @@ from crossflare.evaluation.significance import (
     Sample,
     interval,
     macro,
-    mcnemar,
     paired_difference,
     sample,
     sample_values,
@@ -132,9 +131,9 @@ def test_widened_seeds_have_the_variance_of_their_mean() -> None:
     """With no chance in the examples, the bootstrap variance is s^2 / S, not (S - 1) / S of it."""
     scores = np.array([0.4, 0.5, 0.9])
     constant = Sample("x", (1, 2, 3), scores, np.tile(scores, (20_000, 1)))
-    from crossflare.evaluation.significance import _means
+    from crossflare.evaluation.significance import resampled_means
 
-    assert _means(constant, 0).var() == pytest.approx(scores.var(ddof=1) / 3, rel=0.03)
+    assert resampled_means(constant, 0).var() == pytest.approx(scores.var(ddof=1) / 3, rel=0.03)
 
 
 def test_five_thousand_examples_by_three_seeds_take_about_a_second() -> None:
@@ -142,11 +141,6 @@ def test_five_thousand_examples_by_three_seeds_take_about_a_second() -> None:
     start = time.process_time()
     interval(sample(ids(5000), gold, predicted, 3, [1, 2, 3])["macro_f1"])
     assert time.process_time() - start < 4  # about 0.8 on a quiet core
-
-
-@pytest.mark.parametrize(("a", "b", "expected"), [([1, 1, 1, 1, 0], [0, 0, 0, 0, 0], 0.125), ([0, 1], [0, 1], 1.0)])
-def test_mcnemar_is_the_binomial_test_of_the_unequal_pairs(a: list[int], b: list[int], expected: float) -> None:
-    assert mcnemar([1] * len(a), a, b) == pytest.approx(expected)
 
 
 def test_what_cannot_be_paired_is_refused() -> None:

@@ -156,7 +156,7 @@ def macro(samples: Sequence[Sample]) -> Sample:
 
 def interval(scores: Sample, *, level: float = LEVEL, random_seed: int = 0) -> Interval:
     """Return the mean over seeds with its percentile interval over examples and seeds."""
-    low, high = np.quantile(_means(scores, random_seed), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled_means(scores, random_seed), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(scores.observed.mean()), float(low), float(high))
 
 
@@ -172,24 +172,15 @@ def paired_difference(a: Sample, b: Sample, *, level: float = LEVEL, random_seed
         )
     _same_seeds([a, b])
     difference = Sample(a.items, a.seeds, a.observed - b.observed, a.resampled - b.resampled)
-    means = _means(difference, random_seed)
+    means = resampled_means(difference, random_seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (len(means) + 1))
     return Difference(float(difference.observed.mean()), float(low), float(high), p)
 
 
-def mcnemar(gold: ArrayLike, a: ArrayLike, b: ArrayLike) -> float:
-    """Return the exact two-sided p of McNemar's test that two methods [N] err equally often on labels [N]."""
-    from scipy.stats import binomtest
-
-    right_a, right_b = np.asarray(a) == np.asarray(gold), np.asarray(b) == np.asarray(gold)
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-
-
-def _means(scores: Sample, random_seed: int) -> FloatArray:
-    """Return [R] means over resampled seeds.
+def resampled_means(scores: Sample, random_seed: int = 0) -> FloatArray:
+    """Return [R] means over resampled seeds; the same seeds are drawn for every sample with as many of them.
 
     With S seeds the resampled mean varies (S - 1) / S as much as the mean itself does, a third too little for three
     seeds. The seeds' deviations are widened by the root of S / (S - 1) to make up for it (Rao and Wu, 1988).
@@ -199,7 +190,8 @@ def _means(scores: Sample, random_seed: int) -> FloatArray:
         return scores.resampled[:, 0]
     centre = scores.resampled.mean(1)
     share = (
-        _generator(random_seed, ["seeds", count]).multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        random_stream(random_seed, ["seeds", count]).multinomial(count, np.full(count, 1 / count), size=resamples)
+        / count
     )
     return centre + np.sqrt(count / (count - 1)) * ((share * scores.resampled).sum(1) - centre)
 
@@ -214,7 +206,7 @@ def _sample(
 ) -> dict[str, Sample]:
     """Return the samples of `score`, which turns weights [R_chunk, N] of the examples into scores [R_chunk, S]."""
     observed = score(np.ones((1, len(ids)), dtype=np.int64))
-    chunks = [score(weights) for weights in _weights(len(ids), resamples, _generator(random_seed, list(ids)))]
+    chunks = [score(weights) for weights in _weights(len(ids), resamples, random_stream(random_seed, list(ids)))]
     items = content_id([list(ids), gold])
     return {
         name: Sample(items, tuple(seeds), once[0], np.concatenate([drawn[name] for drawn in chunks]))
@@ -238,7 +230,7 @@ def _weights(number: int, resamples: int, generator: np.random.Generator) -> Ite
         yield np.bincount(draws.ravel(), minlength=size * number).reshape(size, number)
 
 
-def _generator(random_seed: int, stream: list[str] | list[str | int]) -> np.random.Generator:
+def random_stream(random_seed: int, stream: list[str] | list[str | int]) -> np.random.Generator:
     """Return a generator that depends on the seed and on what it is for."""
     return np.random.default_rng([random_seed, int(content_id(stream), 16)])
 
