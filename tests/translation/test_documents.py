@@ -229,3 +229,33 @@ def test_a_full_disk_leaves_no_half_output(
     run(path, tmp_path / "out.jsonl", engine)
     run(path, tmp_path / "whole" / "out.jsonl", engine)
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole" / "out.jsonl").read_bytes()
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from crossflare.translation.documents import translate_file
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+with (folder / "in.txt").open("w") as file:
+    file.writelines(f"one big house {row}\\n" for row in range(rows))
+for _ in range(2):  # new, and from the store
+    translate_file(
+        folder / "in.txt", folder / "out.jsonl", source="en", targets=["sw"], store=folder / "store",
+        engine={"engine": "dictionary", "lexicon": sys.argv[3]},
+    )
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, engine: dict[str, str]) -> None:
+    """Ten times as many rows: less than 8 MB more (the translations alone, kept in one place, take 11)."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs Linux's count of peak memory")
+    peaks: list[int] = []
+    for rows in (6_000, 60_000):
+        (tmp_path / str(rows)).mkdir()
+        command = [sys.executable, "-c", TWICE, str(tmp_path / str(rows)), str(rows), engine["lexicon"]]
+        peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
+        assert (tmp_path / str(rows) / "out.jsonl").read_bytes().count(b"\n") == rows
+    assert peaks[1] < peaks[0] + 8_000

@@ -3,6 +3,7 @@
 A worker only translates; the process that asked writes the store, so that machines need no common disk.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Protocol
 
 from crossflare.errors import UserError
@@ -18,6 +20,7 @@ from crossflare.translation.engines import ENGINES, build
 from crossflare.translation.splitting import Split
 from crossflare.translation.translator import Translator, counted
 
+_log = logging.getLogger(__name__)
 AHEAD = 2
 """Jobs given out per worker, so that none waits for the next."""
 
@@ -68,28 +71,44 @@ class Processes:
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
         """See `Pool.run`.
 
+        When a worker dies, all are started once more and get the unfinished jobs again.
+
         Raises:
-            UserError: From an engine; or a worker was killed.
+            UserError: From an engine; or a second worker died.
         """
+        waiting, unfinished = iter(jobs), list[Job]()
+        for last in (False, True):
+            again, unfinished = unfinished, []
+            try:
+                yield from self._run(chain(again, waiting), unfinished)
+                return
+            except BrokenProcessPool as error:
+                if last:
+                    raise UserError(
+                        "worker processes died twice (killed, or out of memory); finished rows are kept: start the"
+                        " command again, with fewer --workers"
+                    ) from error
+                _log.warning("a worker process died (killed, or out of memory); the workers are started again, once")
+
+    def _run(self, jobs: Iterator[Job], unfinished: list[Job]) -> Iterator[tuple[Job, list[str]]]:
+        """Yield each job that is finished; those that were begun and are not stand in `unfinished`."""
         import multiprocessing
 
-        waiting = iter(jobs)
         running: dict[Future[list[str]], Job] = {}
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
         try:
             while True:
-                while len(running) < AHEAD * self._workers and (job := next(waiting, None)) is not None:
+                while len(running) < AHEAD * self._workers and (job := next(jobs, None)) is not None:
+                    unfinished.append(job)
                     running[pool.submit(translate_job, job)] = job
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process ended before its work (killed, or out of memory); finished rows are kept: start the"
-                " command again, with fewer --workers"
-            ) from error
+                done = wait(running, return_when=FIRST_COMPLETED).done
+                for future in sorted(done, key=lambda future: future.exception() is not None):  # no result is lost
+                    translations = future.result()
+                    unfinished.remove(job := running.pop(future))
+                    yield job, translations
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
