@@ -37,12 +37,10 @@ def test_after_a_death_every_job_still_comes_once(
 
 def test_a_second_death_is_one_line_and_what_was_done_was_given_out(deadly: Any, tmp_path: Path) -> None:
     route = deadly(tmp_path, deaths=9)
-    found: list[str] = []
-    with pytest.raises(
-        UserError, match=r"worker processes died twice .*finished rows are kept: start the command again"
-    ):
-        for job, _ in Processes(1).run(Job(route, (text,)) for text in JOBS):
-            found.append(job.texts[0])
+    finished = Processes(1).run(Job(route, (text,)) for text in JOBS)
+    found = [next(finished)[0].texts[0] for _ in range(2)]
+    with pytest.raises(UserError, match=r"processes died twice .*finished rows are kept: start the command again"):
+        next(finished)
     assert found == ["a", "b"]
     assert len(list(tmp_path.iterdir())) == 2
 
