@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.data import Data, counts
+from crossflare.experiment.controls import counts
+from crossflare.experiment.data import Data
 from crossflare.experiment.opening import open_set
 from crossflare.experiment.spec import GatheredError
 from crossflare.tasks.example import Split
@@ -21,7 +22,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 def data(lab: Lab, changes: dict[str, Any] | None = None) -> Data:
-    return Data(lab.spec(changes), lab.folder / "translations")
+    return Data(lab.spec(changes), lab.folder)
 
 
 def texts(split: Split) -> list[str]:
@@ -88,7 +89,7 @@ def test_rows_may_be_translated_into_the_target(lab: Lab) -> None:
         assert (split.language, texts(split), sources(split)) == ("es", rows("es", part), rows("en", part))
         assert [example.id for example in split] == [row["id"] for row in make_rows("en", part)]
     assert texts(made.test("es", "none")) == rows("es", "test")
-    identity = made.identity_to_target("es")
+    identity = made.translations.identity_to_target("es")
     assert identity is not None
     assert identity["engine"] == "dictionary"
 

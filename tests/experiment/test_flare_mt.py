@@ -87,7 +87,7 @@ def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     model = load_adapter(base.model, ran / "models" / found["model"]["id"])
     data = Context(spec, ran).data
     split = data.test("sw", "latents")
-    states = data.latents(split)
+    states = data.translations.latents(split)
     assert all(text.shape[1] == 16 for states_of in states for text in states_of)
 
     def said(latents: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:

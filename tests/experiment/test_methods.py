@@ -15,9 +15,10 @@ from crossflare.evaluation.stacking import stack
 from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import KINDS, group_of
 from crossflare.experiment.make_models import _measure  # pyright: ignore[reportPrivateUsage]
+from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.run import run
-from crossflare.experiment.spec import GatheredError, MethodSpec, Spec
+from crossflare.experiment.spec import GatheredError, Spec
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.experiment.steps import all_steps
 from crossflare.files import content_id, read_json

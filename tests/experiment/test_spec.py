@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from crossflare.experiment import strict_yaml
 from crossflare.experiment.kinds import KINDS
-from crossflare.experiment.spec import EngineOptions, GatheredError, MethodSpec, Spec, load_spec, spec_from
+from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.spec import EngineOptions, GatheredError, Spec, load_spec, spec_from
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 

@@ -30,7 +30,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 def data(lab: Lab, changes: dict[str, Any] | None = None) -> Data:
-    return Data(lab.spec(changes), lab.folder / "translations")
+    return Data(lab.spec(changes), lab.folder)
 
 
 def sources(split: Split) -> list[Any]:
@@ -188,11 +188,11 @@ def test_a_translator_is_trained_once_and_serves_every_route(lab: Lab) -> None:
     assert folders == [key["model"]]
     assert made.identity("sw", "machine") == key == data(lab, {"translation": own(lab)}).identity("sw", "machine")
     assert key["licence"] == "CC-BY-NC-4.0"
-    assert made.identity_to_target("sw")["model"] == key["model"]  # type: ignore[index]
-    states = made.latents(split)
-    assert states[0][0].shape[1] == made.encoder("sw").encoder_size == 64
+    assert made.translations.identity_to_target("sw")["model"] == key["model"]  # type: ignore[index]
+    states = made.translations.latents(split)
+    assert states[0][0].shape[1] == made.translations.encoder("sw").encoder_size == 64
     assert list((lab.folder / "states").iterdir())
-    assert [len(row) for row in made.latents(split)] == [len(row) for row in states]
+    assert [len(row) for row in made.translations.latents(split)] == [len(row) for row in states]
 
 
 def test_another_size_is_another_engine(lab: Lab) -> None:

@@ -73,7 +73,7 @@ def methods(
     """List the kinds of method: what sets each apart, and where it comes from."""
     from crossflare.errors import choose
     from crossflare.experiment.kinds import KINDS
-    from crossflare.experiment.spec import MethodSpec
+    from crossflare.experiment.method_spec import MethodSpec
 
     if name is not None:
         choose("kind of method", name, KINDS)

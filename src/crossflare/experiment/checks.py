@@ -8,8 +8,8 @@ from crossflare.errors import UserError, nearest
 from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.marks import field_types, shown
-from crossflare.experiment.named import QUESTION_SETS
-from crossflare.experiment.spec import MethodSpec, Spec, TaskSpec, Training
+from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.spec import Spec, TaskSpec, Training
 from crossflare.experiment.translation_checks import check_sources, check_translation
 from crossflare.languages import find
 
@@ -169,7 +169,7 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             _options(method, reader)
             if reader.sound("translation"):
                 check_sources(method, spec, reader)
-            if reader.sound("task") and is_questions(spec.task):
+            if reader.sound("task") and spec.task.asks:
                 _answers(method, spec, reader)
         _rates(method.lr, (*path, "lr"), reader)
         for name, tags in (
@@ -216,11 +216,6 @@ def _options(method: MethodSpec, reader: Reader) -> None:
     if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
         expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
-
-
-def is_questions(task: TaskSpec) -> bool:
-    """Whether the task is to answer questions."""
-    return task.questions or task.set in QUESTION_SETS
 
 
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:

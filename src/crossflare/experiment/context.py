@@ -5,9 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data import Data, digest
+from crossflare.experiment.controls import digest
+from crossflare.experiment.data import Data
 from crossflare.experiment.engines import model_place
-from crossflare.experiment.spec import MethodSpec, Spec
+from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.spec import Spec
 from crossflare.files import content_id, digest_file
 from crossflare.tasks.example import Split
 
@@ -15,7 +17,7 @@ from crossflare.tasks.example import Split
 class Context:
     """One recipe in one folder."""
 
-    def __init__(self, spec: Spec, folder: Path, shared: Path | None = None) -> None:
+    def __init__(self, spec: Spec, folder: Path, shared: Path | None = None, data: Data | None = None) -> None:
         """Say where things are.
 
         Args:
@@ -23,11 +25,12 @@ class Context:
             folder: What is the recipe's alone: its records, predictions and report.
             shared: What recipes that agree on it share: models, checkpoints, translations, states and locks. Steps
                 have their content for a name there, so nothing meets what is not its own. None: `folder`.
+            data: The rows, where another recipe over the same ones has them already; None: opened when needed.
         """
         self.spec = spec
         self.folder = folder
         self.shared = folder if shared is None else shared
-        self.data = Data(spec, self.shared / "translations")
+        self.data = data or Data(spec, self.shared)
         self._ids: dict[Hashable, str] = {}
 
     def remember(self, step: Hashable, make: Callable[[], str]) -> str:
@@ -64,7 +67,7 @@ class Context:
         """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
         if "+" in language:
             return content_id([self.training_key(each, reads) for each in language.split("+")])
-        engine = self.data.identity_to_target(language)
+        engine = self.data.translations.identity_to_target(language)
         if engine is None:
             rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
         else:
@@ -85,4 +88,4 @@ class Context:
 
     def mt_dim(self, method: MethodSpec, language: str) -> int | None:
         """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
-        return self.data.encoder(language).encoder_size if method.kind == "flare-mt" else None
+        return self.data.translations.encoder(language).encoder_size if method.kind == "flare-mt" else None

@@ -1,45 +1,33 @@
 """The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crossflare.errors import UserError
 from crossflare.experiment import flags
-from crossflare.experiment.engines import Engines, Route, encode_rows
+from crossflare.experiment.controls import controlled
+from crossflare.experiment.engines import Route
 from crossflare.experiment.named import annealing, is_translated
 from crossflare.experiment.opening import open_set
 from crossflare.experiment.spec import Spec
-from crossflare.files import content_id
+from crossflare.experiment.translations import Translations
 from crossflare.tasks.dataset import DataSet, Task
-from crossflare.tasks.example import Example, Split
-from crossflare.tasks.questions import QuestionTask
-from crossflare.translation.projection.alignment import StatesAligner
-from crossflare.translation.projection.spans import Yield
+from crossflare.tasks.example import Split
 from crossflare.translation.sources import SourceText
-from crossflare.translation.store import Store
-from crossflare.translation.translate import translate_all
-from crossflare.translation.translator import Translator, engine_id
-
-SEED_OF_SHUFFLING = 0
-"""Drawn once: every method and seed meets the same wrong sources."""
+from crossflare.translation.translator import engine_id
 
 
 class Data:
     """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
 
-    def __init__(self, spec: Spec, translations: Path) -> None:
+    def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
-        self.translations = translations
-        self.engines = Engines(spec, self._teaching, translations.parent / "translators")
+        self.translations = Translations(spec, folder, self._teaching)
         self.quality: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
         """(language, part) -> `to_target` or `to_source` -> how many rows are flagged (see `flags.counted`)."""
-        self.yields: dict[tuple[str, str], Yield] = {}
-        """(language, part) -> how many translated questions kept their answer."""
         self._splits: dict[tuple[str, ...], Split] = {}
 
     @cached_property
@@ -74,7 +62,7 @@ class Data:
             return self._mixed(language, part, train_source, seed)
         key = ("training", language, part, train_source)
         if key not in self._splits:
-            self._splits[key] = _controlled(self._checked(language, part, is_translated(train_source)), train_source)
+            self._splits[key] = controlled(self._checked(language, part, is_translated(train_source)), train_source)
         return self._splits[key]
 
     def quality_of(self, language: str, part: str, source: str) -> dict[str, dict[str, int]]:
@@ -100,27 +88,8 @@ class Data:
             made = self._test(language, "machine" if test_source == "shuffled" else test_source)
             if is_translated(test_source):
                 self._count(language, "test", "to_source", flags.counted(flags.to_source(made, self.spec.source)))
-            self._splits[key] = _controlled(made, test_source)
+            self._splits[key] = controlled(made, test_source)
         return self._splits[key]
-
-    def answers_back(self, answers: Sequence[str], language: str) -> list[str]:
-        """Return answers in the source language, translated into `language`."""
-        engine = self.engines.get("answers", language)
-        store = Store(self.translations)
-        return list(translate_all(store, engine, list(answers), source=self.spec.source, target=language))
-
-    def identity_of_answers(self, language: str) -> dict[str, Any]:
-        """Return who translates the answers of translate-test back."""
-        return dict(self.engines.get("answers", language).identity)
-
-    def latents(self, split: Split) -> list[tuple[Any, ...]]:
-        """Return the translation encoder's states [S,d_mt] for each text of each row."""
-        store = self.translations.parent / "states" if self._stores else None
-        return encode_rows(self.encoder(split.language), [example.texts for example in split], split.language, store)
-
-    def encoder(self, language: str) -> Any:
-        """Return the engine whose encoder reads the target text for FLARE MT."""
-        return self.engines.get("latents", language)
 
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
         """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest.
@@ -131,14 +100,14 @@ class Data:
             found = {each: made for each in language.split("+") if (made := self.identity(each, kind)) is not None}
             return found or None
         if kind == "latents":
-            stored = {"stored": "float16"} if self._stores else {}
-            return {**self.encoder(language).identity, "reads": "encoder states", **stored}
+            stored = {"stored": "float16"} if self.translations.keeps_states else {}
+            return {**self.translations.encoder(language).identity, "reads": "encoder states", **stored}
         engine = self.spec.translation.to_source
         if not is_translated(kind) or engine is None:
             return None
         if self.brings(kind):
             return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
-        return self.engines.get("to_source", language).identity
+        return self.translations.engines.get("to_source", language).identity
 
     def brings(self, kind: str) -> bool:
         """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
@@ -146,30 +115,11 @@ class Data:
         own = engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
         return kind == "oracle" or (is_translated(kind) and own)
 
-    def identity_to_target(self, language: str) -> dict[str, Any] | None:
-        """Return who translated the training rows; None for the set's own parallel text."""
-        if self.spec.translation.to_target.engine == "parallel":
-            return None
-        if "+" in language:
-            return {each: self.identity_to_target(each) for each in language.split("+")}
-        engine = self.engines.get("to_target", language)
-        aligned = isinstance(self.task, QuestionTask) and _aligner(engine, self.spec.source, language) is not None
-        return dict(engine.identity) | ({"answers": "aligned by states"} if aligned else {})
-
-    def measured(self, language: str) -> dict[str, Any] | None:
-        """Return BLEU and chrF by direction of the translator that the recipe trained; None where there is none."""
-        return self.engines.measured(language)
-
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
         identity = self.identity(language, kind)
         made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
         return f"shuffled-{made}" if kind == "shuffled" else made
-
-    @property
-    def _stores(self) -> bool:
-        latents = self.spec.translation.latents
-        return latents is not None and bool(latents.options.get("store"))
 
     def _count(self, language: str, part: str, route: str, counts: dict[str, int]) -> None:
         self.quality.setdefault((language, part), {})[route] = counts
@@ -179,7 +129,7 @@ class Data:
         split, unwanted = self._into_target(language, part), self.spec.translation.drop if part == "train" else ()
         for route in ("to_target", "to_source") if back else ("to_target",):
             if route == "to_source":
-                split = self._translated_back(split, part)
+                split = self.translations.back(split)
             found = (flags.to_target if route == "to_target" else flags.to_source)(split, self.spec.source)
             kept = flags.without(split, found, unwanted)
             self._count(language, part, route, flags.counted(found, len(split) - len(kept)))
@@ -232,35 +182,12 @@ class Data:
             rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
             return self._limited(replace(split, examples=rows))
         split = self._limited(split)
-        return self._translated_back(split, "test") if test_source == "machine" else split
+        return self.translations.back(split) if test_source == "machine" else split
 
     def _into_target(self, language: str, part: str) -> Split:
         if self.spec.translation.to_target.engine == "parallel":
             return self._limited(self.set.parallel(language, part, self.spec.source))
-        split = self.source_task(part)
-        engine = self.engines.get("to_target", language)
-        if isinstance(self.task, QuestionTask):
-            return self._projected(split, engine, language)
-        texts = self._translate(engine, [e.texts for e in split], self.spec.source, language)
-        rows = [replace(e, texts=text, source=e.texts) for e, text in zip(split, texts, strict=True)]
-        return Split(part, language, tuple(rows))
-
-    def _projected(self, split: Split, engine: Translator, language: str) -> Split:
-        """Translate questions and contexts, and find the answers again; rows where that fails are left out."""
-        from crossflare.translation.projection.markers import markers_for
-        from crossflare.translation.projection.project import project_answers
-
-        store, source = Store(self.translations), self.spec.source
-        rows, lost = project_answers(
-            split.examples,
-            lambda texts: list(translate_all(store, engine, list(texts), source=source, target=language)),
-            language,
-            training=True,
-            markers=markers_for(engine.identity),
-            aligner=_aligner(engine, source, language),
-        )
-        self.yields[language, split.part] = lost
-        return Split(split.part, language, tuple(rows))
+        return self.translations.into_target(self.source_task(part), language)
 
     def _teaching(self, route: Route, language: str) -> Split:
         """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
@@ -268,56 +195,6 @@ class Data:
             return self._limited(self.set.parallel(language, "train", self.spec.source))
         return self.training(language, "train", "original")
 
-    def _translated_back(self, split: Split, part: str) -> Split:
-        engine = self.engines.get("to_source", split.language)
-        texts = self._translate(engine, [e.texts for e in split], split.language, self.spec.source)
-        rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
-        return replace(split, examples=rows)
-
-    def _translate(
-        self, engine: Translator, texts: list[tuple[str, ...]], source: str, target: str
-    ) -> list[tuple[str, ...]]:
-        """Translate every text of every row once; rows keep their shape."""
-        flat = [text for row in texts for text in row]
-        done = iter(translate_all(Store(self.translations), engine, flat, source=source, target=target))
-        return [tuple(next(done) for _ in row) for row in texts]
-
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)
         return split if rows is None else replace(split, examples=split.examples[:rows])
-
-
-def _aligner(engine: Translator, source: str, target: str) -> StatesAligner | None:
-    """Return what aligns words by the states of the engine's encoder; None for engines without one."""
-    encoder: Any = getattr(engine, "engine", engine)
-    return StatesAligner(encoder, source, target) if hasattr(encoder, "encode") else None
-
-
-def _controlled(split: Split, source: str) -> Split:
-    """Return the rows as they are, or with a control's source: none, the target, or another row's.
-
-    The other row is drawn once for all seeds.
-    """
-    if source == "target":
-        return replace(split, examples=tuple(example.with_source(example.texts) for example in split))
-    if source == "none":
-        return replace(split, examples=tuple(example.with_source(None) for example in split))
-    if source != "shuffled":
-        return split
-    order = np.random.default_rng(SEED_OF_SHUFFLING).permutation(len(split))
-    following = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))  # one cycle: nobody keeps its own
-    rows = split.examples
-    return replace(split, examples=tuple(row.with_source(rows[following[i]].source) for i, row in enumerate(rows)))
-
-
-def digest(*splits: Split) -> str:
-    """Return one content id for several splits."""
-    return content_id([split.digest for split in splits])
-
-
-def counts(examples: tuple[Example, ...]) -> dict[str, int]:
-    """Return how many rows have an empty text, and how many no source."""
-    return {
-        "empty": sum(any(not text.strip() for text in e.texts) for e in examples),
-        "no_source": sum(e.source is None for e in examples),
-    }

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
-from crossflare.experiment.data import digest
+from crossflare.experiment.controls import digest
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.parts import adapter_config, form_of, load_base_of, lora_config, task_card, task_type_of
 from crossflare.experiment.spec import Training
@@ -49,7 +49,7 @@ def make_stage2(step: Stage2) -> None:
     about: dict[str, Any] = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
     if step.reads.startswith("mixed("):
         about["mixed"] = step.reads
-    if (translated := step.context.data.identity_to_target(step.language)) is not None:
+    if (translated := step.context.data.translations.identity_to_target(step.language)) is not None:
         about["to_target"] = translated
     _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
 
@@ -74,6 +74,7 @@ def _train_and_save(
     settings = _settings(training, lr, step.seed, context)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
+    encode = context.data.translations.latents
     kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
     outcome = train(
         model,
@@ -85,7 +86,7 @@ def _train_and_save(
         folder,
         measure=_measure(context, rows.language),
         identity={"reads": step.reads, "task": task_card(context)},
-        latents=(context.data.latents(rows), context.data.latents(dev)) if step.reads == "latents" else None,
+        latents=(encode(rows), encode(dev)) if step.reads == "latents" else None,
         base_digest=base.identity.digest,
         group=rows.language.count("+") + 1,
     )
@@ -110,7 +111,7 @@ def _train_and_save(
 
 def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
     """Return how many translated training questions lost their answer, and how those of the others were found."""
-    lost = step.context.data.yields.get((step.splits[0].language, "train"))
+    lost = step.context.data.translations.yields.get((step.splits[0].language, "train"))
     return {} if lost is None else {"projection": asdict(lost)}
 
 

@@ -14,7 +14,7 @@ from crossflare.evaluation.predict import predict
 from crossflare.evaluation.record import Predictions, Record, load_predictions, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.stacking import stack
-from crossflare.experiment.data import counts
+from crossflare.experiment.controls import counts
 from crossflare.experiment.environment import hardware, versions
 from crossflare.experiment.parts import form_of, load_trained, task_card
 from crossflare.experiment.predictions import Prediction
@@ -46,13 +46,13 @@ def _read(step: Prediction, split: Split) -> Outputs:
         form_of(context, context.spec.stage2, model, tokenizer, step.about, step.test_source),
         split.examples,
         read=reads,
-        latents=context.data.latents(split) if reads == "latents" else None,
+        latents=context.data.translations.latents(split) if reads == "latents" else None,
         precision=context.spec.stage2.precision,
     )
     if reads == "source" and isinstance(outputs, AnswerOutputs):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
-        back = iter(context.data.answers_back(foreign, step.language))
+        back = iter(context.data.translations.answers_back(foreign, step.language))
         pairs = zip(outputs.texts, split, strict=True)
         return replace(outputs, texts=tuple(next(back) if example.source else text for text, example in pairs))
     return outputs
@@ -126,9 +126,9 @@ def _record(
             "n_test": len(split),
         },
         translation={
-            "to_target": data.identity_to_target(step.language),
+            "to_target": data.translations.identity_to_target(step.language),
             "to_source": dict(data.identity(step.language, step.test_source) or {}) or None,
-            **({"measured": measured} if (measured := data.measured(step.language)) else {}),
+            **({"measured": measured} if (measured := data.translations.measured(step.language)) else {}),
         },
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),

@@ -8,7 +8,8 @@ from peft import LoraConfig, PeftModel
 from crossflare.experiment.context import Context
 from crossflare.experiment.engines import model_place
 from crossflare.experiment.kinds import Kind
-from crossflare.experiment.spec import MethodSpec, Training
+from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.spec import Training
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import Kind
-from crossflare.experiment.spec import MethodSpec
+from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.stages import NotReadyError, Stage1, Stage2
 from crossflare.files import content_id
 from crossflare.tasks.questions import QuestionTask
@@ -109,7 +109,7 @@ class Prediction:
         if isinstance(self.context.data.task, QuestionTask):
             own |= {"stride": stage2.stride, "answer_tokens": stage2.answer_tokens}
             if self.about.reads == "source":
-                own["answers"] = self.context.data.identity_of_answers(self.language)
+                own["answers"] = self.context.data.translations.identity_of_answers(self.language)
         return {"max_length": stage2.max_length, **own}
 
     @property

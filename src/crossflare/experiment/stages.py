@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from crossflare.experiment.context import Context
-from crossflare.experiment.data import digest
-from crossflare.experiment.spec import MethodSpec, Training
+from crossflare.experiment.controls import digest
+from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.spec import Training
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split

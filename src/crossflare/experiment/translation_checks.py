@@ -1,8 +1,9 @@
 """What is wrong with a recipe's translation: engines that are missing, or asked for what they cannot do."""
 
 from crossflare.experiment.fields import Reader
+from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.named import ENCODERS, is_translated
-from crossflare.experiment.spec import MethodSpec, Spec
+from crossflare.experiment.spec import Spec
 from crossflare.experiment.translation_spec import EngineOptions, TranslationSpec
 
 

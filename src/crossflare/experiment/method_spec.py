@@ -1,0 +1,91 @@
+"""What a recipe says of one method: its kind, with the options that set it apart."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from crossflare.experiment.kinds import KINDS, Group, Kind, group_of
+from crossflare.experiment.marks import Bounds, Checked, Names
+from crossflare.experiment.named import check_train_source
+from crossflare.experiment.translation_spec import Count, Rate, Share
+
+Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
+Alignment = Literal["position", "proportional", "attention", "none"]
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One row of the results: a kind of method with its options. What stage 2 says holds where an option is None."""
+
+    name: str
+    kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
+    of: str | None = None
+    """The method whose trained adapter this one reads."""
+    train_source: Annotated[str, Checked(check_train_source)] | None = None
+    """The source in training: `original`, the labelled rows themselves; `machine`, the round trip: the target rows
+    translated back, as at test time; `mixed(p)`: the round trip for a share p of the rows, drawn by row and seed;
+    `annealed(k)`: the original with the chance k / (k + exp(step / k)), else the round trip, drawn anew at every step
+    (the dev rows of both get the round trip, as the test rows do). As controls: `shuffled`, the translation back of
+    another row, `target`, the target text itself, or `none`, no source at all. None: what the kind says, `original`
+    for most."""
+    test_source: Literal["machine", "oracle", "shuffled", "target", "none"] = "machine"
+    """The source at test time: a translation, the set's own source text (an upper bound), another row's translation or
+    the target text itself (controls), or none."""
+    joint: bool = False
+    """One adapter for all of its languages, trained on all their rows; else one for each."""
+    mix_block: Annotated[int, Bounds(0)] = 0
+    """xmixup: the block that mixes (its authors: 0 for labels, 15 of 24 for questions). filter: the first that does."""
+    mix_blocks: Count = 1
+    """filter: how many blocks attend across both languages (the authors': 1 for labels, 20 of 24 for questions)."""
+    trained_in: str | None = None
+    """The target language whose adapter is read in every other one too; None: each language has its own."""
+    languages: tuple[str, ...] = ()
+    """The targets that the method is run in; none: all of them."""
+    lr: Rate | tuple[Rate, ...] | None = None
+    epochs: Count | None = None
+    r: Count | None = None
+    alpha: Count | None = None
+    fusion: Fusion = "add_relu"
+    alignment: Alignment | None = None
+    """None: `position`, or `none` for cross_attention, which aligns by itself."""
+    lead: Annotated[int, Bounds(0, 1)] = 1
+    """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
+    source_dropout: Share = 0.0
+    """Part of the training rows whose source is left out."""
+    source_norm: bool = True
+    """Whether a pre-norm model's source states pass through the block's input norm; false in the released code."""
+
+    def __post_init__(self) -> None:
+        if self.train_source is None and self.kind in KINDS:
+            object.__setattr__(self, "train_source", KINDS[self.kind].train_source)
+        if self.alignment is None:
+            object.__setattr__(self, "alignment", "none" if self.fusion == "cross_attention" else "position")
+        if self.kind == "flare-released":
+            object.__setattr__(self, "lead", 0)
+            object.__setattr__(self, "source_norm", False)
+        if self.kind == "flare-no-source":
+            object.__setattr__(self, "test_source", "none")
+
+    @property
+    def about(self) -> Kind:
+        """What the kind is made of."""
+        return KINDS[self.kind]
+
+    @property
+    def group(self) -> Group:
+        """Where a table puts it."""
+        sources = {name: getattr(self, name) for name in ("train_source", "test_source") if name in self.about.options}
+        return group_of({"kind": self.kind, **sources}) or self.about.group
+
+    @property
+    def training_source(self) -> str:
+        """The source that its adapter is trained with: `none` where it reads the target text alone."""
+        if self.about.reads == "latents":
+            return "latents"
+        return "none" if self.about.reads == "target" else str(self.train_source)
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The fields that mean something here: an adapter that is trained elsewhere takes no training options."""
+        own = self.about.options & {"test_source"} if self.of else self.about.options
+        apart = not self.joint and (self.about.trains or self.about.needs_of)
+        return own | {"languages"} | ({"trained_in"} if apart else frozenset())
