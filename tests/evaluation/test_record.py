@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from crossflare.evaluation.record import (
     load_predictions,
     load_record,
     save_record,
+    sealed,
 )
+from crossflare.files import digest_file
 
 SIGNATURE = {
     "task": "t", "task_version": "1", "split": "test", "language": "ace", "n": 2, "model": "m", "model_digest": "d",
@@ -38,8 +41,63 @@ def test_optional_fields_may_be_missing(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     for name in ("model", "data", "translation", "counts", "training", "timings", "hardware", "versions"):
         del values[name]
+    del values["sha256"]
     path.write_text(json.dumps(values))
-    assert load_record(path).training == {}
+    assert load_record(path).training == {}, "as an older version wrote it"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scores": {"accuracy": 0.51, "macro_f1": 0.4}},
+        {"seed": 2},
+        {"sha256": "0" * 64},
+        {"sha256": None},
+        {"training": {"lr": float("nan")}},
+        {"extra": 1},
+    ],
+)
+def test_a_record_changed_by_hand_is_found_by_its_hash(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(
+        UserError, match=r"r1\.json: .*found it changed \(its sha256 differs\); delete it and run again"
+    ):
+        load_record(path)
+
+
+def test_a_record_written_with_other_blanks_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert load_record(path) == RECORD
+
+
+def test_every_cut_of_a_record_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    whole = path.read_text().rstrip()
+    for length in range(len(whole)):
+        path.write_text(whole[:length])
+        with pytest.raises(UserError, match=r"r1\.json"):
+            load_record(path)
+
+
+@pytest.mark.parametrize(("format_", "words"), [(2, "upgrade crossflare, or delete it"), (0, "got 0; delete it and")])
+def test_a_record_of_another_format_says_what_to_do(tmp_path: Path, format_: int, words: str) -> None:
+    path = tmp_path / "r1.json"
+    save_record(path, RECORD)
+    path.write_text(json.dumps({"format": format_, "new": json.loads(path.read_text())}))
+    with pytest.raises(UserError, match=words):
+        load_record(path)
+
+
+@pytest.mark.parametrize("change", [{"scores": {"f1": float("nan")}}, {"timings": {"predict": float("inf")}}])
+def test_what_is_no_number_is_not_saved(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"r1\.json: expected"):
+        save_record(tmp_path / "r1.json", replace(RECORD, **change))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +116,7 @@ def test_optional_fields_may_be_missing(tmp_path: Path) -> None:
 def test_a_wrong_record_names_its_file_and_what_to_do(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     path = tmp_path / "r1.json"
     save_record(path, RECORD)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | change)))
     with pytest.raises(UserError, match=words) as caught:
         load_record(path)
     assert str(path) in str(caught.value)
@@ -171,3 +229,15 @@ def test_damaged_predictions_name_the_line(tmp_path: Path, text: str, words: str
 def test_missing_predictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jsonl: expected predictions"):
         load_predictions(tmp_path / "none.jsonl")
+
+
+def test_predictions_that_are_not_those_of_the_record_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(row() + "\n" + row(id="b") + "\n")
+    known = digest_file(path)
+    assert load_predictions(path, known).ids == ("a", "b")
+    path.write_text(row() + "\n" + row(id="b", prediction=0) + "\n")
+    with pytest.raises(UserError, match=r"p\.jsonl: .*found them changed .*; delete its record and run again"):
+        load_predictions(path, known)
+    with pytest.raises(UserError, match=r"none\.jsonl: expected predictions"):
+        load_predictions(tmp_path / "none.jsonl", known)

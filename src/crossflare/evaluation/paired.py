@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import METRICS, Counts, FloatArray, IntArray, statistics
+from crossflare.evaluation.metrics import METRICS, Counts, FloatArray, statistics
 from crossflare.evaluation.significance import RESAMPLES, random_stream
 from crossflare.files import content_id
 
@@ -116,11 +116,13 @@ def swap(
     size = max(1, _CHUNK // max(1, len(ids)))
     for start in range(0, resamples, size):
         signs = 1 - 2 * generator.integers(2, size=(min(size, resamples - start), len(ids)), dtype=np.int8)
+        converted = {dtype: signs.astype(dtype) for dtype in {half.dtype for half in halves.values()}}
         for key, pair in pairs.items():
-            drawn[key].append(_differences(pair, centres[key], halves[key], signs))
+            half = halves[key]
+            drawn[key].append(_differences(pair, centres[key], half, converted[half.dtype]))
     found: dict[Key, Swapped] = {}
     for key, pair in pairs.items():
-        one = _differences(pair, centres[key], halves[key], np.ones((1, len(ids)), dtype=np.int8))
+        one = _differences(pair, centres[key], halves[key], np.ones((1, len(ids)), dtype=halves[key].dtype))
         exact = _exact(pair, centres[key], halves[key], resamples)
         found[key] = Swapped(language, tuple(ids), float(one[0]), np.concatenate(drawn[key]), exact)
     return found
@@ -204,13 +206,13 @@ def _half(language: str, number: int, pair: Pair) -> FloatArray:
     return half
 
 
-def _differences(pair: Pair, centre: FloatArray, half: FloatArray, signs: IntArray) -> FloatArray:
+def _differences(pair: Pair, centre: FloatArray, half: FloatArray, signs: FloatArray) -> FloatArray:
     """Return [R] differences, mean over seeds, for signs [R, N]: 1 leaves an example, -1 swaps it.
 
     Single precision is exact for labels: their sums are multiples of a half far below 2^23.
     """
     seeds, number, width = half.shape
-    moved = signs.astype(half.dtype) @ half.transpose(1, 0, 2).reshape(number, seeds * width)
+    moved = signs @ half.transpose(1, 0, 2).reshape(number, seeds * width)
     moved = moved.astype(np.float64).reshape(-1, seeds, width)
     return (pair.score(centre + moved) - pair.score(centre - moved)).mean(1)
 
@@ -222,7 +224,7 @@ def _exact(pair: Pair, centre: FloatArray, half: FloatArray, most: int) -> float
     if 2**number > most:
         return None
     signs = 1 - 2 * ((np.arange(2**number)[:, None] >> np.arange(number)) & 1)
-    every = _differences(pair, centre, half[:, differ], signs)
+    every = _differences(pair, centre, half[:, differ], signs.astype(half.dtype))
     return float(_extreme(every[0], every).mean())
 
 

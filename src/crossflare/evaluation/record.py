@@ -1,5 +1,10 @@
-"""The files a finished run leaves: `records/<run-id>.json` and the predictions it names, both of format 1."""
+"""The files a finished run leaves: `records/<run-id>.json` and the predictions it names, both of format 1.
 
+A record carries the sha256 of its own content and may carry that of its predictions: a file that was cut off or changed
+by hand is found and named, never read as a result. Older records without them are read as they are.
+"""
+
+import hashlib
 import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +17,7 @@ import numpy as np
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, IntArray
 from crossflare.evaluation.signature import Signature
-from crossflare.files import read_json, write_json
+from crossflare.files import canonical, digest_file, read_json, write_json
 
 FORMAT = 1
 _AGAIN = "delete it and run again"
@@ -66,6 +71,8 @@ class Record:
     """The fields of `Signature` apart from the metric: one record holds several."""
     predictions: str
     """Path of the predictions, relative to the run folder."""
+    predictions_sha256: str = ""
+    """Of the file of predictions, where it is known: see `load_predictions`."""
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`name`, `digest`."""
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -76,7 +83,7 @@ class Record:
     """`truncated` by side (`target`, `source`), `empty`, `no_source`."""
     training: Training = field(default_factory=lambda: Training())
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Seconds by stage."""
+    """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
     format: int = FORMAT
@@ -87,23 +94,43 @@ class Record:
 
 
 def save_record(path: Path, record: Record) -> None:
-    """Write a record, atomically."""
-    write_json(path, asdict(record))
+    """Write a record with its hash, atomically.
+
+    Raises:
+        UserError: A score is no number between 0 and 1, or another value is no number: nothing is written.
+    """
+    _check_scores(path, record.scores)
+    try:
+        write_json(path, sealed(asdict(record)))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path}: expected finite numbers in a record, got one that is not; {_AGAIN}") from error
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's JSON object with the hash of all its other fields as `sha256`."""
+    # as it will be read: JSON turns tuples into lists and numbers that are keys into texts, which sort otherwise
+    content = json.loads(canonical({name: value for name, value in values.items() if name != "sha256"}))
+    return {**content, "sha256": hashlib.sha256(canonical(content).encode()).hexdigest()}
 
 
 def load_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        UserError: The file is missing, damaged, of another format, or lacks something.
+        UserError: The file is missing, damaged, changed since it was written, of another format, or lacks something.
     """
     values = read_json(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a record, got {type(values).__name__}; {_AGAIN}")
-    if values.get("format") != FORMAT:
-        raise UserError(f"{path}: expected a record of format {FORMAT}, got {values.get('format')!r}; {_AGAIN}")
+    said = values.get("format")
+    if said != FORMAT:
+        newer = "upgrade crossflare, or " if isinstance(said, int) and said > FORMAT else ""
+        raise UserError(f"{path}: expected a record of format {FORMAT}, got {said!r}; {newer}{_AGAIN}")
+    _check_sealed(path, values)
     try:
-        record = Record(**values)
+        record = Record(**{name: value for name, value in values.items() if name != "sha256"})
     except TypeError as error:
         raise UserError(f"{path}: not the fields of a record ({str(error).split(') ')[-1]}); {_AGAIN}") from error
     for name, kind in _KINDS.items():
@@ -112,9 +139,8 @@ def load_record(path: Path) -> Record:
     for name, part, kind in (("method", "name", str), ("task", "labels", list)):
         if not isinstance(getattr(record, name).get(part), kind):
             raise UserError(f"{path}: expected {name}.{part} as {kind.__name__}, found none; {_AGAIN}")
-    for metric, score in values["scores"].items():
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise UserError(f"{path}: expected {metric} between 0 and 1, got {score!r}; {_AGAIN}")
+    _check_scores(path, record.scores)
+    for metric in record.scores:
         try:
             record.signature_of(metric)
         except UserError as error:
@@ -122,8 +148,25 @@ def load_record(path: Path) -> Record:
     return record
 
 
+def _check_sealed(path: Path, values: dict[str, Any]) -> None:
+    if "sha256" not in values:
+        return
+    try:
+        intact = sealed(values)["sha256"] == values["sha256"]
+    except ValueError:  # NaN, which no saved record holds
+        intact = False
+    if not intact:
+        raise UserError(f"{path}: expected the record as it was saved, found it changed (its sha256 differs); {_AGAIN}")
+
+
+def _check_scores(path: Path, scores: Mapping[str, Any]) -> None:
+    for metric, score in scores.items():
+        if not isinstance(score, int | float) or not 0 <= score <= 1:  # NaN is in no order
+            raise UserError(f"{path}: expected {metric} between 0 and 1, got {score!r}; {_AGAIN}")
+
+
 _KINDS: dict[str, type] = {
-    **dict.fromkeys(("run_id", "spec_name", "language", "predictions"), str),
+    **dict.fromkeys(("run_id", "spec_name", "language", "predictions", "predictions_sha256"), str),
     **dict.fromkeys(("method", "task", "scores", "signature", "model", "data", "translation"), dict),
     **dict.fromkeys(("counts", "training", "timings", "hardware", "versions"), dict),
     "seed": int,
@@ -176,16 +219,22 @@ ANSWER_METRICS = ("exact_match", "f1", "position_match")
 """The scores that a row of answers may hold, each from 0 to 1; the first two it must."""
 
 
-def load_predictions(path: Path) -> Predictions | AnswerPredictions:
+def load_predictions(path: Path, sha256: str = "") -> Predictions | AnswerPredictions:
     """Read predictions, one JSON object a line: labels where `gold` is a number, answers where it is a list of texts.
 
     A label's row has id, gold, prediction, and maybe log_probabilities; an answer's has id, gold, prediction,
     exact_match, f1, and maybe position_match.
 
+    Args:
+        path: The file.
+        sha256: What the record says of the file; nothing is checked where it says nothing.
+
     Raises:
-        UserError: The file is missing, empty or damaged; the line is named.
+        UserError: The file is missing, empty, damaged (the line is named), or not the one that was written.
     """
     try:
+        if sha256 and digest_file(path) != sha256:
+            raise UserError(f"{path}: expected the predictions as saved, found them changed (sha256 differs); {_ANEW}")
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected predictions, but they cannot be read ({error}); {_ANEW}") from error
