@@ -86,15 +86,15 @@ def fit(
         raise UserError("there are no training rows; check the split and what was filtered out")
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
-    group = group or getattr(rows, "group", 1)
-    check_groups(len(rows), settings.batch_size, group)
+    together: int = group or getattr(rows, "group", 1)
+    check_groups(len(rows), settings.batch_size, together)
     steps = settings.steps(len(rows))
     with checkpoints.locked(folder):
         arguments = trainer_arguments(settings, steps, folder)
         precision = resolve(settings.precision, arguments.device)
-        whole = {**identity, **({"group": group} if group > 1 else {})}
+        whole = {**identity, **({"group": together} if together > 1 else {})}
         fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
-        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, group)
+        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, together)
         found = checkpoints.newest(folder)
         if found is not None:
             checkpoints.compare(found[1].state["fingerprint"], fingerprint, allow_changed, found[0])
