@@ -14,7 +14,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import KINDS, group_of
-from crossflare.experiment.make_models import _measure  # pyright: ignore[reportPrivateUsage]
+from crossflare.experiment.make_models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.run import run
@@ -85,6 +85,13 @@ def test_joint_rows_hold_each_item_in_every_language_with_one_source(ran: Path, 
         assert es.texts != sw.texts
     alone = data.training("es", "train", "original").examples
     assert [replace(row, id=row.id.removeprefix("es:")) for row in rows[::2]] == list(alone)
+
+
+def test_batches_of_a_joint_adapter_hold_whole_items(lab: Lab) -> None:
+    training = replace(lab.spec().stage2, batch_size=5)
+    assert _settings(training, 0.1, 0, group=2).batch_size == 4
+    assert _settings(training, 0.1, 0, group=7).batch_size == 7
+    assert _settings(training, 0.1, 0, group=1).batch_size == 5
 
 
 def test_the_dev_score_of_a_joint_adapter_is_the_mean_over_its_languages(ran: Path, spec: Spec) -> None:

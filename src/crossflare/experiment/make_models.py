@@ -71,7 +71,8 @@ def _train_and_save(
 ) -> None:
     context, training = step.context, step.training
     rows, dev = step.splits
-    settings = _settings(training, lr, step.seed, context)
+    group = rows.language.count("+") + 1
+    settings = _settings(training, lr, step.seed, group)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
@@ -88,7 +89,7 @@ def _train_and_save(
         identity={"reads": step.reads, "task": task_card(context)},
         latents=(encode(rows), encode(dev)) if step.reads == "latents" else None,
         base_digest=base.identity.digest,
-        group=rows.language.count("+") + 1,
+        group=group,
     )
     card: dict[str, Any] = {
         **about,
@@ -137,9 +138,11 @@ def _measure(context: Context, language: str) -> Measure:
     return measure
 
 
-def _settings(training: Training, lr: float, seed: int, context: Context) -> Settings:
+def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
+    """Return how a model is trained; a batch of a joint adapter has the most whole items that fit, one at least."""
     shared = ("epochs", "batch_size", "warmup", "weight_decay", "max_length", "precision", "evaluations", "patience")
     own = {name: getattr(training, name) for name in shared}
+    own["batch_size"] = max(1, training.batch_size // group) * group
     return Settings(lr=lr, seed=seed, **own)
 
 

@@ -31,7 +31,8 @@ class MethodSpec:
     """The source at test time: a translation, the set's own source text (an upper bound), another row's translation or
     the target text itself (controls), or none."""
     joint: bool = False
-    """One adapter for all of its languages, trained on all their rows; else one for each."""
+    """One adapter for all of its languages, trained on all their rows, an item in all languages in one batch (of at
+    most `batch_size` rows); else one for each."""
     mix_block: Annotated[int, Bounds(0)] = 0
     """xmixup: the block that mixes (its authors: 0 for labels, 15 of 24 for questions). filter: the first that does."""
     mix_blocks: Count = 1

@@ -52,8 +52,6 @@ def train(
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         group: So many rows that follow one another are one item in several languages, and stay in one batch.
         allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
-        group: Consecutive rows of `train` that are one item (in several languages) and stay together in a batch;
-            None: what the form says of its rows.
 
     Raises:
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
@@ -62,8 +60,7 @@ def train(
         _check_split(split, form.labels)
     check_length(model, tokenizer, form.longest)
     states = latents or (None, None)
-    rows: Any = form.encode(train.examples, states[0])
-    rows.group = group
+    rows = form.encode(train.examples, states[0])
     score = None if dev is None else _dev_score(form, dev, form.encode(dev.examples, states[1]), settings, measure)
     whole: Fingerprint = {
         **identity,
