@@ -128,7 +128,7 @@ def test_a_killed_run_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CROSSFLARE_CACHE", str(models.cache_folder() / "other"))
     calls = 0
 
-    def stop(model: Any, batch: Any) -> Any:
+    def stop(model: Any, batch: Any, step: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:

@@ -129,7 +129,7 @@ class Stopping:
     def __init__(self, at: int | None = None, error: Callable[[], BaseException] = Stop) -> None:
         self.at, self.error, self.calls = at, error, 0
 
-    def __call__(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def __call__(self, model: Any, batch: dict[str, torch.Tensor], step: int = 0) -> torch.Tensor:
         self.calls += 1
         if self.calls == self.at:
             raise self.error()

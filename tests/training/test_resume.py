@@ -168,7 +168,7 @@ def test_every_difference_is_named(lab, new_model, folder, monkeypatch) -> None:
 def test_a_loss_that_is_not_a_number_stops_before_the_step(lab, folder, new_model, accumulation) -> None:
     seen = []
 
-    def loss(model, batch):
+    def loss(model, batch, step):
         seen.append(sorted(batch["input_ids"].flatten().tolist()))
         value = lab.Stopping()(model, batch)
         return value * float("nan") if len(seen) == 6 else value
@@ -202,7 +202,7 @@ def test_a_gradient_that_is_not_finite_stops_too(lab, folder, new_model) -> None
             return gradient * float("inf")
 
     with pytest.raises(UserError, match=r"before step 1: the norm of the gradient is (inf|nan).*no checkpoint was"):
-        lab.run(folder, ALWAYS, model=model, loss=lambda m, b: Bad.apply(lab.Stopping()(m, b)))
+        lab.run(folder, ALWAYS, model=model, loss=lambda m, b, step: Bad.apply(lab.Stopping()(m, b)))
     assert lab.weights_of(model) == before
 
 
@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(lab, whole, folder, m
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_saves_the_step_under_way_and_goes_on_as_itself(lab, whole, folder, number, error) -> None:
     class Signal(lab.Stopping):
-        def __call__(self, model, batch):
+        def __call__(self, model, batch, step=0):
             if self.calls == 3:
                 os.kill(os.getpid(), number)
             return super().__call__(model, batch)
@@ -242,7 +242,7 @@ def test_a_signal_saves_the_step_under_way_and_goes_on_as_itself(lab, whole, fol
 
 
 def test_two_runs_in_one_folder_are_refused(lab, folder) -> None:
-    def loss(model, batch):
+    def loss(model, batch, step):
         with pytest.raises(UserError, match=rf"process {os.getpid()} trains there already"):
             lab.run(folder, ALWAYS)
         raise lab.Stop

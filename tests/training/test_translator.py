@@ -95,11 +95,11 @@ def test_broken_off_and_resumed_gives_the_same_bytes(
 ) -> None:
     calls: list[int] = []
 
-    def stopping(model: Any, batch: Any, **more: Any) -> torch.Tensor:
+    def stopping(model: Any, batch: Any, step: int = 0, **more: Any) -> torch.Tensor:
         calls.append(1)
         if len(calls) == at:
             raise RuntimeError("stop")
-        return translation_loss(model, batch, **more)
+        return translation_loss(model, batch, step, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr("crossflare.training.translator.translation_loss", stopping)

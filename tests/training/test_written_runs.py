@@ -34,11 +34,11 @@ def run(folder: Path, rows: Split, *, with_source: bool = True, stop: int = 0, *
     if stop:
         loss, calls = form.loss, []
 
-        def stopping(model: Any, batch: Any) -> Any:
+        def stopping(model: Any, batch: Any, step: int) -> Any:
             calls.append(None)
             if len(calls) == stop:
                 raise RuntimeError("stopped")
-            return loss(model, batch)
+            return loss(model, batch, step)
 
         form.loss = stopping
     dev = labelled(6, "dev", seed=50)

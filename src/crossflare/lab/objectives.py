@@ -81,7 +81,7 @@ class Collator:
         return batch
 
 
-def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+def loss(model: Any, batch: dict[str, Tensor], step: int = 0) -> Tensor:
     """Return the mean cross-entropy over the tokens to be said, in float32."""
     labels = batch.pop("labels")
     logits = model(**batch, use_cache=False).logits if "decoder_input_ids" in batch else model(**batch).logits

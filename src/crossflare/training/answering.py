@@ -41,7 +41,7 @@ class SpanForm:
             latents=latents,
         )
 
-    def loss(self, model: Any, batch: Batch, /) -> Tensor:
+    def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy of start and end among a window's own tokens."""
         start, end = batch.pop("start_positions"), batch.pop("end_positions")
         output = model(**batch)
@@ -100,7 +100,7 @@ class TextForm:
         answers = [e.answers[0].text.strip() if e.answers else None for e in examples]
         return encode_prompts(self.prompter, examples, answers, with_source=self.with_source, latents=latents)
 
-    def loss(self, model: Any, batch: Batch, /) -> Tensor:
+    def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy of the answers' tokens."""
         return written_loss(model, batch)
 

@@ -111,7 +111,7 @@ class PairCollator:
         }
 
 
-def translation_loss(model: Any, batch: Batch, smoothing: float = SMOOTHING) -> Tensor:
+def translation_loss(model: Any, batch: Batch, step: int = 0, *, smoothing: float = SMOOTHING) -> Tensor:
     """Return the mean cross-entropy over the tokens to be said, with smoothed labels, in float32."""
     labels = batch.pop("labels")
     hidden = model.model(**batch, use_cache=False).last_hidden_state

@@ -31,7 +31,7 @@ class HeadForm:
         """Tokenise the texts; see `Form`."""
         return encode(self.tokenizer, examples, self.max_length, with_source=self.with_source, latents=latents)
 
-    def loss(self, model: Any, batch: Batch, /) -> Tensor:
+    def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy."""
         labels = batch.pop("labels")
         return functional.cross_entropy(model(**batch).logits.float(), labels)
@@ -87,7 +87,7 @@ class WordForm:
         answers = [None if e.label is None else self.words[e.label] for e in examples]
         return encode_prompts(self.prompter, examples, answers, with_source=self.with_source, latents=latents)
 
-    def loss(self, model: Any, batch: Batch, /) -> Tensor:
+    def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy of the words' tokens, over the whole vocabulary."""
         return written_loss(model, batch)
 

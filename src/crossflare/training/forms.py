@@ -72,8 +72,14 @@ class Form(Protocol):
         """Return rows as a batch, labelled where all are."""
         ...
 
-    def loss(self, model: Any, batch: Batch, /) -> Tensor:
-        """Return the mean loss over the rows of a batch, computed in float32 whatever the model computes in."""
+    def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
+        """Return the mean loss over the rows of a batch, computed in float32 whatever the model computes in.
+
+        Args:
+            model: The model.
+            batch: What `collate` made; it is used up.
+            step: Optimizer steps made so far.
+        """
         ...
 
     def read(

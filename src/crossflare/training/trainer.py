@@ -21,9 +21,18 @@ from transformers.trainer_callback import PrinterCallback
 
 from crossflare.errors import UserError
 from crossflare.progress import Advance
-from crossflare.training import checkpoints
+from crossflare.training import batching, checkpoints, distributed
 from crossflare.training.batching import GroupedSampler
-from crossflare.training.checkpoints import BEST, OPTIMIZER, RANDOM, WEIGHTS, Checkpoint, Fingerprint
+from crossflare.training.checkpoints import (
+    BEST,
+    OPTIMIZER,
+    PROCESSES,
+    RANDOM,
+    WEIGHTS,
+    Checkpoint,
+    Fingerprint,
+    random_states,
+)
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import Number, autocast
 from crossflare.training.progress_state import Progress
@@ -31,8 +40,8 @@ from crossflare.training.settings import Settings
 from crossflare.training.weights import Tensors, copy_trained, put_trained
 
 Batch = dict[str, Tensor]
-Loss = Callable[[Any, Batch], Tensor]
-"""(model, batch) -> mean loss over the batch's examples."""
+Loss = Callable[[Any, Batch, int], Tensor]
+"""(model, batch, optimizer steps made so far) -> mean loss over the batch's examples."""
 Score = Callable[[Any, Number], float]
 """(model, precision) -> score on dev, higher is better."""
 
@@ -72,6 +81,7 @@ class Plan:
     arguments: TrainingArguments
     group: int = 1
     """Consecutive rows that stay together in a batch."""
+    processes: int = 1
 
 
 class SafeTrainer(Trainer):
@@ -85,7 +95,11 @@ class SafeTrainer(Trainer):
         self.best: Tensors | None = resumed.tensors.get(BEST) if resumed else None
         self._began = time.monotonic() - self.progress.seconds
         self.save_took = 0.0
+        self.drew = resumed is not None and PROCESSES in resumed.state["fingerprint"]
+        """Whether a step has drawn random numbers, as dropout does: results then depend on how many processes draw."""
+        self._random: list[Tensor] = []
         self._batches: list[Tensor] = []
+        self._shares: list[int] = []
         self._losses: list[Tensor] = []
         super().__init__(
             model=model,
@@ -97,12 +111,17 @@ class SafeTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False  # else the model is handed a `num_items_in_batch`, and may ignore it
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Flow(self, advance, interrupts))
+        self._flow = _Flow(self, advance, interrupts)
+        self.add_callback(self._flow)
 
     # Batches -----------------------------------------------------------------------------------------------------
 
     def _collate(self, rows: Sequence[Any]) -> Batch:
-        return {**self.plan.collate(rows), "positions": torch.tensor([row.position for row in rows])}
+        """Return this process's share of a batch, and the positions of all its rows."""
+        mine = batching.share(rows, distributed.rank(), distributed.size(), self.plan.group)
+        # Without a row of its own a process computes one all the same, and counts it as none.
+        made = self.plan.collate(mine or rows[: self.plan.group])
+        return {**made, "positions": torch.tensor([row.position for row in rows]), "share": torch.tensor(len(mine))}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
         settings = self.plan.settings
@@ -112,7 +131,11 @@ class SafeTrainer(Trainer):
         """Take the batches of one optimizer step; note which rows they hold, and count them."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._batches = [batch.pop("positions") for batch in batches]
+        self._shares = [int(batch.pop("share")) for batch in batches]
         self._losses = []
+        if distributed.size() > 1:
+            distributed.seed_step(self.plan.settings.seed, self.state.global_step)
+        self._random = random_states()
         return batches, sum(len(positions) for positions in self._batches)
 
     # One step ----------------------------------------------------------------------------------------------------
@@ -121,20 +144,35 @@ class SafeTrainer(Trainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the batch's share of the mean loss over the optimizer step's examples: each counts the same."""
-        examples = len(inputs["input_ids"])
+        examples = self._shares[len(self._losses)]
         with autocast(self.plan.precision, self.args.device):
-            loss = self.plan.loss(model, inputs)
+            loss = self.plan.loss(model, inputs, self.state.global_step)
         share = loss * (examples / int(num_items_in_batch))
         self._losses.append(share.detach())
         return share
 
     def _clip_grad_norm(self, model: Any) -> Any:
+        self.drew = self.drew or not all(map(torch.equal, self._random, random_states()))
+        loss = self._agreed_loss()
+        distributed.add_gradients([p for p in model.parameters() if p.requires_grad])
         norm = super()._clip_grad_norm(model)
         *losses, size = torch.stack([*self._losses, torch.as_tensor(norm, device=self.args.device)]).tolist()
         if not all(math.isfinite(value) for value in (*losses, size)):
             self._refuse_step(losses, size)
-        self.progress.add_loss(sum(losses))
+        self.progress.add_loss(sum(losses) if loss is None else loss)
         return norm
+
+    def _agreed_loss(self) -> float | None:
+        """Meet the other processes: return the loss of all, and agree on what is to be done after the step."""
+        if distributed.size() == 1:
+            return None
+        losses = torch.stack(self._losses).tolist()
+        if not all(map(math.isfinite, losses)):
+            self._refuse_step(losses, math.nan)
+        words = distributed.meet({"loss": sum(losses), "drew": self.drew, **self._flow.wishes()})
+        self.drew = any(word["drew"] for word in words)
+        self._flow.heed(words)
+        return math.fsum(word["loss"] for word in words)
 
     def _refuse_step(self, losses: list[float], norm: float) -> None:
         bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
@@ -155,7 +193,8 @@ class SafeTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the model on dev, keep the weights if it is the best so far, and stop when patience has run out."""
-        score = self.plan.score(self.model, self.plan.precision) if self.plan.score else None
+        measure = self.plan.score
+        score = distributed.from_main(lambda: measure(self.model, self.plan.precision)) if measure else None
         settings = self.plan.settings
         if self.progress.add_point(self.state.global_step, score) and settings.select == "best":
             self.best = copy_trained(self.model)
@@ -165,13 +204,16 @@ class SafeTrainer(Trainer):
         return {} if score is None else {"eval_score": score}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        distributed.from_main(self._write_checkpoint)
+
+    def _write_checkpoint(self) -> None:
         start = time.monotonic()
         self.progress.seconds = start - self._began
         optimizer, numbers = checkpoints.pack_optimizer(self.optimizer)
         generators, words = checkpoints.pack_random()
         tensors = {WEIGHTS: copy_trained(self.model), OPTIMIZER: optimizer, RANDOM: generators}
         state = {
-            "fingerprint": self.plan.fingerprint,
+            "fingerprint": self.plan.fingerprint | ({PROCESSES: self.plan.processes} if self.drew else {}),
             "progress": self.progress.as_json(),
             "optimizer": numbers,
             "scheduler": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
@@ -217,9 +259,25 @@ class _Flow(TrainerCallback):
         self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
         plan = trainer.plan
         self.saved = time.monotonic()
+        self.late: bool | None = None
+        """Whether a checkpoint is due, as several processes have agreed."""
         self.evaluations = {
             -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
         }
+
+    def wishes(self) -> dict[str, Any]:
+        """Return what this process would have done after the step: clocks and signals are its own."""
+        return {"late": self._late(), "signal": self.interrupts.received or 0}
+
+    def heed(self, words: Sequence[dict[str, Any]]) -> None:
+        """Take over the first process's clock, and any process's signal."""
+        self.late = words[0]["late"]
+        self.interrupts.received = max(word["signal"] for word in words) or None
+
+    def _late(self) -> bool:
+        # Large models are saved less often: at most a twentieth of the time goes into it.
+        settings = self.trainer.plan.settings
+        return time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         settings = self.trainer.plan.settings
@@ -229,8 +287,7 @@ class _Flow(TrainerCallback):
         if settings.save_steps is not None:
             due = state.global_step % settings.save_steps == 0
         else:
-            # Large models are saved less often: at most a twentieth of the time goes into it.
-            due = time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
+            due = self._late() if self.late is None else self.late
         if due or self.interrupts.received is not None:
             control.should_save = True
 
@@ -243,7 +300,7 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
     """Return `settings` in Trainer's words, with all of Trainer's own logging, scoring and saving off.
 
     Raises:
-        UserError: The process is one of several under a launcher.
+        UserError: A launcher started several processes, which have not joined.
     """
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -271,7 +328,9 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
         log_level="error",
     )
     if arguments.world_size > 1:
-        raise UserError("training runs in one process; start the runs of a grid side by side, not one under torchrun")
+        raise UserError(
+            "this process is one of several that do not know of each other; call training.distributed.start() first"
+        )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
     return arguments
 
