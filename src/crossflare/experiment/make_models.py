@@ -22,6 +22,7 @@ from crossflare.tasks.example import Split
 from crossflare.training.base_models import Base
 from crossflare.training.fit import Outcome
 from crossflare.training.forms import Said
+from crossflare.training.memory import peak_memory
 from crossflare.training.progress_state import Point
 from crossflare.training.recipe import Measure, train
 from crossflare.training.settings import Settings
@@ -77,20 +78,22 @@ def _train_and_save(
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
     kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
-    outcome = train(
-        model,
-        rows,
-        dev,
-        base.tokenizer,
-        form_of(context, training, model, base.tokenizer, kind, step.reads),
-        settings,
-        folder,
-        measure=_measure(context, rows.language),
-        identity={"reads": step.reads, "task": task_card(context)},
-        latents=(encode(rows), encode(dev)) if step.reads == "latents" else None,
-        base_digest=base.identity.digest,
-        group=group,
-    )
+    with peak_memory() as peak:
+        outcome = train(
+            model,
+            rows,
+            dev,
+            base.tokenizer,
+            form_of(context, training, model, base.tokenizer, kind, step.reads),
+            settings,
+            folder,
+            measure=_measure(context, rows.language),
+            identity={"reads": step.reads, "task": task_card(context)},
+            latents=(encode(rows), encode(dev)) if step.reads == "latents" else None,
+            base_digest=base.identity.digest,
+            group=group,
+        )
+        memory = peak()
     card: dict[str, Any] = {
         **about,
         "task": task_card(context),
@@ -103,7 +106,7 @@ def _train_and_save(
         | _lost(step)
         | _flagged(step),
         "settings": asdict(settings),
-        "training": _summary(outcome, lr, model),
+        "training": _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory}),
     }
     clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)

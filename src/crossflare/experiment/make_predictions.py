@@ -19,7 +19,7 @@ from crossflare.experiment.environment import hardware, versions
 from crossflare.experiment.parts import form_of, load_trained, task_card
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
-from crossflare.files import read_json, write_atomic
+from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.tasks.example import Split
 
@@ -110,6 +110,7 @@ def _record(
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
     training = dict(model["training"])
+    peak = training.pop("peak_memory", None)
     if isinstance(step.model, Stage2) and step.model.trials:
         training["chosen_from"] = step.model.trial_scores()
     return Record(
@@ -134,10 +135,11 @@ def _record(
         signature=_signature(step, split, model["base"]["digest"]),
         counts={"truncated": truncated, **counts(split.examples), **_flagged(step, model)},
         training=training,  # type: ignore[arg-type]  # the fields of a Training
-        timings={"predict": round(seconds, 2), "train": training["seconds"]},
+        timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
         hardware=hardware(),
         versions=versions(),
         predictions=f"{step.predictions.parent.name}/{step.predictions.name}",
+        predictions_sha256=digest_file(step.predictions),
     )
 
 

@@ -1,0 +1,37 @@
+"""How much memory a piece of work took at most: of the GPU where it runs on one, else of this process."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@contextmanager
+def peak_memory() -> Generator[Callable[[], int | None]]:
+    """Measure from here on; call what is yielded for the most bytes held at once.
+
+    On a CPU it is the resident size of the whole process, libraries and base model included, and None on systems that
+    cannot measure it anew (Linux can).
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        yield torch.cuda.max_memory_allocated
+        return
+    anew = False
+    with suppress(OSError):
+        RESET.write_text("5")  # see proc(5): resets the highest resident size
+        anew = True
+    yield _highest if anew else _unknown
+
+
+def _highest() -> int | None:
+    lines = STATUS.read_text().splitlines()
+    found = next((line for line in lines if line.startswith("VmHWM:")), None)
+    return None if found is None else int(found.split()[1]) * 1024
+
+
+def _unknown() -> None:
+    return None
