@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
+from crossflare.translation.index import Index
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_all
 from crossflare.translation.translator import engine_id
@@ -206,6 +209,98 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
         assert (tmp_path / "0000.jsonl").read_bytes() == before
 
 
+def test_a_file_that_may_not_grow_leaves_whole_lines(tmp_path: Path) -> None:
+    """The system's own limit stands for a disk that is full in the middle of a line."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    engine = Reverse()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(
+            UserError, match=r"could not be written \(File too large\); free space .*earlier ones are kept"
+        ):
+            translate_all(Store(tmp_path), engine, texts(40), "sw", "en", batch=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    kept = [json.loads(line)["text"] for line in parts(tmp_path)[0].read_bytes().splitlines()]
+    assert kept == texts(len(kept)) != []
+    again = Reverse()
+    translate_all(Store(tmp_path), again, texts(40), "sw", "en")
+    assert again.seen == texts(40)[len(kept) :]
+
+
+def test_writes_that_stop_short_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:7]))
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1"), ("b", "2")])
+        assert shelf.find("ab") == {"a": "1", "b": "2"}
+
+
+def test_a_full_folder_of_temporary_files_is_named(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find("a") == {}
+        shelf.append([(text, text) for text in texts(500)])
+        assert shelf._index is not None
+        shelf._index._database.execute("PRAGMA max_page_count=3")
+        with pytest.raises(
+            UserError, match=r"\(database or disk is full\); free space in the folder of temporary files"
+        ):
+            shelf.find("a")
+
+
+def test_what_is_no_part_is_left_alone_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+    (tmp_path / "notes.jsonl").write_text("mine\n")
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find("a") == {"a": "1"}
+    (tmp_path / "0001.jsonl").mkdir()
+    with Shelf(tmp_path) as shelf, pytest.raises(UserError, match=r"cannot be read \(Is a directory\); check the path"):
+        shelf.find("a")
+
+
+def test_no_row_is_read_into_the_index_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+    starts: list[int] = []
+    real = Index.read
+    monkeypatch.setattr(Index, "read", lambda *given: (starts.append(given[3]), real(*given))[1])
+    with Shelf(tmp_path) as shelf:
+        for text in "abc":
+            shelf.find(text)
+            shelf.append([(text, "2")])
+        shelf.find("c")
+    assert starts == sorted(set(starts))
+    assert len(starts) == 4
+
+
+def test_what_another_writer_finished_meanwhile_is_taken(tmp_path: Path) -> None:
+    class Helped(Reverse):
+        def translate(self, texts: list[str], *, source: str, target: str) -> list[str]:
+            if not self.seen:
+                with Store(tmp_path).shelf(self.identity, source, target) as other:
+                    other.append([("cd", "theirs")])
+            return super().translate(texts, source=source, target=target)
+
+    engine = Helped()
+    assert translate_all(Store(tmp_path), engine, ["ab", "cd"], "sw", "en", batch=1) == ["ba", "theirs"]
+    assert engine.seen == ["ab"]
+
+
+def test_a_quick_engine_gets_more_texts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sizes(Reverse):
+        def translate(self, texts: list[str], *, source: str, target: str) -> list[str]:
+            self.seen.append(len(texts))
+            return texts
+
+    for name, quick, expected in (("quick", 60.0, [5, 10, 20, 5]), ("slow", 0.0, [5] * 8)):
+        monkeypatch.setattr("crossflare.translation.translate.QUICK", quick)
+        engine = Sizes()
+        translate_all(Store(tmp_path / name), engine, texts(40), "sw", "en", batch=5)
+        assert engine.seen == expected
+
+
 def test_a_failing_engine_keeps_what_was_done(tmp_path: Path) -> None:
     class Fails(Reverse):
         def translate(self, texts: list[str], *, source: str, target: str) -> list[str]:
@@ -284,6 +379,7 @@ def test_the_memory_of_the_index_does_not_grow_with_the_rows(tmp_path: Path) -> 
     code = """
 import sys
 from pathlib import Path
+from crossflare.translation.index import Index
 from crossflare.translation.store import Shelf
 shelf, starts = Shelf(Path(sys.argv[1])), range(0, int(sys.argv[2]), 2000)
 for start in starts:

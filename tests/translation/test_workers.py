@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.translation.workers import AHEAD, Job, Processes, Route
+from crossflare.translation.workers import AHEAD, Cluster, Job, Processes, Route
 
 pytestmark = pytest.mark.slow
 JOBS = ["a", "b", "bad", "c", "d", "e", "f", "g"]
@@ -61,6 +61,12 @@ def test_an_engine_s_own_error_comes_through(tmp_path: Path) -> None:
     route = Route.of({"engine": "dictionary", "lexicon": str(tmp_path / "none.tsv")}, "en", "sw", split=True)
     with pytest.raises(UserError, match=r"none\.tsv: expected a text file"):
         list(Processes(1).run([Job(route, ("a",))]))
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"a cluster needs Ray; install it: pip install 'crossflare\[ray\]'"):
+        Cluster(2)
 
 
 PARENT = """

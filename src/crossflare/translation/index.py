@@ -22,7 +22,7 @@ BLOCK = 1 << 20
 PREFIX = b'{"key": "'
 DIGITS = 16
 """Hex digits of the sha256 that make up the key."""
-_CACHE_KIB = 8192
+_CACHE_KIB = 2048
 _NIBBLES = np.full(256, 255, dtype=np.uint8)
 _NIBBLES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
 

@@ -147,7 +147,8 @@ class Shelf:
         """Return the locked handle of this process's part: the first that nobody holds, without a torn last line."""
         if self._handle is not None and self._owner == os.getpid():
             return self._handle
-        self.close()  # after a fork part and index stay the parent's
+        if self._handle is not None:
+            self.close()  # after a fork part and index stay the parent's
         self._folder.mkdir(parents=True, exist_ok=True)
         number = 0
         while self._handle is None:
