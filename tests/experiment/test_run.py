@@ -14,13 +14,15 @@ import pytest
 import crossflare.experiment.make as making
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
+from crossflare.experiment.board import Board
 from crossflare.experiment.context import Context
 from crossflare.experiment.plan import plan
 from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.run import run, work
+from crossflare.experiment.run import run
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.experiment.steps import all_steps, check_ready
+from crossflare.experiment.work import work
 from crossflare.files import read_json
 from tiny_experiment import READERS, TRAINED, WORDS, Lab, read_jsonl, results
 
@@ -506,6 +508,7 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = Context(small(lab, {}, "flare", "flare-no-source", "oracle", "flare+source"), tmp_path)
+    board = Board([context])
 
     def fake(step: Any) -> None:
         if isinstance(step, Prediction) and step.method.name == "flare":
@@ -516,7 +519,11 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
             path.write_text("{}")
 
     monkeypatch.setattr(making, "make", fake)
-    assert work(context) == {"predict flare, es, seed 0": "no engine"}
+    work([context])
+    board.look()
+    assert [(each.kind, each.label, each.error) for each in board.failures] == [
+        ("predict", "flare, es, seed 0", "no engine")
+    ]
     done = {step.label for step in all_steps(context) if isinstance(step, Prediction) and step.done()}
     assert done == {"flare-no-source, es, seed 0", "oracle, es, seed 0"}
 

@@ -1,78 +1,135 @@
 """Running a recipe means making what is missing: kill it anywhere, start it again, and it goes on.
 
-Several workers, or several commands on one folder, share the work: a step is made under its lock, and the lock of a
-killed process is free.
+Several workers, or several commands on one folder, share the work (see `work`).
 """
 
+import logging
 import os
-import signal
-import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
-
-from filelock import FileLock, Timeout
 
 from crossflare.errors import UserError
+from crossflare.experiment.board import Board, Marks, ids_of
+from crossflare.experiment.cells import cell_of, contexts_of, run_folder, write_recipes
 from crossflare.experiment.context import Context
-from crossflare.experiment.plan import run_folder
+from crossflare.experiment.damage import check_records
+from crossflare.experiment.failures import Failure, clear_failures, load_failures
+from crossflare.experiment.grid import Recipe
+from crossflare.experiment.local import default_workers, share
 from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.spec import Spec, spec_from
-from crossflare.experiment.stages import NotReadyError, Stage2
+from crossflare.experiment.spec import Spec
+from crossflare.experiment.stages import Stage2
 from crossflare.experiment.steps import Step, all_steps
-from crossflare.files import content_id, point_to, write_atomic
-from crossflare.progress import bar
+from crossflare.experiment.work import Order, work
+from crossflare.files import point_to
 
-WAIT = 0.5
-"""Seconds between looks when all that is left is being made by others."""
-GRACE = 60.0
-"""Seconds that a worker has to save a checkpoint."""
+_log = logging.getLogger(__name__)
+SHOWN = 5
+"""Steps that failed before and are named when they are tried again."""
 
 
-def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
-    """Make every missing step of a recipe and return the run's folder.
+class StepsFailedError(UserError):
+    """Steps failed; all that could be made without them is made."""
+
+
+def run(
+    recipe: Recipe | Spec, root: Path, workers: int | None = None, *, ray: str | None = None, remake: bool = False
+) -> Path:
+    """Make every missing step of a recipe, or of the chosen cells of a grid, and return the run's folder.
 
     Args:
-        spec: The recipe.
+        recipe: What to run.
         root: The folder of all runs.
-        workers: Processes; None: one per core (at most 4) without a GPU, one with.
+        workers: Processes; None: one per GPU, or one per core (at most 4) without; on a cluster as many as it has room
+            for.
+        ray: The address of a Ray cluster, or `local` for one on this machine alone; None: processes of this machine.
+        remake: Make damaged records, and those of another version, again.
 
     Raises:
-        UserError: The recipe cannot start, or steps failed: all that could be made was made, the failures are named.
+        StepsFailedError: Steps failed: all that could be made was made, the failures are named and marked.
+        UserError: The recipe cannot start, or a record is damaged.
     """
-    folder = run_folder(spec, root)
-    context = Context(spec, folder)
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
+    top = run_folder(recipe, root)
+    contexts = contexts_of(recipe, top)
+    board = Board(contexts)
+    board.look()  # reads the data: what is wrong with it is said here
+    damaged = check_records(board.steps, remake)
+    if remake and damaged:
+        board = Board(contexts)
+        board.look()
+    write_recipes(recipe, top)
+    before = _tried_again(board)
+    if board.missing:
+        _check_extras(contexts)
+        board = _make(contexts, before, board, workers, ray)
+    for context in contexts:
+        tidy(context)
+    if board.failures:
+        raise StepsFailedError(_told(board))
+    if damaged and not remake:
+        more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        advice = "no report is made over such records: run again with --remake to make them again"
+        raise UserError(f"{'; '.join(damaged[:3])}{more}. {advice}")
+    return top
+
+
+def _make(contexts: Sequence[Context], before: Marks, board: Board, workers: int | None, ray: str | None) -> Board:
+    """Let the workers make what is missing, and return how it stands then."""
+    fresh = Board(contexts, before)
+    if ray is not None:
+        from crossflare.experiment.on_ray import on_ray
+
+        on_ray(Order.of(contexts, before), fresh, ray, workers)
+    elif (count := min(workers or default_workers(), len(board.missing))) > 1:
+        share(Order.of(contexts, before), fresh, count)
+    else:
+        work(contexts, before)
+    fresh.look()
+    return fresh
+
+
+def _tried_again(board: Board) -> Marks:
+    """Say which steps failed before and are tried again; forget the marks of what is done or no longer asked for."""
+    marks = load_failures(board.shared)
+    wanted = ids_of(board.missing)
+    cells = {cell_of(step.context) for step in board.steps}
+    old = [
+        id for id, mark in marks.items() if id not in wanted and cells.issuperset(each["cell"] for each in mark.stops)
+    ]
+    clear_failures(board.shared, old)
+    again = [mark for id, mark in marks.items() if id in wanted]
+    for mark in again[:SHOWN]:
+        _log.warning("trying again: %s %s, which failed on %s: %s", mark.kind, mark.label, mark.minute, mark.error)
+    if len(again) > SHOWN:
+        _log.warning("and %d more steps that failed before", len(again) - SHOWN)
+    return {mark.id: mark.when for mark in again}
+
+
+def _told(board: Board) -> str:
+    failures: list[Failure] = board.failures
+    first = "; ".join(f"{each.kind} {each.label}: {each.error}" for each in failures[:3])
+    more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+    need = f"{board.waiting} more need them; " if board.waiting else ""
+    return (
+        f"{len(failures)} of {len(board.steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
+        "mend it and run again"
+    )
+
+
+def _check_extras(contexts: Sequence[Context]) -> None:
+    """Look for what the recipes need beside the core: before hours of training, not after."""
+    from crossflare.training.quantised import check_installed
+
+    for context in contexts:
+        if context.spec.model.quantise != "none":
+            check_installed(context.spec.model.quantise)
+
+
+def tidy(context: Context) -> None:
+    """Name the adapters of a cell for people, and set aside the records that its recipe no longer leads to."""
     steps = all_steps(context)
-    missing = [step for step in steps if not step.done()]  # reads the data: what is wrong with it is said here
-    write_atomic(folder / "spec.yaml", spec.to_yaml())
-    if not missing:
-        _tidy(context, steps)
-        return folder
-    if spec.model.quantise != "none":
-        from crossflare.training.quantised import check_installed
-
-        check_installed(spec.model.quantise)  # before hours of training, not after
-    count = min(workers or default_workers(), len(missing))
-    failures = work(context) if count == 1 else _share(spec, context, count)
-    _tidy(context, steps)
-    if failures:
-        first = "; ".join(f"{label}: {reason}" for label, reason in list(failures.items())[:3])
-        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-        waiting = len(_broken(steps, failures)) - len(failures)
-        need = f"{waiting} more need them; " if waiting else ""
-        raise UserError(
-            f"{len(failures)} of {len(steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
-            "mend it and run again"
-        )
-    return folder
-
-
-def _tidy(context: Context, steps: list[Step]) -> None:
     set_aside(context, steps)
     name_adapters(context, steps)
 
@@ -98,138 +155,3 @@ def set_aside(context: Context, steps: list[Step]) -> None:
         if path.stem not in wanted:
             (records / "old").mkdir(exist_ok=True)
             path.replace(records / "old" / path.name)
-
-
-def default_workers() -> int:
-    """Return one per core, at most 4, or one where a GPU does the work."""
-    import torch
-
-    return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
-
-
-def work(context: Context) -> dict[str, str]:
-    """Make steps until none is left to make, and return those that failed: kind and label -> reason."""
-    from crossflare.experiment.make import make
-
-    failures: dict[str, str] = {}
-    steps = all_steps(context)
-    with bar("steps", len(steps)) as advance:
-        shown = 0
-        while True:
-            done = {step for step in steps if step.done()}
-            advance(len(done) - shown)
-            shown = len(done)
-            broken = _broken(steps, failures)
-            left = [step for step in steps if step not in done and step not in broken]
-            if not left:
-                return failures
-            ready = [step for step in left if all(needed in done for needed in step.needs())]
-            if not _make_one(context, ready, failures, make):
-                time.sleep(WAIT)
-
-
-def _make_one(context: Context, ready: list[Step], failures: dict[str, str], make: Callable[[Step], None]) -> bool:
-    """Make the first of `ready` that no other worker is making; say whether there was one."""
-    for step in ready:
-        with _claimed(context, step) as mine:
-            if not mine:
-                continue
-            if not step.done():
-                try:
-                    make(step)
-                except UserError as error:
-                    failures[_named(step)] = str(error)
-            return True
-    return False
-
-
-def _broken(steps: list[Step], failures: dict[str, str]) -> set[Step]:
-    """Return the steps that failed here, and those that need them."""
-    broken: set[Step] = set()
-    for step in steps:  # each after those it needs
-        if _named(step) in failures or any(needed in broken for needed in step.needs()):
-            broken.add(step)
-    return broken
-
-
-def _named(step: Step) -> str:
-    """Return a name that no other step has: a prediction may have the label of the adapter it reads."""
-    return f"{step.kind} {step.label}"
-
-
-@contextmanager
-def _claimed(context: Context, step: Step) -> Generator[bool]:
-    """Hold a step's lock for as long as it is being made; False when another process holds it."""
-    try:
-        name = step.id
-    except NotReadyError:
-        yield False
-        return
-    place = context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def _share(spec: Spec, context: Context, workers: int) -> dict[str, str]:
-    """Let several processes make the steps; this one shows how far they are."""
-    text, folder = spec.to_yaml(), context.folder
-    failures: dict[str, str] = {}
-    steps = all_steps(context)
-    spawn = get_context("spawn")
-    gone, alive = spawn.Pipe(duplex=False)  # closed by whatever ends this process: the others notice, and end too
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_follow, initargs=(gone,))
-    try:
-        futures = [pool.submit(_worker, text, folder, workers) for _ in range(workers)]
-        with bar("steps", len(steps)) as advance:
-            shown = 0
-            while not all(future.done() for future in futures):
-                done = sum(step.done() for step in steps)
-                advance(done - shown)
-                shown = done
-                time.sleep(WAIT)
-        for future in futures:
-            failures |= future.result()
-        pool.shutdown()  # their work is done: let them leave in order
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker was killed, most often for want of memory; what is finished is kept: run again with fewer workers"
-        ) from error
-    finally:
-        alive.close()
-        pool.shutdown(wait=False, cancel_futures=True)
-    return failures
-
-
-def _follow(gone: Connection) -> None:
-    """End this worker with the process that started it, however that ends; training saves a checkpoint first.
-
-    Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so that one signal reaches them once.
-    """
-    os.setpgrp()
-
-    def watch() -> None:
-        wait([gone])
-        while True:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(GRACE)
-
-    Thread(target=watch, daemon=True).start()
-
-
-def _worker(text: str, folder: Path, workers: int) -> dict[str, str]:
-    import torch
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    try:
-        return work(Context(spec_from(text, folder), folder))
-    except SystemExit:  # of `_follow`; the pool would catch it, and wait for more work from a process that is gone
-        os._exit(128 + signal.SIGTERM)

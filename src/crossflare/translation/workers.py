@@ -126,17 +126,7 @@ class Cluster:
         Raises:
             UserError: Ray is not installed, or there is no such cluster.
         """
-        try:
-            import ray
-        except ImportError as error:
-            raise UserError("a cluster needs Ray; install it: pip install 'crossflare[ray]'") from error
-        if not ray.is_initialized():
-            try:
-                ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-            except (ConnectionError, ValueError) as error:
-                raise UserError(
-                    f"no Ray cluster at '{address}' ({str(error).splitlines()[0]}); start one: ray start --head"
-                ) from error
+        connect(address)
         self._workers = workers
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
@@ -167,6 +157,29 @@ class Cluster:
                     f"the cluster lost a worker ({type(error).__name__}); finished rows are kept: start again"
                 ) from error
             yield running.pop(done[0]), translations
+
+
+def connect(address: str | None) -> Any:
+    """Return Ray, connected.
+
+    Args:
+        address: Of the cluster (`auto`: the one of this machine); None: one on this machine alone.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("a cluster needs Ray; install it: pip install 'crossflare[ray]'") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"no Ray cluster at '{address}' ({str(error).splitlines()[0]}); start one: ray start --head"
+            ) from error
+    return ray
 
 
 def translate_job(job: Job) -> list[str]:

@@ -1,0 +1,120 @@
+"""What of a run is done, what failed, and what can be made now."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from crossflare.experiment.cells import cell_of
+from crossflare.experiment.context import Context
+from crossflare.experiment.failures import Failure, load_failures
+from crossflare.experiment.predictions import Prediction
+from crossflare.experiment.stages import NotReadyError
+from crossflare.experiment.steps import Step, all_steps, key_of
+
+Marks = Mapping[str, str]
+"""Id of a failed step -> when it failed."""
+
+
+class Board:
+    """The steps of all cells of a run, as the files say they stand; any process sees the same."""
+
+    def __init__(self, contexts: Sequence[Context], before: Marks | None = None) -> None:
+        """List the steps.
+
+        Args:
+            contexts: One for each cell, with one shared folder.
+            before: Marks that are older than this run: their steps are tried again.
+        """
+        self.steps = all_steps(*contexts)
+        self.shared = contexts[0].shared
+        self._before = before or {}
+        place = {key_of(step): number for number, step in enumerate(self.steps)}
+        self._needs = [[place[key_of(needed)] for needed in step.needs()] for step in self.steps]
+        self._done = [False] * len(self.steps)
+        self._broken = [False] * len(self.steps)
+        self._failures: dict[str, Failure] = {}
+
+    def look(self) -> None:
+        """See what has changed on the disk. What is done stays done.
+
+        Raises:
+            UserError: The data that a step hangs on cannot be read.
+        """
+        self._failures = self._marks()
+        for number, step in enumerate(self.steps):  # each after those it needs
+            self._done[number] = self._done[number] or step.done()
+            self._broken[number] = not self._done[number] and (
+                id_of(step) in self._failures or any(self._broken[needed] for needed in self._needs[number])
+            )
+
+    @property
+    def done(self) -> int:
+        """How many steps are done."""
+        return sum(self._done)
+
+    @property
+    def missing(self) -> list[Step]:
+        """The steps that are not done."""
+        return [step for step, done in zip(self.steps, self._done, strict=True) if not done]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that could be made."""
+        return all(done or broken for done, broken in zip(self._done, self._broken, strict=True))
+
+    @property
+    def ready(self) -> list[Step]:
+        """The steps that can be made now, in order."""
+        free = (
+            number
+            for number, (done, broken) in enumerate(zip(self._done, self._broken, strict=True))
+            if not done and not broken and all(self._done[needed] for needed in self._needs[number])
+        )
+        return [self.steps[number] for number in free]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What failed in this run and is not made since."""
+        missing = {id_of(step) for step in self.missing}
+        return [failure for failure in self._failures.values() if failure.id in missing]
+
+    @property
+    def waiting(self) -> int:
+        """How many steps cannot be made for want of another that failed."""
+        failed = set(self._failures)
+        return sum(broken and id_of(step) not in failed for step, broken in zip(self.steps, self._broken, strict=True))
+
+    def failed(self, step: Step) -> bool:
+        """Whether a step failed in this run, by now."""
+        return id_of(step) in self._marks()
+
+    def label(self, step: Step) -> str:
+        """Return a step's name, with its cell's in a grid."""
+        cell = cell_of(step.context)
+        return f"{step.label} ({cell})" if cell else step.label
+
+    def stopped_by(self, failed: Step) -> list[dict[str, Any]]:
+        """Return the results that cannot be had without a step, in any cell."""
+        id, hit, found = id_of(failed), [False] * len(self.steps), list[dict[str, Any]]()
+        for number, step in enumerate(self.steps):
+            hit[number] = id_of(step) == id or any(hit[needed] for needed in self._needs[number])
+            if hit[number] and isinstance(step, Prediction) and not step.hidden:
+                where = {"method": step.method.name, "language": step.language, "seed": step.seed}
+                found.append({"cell": cell_of(step.context), **where})
+        return found
+
+    def _marks(self) -> dict[str, Failure]:
+        marks = load_failures(self.shared)
+        return {id: mark for id, mark in marks.items() if self._before.get(id) != mark.when}
+
+
+def id_of(step: Step) -> str | None:
+    """Return a step's content id; None while the learning rate it depends on is not chosen."""
+    try:
+        return step.id
+    except NotReadyError:
+        return None
+
+
+def ids_of(steps: Iterable[Step]) -> set[str]:
+    """Return the ids of those steps that have one yet."""
+    return {id for step in steps if (id := id_of(step)) is not None}

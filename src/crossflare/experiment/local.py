@@ -1,0 +1,101 @@
+"""Workers as processes of this machine, one for each GPU where there are several."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.experiment.board import Board
+from crossflare.experiment.work import WAIT, Order
+from crossflare.progress import bar
+
+GRACE = 60.0
+"""Seconds that a worker has to save a checkpoint."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def share(order: Order, board: Board, workers: int) -> None:
+    """Let several processes make the steps; this one shows how far they are.
+
+    Raises:
+        UserError: A worker was killed, or could not write.
+    """
+    spawn = get_context("spawn")
+    gone, alive = spawn.Pipe(duplex=False)  # closed by whatever ends this process: the others notice, and end too
+    numbers = spawn.SimpleQueue()
+    for number in range(workers):
+        numbers.put(number)
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(gone, numbers, gpus()))
+    try:
+        futures = [pool.submit(_worker, order, workers) for _ in range(workers)]
+        with bar("steps", len(board.steps)) as advance:
+            shown = 0
+            while not all(future.done() for future in futures):
+                board.look()
+                advance(board.done - shown)
+                shown = board.done
+                time.sleep(WAIT)
+        for future in futures:
+            future.result()
+        pool.shutdown()  # their work is done: let them leave in order
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker was killed, most often for want of memory; what is finished is kept: run again with fewer workers"
+        ) from error
+    finally:
+        alive.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def default_workers() -> int:
+    """Return one for each GPU, or one per core, at most 4, where there is none."""
+    return len(gpus()) or min(4, os.cpu_count() or 1)
+
+
+def gpus() -> tuple[str, ...]:
+    """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES gives them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    given = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return tuple(given[:count] if given else map(str, range(count)))
+
+
+def device_of(worker: int, devices: Sequence[str]) -> Mapping[str, str]:
+    """Return what a worker's environment says of GPUs: one is its own, in turn; nothing where there is no choice."""
+    return {VISIBLE: devices[worker % len(devices)]} if len(devices) > 1 else {}
+
+
+def _begin(gone: Connection, numbers: Any, devices: Sequence[str]) -> None:
+    """Take a GPU, before anything looks for one, and end with the process that started this one.
+
+    Training saves a checkpoint first. Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so
+    that one signal reaches them once.
+    """
+    os.environ.update(device_of(numbers.get(), devices))
+    os.setpgrp()
+
+    def watch() -> None:
+        wait([gone])
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _worker(order: Order, workers: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        order.carry_out()
+    except SystemExit:  # of `_begin`; the pool would catch it, and wait for more work from a process that is gone
+        os._exit(128 + signal.SIGTERM)

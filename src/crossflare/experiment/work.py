@@ -1,0 +1,139 @@
+"""What every worker does, wherever it runs: make steps until none is left that could be made.
+
+A step is made under its lock, and the lock of a killed process is free.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from crossflare.errors import UserError
+from crossflare.experiment.board import Board, Marks, id_of
+from crossflare.experiment.cells import open_cells
+from crossflare.experiment.context import Context
+from crossflare.experiment.failures import Failure, clear_failures, save_failure
+from crossflare.experiment.spec import spec_from
+from crossflare.experiment.steps import Step
+from crossflare.files import content_id
+from crossflare.progress import bar
+
+WAIT = 0.5
+"""Seconds between looks when all that is left is being made by others."""
+LOG = "made.jsonl"
+"""One line for each step that was made: what, when, how long, by whom."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker in another process is told."""
+
+    cells: tuple[tuple[str, str], ...]
+    """(recipe as YAML, folder) of each cell."""
+    shared: str
+    """The folder that they share."""
+    before: Mapping[str, str]
+    """Marks that are older than this run."""
+
+    @classmethod
+    def of(cls, contexts: Sequence[Context], before: Marks) -> "Order":
+        """Describe the work; the folders are absolute, since a worker may stand elsewhere."""
+        cells = tuple((each.spec.to_yaml(), str(each.folder.resolve())) for each in contexts)
+        return cls(cells, str(contexts[0].shared.resolve()), dict(before))
+
+    def carry_out(self) -> None:
+        """See `work`."""
+        places = [(text, Path(folder)) for text, folder in self.cells]
+        if not all((folder / "spec.yaml").is_file() for _, folder in places):
+            raise UserError(
+                f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
+                "all of them share, at the same path"
+            )
+        work(open_cells([(spec_from(text, folder), folder) for text, folder in places], Path(self.shared)), self.before)
+
+
+def work(contexts: Sequence[Context], before: Marks | None = None) -> None:
+    """Make steps until none is left to make; those that fail are marked, and not tried again.
+
+    Raises:
+        UserError: A mark cannot be written, or the data cannot be read.
+    """
+    from crossflare.experiment.make import make
+
+    board = Board(contexts, before)
+    with bar("steps", len(board.steps)) as advance:
+        shown = 0
+        while True:
+            board.look()
+            advance(board.done - shown)
+            shown = board.done
+            if board.over:
+                return
+            if not _make_one(board, make):
+                time.sleep(WAIT)
+
+
+def _make_one(board: Board, make: Callable[[Step], None]) -> bool:
+    """Make the first step that is ready and that no other worker is making; say whether there was one."""
+    for step in board.ready:
+        with _claimed(step) as mine:
+            if not mine:
+                continue
+            if not step.done() and not board.failed(step):
+                _attempt(step, board, make)
+            return True
+    return False
+
+
+def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
+    begun = time.monotonic()
+    try:
+        make(step)
+    except Exception as error:  # whatever it is, the other cells go on; the mark says what it was
+        failure = Failure.of(step.id, step.kind, board.label(step), error, board.stopped_by(step))
+        save_failure(board.shared, failure)
+    else:
+        clear_failures(board.shared, [step.id])
+        _note(step, board, time.monotonic() - begun)
+
+
+def _note(step: Step, board: Board, seconds: float) -> None:
+    """Add a line to the log; appended in one write, so that the lines of several workers do not mix."""
+    line = {
+        "id": step.id,
+        "kind": step.kind,
+        "label": board.label(step),
+        "seconds": round(seconds, 2),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "by": f"{socket.gethostname()}:{os.getpid()}",
+    }
+    with (board.shared / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _claimed(step: Step) -> Generator[bool]:
+    """Hold a step's lock for as long as it is being made; False when another process holds it."""
+    name = id_of(step)
+    if name is None:
+        yield False
+        return
+    place = step.context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
