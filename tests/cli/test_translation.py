@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def test_the_summary_and_the_file(lexicon: str, capsys: pytest.CaptureFixture[st
     assert summary["output"] == "out.csv"
     assert [each["translated"] for each in summary["directions"]] == [0, 0]
     assert Path("out.csv").read_text().splitlines()[0] == "text,text_sw,text_sw_flags,text_ace,text_ace_flags"
+
+
+def test_an_engine_without_a_network_loads_no_torch(lexicon: str) -> None:
+    """It would take seconds and half a gigabyte."""
+    command = ["translate", "in.txt", "--from", "en", "--to", "sw", "--engine", "dictionary", "--option", lexicon]
+    code = f"import sys; from crossflare.cli import main; print(main({command}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == ["0", "False"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 import crossflare.experiment.predict_file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.predict_file import Column, Counts, engine_options, predict_file
+from crossflare.experiment.engine_flags import engine_options
+from crossflare.experiment.predict_file import Column, Counts, predict_file
 from crossflare.experiment.prediction_rows import WRITERS
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig

@@ -62,7 +62,8 @@ def predict(
         raise UserError("expected one of --source, --translate and --no-source, got several; pick one")
     if option and translate is None:
         raise UserError("--option belongs to --translate; say which engine")
-    from crossflare.experiment.predict_file import Column, engine_options, predict_file
+    from crossflare.experiment.engine_flags import engine_options
+    from crossflare.experiment.predict_file import Column, predict_file
 
     chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
     with bars():

@@ -63,7 +63,7 @@ def translate(
     """Translate a file, row by row; after an interruption the same command goes on where it was."""
     from dataclasses import asdict
 
-    from crossflare.experiment.predict_file import engine_options
+    from crossflare.experiment.engine_flags import engine_options
     from crossflare.translation.checks import Flag
     from crossflare.translation.documents import translate_file
     from crossflare.translation.workers import Cluster, Processes

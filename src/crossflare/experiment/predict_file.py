@@ -8,11 +8,10 @@ from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
-from crossflare.experiment import strict_yaml
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
 from crossflare.experiment.kinds import KINDS, Reads
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
-from crossflare.experiment.spec import EngineOptions
+from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
@@ -97,22 +96,6 @@ def predict_file(
         no_source=sum(_bare(example) for example in examples) if reads == "both" else 0,
         truncated=max(outputs.truncated.values(), default=0),
     )
-
-
-def engine_options(engine: str, options: Sequence[str]) -> EngineOptions:
-    """Read an engine and its `key=value` options as a recipe would; a path may start at the current folder.
-
-    Raises:
-        UserError: An unknown engine or option, or a value of the wrong type; all at once.
-    """
-    from crossflare.experiment.fields import Reader
-
-    document = strict_yaml.Document({"engine": engine}, "--translate")
-    strict_yaml.override(document, options, flag="--option")
-    read = Reader(document, Path.cwd()).dataclass(EngineOptions, document.value, ())
-    if document.problems or read is None:
-        raise strict_yaml.GatheredError(document.report())
-    return read
 
 
 def _task(card: dict[str, Any], adapter: Path) -> Task:
