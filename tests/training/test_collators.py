@@ -37,9 +37,10 @@ def test_a_batch_is_the_tokenizers_own_padded_result(tokenizers, side: str, rows
             *columns, truncation="longest_first", max_length=WIDTH, padding=True, pad_to_multiple_of=8,
             return_tensors="pt",
         )  # fmt: skip
+        which = batch.get("source_rows", torch.arange(len(rows))) if prefix else torch.arange(len(rows))
         for name, value in expected.items():
-            assert torch.equal(batch[prefix + name][present], value), (prefix + name, side)
-        absent = [i for i in range(len(rows)) if i not in present]
+            assert torch.equal(batch[prefix + name][which[present]], value), (prefix + name, side)
+        absent = which[[i for i in range(len(rows)) if i not in present]]
         assert batch[prefix + "attention_mask"][absent].sum() == 0
         assert (batch[prefix + "input_ids"][absent] == tokenizer.pad_token_id).all()
     assert batch["labels"].tolist() == [e.label for e in rows]
@@ -69,6 +70,31 @@ def test_the_rest_of_a_batch_never_changes_a_rows_logits(tokenizers, new_model, 
         alone = torch.cat([model(**{k: v for k, v in collate([e]).items() if k != "labels"}).logits for e in rows])
         together = model(**{k: v for k, v in collate([*rows, *other]).items() if k != "labels"}).logits[: len(rows)]
     assert torch.allclose(alone, together, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=batches())
+def test_each_source_comes_once_where_that_saves_rows(tokenizers, rows: list[Example]) -> None:
+    encoded = encode(tokenizers["right"], rows, WIDTH, with_source=True)
+    batch = PairCollator(tokenizers["right"], WIDTH, with_source=True)([encoded[i] for i in range(len(encoded))])
+    sources = [encoded[i].source for i in range(len(encoded))]
+    kinds = {(s.ids.tolist().__repr__(), s.types.tolist().__repr__()) for s in sources if s is not None}
+    if not kinds:
+        return
+    assert len(batch["source_input_ids"]) == len(kinds) + sources.count(None)
+    assert ("source_rows" in batch) == (len(batch["source_input_ids"]) < len(rows))
+    if "source_rows" in batch:
+        alone = [
+            int((batch["source_rows"] == batch["source_rows"][i]).sum()) for i, s in enumerate(sources) if s is None
+        ]
+        assert set(alone) <= {1}  # a row without a source shares nothing
+
+
+def test_the_same_words_as_one_text_and_as_two_are_two_sources(tokenizer) -> None:
+    one, two = Example("a", ("w1", "w1"), 0, ("w2 w2", "w3")), Example("b", ("w1", "w1"), 0, ("w2", "w2 w3"))
+    batch = PairCollator(tokenizer, 48, with_source=True)([one, two])
+    assert "source_rows" not in batch
+    assert PairCollator(tokenizer, 48, with_source=True)([one, two, one])["source_rows"].tolist() == [0, 1, 0]
 
 
 def test_widths_are_multiples_of_eight_up_to_the_limit(tokenizer) -> None:
@@ -120,9 +146,9 @@ def test_mistakes_name_the_row(tokenizer) -> None:
     three = Example("seven", ("a", "b", "c"), 0, None, "rows.csv:8")
     with pytest.raises(UserError, match=r"rows\.csv:8: example 'seven': expected one or two texts.*got 3"):
         encode(tokenizer, [three], 48, with_source=False)
-    mixed = [Example("a", ("x",)), Example("b", ("x", "y"))]
-    with pytest.raises(UserError, match="example 'b': expected one or two texts, as many in every row, got 2"):
-        encode(tokenizer, mixed, 48, with_source=False)
+    uneven = [Example("a", ("x",)), Example("b", ("x", "y"), 0, ("z",))]
+    with pytest.raises(UserError, match="example 'b': expected as many source texts as texts, 2, got 1"):
+        encode(tokenizer, uneven, 48, with_source=True)
     tokenizer.backend_tokenizer.post_processor = None  # no special tokens: an empty text has no tokens at all
     with pytest.raises(UserError, match="example 'b': no tokens in"):
         encode(tokenizer, [Example("a", ("w1",)), Example("b", (" ",))], 48, with_source=False)

@@ -64,6 +64,7 @@ class SpanForm:
             tuple(answer.text for answer in found),
             tuple(answer.score for answer in found),
             first_window_positions(rows, *logits) if labelled else None,
+            tuple((answer.start, answer.end) for answer in found),
         )
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,24 +107,24 @@ def encode(
 
     Args:
         tokenizer: A transformers tokenizer.
-        examples: N examples of one or two texts.
+        examples: N examples of one or two texts, and of as many source texts.
         max_length: Most tokens of a side, special ones included.
         with_source: Also tokenise `Example.source`, where there is one.
         latents: For FLARE MT, the states of a translation encoder.
 
     Raises:
-        UserError: An example has no text, more than two, or a target of no tokens.
+        UserError: An example has no text, more than two, not as many in its source, or a target of no tokens.
     """
     assert latents is None or len(latents) == len(examples), f"{len(latents)} latents for {len(examples)} examples"
-    count = len(examples[0].texts) if examples else 1
-    target = _tokens(tokenizer, [_checked(e, e.texts, count) for e in examples], max_length, "tokenising")
+    for example in examples:
+        _check_texts(example, example.source if with_source else None)
+    target = _tokens(tokenizer, [e.texts for e in examples], max_length, "tokenising")
     for example, length in zip(examples, target.lengths, strict=True):
         if not length:
             raise UserError(f"{_where(example)}: no tokens in {example.texts!r:.80}; give it text or drop the row")
     source = None
     if with_source and any(example.source for example in examples):
-        sources = [_checked(e, e.source, count) if e.source else None for e in examples]
-        source = _tokens(tokenizer, sources, max_length, "tokenising sources")
+        source = _tokens(tokenizer, [e.source or None for e in examples], max_length, "tokenising sources")
     return Encoded([e.id for e in examples], target, source, [e.label for e in examples], latents)
 
 
@@ -205,12 +206,14 @@ def _where(example: Example) -> str:
     return f"{example.origin}: example '{example.id}'" if example.origin else f"example '{example.id}'"
 
 
-def _checked(example: Example, texts: tuple[str, ...], count: int) -> tuple[str, ...]:
-    if len(texts) != count or count not in (1, 2):
+def _check_texts(example: Example, source: tuple[str, ...] | None) -> None:
+    count = len(example.texts)
+    if count not in (1, 2):
+        raise UserError(f"{_where(example)}: expected one or two texts, got {count}; mend it")
+    if source and len(source) != count:
         raise UserError(
-            f"{_where(example)}: expected one or two texts, as many in every row, got {len(texts)}; mend it"
+            f"{_where(example)}: expected as many source texts as texts, {count}, got {len(source)}; mend it"
         )
-    return texts
 
 
 def _tokens(
@@ -224,11 +227,12 @@ def _tokens(
     with bar(description, len(texts)) as done:
         for begin in range(0, len(texts), CHUNK):
             present = [(i, text) for i, text in enumerate(texts[begin : begin + CHUNK], begin) if text is not None]
-            if present:
-                columns = [list(column) for column in zip(*(text for _, text in present), strict=True)]
+            for _, run in groupby(present, lambda item: len(item[1])):  # single texts and pairs need calls of their own
+                numbers, these = zip(*run, strict=True)
+                columns = [list(column) for column in zip(*these, strict=True)]
                 # verbose=False: that texts are too long is counted and told elsewhere, not warned of one by one.
                 out = tokenizer(*columns, return_attention_mask=False, verbose=False, **cut)
-                lengths[[i for i, _ in present]] = [len(row) for row in out["input_ids"]]
+                lengths[list(numbers)] = [len(row) for row in out["input_ids"]]
                 ids.append(_join(out["input_ids"]))
                 if "token_type_ids" in out:
                     types.append(_join(out["token_type_ids"]))

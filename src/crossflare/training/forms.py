@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crossflare.errors import UserError
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.questions import QuestionTask
@@ -46,6 +47,8 @@ class Answers:
     positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     """Predicted and labelled token positions [N,2] in each first window, for the released code's measure; None for
     written answers and unlabelled questions."""
+    spans: tuple[tuple[int, int], ...] | None = None
+    """Code points of the context before each answer's begin and before its end; None for written answers."""
 
 
 Said = Choices | Answers
@@ -108,6 +111,7 @@ def make_form(
     max_length: int,
     *,
     with_source: bool,
+    joined: bool = False,
     stride: int = 128,
     answer_tokens: int = 30,
     words: dict[str, str] | None = None,
@@ -121,6 +125,7 @@ def make_form(
         tokenizer: Its tokenizer.
         max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
         with_source: Give the model `Example.source` too (it must be a FLARE model).
+        joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
         stride: Tokens that a window of a long context repeats of the one before.
         answer_tokens: Most tokens of an answer.
         words: Label -> the word that stands for it, where that is not the label itself.
@@ -130,7 +135,22 @@ def make_form(
     """
     from crossflare.training.answering import SpanForm, TextForm
     from crossflare.training.choosing import HeadForm, WordForm
+    from crossflare.training.joining import JoinedForm, as_pair, by_field
 
+    if joined:
+        inner = make_form(
+            task,
+            answering,
+            model,
+            tokenizer,
+            2 * max_length,
+            with_source=False,
+            stride=2 * stride,
+            answer_tokens=answer_tokens,
+            words=words,
+        )
+        join = as_pair(_separator(tokenizer)) if form_name(task, answering) == "labels" else by_field
+        return JoinedForm(inner, join) if with_source else inner
     if isinstance(task, QuestionTask):
         if answering == "head":
             return SpanForm(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
@@ -138,3 +158,10 @@ def make_form(
     if answering == "head":
         return HeadForm(task, tokenizer, max_length, with_source=with_source)
     return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source)
+
+
+def _separator(tokenizer: Any) -> str:
+    separator = tokenizer.sep_token or tokenizer.eos_token
+    if separator is None:
+        raise UserError("the tokenizer has neither a separator nor an end token to put between joined texts; set one")
+    return separator
