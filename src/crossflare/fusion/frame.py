@@ -53,10 +53,10 @@ class Side:
         Args:
             alignment: One of `ALIGNMENTS`.
             target_states: The projection's input [B,T,d].
-            source_states: What it would be fused with [B,S,d].
+            source_states: What it would be fused with [U,S,d].
         """
         if alignment == "attention" and not self.same:
-            return attention(self._readers, self.source.mask, target_states, source_states)
+            return attention(self._readers, self.source.mask, target_states, self.source.spread(source_states))
         if alignment not in self.known:
             self.known[alignment] = self._by_masks(alignment)
         return self.known[alignment].columns(self.offset, self.columns)

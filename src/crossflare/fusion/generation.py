@@ -140,6 +140,8 @@ def begin(tuner: "FlareModel", args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if given.get("inputs") is not None:
         given["input_ids"] = given.pop("inputs")
     inputs = Inputs.take(model, (), given)
+    if inputs.rows is not None:
+        raise UserError("generate reads one source row for each prompt; leave source_rows out, and repeat the rows")
     if not inputs.has_source or tuner.adapters_off:
         return None, inputs.rest
     _refuse(inputs.rest, getattr(model, "generation_config", None))

@@ -12,6 +12,7 @@ from crossflare.errors import UserError
 PREFIX = "source_"
 LATENTS = "source_latents"
 MASK = "source_attention_mask"
+ROWS = "source_rows"
 FUSION_MASK = "fusion_mask"
 
 
@@ -28,22 +29,27 @@ class Inputs:
     latents: Tensor | None
     """[B,S,d_mt], FLARE MT."""
     given_mask: Tensor | None
-    """[B,S], 1 for real source tokens; a row of zeros has no source."""
+    """[U,S], 1 for real source tokens; a row of zeros has no source."""
     fusion_mask: Tensor | None
     """[B,T], 1 for the target tokens that fuse; None: the attention mask."""
+    rows: Tensor | None = None
+    """[B] int64: which of the U <= B source rows each target row reads; None: its own, U = B."""
 
     @classmethod
     def take(cls, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Inputs":
         """Sort the arguments of a call."""
         rest = dict(kwargs)
         latents, mask, fusion_mask = rest.pop(LATENTS, None), rest.pop(MASK, None), rest.pop(FUSION_MASK, None)
+        rows = rest.pop(ROWS, None)
         names = [name for name in rest if name.startswith(PREFIX)]
         source = {name.removeprefix(PREFIX): value for name in names if (value := rest.pop(name)) is not None}
         positional = dict(zip(inspect.signature(model.forward).parameters, args, strict=False)) if args else {}
-        inputs = cls(rest, positional | rest, source, latents, mask, fusion_mask)
-        if not inputs.texts and (source or mask is not None):
-            came = ", ".join(sorted([PREFIX + name for name in source] + [MASK] * (mask is not None)))
-            raise UserError(f"got {came} and no source: expected source_input_ids or source_latents beside it")
+        inputs = cls(rest, positional | rest, source, latents, mask, fusion_mask, rows)
+        extras = {MASK: mask, ROWS: rows}
+        came = [PREFIX + name for name in source] + [name for name, value in extras.items() if value is not None]
+        if came and not inputs.texts:
+            shown = ", ".join(sorted(came))
+            raise UserError(f"got {shown} and no source: expected source_input_ids or source_latents beside it")
         return inputs
 
     @property
@@ -57,7 +63,7 @@ class Inputs:
 
     @property
     def texts(self) -> list[Tensor]:
-        """What was given as source, [B,S] or [B,S,d] each."""
+        """What was given as source, [U,S] or [U,S,d] each."""
         given = (self.latents, self.source.get("input_ids"), self.source.get("inputs_embeds"))
         return [tensor for tensor in given if tensor is not None]
 
@@ -68,7 +74,7 @@ class Inputs:
 
     @property
     def source_mask(self) -> Tensor:
-        """[B,S] bool: the given mask, or all real."""
+        """[U,S] bool: the given mask, or all real."""
         if self.given_mask is not None:
             return self.given_mask.bool()
         return _all_real(self.latents if self.latents is not None else _tokens(self.source))
@@ -89,7 +95,8 @@ class Inputs:
         """Compare batch sizes and the kind of source.
 
         Raises:
-            UserError: Text was given where latents are needed or the other way round, or the rows do not match.
+            UserError: Text was given where latents are needed or the other way round, the rows do not match, or
+                `source_rows` does not say for every target row which source it reads.
         """
         if (mt_dim is None) != (self.latents is None):
             wanted = "source_input_ids (text)" if mt_dim is None else f"source_latents (size {mt_dim})"
@@ -102,7 +109,9 @@ class Inputs:
             )
         tokens = self.latents if self.latents is not None else _tokens(self.source)
         rows, target_rows = tokens.shape[0], _tokens(self.target).shape[0]
-        if rows != target_rows:
+        if self.rows is not None:
+            _check_rows(self.rows, rows, target_rows)
+        elif rows != target_rows:
             raise UserError(
                 f"{rows} source rows for {target_rows} target rows; give a row of zeros where there is no source"
             )
@@ -112,6 +121,19 @@ class Inputs:
         ):
             if mask.shape != like.shape[:2]:
                 raise UserError(f"{name} has shape {tuple(mask.shape)}, its tokens {tuple(like.shape[:2])}")
+
+
+def _check_rows(rows: Tensor, sources: int, targets: int) -> None:
+    if tuple(rows.shape) != (targets,) or rows.dtype != torch.int64:
+        raise UserError(
+            f"source_rows has shape {tuple(rows.shape)} of {rows.dtype}, expected one int64 for each of {targets} "
+            "target rows"
+        )
+    if sources > targets:
+        raise UserError(f"{sources} source rows for {targets} target rows; give each source once, and only those read")
+    for named in (int(rows.min()), int(rows.max())):
+        if not 0 <= named < sources:
+            raise UserError(f"source_rows names row {named} of {sources} source rows; expected 0 to {sources - 1}")
 
 
 def _tokens(inputs: dict[str, Any]) -> Tensor:

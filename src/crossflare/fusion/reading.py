@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from crossflare.fusion.frame import Slot
 from crossflare.fusion.peft_seams import originals
@@ -56,6 +57,24 @@ class Reader:
         with self.reading(), recorded(self.stacks) as states:
             output = encoder(**inputs, return_dict=True)
         return Reading(states, None, output.last_hidden_state)
+
+    def read_shared(self, inputs: dict[str, Any], decoder: dict[str, Any], rows: Tensor) -> Reading:
+        """Run the encoder of an encoder-decoder model once for each source, and its decoder for every target row.
+
+        Args:
+            inputs: The encoder's arguments, [U,S].
+            decoder: The decoder's, [B,...].
+            rows: [B] which source each target row reads.
+
+        Returns:
+            States of the encoder [U,S,d] and of the decoder [B,T,d].
+        """
+        encoded = self.encode(inputs)
+        assert encoded.final is not None, "an encoder has an output"
+        hidden: Any = BaseModelOutput(last_hidden_state=encoded.final[rows])  # type: ignore[arg-type]
+        decoded = self.read(decoder | {"encoder_outputs": hidden, "attention_mask": inputs["attention_mask"][rows]})
+        states = {name: encoded.states[name] or decoded.states[name] for name in self.stacks}
+        return replace(decoded, states=states, final=encoded.final)
 
     @contextmanager
     def reading(self) -> Generator[None]:

@@ -9,44 +9,57 @@ from torch import Tensor, nn
 from crossflare.errors import UserError
 
 
-class ModelStates:
+class _Shared:
+    """States of U source texts, which B >= U target rows read."""
+
+    mask: Tensor
+    """[B,S] bool: what each target row reads of its source."""
+    rows: Tensor | None = None
+    """[B] int64: which source each target row reads; None: its own, U = B."""
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return what was made of the sources [U,...] as each target row reads it [B,...]."""
+        return values if self.rows is None else values[self.rows]
+
+
+class ModelStates(_Shared):
     """The states of the same base model reading the source: one per block, before and after (DESIGN: v_source)."""
 
-    def __init__(self, states: list[Tensor], mask: Tensor, final: Tensor | None = None) -> None:
-        """Take L+1 states [B,S,d] (the input of block 0, then the output of each block) and a mask [B,S] bool.
+    def __init__(
+        self, states: list[Tensor], mask: Tensor, final: Tensor | None = None, rows: Tensor | None = None
+    ) -> None:
+        """Take L+1 states [U,S,d]: the input of block 0, then the output of each block.
 
-        `final` is what an encoder hands to its decoder, [B,S,d].
+        `mask` is [B,S] bool, `final` what an encoder hands to its decoder [U,S,d], `rows` as in the class.
         """
-        if any(state.shape[:2] != mask.shape for state in states):
+        known = mask if rows is None else mask[: len(states[0])]
+        if any(state.shape[:2] != known.shape for state in states):
             shapes = sorted({tuple(state.shape) for state in states})
             raise UserError(
                 f"source states {shapes} do not fit their mask {tuple(mask.shape)}; expected [B,S,d], [B,S]"
             )
-        self.states = states
-        self.mask = mask
-        self.final = final
+        self.states, self.mask, self.final, self.rows = states, mask, final, rows
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
-        """Return v_source [B,S,d] for a projection in `block`: the state before it (lead 0) or after it (lead 1)."""
+        """Return v_source [U,S,d] for a projection in `block`: the state before it (lead 0) or after it (lead 1)."""
         del projection
         return self.states[block + lead]
 
 
-class LatentStates:
+class LatentStates(_Shared):
     """The states of a translation model's encoder reading the target text, the same for every block (FLARE MT)."""
 
-    def __init__(self, latents: Tensor, mask: Tensor) -> None:
-        """Take the encoder's last states [B,S,d_mt] and their mask [B,S] bool."""
-        if latents.shape[:2] != mask.shape:
+    def __init__(self, latents: Tensor, mask: Tensor, rows: Tensor | None = None) -> None:
+        """Take the encoder's last states [U,S,d_mt], their mask [B,S] bool and rows [B]."""
+        if latents.shape[:2] != (mask if rows is None else mask[: len(latents)]).shape:
             raise UserError(
                 f"source_latents {tuple(latents.shape)} do not fit source_attention_mask {tuple(mask.shape)}; "
                 "expected [B,S,d_mt] and [B,S]"
             )
-        self.latents = latents
-        self.mask = mask
+        self.latents, self.mask, self.rows = latents, mask, rows
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
-        """Return Linear(latents) [B,S,d]; each caller projects anew: a checkpointed block owns its graph."""
+        """Return Linear(latents) [U,S,d]; each caller projects anew: a checkpointed block owns its graph."""
         del block, lead
         assert projection is not None, "a layer that reads latents has their projection"
         return projection(self.latents.to(next(projection.parameters()).dtype))

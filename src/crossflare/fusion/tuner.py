@@ -185,26 +185,33 @@ class FlareModel(LoraModel):
         """
         config = self.active_config
         inputs.check(config.mt_dim)
-        kept = mask = inputs.source_mask
+        mask, rows = inputs.source_mask, inputs.rows
+        real = kept = mask if rows is None else mask[rows]
         if self.training and config.source_dropout > 0:
-            kept = drop_rows(mask, config.source_dropout)
+            kept = drop_rows(real, config.source_dropout)
         first, site = next(iter(self.stacks.items()))
         causal = not self.encoder_decoder and is_causal(self.model, site)
         anchor = "end" if causal else "start"
         if inputs.latents is not None:
-            return Frame({first: Side(LatentStates(inputs.latents, kept), inputs.target_mask, anchor, causal)})
+            return Frame({first: Side(LatentStates(inputs.latents, kept, rows), inputs.target_mask, anchor, causal)})
         source, shared = self._source_inputs(inputs, mask, causal)
-        reading = self.reader.encode(source) if encoder_only else self.reader.read(source | shared)
+        if encoder_only:
+            reading = self.reader.encode(source)
+        elif shared and rows is not None:
+            reading = self.reader.read_shared(source, shared, rows)
+        else:
+            reading = self.reader.read(source | shared)
         sides: dict[str, Side] = {}
         for name, states in reading.states.items():
             if name == first:
-                sides[name] = Side(ModelStates(states, kept, reading.final), inputs.target_mask, anchor, causal)
+                sides[name] = Side(ModelStates(states, kept, reading.final, rows), inputs.target_mask, anchor, causal)
             elif states and shared:  # the decoder reads the same tokens, whatever the encoder read
                 every = torch.ones(states[0].shape[:2], dtype=torch.bool, device=mask.device)
                 sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True)
             elif states:  # a classifier's decoder reads the text itself
-                sides[name] = Side(ModelStates(states, kept), inputs.target_mask)
-        return Frame(sides, _without_empty(reading.logits, mask))
+                sides[name] = Side(ModelStates(states, kept, None, rows), inputs.target_mask)
+        own = reading.logits if rows is None or shared or reading.logits is None else reading.logits[rows]
+        return Frame(sides, _without_empty(own, real))
 
     def _source_inputs(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the source pass's own arguments, and what its decoder reads of the target's."""

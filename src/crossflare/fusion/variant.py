@@ -56,7 +56,9 @@ class FlareVariant(LoraVariant):
                 low = self.phi(None, low, None)
             else:
                 source = cast_input(module, self._source_states(side), active_adapter)
-                low = self.phi(down(dropout(source)), low, side.pairing(self.alignment, x, source))
+                # Down first, then to the rows that share a source: autograd keeps [U,S,d], and [B,S,r] only.
+                low_source = side.source.spread(down(dropout(source)))
+                low = self.phi(low_source, low, side.pairing(self.alignment, x, source))
         return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
 
     def _side(self, x: Tensor) -> Side | None:
@@ -71,7 +73,7 @@ class FlareVariant(LoraVariant):
         return side
 
     def _source_states(self, side: Side) -> Tensor:
-        """Return v_source [B,S,d] for this projection, through the block's input norm where there is one."""
+        """Return v_source [U,S,d] for this projection, through the block's input norm where there is one."""
         if isinstance(side.source, LatentStates):
             return side.source.at(self.block, self.lead, self.latents)
         if self.role == "cross_value":  # it projects what the encoder hands over, the same in every block
