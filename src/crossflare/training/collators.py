@@ -40,6 +40,8 @@ class Row(NamedTuple):
     label: int | None
     latents: tuple[Tensor, ...] | None = None
     """[S,d_mt] states of a translation encoder reading each of the target's texts."""
+    clean: Side | None = None
+    """The labelled text that a machine-made source stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,12 @@ class Encoded(Sequence[Row]):
         source: Tokens | None,
         labels: Sequence[int | None],
         latents: Latents | None = None,
+        clean: Tokens | None = None,
     ) -> None:
         self.names = tuple(names)
         """The ids of the examples."""
         self.target, self.source, self.labels, self.latents = target, source, tuple(labels), latents
+        self.clean = clean
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,12 +91,14 @@ class Encoded(Sequence[Row]):
             raise IndexError(index)
         source = None if self.source is None else self.source[index]
         latents = None if self.latents is None else self.latents[index]
-        return Row(index, target, source, self.labels[index], latents)
+        clean = None if self.clean is None else self.clean[index]
+        return Row(index, target, source, self.labels[index], latents, clean)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens of target and source together."""
-        return self.target.lengths if self.source is None else self.target.lengths + self.source.lengths
+        """[N] tokens of target and source together; of two sources the longer."""
+        sources = [side.lengths for side in (self.source, self.clean) if side is not None]
+        return self.target.lengths + np.max(sources, axis=0) if sources else self.target.lengths
 
 
 def encode(
@@ -101,6 +107,7 @@ def encode(
     max_length: int,
     *,
     with_source: bool,
+    with_clean: bool = False,
     latents: Latents | None = None,
 ) -> Encoded:
     """Tokenise every example once, cutting the longer text of a pair first.
@@ -110,6 +117,7 @@ def encode(
         examples: N examples of one or two texts, and of as many source texts.
         max_length: Most tokens of a side, special ones included.
         with_source: Also tokenise `Example.source`, where there is one.
+        with_clean: And `Example.clean_source`; where there is none, `source` stands for it.
         latents: For FLARE MT, the states of a translation encoder.
 
     Raises:
@@ -125,7 +133,11 @@ def encode(
     source = None
     if with_source and any(example.source for example in examples):
         source = _tokens(tokenizer, [e.source or None for e in examples], max_length, "tokenising sources")
-    return Encoded([e.id for e in examples], target, source, [e.label for e in examples], latents)
+    clean = None
+    if source is not None and with_clean and any(example.clean_source for example in examples):
+        texts = [e.clean_source or e.source or None for e in examples]
+        clean = _tokens(tokenizer, texts, max_length, "tokenising clean sources")
+    return Encoded([e.id for e in examples], target, source, [e.label for e in examples], latents, clean)
 
 
 def count_truncated(tokenizer: Any, examples: Sequence[Example], max_length: int) -> dict[str, int]:
@@ -143,7 +155,9 @@ class PairCollator:
     The width is the longest of the batch, rounded up to `multiple_of` (every new shape costs kernels and memory that
     are kept), never above `max_length`. An example without a source gets a row of padding whose
     `source_attention_mask` is all 0; a batch without any source has no source keys; `labels` appear when every row
-    has one.
+    has one. Where rows have the same source (one row in several languages), it comes once, and `source_rows` [B] says
+    which row reads which. Rows that may read their source's labelled text instead (`encode(with_clean=True)`) bring both: see
+    `annealing.Annealing`.
 
     Raises:
         UserError: The tokenizer has no padding token.
@@ -156,18 +170,40 @@ class PairCollator:
         self.with_source, self.multiple_of = with_source, multiple_of
 
     def __call__(self, items: Sequence[Example] | Sequence[Row]) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` [B,T], the same for the source [B,S], and `labels` [B]."""
+        """Return `input_ids`, `attention_mask` [B,T], the same for the U distinct sources [U,S], and `labels` [B]."""
         if isinstance(items[0], Example):
             examples: Any = items
             items = list(encode(self.tokenizer, examples, self.max_length, with_source=self.with_source))
         rows: Any = items
         batch = self._pad([row.target for row in rows], "")
-        if self.with_source and any(row.source is not None for row in rows):
-            batch |= self._pad([row.source for row in rows], "source_")
+        if any(row.clean is not None for row in rows):
+            batch |= self._choices(rows)
+        elif self.with_source and any(row.source is not None for row in rows):
+            batch |= self._sources([row.source for row in rows])
         if any(row.latents is not None for row in rows):
             batch |= pad_latents([row.latents for row in rows])
         if all(row.label is not None for row in rows):
             batch["labels"] = torch.tensor([row.label for row in rows])
+        return batch
+
+    def _choices(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Return both sources of each row, alike in shape, and the rows' positions; see `annealing`."""
+        both = self._pad([row.source for row in rows] + [row.clean for row in rows], "source_")
+        made: dict[str, Tensor] = {"clean_source_positions": torch.tensor([row.position for row in rows])}
+        for name, tensor in both.items():
+            made[name], made[f"clean_{name}"] = tensor.chunk(2)
+        return made
+
+    def _sources(self, sides: Sequence[Side | None]) -> dict[str, Tensor]:
+        """Return each source once; a row without one keeps a row of its own."""
+        distinct: dict[Any, Side | None] = {}
+        keys = [number if side is None else _content(side) for number, side in enumerate(sides)]
+        for key, side in zip(keys, sides, strict=True):
+            distinct.setdefault(key, side)
+        batch = self._pad(list(distinct.values()), "source_")
+        if len(distinct) < len(sides):
+            places = {key: place for place, key in enumerate(distinct)}
+            batch["source_rows"] = torch.tensor([places[key] for key in keys])
         return batch
 
     def _pad(self, sides: Sequence[Side | None], prefix: str) -> dict[str, Tensor]:
@@ -200,6 +236,10 @@ def pad_latents(latents: Latents) -> dict[str, Tensor]:
         "source_latents": padded,
         "source_attention_mask": (torch.arange(padded.shape[1]) < lengths[:, None]).long(),
     }
+
+
+def _content(side: Side) -> tuple[bytes, bytes | None]:
+    return side.ids.tobytes(), None if side.types is None else side.types.tobytes()
 
 
 def _where(example: Example) -> str:
