@@ -1,7 +1,8 @@
 """The order of the examples: random, yet with texts of like length side by side, so that little padding is computed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +10,27 @@ from torch.utils.data import Sampler
 
 from crossflare.errors import UserError
 
+Row = TypeVar("Row")
 MEGA = 50
 """Batches among which examples are sorted by length, at most; more pads less and mixes less."""
 
 
-def check_groups(rows: int, batch_size: int, group: int) -> None:
-    """Refuse batches and rows that do not divide into whole items.
+def check_groups(rows: int, batch_size: int, group: int, processes: int = 1) -> None:
+    """Refuse batches and rows that do not divide into whole items, or not into as many as there are processes.
 
     Raises:
-        UserError: `batch_size` or the number of `rows` is no multiple of `group`.
+        UserError: `batch_size` or the number of `rows` is no multiple of `group`, or some process would have nothing.
     """
     if batch_size % group:
         near = sorted({max(1, batch_size // group) * group, -(-batch_size // group) * group})
         raise UserError(
             f"batch_size: expected a multiple of {group}, since each training item is {group} rows that stay together, "
             f"got {batch_size}; take {' or '.join(map(str, near))}"
+        )
+    if batch_size // group < processes:
+        raise UserError(
+            f"batch_size: expected {group * processes} or more, at least one item for each of {processes} processes, "
+            f"got {batch_size}; raise it or start fewer processes"
         )
     if rows % group:
         raise UserError(f"expected training items of {group} rows each, got {rows} rows; give each item all its rows")
@@ -57,6 +64,12 @@ def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
         places = np.concatenate([[widest], places[places != widest]])
     items = np.concatenate([batches[places].ravel(), order[whole:]])
     return (items[:, None] * group + np.arange(group)).ravel().tolist()
+
+
+def share(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence[Row]:
+    """Return the consecutive rows of a batch that process `rank` of `size` computes: whole items, as even as can be."""
+    items = len(rows) // group
+    return rows[items * rank // size * group : items * (rank + 1) // size * group]
 
 
 class GroupedSampler(Sampler[int]):

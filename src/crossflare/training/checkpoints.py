@@ -33,6 +33,8 @@ Fingerprint = dict[str, Any]
 """Field -> JSON value; whatever the trained weights depend on."""
 
 WEIGHTS, BEST, OPTIMIZER, RANDOM = "weights", "best", "optimizer", "random"
+PROCESSES = "processes"
+"""The field of the fingerprint that says how many processes trained, once these have drawn random numbers."""
 STATE, TRAINER_STATE = "state.json", "trainer_state.json"
 KEPT = 2
 """Newest checkpoints kept: one, and one in case that one is damaged."""
@@ -90,7 +92,7 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     damaged: list[tuple[Path, str]] = []
     for path in _found(folder):
         try:
-            checkpoint = _read(path)
+            checkpoint = read(path)
         except UserError as error:
             damaged.append((path, str(error)))
             continue
@@ -106,6 +108,22 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
             "folder to train from the start"
         )
     return None
+
+
+def read(path: Path) -> Checkpoint:
+    """Read one checkpoint.
+
+    Raises:
+        UserError: It is damaged, or not one.
+    """
+    names = open_dir(path)
+    for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE, TRAINER_STATE):
+        if needed not in names:
+            raise UserError(f"{path}: {needed} is missing; not a checkpoint of this version")
+    files = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
+    tensors = {name: load((path / f"{name}.safetensors").read_bytes()) for name in files}
+    step = int(path.name.removeprefix("step-"))
+    return Checkpoint(step, tensors, read_json(path / STATE), read_json(path / TRAINER_STATE))
 
 
 def compare(stored: Fingerprint, current: Fingerprint, allowed: Collection[str], where: Path) -> None:
@@ -178,6 +196,11 @@ def pack_random() -> tuple[Tensors, dict[str, Any]]:
     return tensors, {"python": random.getstate(), "numpy": [kind, int(position), int(has_gauss), float(gauss)]}
 
 
+def random_states() -> list[Tensor]:
+    """Return the state of torch's generators, on the CPU and of the GPU in use."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
 def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
     """Put all random generators where `pack_random` found them."""
     version, words, gauss = rest["python"]
@@ -188,17 +211,6 @@ def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
     for name, state in tensors.items():
         if name.startswith("cuda."):
             torch.cuda.set_rng_state(state, int(name.removeprefix("cuda.")))
-
-
-def _read(path: Path) -> Checkpoint:
-    names = open_dir(path)
-    for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE, TRAINER_STATE):
-        if needed not in names:
-            raise UserError(f"{path}: {needed} is missing; not a checkpoint of this version")
-    files = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
-    tensors = {name: load((path / f"{name}.safetensors").read_bytes()) for name in files}
-    step = int(path.name.removeprefix("step-"))
-    return Checkpoint(step, tensors, read_json(path / STATE), read_json(path / TRAINER_STATE))
 
 
 def _found(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +14,9 @@ from transformers.utils import logging as hf_logging
 from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.progress import bar
-from crossflare.training import checkpoints
+from crossflare.training import checkpoints, distributed
 from crossflare.training.batching import check_groups
-from crossflare.training.checkpoints import BEST, Checkpoint, Fingerprint
+from crossflare.training.checkpoints import BEST, PROCESSES, Checkpoint, Fingerprint
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import resolve
 from crossflare.training.progress_state import Point, Progress
@@ -87,18 +88,52 @@ def fit(
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
     together: int = group or getattr(rows, "group", 1)
-    check_groups(len(rows), settings.batch_size, together)
+    check_groups(len(rows), settings.batch_size, together, distributed.size())
     steps = settings.steps(len(rows))
-    with checkpoints.locked(folder):
+    with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
         arguments = trainer_arguments(settings, steps, folder)
         precision = resolve(settings.precision, arguments.device)
         whole = {**identity, **({"group": together} if together > 1 else {})}
         fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
-        plan = Plan(rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, together)
-        found = checkpoints.newest(folder)
-        if found is not None:
-            checkpoints.compare(found[1].state["fingerprint"], fingerprint, allow_changed, found[0])
+        _check_alike(fingerprint)
+        found = _newest(folder, fingerprint, allow_changed)
+        plan = Plan(
+            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, together,
+            distributed.size(),
+        )  # fmt: skip
         return _run(model, plan, found)
+
+
+def _check_alike(fingerprint: Fingerprint) -> None:
+    """Refuse processes that would not train the same, as on unlike machines or from unlike files.
+
+    Raises:
+        UserError: Fields of their fingerprints differ; names them.
+    """
+    first, *others = distributed.meet({name: content_id([value])[:8] for name, value in fingerprint.items()})
+    for place, other in enumerate(others, 1):
+        if unlike := sorted(name for name in first if first[name] != other.get(name)):
+            raise UserError(
+                f"processes 0 and {place} of the run differ in {', '.join(unlike)}; start them alike, on machines that "
+                "share the files"
+            )
+
+
+def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) -> tuple[Path, Checkpoint] | None:
+    """Return the checkpoint to go on from; the first process chooses, and drops what is damaged."""
+    processes, found = distributed.size(), None
+
+    def choose() -> str | None:
+        nonlocal found
+        if (found := checkpoints.newest(folder)) is None:
+            return None
+        stored = found[1].state["fingerprint"]
+        now = fingerprint | ({PROCESSES: processes} if PROCESSES in stored else {})
+        checkpoints.compare(stored, now, allowed, found[0])
+        return found[0].name
+
+    name = distributed.from_main(choose)
+    return found if name is None or found else (folder / name, checkpoints.read(folder / name))
 
 
 def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
@@ -107,8 +142,8 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
     if resumed is not None:
         put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
-    if plan.steps == 0 and plan.score is not None:
-        progress.add_point(0, plan.score(model, plan.precision))
+    if plan.steps == 0 and (measure := plan.score) is not None:
+        progress.add_point(0, distributed.from_main(lambda: measure(model, plan.precision)))
     if step < plan.steps and not progress.stopped:
         cache, verbosity = getattr(model.config, "use_cache", None), hf_logging.get_verbosity()
         try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.progress import Advance
@@ -240,7 +241,8 @@ class SafeTrainer(Trainer):
             self.lr_scheduler.load_state_dict(read.state["scheduler"])  # type: ignore[union-attr]
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
+        # Several processes seed themselves at every step, and come here when that is done.
+        if checkpoint is not None and distributed.size() == 1:
             checkpoints.unpack_random(self._resumed.tensors[RANDOM], self._resumed.state["random"])
 
     def _load_scaler(self, checkpoint: str | None) -> None:
@@ -302,6 +304,9 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
     Raises:
         UserError: A launcher started several processes, which have not joined.
     """
+    distributed.check_joined()
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()  # it warns that processes know of each other and its Trainer does not
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
@@ -327,10 +332,7 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
         disable_tqdm=True,
         log_level="error",
     )
-    if arguments.world_size > 1:
-        raise UserError(
-            "this process is one of several that do not know of each other; call training.distributed.start() first"
-        )
+    hf_logging.set_verbosity(verbosity)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
     return arguments
 
