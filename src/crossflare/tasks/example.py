@@ -31,6 +31,8 @@ class Example:
     """`file:line` the row was read from, for messages."""
     answers: tuple[Answer, ...] = ()
     """Of a question: every gold answer, in `texts`' own language."""
+    clean_source: tuple[str, ...] | None = None
+    """The labelled text that a machine-made `source` stands for; None: there is no other source than `source`."""
 
     def with_source(self, source: tuple[str, ...] | None) -> "Example":
         """Return the same example with another source."""
@@ -55,7 +57,9 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Content id over ids, texts, labels, sources and answers, in order."""
+        """Content id over ids, texts, labels, sources, answers and clean sources, in order."""
         answers = [[[a.text, a.start] for a in e.answers] for e in self.examples]
         rows = [[e.id, e.texts, e.label, e.source] for e in self.examples]
+        if any(e.clean_source for e in self.examples):
+            return content_id([rows, answers, [e.clean_source for e in self.examples]])
         return content_id([rows, answers] if any(answers) else rows)

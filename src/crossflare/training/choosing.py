@@ -10,6 +10,7 @@ from torch.nn import functional
 from crossflare.errors import UserError, choose
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example
+from crossflare.training.annealing import Annealing, machine_made
 from crossflare.training.collators import Encoded, Latents, PairCollator, count_truncated, encode
 from crossflare.training.forms import Choices
 from crossflare.training.inference import batches, in_order
@@ -20,19 +21,30 @@ from crossflare.training.writing import PromptCollator, first_logits, written_lo
 
 
 class HeadForm:
-    """A classification head over the texts."""
+    """A classification head over the texts; with `annealing`, rows in training choose between their two sources."""
 
-    def __init__(self, task: TextTask, tokenizer: Any, max_length: int, *, with_source: bool) -> None:
+    def __init__(
+        self, task: TextTask, tokenizer: Any, max_length: int, *, with_source: bool, annealing: Annealing | None = None
+    ) -> None:
         self.labels, self.longest = len(task.labels), max_length
         self.tokenizer, self.max_length, self.with_source = tokenizer, max_length, with_source
+        self.annealing = annealing
         self.collate = PairCollator(tokenizer, max_length, with_source=with_source)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Encoded:
         """Tokenise the texts; see `Form`."""
-        return encode(self.tokenizer, examples, self.max_length, with_source=self.with_source, latents=latents)
+        return encode(
+            self.tokenizer,
+            examples,
+            self.max_length,
+            with_source=self.with_source,
+            with_clean=self.annealing is not None,
+            latents=latents,
+        )
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy."""
+        batch = self.given(batch, step)
         labels = batch.pop("labels")
         return functional.cross_entropy(model(**batch).logits.float(), labels)
 
@@ -43,9 +55,13 @@ class HeadForm:
         parts: list[tuple[list[int], Tensor]] = []
         for places, batch in batches(model, rows, self.collate, batch_size, precision, description):
             batch.pop("labels", None)
-            output = model(**batch)
+            output = model(**machine_made(batch))
             parts.append((places, _both(output.logits, getattr(output, "source_logits", None))))
         return _choices(parts)
+
+    def given(self, batch: Batch, step: int) -> Batch:
+        """Return a training batch with the sources that are read in this step."""
+        return batch if self.annealing is None else self.annealing.pick(batch, step)
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
         """Count the texts that are cut."""

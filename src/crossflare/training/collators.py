@@ -19,6 +19,10 @@ Latents = Sequence[tuple[Tensor, ...]]
 """For each example the states [S,d_mt] of a translation encoder reading each of its texts."""
 CHUNK = 1000
 """Examples handed to the tokenizer at once."""
+CLEAN = "clean_"
+"""Before the names of a batch's `source_...` tensors: the same of the labelled text that may be read instead."""
+CLEAN_ROWS = "clean_source_positions"
+"""[B] which row of the data set each row is, whatever batch it is in."""
 
 
 class Side(NamedTuple):
@@ -156,8 +160,8 @@ class PairCollator:
     are kept), never above `max_length`. An example without a source gets a row of padding whose
     `source_attention_mask` is all 0; a batch without any source has no source keys; `labels` appear when every row
     has one. Where rows have the same source (one row in several languages), it comes once, and `source_rows` [B] says
-    which row reads which. Rows that may read their source's labelled text instead (`encode(with_clean=True)`) bring both: see
-    `annealing.Annealing`.
+    which row reads which. Rows that may read their source's labelled text instead (`encode(with_clean=True)`) bring
+    both: see `annealing.Annealing`.
 
     Raises:
         UserError: The tokenizer has no padding token.
@@ -189,9 +193,9 @@ class PairCollator:
     def _choices(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """Return both sources of each row, alike in shape, and the rows' positions; see `annealing`."""
         both = self._pad([row.source for row in rows] + [row.clean for row in rows], "source_")
-        made: dict[str, Tensor] = {"clean_source_positions": torch.tensor([row.position for row in rows])}
+        made: dict[str, Tensor] = {CLEAN_ROWS: torch.tensor([row.position for row in rows])}
         for name, tensor in both.items():
-            made[name], made[f"clean_{name}"] = tensor.chunk(2)
+            made[name], made[CLEAN + name] = tensor.chunk(2)
         return made
 
     def _sources(self, sides: Sequence[Side | None]) -> dict[str, Tensor]:

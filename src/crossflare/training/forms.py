@@ -8,7 +8,7 @@ text     the answer follows the prompt               models that write
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from crossflare.tasks.questions import QuestionTask
 from crossflare.training.collators import Latents
 from crossflare.training.precision import Number
 from crossflare.training.trainer import Batch, Rows
+
+if TYPE_CHECKING:
+    from crossflare.training.annealing import Annealing
 
 FormName = Literal["labels", "words", "span", "text"]
 Answering = Literal["head", "text"]
@@ -112,6 +115,7 @@ def make_form(
     *,
     with_source: bool,
     joined: bool = False,
+    annealing: "Annealing | None" = None,
     stride: int = 128,
     answer_tokens: int = 30,
     words: dict[str, str] | None = None,
@@ -126,6 +130,7 @@ def make_form(
         max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
         with_source: Give the model `Example.source` too (it must be a FLARE model).
         joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
+        annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
         stride: Tokens that a window of a long context repeats of the one before.
         answer_tokens: Most tokens of an answer.
         words: Label -> the word that stands for it, where that is not the label itself.
@@ -133,6 +138,13 @@ def make_form(
     Raises:
         UserError: The tokenizer or the model cannot do it.
     """
+    form = form_name(task, answering)
+    if annealing is not None and (joined or form != "labels"):
+        got = "joined texts" if joined else {"words": "labels in words", "span": "spans", "text": "text"}[form]
+        raise UserError(
+            f"an annealed source is for labels by a head with a source of its own, got {got}; train on the original "
+            "or the machine's source"
+        )
     from crossflare.training.answering import SpanForm, TextForm
     from crossflare.training.choosing import HeadForm, WordForm
     from crossflare.training.joining import JoinedForm, as_pair, by_field
@@ -149,14 +161,14 @@ def make_form(
             answer_tokens=answer_tokens,
             words=words,
         )
-        join = as_pair(_separator(tokenizer)) if form_name(task, answering) == "labels" else by_field
+        join = as_pair(_separator(tokenizer)) if form == "labels" else by_field
         return JoinedForm(inner, join) if with_source else inner
     if isinstance(task, QuestionTask):
         if answering == "head":
             return SpanForm(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
         return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source)
     if answering == "head":
-        return HeadForm(task, tokenizer, max_length, with_source=with_source)
+        return HeadForm(task, tokenizer, max_length, with_source=with_source, annealing=annealing)
     return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source)
 
 

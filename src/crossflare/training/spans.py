@@ -34,6 +34,7 @@ class SpanRow(NamedTuple):
     latents: tuple[Tensor, ...] | None = None
     """States [S,d_mt] of a translation encoder reading the question, and this window's share of the context."""
     label: None = None
+    clean: None = None
 
 
 @dataclass(frozen=True, slots=True)
