@@ -93,6 +93,12 @@ def test_an_engine_that_repeats_gives_the_texts_back(texts: list[str], budget: i
         ("km", "ខ្ញុំទៅ។គាត់មក។", ["ខ្ញុំទៅ។", "គាត់មក។"]),
         ("th", "สวัสดี ลาก่อน", ["สวัสดี ลาก่อน"]),
         ("en", "A title\n\nA text. More\r\nlast", ["A title", "A text.", "More", "last"]),
+        ("en", "a\rb\u0085c\u2028d\u2029e", ["a", "b", "c", "d", "e"]),
+        ("en", "It was (so). Then no.", ["It was (so).", "Then no."]),
+        ("en", "See fig. 3. He said no. Yes.", ["See fig. 3.", "He said no.", "Yes."]),
+        ("en", 'She asked "Why?" He left.', ['She asked "Why?"', "He left."]),
+        ("en", 'He shouted stop! "and" left. Yes.', ['He shouted stop! "and" left.', "Yes."]),
+        ("zh", "真的？!好", ["真的？!", "好"]),
     ],
 )
 def test_sentences_end_where_a_reader_ends_them(language: str, text: str, expected: list[str]) -> None:
@@ -125,6 +131,44 @@ def test_letters_stay_whole() -> None:
     engine = Echo()
     Split(engine, 3).translate(["e\u0301" * 9], source="en", target="sw")
     assert all(piece[0] == "e" for piece in engine.seen)
+
+
+def test_joined_pictures_stay_whole() -> None:
+    engine, family = Echo(), "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    Split(engine, 1).translate([family * 5], source="en", target="sw")
+    assert engine.seen == [family]
+
+
+def test_an_engine_never_sees_blanks() -> None:
+    engine = Echo()
+    assert Split(engine).translate(["  One. Two", " \n", ""], source="en", target="sw") == ["  One. Two", " \n", ""]
+    assert engine.seen == ["One.", "Two"]
+
+
+def test_by_budget_texts_that_fit_stay_whole() -> None:
+    engine = Echo()
+    Split(engine, 12, "budget").translate(["A b. C d.", "A b. C d. E f."], source="en", target="sw")
+    assert engine.seen == ["A b. C d.", "A b.", "C d.", "E f."]
+
+
+def test_the_source_s_rules_are_used() -> None:
+    engine = Echo()
+    text = "Er kam am 3. Oktober."
+    for source, seen in (("de", [text]), ("en", ["Er kam am 3.", "Oktober."])):
+        engine.seen = []
+        Split(engine).translate([text], source=source, target="sw")
+        assert engine.seen == seen
+
+
+def test_lost_texts_and_equal_languages_are_refused() -> None:
+    class Loses(Echo):
+        def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+            return list(texts)[1:]
+
+    with pytest.raises(RuntimeError, match="expected 2 translations, the engine gave 1"):
+        Split(Loses()).translate(["One. Two."], source="en", target="sw")
+    with pytest.raises(UserError, match="source and target are both 'en'"):
+        Split(Echo()).translate(["A."], source="en", target="en")
 
 
 def test_a_line_of_100_kilobytes_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
