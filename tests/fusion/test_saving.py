@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -242,3 +243,28 @@ class TestExport:
         lora = plain_lora(build("bert"), flare(build("bert")))
         with pytest.raises(UserError, match=r"adapter 'default' is .*LORA, expected FLARE"):
             crossflare.export_plain_lora(lora, tmp_path / "lora")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_released_setting_comes_back_and_is_not_written_where_it_is_off(tmp_path: Path, own: bool) -> None:
+    """Adapters from before it was known, and those that do not use it, are the same files."""
+    both = batch([8, 4], [5, 8]).both()
+    for released in (True, False):
+        base, folder = build("bert"), tmp_path / str(released)
+        identity = crossflare.identify(base)
+        model = flare(base, released=released)
+        if own:
+            crossflare.save_adapter(model, folder, base=identity)
+            back = crossflare.load_adapter(build("bert"), folder)
+        else:
+            model.save_pretrained(str(folder))
+            back = PeftModel.from_pretrained(build("bert"), str(folder)).eval()
+        assert torch.equal(logits(back, both), logits(model, both))
+        assert ("released" in json.loads((folder / "adapter_config.json").read_text())) == released
+
+
+def test_a_released_adapter_alone_is_a_plain_lora(tmp_path: Path) -> None:
+    model = flare(build("bert"), released=True)
+    crossflare.export_plain_lora(model, tmp_path / "lora")
+    lora = PeftModel.from_pretrained(build("bert"), str(tmp_path / "lora")).eval()
+    torch.testing.assert_close(logits(lora, batch().target), logits(model, batch().target), rtol=0, atol=1e-12)

@@ -81,6 +81,7 @@ ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "lead": (_whole(0, 1), "0 or 1"),
     "source_dropout": (_number(0, 0.999), "a number from 0 to 0.999"),
     "mt_dim": (_either(_none, _whole(1, 65536)), "a whole number from 1 to 65536"),
+    "released": (_flag, "true or false"),
     "flare_format": (_whole(1, 9999), "a whole number"),
 }
 """Key -> what a file may say there. A key of peft that is not here must have its default."""

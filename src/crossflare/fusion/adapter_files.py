@@ -129,7 +129,7 @@ def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default
     config = model.peft_config[adapter]
     if not isinstance(config, FlareConfig):
         raise UserError(f"adapter '{adapter}' is {config.peft_type}, expected FLARE; it needs no export")
-    if not FUSIONS[config.fusion].linear_alone:
+    if not (config.released or FUSIONS[config.fusion].linear_alone):
         linear = ", ".join(name for name, row in FUSIONS.items() if row.linear_alone)
         raise UserError(
             f"{config.fusion} without a source is relu(T), which no LoRA computes; only {linear} can be exported"

@@ -10,6 +10,8 @@ from crossflare.errors import UserError, choose
 from crossflare.fusion.alignment import ALIGNMENTS
 from crossflare.fusion.functions import FUSIONS
 
+RELEASED_FUSIONS = ("add", "mul", "add_relu", "cross_attention_paper")
+"""The fusion functions that the authors' released code has, too."""
 FORMAT = 1
 """Version of the saved adapter; a later one is refused."""
 
@@ -61,6 +63,10 @@ class FlareConfig(LoraConfig):
     mt_dim: int | None = field(
         default=None, metadata={"help": "FLARE MT: hidden size of the translation encoder; None: the model reads text"}
     )
+    released: bool = field(
+        default=False,
+        metadata={"help": "as the authors' released code computes it, to measure the difference; sets lead 0"},
+    )
     flare_format: int = field(default=FORMAT, metadata={"help": "version of the saved adapter"})
 
     def __post_init__(self) -> None:
@@ -71,6 +77,8 @@ class FlareConfig(LoraConfig):
         """
         if self.alignment is None and self.fusion in FUSIONS:
             self.alignment = "position" if FUSIONS[self.fusion].aligned else "none"
+        if self.released:
+            self.lead, self.source_norm = 0, False
         self._check()
         if self.fusion_modules is not None:
             self.fusion_modules = sorted(self.fusion_modules)
@@ -83,6 +91,7 @@ class FlareConfig(LoraConfig):
         if fusion.aligned == (self.alignment == "none"):
             wanted = "position, proportional or attention" if fusion.aligned else "none"
             raise UserError(f"fusion {self.fusion} needs alignment {wanted}, got {self.alignment}")
+        self._check_released()
         _check_number("r", self.r, 1, 4096)
         _check_number("lead", self.lead, 0, 1)
         if self.mt_dim is not None:
@@ -106,6 +115,27 @@ class FlareConfig(LoraConfig):
         for name, reason in REFUSED.items():
             if getattr(self, name, None):
                 raise UserError(f"{name} cannot be combined with FLARE: {reason}; unset it")
+
+    def _check_released(self) -> None:
+        if not self.released:
+            return
+        for name, value, known in (
+            ("fusion", self.fusion, RELEASED_FUSIONS),
+            ("alignment", self.alignment, ("position",)),
+            ("source_dropout", self.source_dropout, (0,)),
+            ("mt_dim", self.mt_dim, (None,)),
+            ("fuse_cross_attention", self.fuse_cross_attention, (False,)),
+        ):
+            if value not in known:
+                shown = " or ".join(map(str, known))
+                raise UserError(f"released: the authors' code has {name} {shown} only, got {value}; unset one of them")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as data; without `released` where it is off, as adapters have always been saved."""
+        values: dict[str, Any] = super().to_dict()
+        if not self.released:
+            del values["released"]
+        return values
 
     def to_lora(self) -> LoraConfig:
         """Return the plain LoRA configuration with the same LoRA options."""

@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from crossflare.errors import UserError
 from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.released import last_step
 from crossflare.fusion.sources import LatentStates, ModelStates, real_rows
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def begin(tuner: "FlareModel", args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     inputs = _with_mask(inputs, model, tuner.encoder_decoder)
     if tuner.encoder_decoder:
         return _encode(tuner, inputs)
-    frame = tuner.make_frame(inputs)
-    return Session(tuner, frame.sides), inputs.rest
+    sides = last_step(tuner, inputs) if tuner.active_config.released else tuner.make_frame(inputs).sides
+    return Session(tuner, sides), inputs.rest
 
 
 def _encode(tuner: "FlareModel", inputs: Inputs) -> tuple[Session, dict[str, Any]]:

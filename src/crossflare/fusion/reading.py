@@ -34,12 +34,13 @@ class Reader:
         self.options = frozenset(inspect.signature(model.forward).parameters)
         """What the model's forward takes by name."""
 
-    def read(self, inputs: dict[str, Any]) -> Reading:
+    def read(self, inputs: dict[str, Any], *, live: bool = False) -> Reading:
         """Run the model on the inputs of one batch.
 
         Args:
             inputs: Its arguments; with them come no cache and, of a left-padded causal model, only the last token's
                 logits, unless the inputs say otherwise.
+            live: Leave the model's dropout as it is.
         """
         mask: Tensor = inputs["attention_mask"]
         options: dict[str, Any] = (
@@ -47,7 +48,7 @@ class Reader:
         )
         if "logits_to_keep" in self.options and bool(mask[:, -1].all()):
             options["logits_to_keep"] = 1  # a prompt's own answer is what follows it; all T x V are too much to keep
-        with self.reading(), recorded(self.stacks) as states:
+        with self.reading(live=live), recorded(self.stacks) as states:
             output = self.model(**options | inputs)
         return Reading(states, getattr(output, "logits", None), getattr(output, "encoder_last_hidden_state", None))
 
@@ -77,9 +78,9 @@ class Reader:
         return replace(decoded, states=states, final=encoded.final)
 
     @contextmanager
-    def reading(self) -> Generator[None]:
+    def reading(self, *, live: bool = False) -> Generator[None]:
         """Turn the model into its base for a while: heads as they were, no dropout, no adapters, no gradients."""
-        training = [module for module in self.model.modules() if module.training]
+        training = [module for module in self.model.modules() if module.training and not live]
         self.slot.reading = True
         try:
             for module in training:

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.utils.generic import ModelOutput
 
 from crossflare.errors import UserError
+from crossflare.fusion import released
 from crossflare.fusion.blocks import (
     Site,
     find_projections,
@@ -57,6 +58,8 @@ class FlareModel(LoraModel):
             config.target_modules = sorted(config.fusion_modules)
         if config.task_type in HEADED:  # peft itself finds heads by two names only
             config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
+        if config.released and is_encoder_decoder(model):
+            raise UserError("released: the authors' code has no encoder-decoder models; leave released out")
         expected = find_sites(model, tuple(config.fusion_modules), cross=config.fuse_cross_attention)
         if config.target_modules != "all-linear":
             self._check_count(config, [site for site in expected if is_targeted(config, site.name)], expected)
@@ -95,6 +98,8 @@ class FlareModel(LoraModel):
         if isinstance(phi, nn.Module):
             phi = phi.to(lora_a(layer, adapter).weight)
             add_adapter_weights(layer, "lora_fusion", adapter, phi)
+        if config.released:
+            phi = released.PlainAlone(phi)
         # The decoder's cross-attention value projects what the encoder wrote, so it pairs as the encoder's blocks do.
         stack = next(iter(self.stacks)) if site.role == "cross_value" else site.stack
         variant.phi, variant.stack, variant.block, variant.role = phi, stack, site.block, site.role
@@ -150,7 +155,7 @@ class FlareModel(LoraModel):
         inputs = Inputs.take(model, args, kwargs)
         if self.slot.session is not None:
             self.slot.frame = self.slot.session.frame(inputs)
-        elif inputs.has_source and not self.adapters_off:
+        elif inputs.has_source and self._fuses:
             _refuse_cache(inputs.target.get("past_key_values"))
             self.slot.frame = self.make_frame(inputs)
         return args, inputs.rest
@@ -172,6 +177,11 @@ class FlareModel(LoraModel):
         return next(m for m in self.model.modules() if isinstance(m, LoraLayer)).disable_adapters
 
     @property
+    def _fuses(self) -> bool:
+        """Whether a source changes anything in this call."""
+        return not self.adapters_off and not (self.active_config.released and released.is_off(self.model))
+
+    @property
     def active_config(self) -> FlareConfig:
         """The configuration of the first active adapter."""
         return self.peft_config[self.active_adapters[0]]  # type: ignore[return-value]
@@ -185,6 +195,8 @@ class FlareModel(LoraModel):
         """
         config = self.active_config
         inputs.check(config.mt_dim)
+        if config.released:
+            released.check_widths(inputs)
         mask, rows = inputs.source_mask, inputs.rows
         real = kept = mask if rows is None else mask[rows]
         if self.training and config.source_dropout > 0:
@@ -200,7 +212,7 @@ class FlareModel(LoraModel):
         elif shared and rows is not None:
             reading = self.reader.read_shared(source, shared, rows)
         else:
-            reading = self.reader.read(source | shared)
+            reading = self.reader.read(source | shared, live=config.released)
         sides: dict[str, Side] = {}
         for name, states in reading.states.items():
             if name == first:
@@ -211,7 +223,8 @@ class FlareModel(LoraModel):
             elif states:  # a classifier's decoder reads the text itself
                 sides[name] = Side(ModelStates(states, kept, None, rows), inputs.target_mask)
         own = reading.logits if rows is None or shared or reading.logits is None else reading.logits[rows]
-        return Frame(sides, _without_empty(own, real))
+        frame = Frame(sides, _without_empty(own, real))
+        return released.unmasked(frame) if config.released else frame
 
     def _source_inputs(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the source pass's own arguments, and what its decoder reads of the target's."""

@@ -1,0 +1,124 @@
+"""What the authors' released code computes where it differs from the method (pnborchert/FLARE, commit 4f402db).
+
+`FlareConfig(released=True)` brings these differences back, so that their effect on a result can be measured:
+
+- nothing is masked: column j of the target fuses with column j of the source, padding with padding, answers too;
+- the source state is the one before the block (lead 0), as it is in pre-norm models (no `source_norm`);
+- in training the source pass has live dropout;
+- without a source the layer is plain LoRA, with no nonlinearity;
+- in training under activation checkpointing nothing fuses;
+- in generation the source model writes its own answer first, and the state of its last step alone meets every column
+  of the prompt and every new token.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from crossflare.errors import UserError
+from crossflare.fusion.alignment import Pairing
+from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.functions import Phi
+from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.sources import ModelStates, real_rows
+
+if TYPE_CHECKING:
+    from crossflare.fusion.tuner import FlareModel
+
+LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")
+"""Options of `generate` that the source's answer is written with as well."""
+
+
+class ReleasedSide(Side):
+    """Column by column, whatever is in them; a source of one column meets every column."""
+
+    def silent(self, alignment: str) -> bool:
+        """Return False: answers fuse, too."""
+        del alignment
+        return False
+
+    def pairing(self, alignment: str, target_states: Tensor, source_states: Tensor) -> Pairing:
+        """Return the pairing [B,T] by column; rows without a source pair nothing."""
+        del alignment
+        mask = self.source.mask
+        rows, columns = target_states.shape[:2]
+        index = torch.arange(columns, device=mask.device).clamp(max=source_states.shape[1] - 1).expand(rows, -1)
+        every = torch.ones_like(index, dtype=torch.bool)
+        return Pairing(every, mask, every & mask.any(1, keepdim=True), index=index)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAlone:
+    """A phi whose target-only value is T: without a source the released layer is plain LoRA."""
+
+    phi: Phi
+
+    def __call__(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
+        """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
+        if source is None or pairing is None:
+            return target
+        return torch.where(pairing.paired[..., None], self.phi(source, target, pairing), target)
+
+
+def is_off(model: nn.Module) -> bool:
+    """Whether the source is lost on the way: the checkpointed calls of the released models do not pass it on."""
+    return model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def check_widths(inputs: Inputs) -> None:
+    """Refuse sides of unequal width.
+
+    Raises:
+        UserError: The source has not as many columns as the target.
+    """
+    source, target = inputs.source_mask.shape[1], inputs.target_mask.shape[1]
+    if source != target:
+        raise UserError(
+            f"the released code fuses column by column, but the source has {source} columns and the target {target}; "
+            "pad both to one length (max_length)"
+        )
+
+
+def unmasked(frame: Frame) -> Frame:
+    """Return the frame of one forward pass as the released code sees it."""
+    return replace(frame, sides={name: _unmasked(side) for name, side in frame.sides.items()})
+
+
+def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
+    """Let the source model write its answer, greedily, and return the state of the last step as every column's source.
+
+    The released code takes the source's step min(n - 1, N - 1) at a target of n tokens, padding included, where N steps
+    were written: the last, wherever the prompt is no shorter than the source's answer.
+
+    Raises:
+        UserError: The source is padded on the right.
+    """
+    inputs.check(None)
+    mask = real_rows(inputs.source_mask)
+    if not bool(mask[:, -1].all()):
+        raise UserError(
+            "the released code lets the model answer the source, but sources are padded on the right; set "
+            "tokenizer.padding_side = 'left'"
+        )
+    options = {name: inputs.rest[name] for name in LENGTHS if name in inputs.rest}
+    model: Any = tuner.model
+    with tuner.reader.reading():
+        answer = model.generate(
+            **inputs.source | {"attention_mask": mask.long()} | options,
+            do_sample=False,
+            num_beams=1,
+            output_hidden_states=True,
+            return_dict_in_generate=True,
+        )
+    states = [state[:, -1:] for state in answer.hidden_states[-1]]
+    given = inputs.source_mask.any(1, keepdim=True)
+    return {name: ReleasedSide(ModelStates(states, given), inputs.target_mask) for name in tuner.stacks}
+
+
+def _unmasked(side: Side) -> Side:
+    assert isinstance(side.source, ModelStates), "the released setting reads text"
+    source, mask = side.source, side.source.mask
+    every = mask.any(1, keepdim=True).expand_as(mask)
+    return ReleasedSide(ModelStates(source.states, every, source.final, source.rows), torch.ones_like(side.fusing))
