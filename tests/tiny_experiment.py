@@ -49,7 +49,9 @@ def make_base(folder: Path, *, hidden: int = 16, seed: int = 0) -> Path:
     rules.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokens = PreTrainedTokenizerFast(tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", model_max_length=32)
+    tokens = PreTrainedTokenizerFast(
+        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]", model_max_length=32
+    )
     sizes = {"hidden_size": hidden, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
     with torch.random.fork_rng():
         torch.manual_seed(seed)

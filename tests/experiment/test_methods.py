@@ -33,6 +33,8 @@ METHODS: dict[str, Any] = {
     "flare-joint": {"kind": "flare", "joint": True},
     "self": {"kind": "flare", "train_source": "target", "test_source": "target"},
     "translate-test-roundtrip": None,
+    "input-fusion": None,
+    "input-fusion-none": {"kind": "input-fusion", "train_source": "none", "test_source": "none"},
     "stack": {"of": "lora"},
     "stack-flare": {"kind": "stack", "of": "self", "test_source": "target"},
 }
@@ -119,6 +121,11 @@ def test_round_trip_translate_test_is_tuned_on_what_it_reads(ran: Path, spec: Sp
     assert [row.texts for row in step.splits[0]] == [row.source for row in back]
     assert all(row.source is None for row in step.splits[0])
     assert not np.allclose(said(ran, "translate-test-roundtrip", "sw"), said(ran, "translate-test", "sw"))
+
+
+def test_input_fusion_without_sources_is_lora(ran: Path) -> None:
+    assert np.allclose(said(ran, "input-fusion-none", "sw"), said(ran, "lora", "sw"), atol=1e-5)
+    assert not np.allclose(said(ran, "input-fusion", "sw"), said(ran, "lora", "sw"), atol=1e-3)
 
 
 def test_a_stack_is_the_regression_fitted_on_dev_rows(ran: Path, spec: Spec) -> None:

@@ -60,7 +60,7 @@ def form_of(context: Context, training: Training, model: Any, tokenizer: Any, ab
         tokenizer,
         training.max_length,
         with_source=about.reads == "both" and source != "none",
-        **({"joined": True} if about.joins else {}),
+        joined=about.joins,
         **({"mixes": about.mixes} if about.mixes != "none" else {}),
         stride=training.stride,
         answer_tokens=training.answer_tokens,

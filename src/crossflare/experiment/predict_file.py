@@ -9,7 +9,7 @@ from typing import Any
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
-from crossflare.experiment.kinds import KINDS, Reads
+from crossflare.experiment.kinds import KINDS, Kind, Reads
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
@@ -112,7 +112,7 @@ def _task(card: dict[str, Any], adapter: Path) -> Task:
 def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> Reads:
     """Return what the adapter is given; refuse what does not go together."""
     kind = str(card.get("kind"))
-    reads: Reads = "target" if kind == "stage1" else KINDS[choose("kind of adapter", kind, KINDS)].reads
+    reads: Reads = _kind(card).reads
     if reads == "latents" and not no_source:
         if not isinstance(source, EngineOptions) or source.engine != "transformers":
             trained = dict(card.get("train_source") or {}).get("model")
@@ -130,6 +130,12 @@ def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool)
     if not fuses and source is not None:
         raise UserError(f"{adapter}: {kind} reads no source; leave it out")
     return reads if not no_source else "target"
+
+
+def _kind(card: dict[str, Any]) -> Kind:
+    """Return the kind of method that an adapter was trained for; stage 1 reads as zero-shot does."""
+    name = str(card.get("kind"))
+    return KINDS["zero-shot" if name == "stage1" else choose("kind of adapter", name, KINDS)]
 
 
 def _precision(card: dict[str, Any]) -> Precision:
@@ -196,6 +202,7 @@ def _read(
         base.tokenizer,
         int(card.get("max_length") or 128),
         with_source=reads == "both",
+        joined=_kind(card).joins,
         words=said.get("words"),
         **{option: int(card[option]) for option in ("stride", "answer_tokens") if option in card},
     )
