@@ -345,6 +345,15 @@ def test_a_row_behind_a_damaged_one_of_its_text_is_found(tmp_path: Path) -> None
         assert shelf.find("ab") == {"a": "3", "b": "2"}
 
 
+def test_two_rows_in_a_line_are_none(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1"), ("b", "2"), ("c", "3")])
+    part = tmp_path / "0000.jsonl"
+    part.write_bytes(part.read_bytes().replace(b"\n", b"", 1))
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find("abc") == {"c": "3"}
+
+
 def test_a_part_cut_off_in_the_middle_keeps_what_is_whole(tmp_path: Path) -> None:
     expected = translate_all(Store(tmp_path), Reverse(), texts(40), "sw", "en")
     part = parts(tmp_path)[0]

@@ -24,6 +24,7 @@ from crossflare.translation.translator import engine_id
 
 _NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
 _SPAN = 1 << 22  # bytes read in one go
+_READ, _WRITE = json.JSONDecoder().raw_decode, json.JSONEncoder(ensure_ascii=False).encode
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +81,7 @@ class Shelf:
             UserError: The disk is full or the folder cannot be written; the part then ends where it ended before.
         """
         lines = [{"key": text_key(text), "text": text, "translation": translation} for text, translation in rows]
-        data = b"".join(_encode(json.dumps(line, ensure_ascii=False)) + b"\n" for line in lines)
+        data = b"".join(_encode(_WRITE(line)) + b"\n" for line in lines)
         try:
             handle = self._own_part()
             end = os.fstat(handle).st_size
@@ -203,7 +204,10 @@ def _digest(text: str) -> bytes:
 def _parse(line: bytes) -> tuple[str, str] | str:
     """Return (text, translation) of a row, or why it is damaged."""
     try:
-        row = json.loads(line.decode("utf-8", "surrogatepass"))
+        content = line.decode("utf-8", "surrogatepass")
+        row, end = _READ(content)
+        if end < len(content):
+            return "more than one row in a line"
         text, translation = row["text"], row["translation"]
         return (text, translation) if isinstance(text, str) and isinstance(translation, str) else "no texts"
     except (ValueError, KeyError, TypeError, RecursionError) as error:
