@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ import crossflare.experiment.plan
 import crossflare.experiment.run
 import crossflare.report
 from crossflare.cli import main
+from crossflare.experiment.grid import Recipe
 from crossflare.experiment.plan import Planned
 from crossflare.experiment.spec import Spec, load_spec, spec_from
 
@@ -53,15 +55,80 @@ def test_plan_marks_what_is_done(
     assert json.loads(capsys.readouterr().out) == [asdict(step) for step in STEPS]
 
 
+def test_plan_says_what_failed_and_how_long_the_rest_takes(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [
+        Planned("stage 1", "en, seed 0", "0123456789ab", False, seconds=3700.2),
+        Planned("stage 2", "lora, es, seed 0", "a" * 12, False, error="the loss is [nan]", like="stage 2 of lora on x"),
+        Planned("stage 2", "lora, es, seed 1", "b" * 12, False, like="stage 2 of lora on x"),
+    ]
+    monkeypatch.setattr(crossflare.experiment.plan, "plan", lambda recipe, root: steps)
+    assert main(["plan", recipe]) == 0
+    shown = capsys.readouterr().out
+    assert "✗ stage 2 lora, es, seed 0 failed: the loss is [nan]" in shown
+    assert "time left for 1 of them: at most 1 h 2 min with one worker" in shown
+    assert "time of 2 of them: unknown until one has run (stage 2 of lora on x)" in shown
+
+
+def test_a_dry_run_counts_and_opens_nothing(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hub's name is not fetched, a set not opened: what is shared is counted once."""
+    import crossflare.experiment.data
+
+    monkeypatch.setattr(crossflare.experiment.data, "open_set", None)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        "name: big\ntask: {set: xnli}\nsource: en\ntargets: [sw, ur]\nmodel: {name: nobody/knows-it}\n"
+        "seeds: [0, 1, 2]\nmethods: {zero-shot: , lora: {lr: [1e-3, 2e-3]}}\ngrid:\n  rank: {r4: {stage2: {r: 4}}, r8: }\n"
+        "  model: {one: , two: {model: {name: other/one}}}\n"
+    )
+    assert main(["run", "grid.yaml", "--dry-run"]) == 0
+    # stage 1: 2 models, 3 seeds; in 4 cells and 2 languages 2 trials and 2 more seeds; 2 methods, 2 languages, 3 seeds
+    said = "4 cells, 6 stage-1 models, 32 adapters, 48 predictions; what cells share is made once; nothing was run"
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert "knows-it" in shown
+    assert main(["run", "grid.yaml", "--dry-run", "--only", "rank=r8,model=two"]) == 0
+    assert "1 cells, 3 stage-1 models, 8 adapters, 12 predictions; nothing was run" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"grid.yaml", "recipe.yaml"}
+
+
+def test_a_dry_run_names_the_files_that_are_not_there(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nsource: en\ntargets: [es]\nmodel: {name: ./no-model}\nseeds: [0]\nmethods: {lora: }\n"
+        "task:\n  labels: [a, b]\n  texts: [t]\n  label: l\n  files:\n"
+        "    en: {train: recipe.yaml, dev: recipe.yaml}\n    es: {train: recipe.yaml, dev: x.csv, test: recipe.yaml}\n"
+        "grid: {rank: {r4: {stage2: {r: 4}}, r8: }}\n"
+    )
+    assert main(["run", "own.yaml", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    place = tmp_path / "x.csv"
+    assert f"error: task.files.es.dev: expected a file or folder at {place}, found none (cells r4; r8)" in said
+    assert f"error: model.name: expected a file or folder at {tmp_path}/no-model, found none (cells r4; r8)" in said
+
+
+def test_validate_reads_every_cell(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (tmp_path / recipe).read_text() + "grid: {size: {few: {task: {limit: {train: 30}}}, more: }}\n"
+    (tmp_path / "grid.yaml").write_text(text)
+    assert main(["validate", "grid.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "✓ grid.yaml (few): 2 methods, 1 targets, 1 seeds" in shown
+    assert "✓ grid.yaml (more): 2 methods, 1 targets, 1 seeds" in shown
+
+
 @pytest.mark.parametrize("verb", ["run", "demo"])
 def test_run_hands_over_the_recipe_and_reports(
     verb: str, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[Spec, Path, int | None]] = []
+    asked: list[tuple[Spec, Path, int | None, dict[str, Any]]] = []
 
-    def run(spec: Spec, root: Path, workers: int | None = None) -> Path:
-        asked.append((spec, root, workers))
-        return root / spec.name
+    def run(recipe: Recipe, root: Path, workers: int | None = None, **options: Any) -> Path:
+        asked.append((recipe.cells[0].spec, root, workers, options))
+        return root / recipe.name
 
     paths = crossflare.report.ReportPaths(
         Path("j"), Path("c"), Path("report.md"), None, "no page: pip install x[report]"
@@ -71,8 +138,9 @@ def test_run_hands_over_the_recipe_and_reports(
     monkeypatch.setattr(crossflare.report, "console_table", lambda folder: f"table of {folder}")
     words = [verb, *([recipe] if verb == "run" else []), "--set", "seeds=[7]", "--runs", "elsewhere", "--workers", "2"]
     assert main(words) == 0
-    ((spec, root, workers),) = asked
+    ((spec, root, workers, options),) = asked
     assert (spec.seeds, root, workers) == ((7,), Path("elsewhere"), 2)
+    assert options == {"ray": None, "remake": False}
     shown = capsys.readouterr().out
     assert f"table of elsewhere/{spec.name}" in shown
     assert "report: report.md" in shown

@@ -51,24 +51,31 @@ def validate(
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
+    from crossflare.experiment.grid import load_recipe
     from crossflare.experiment.opening import open_set
-    from crossflare.experiment.spec import load_spec
 
-    spec = load_spec(path, assignments)
-    if resolved:
-        typer.echo(spec.to_yaml(), nl=False)
-        return
-    data = open_set(spec)
-    shown = table("language", "train", "dev", "test", right=["train", "dev", "test"])
-    for language in (spec.source, *spec.targets):
-        parts = data.parts(language)
-        sizes = [
-            str(len(data.split(language, part))) if part in parts else "[dim]none[/]"
-            for part in ("train", "dev", "test")
-        ]
-        shown.add_row(language, *sizes)
-    out().print(shown)
-    say(f"{OK} {plain(path)}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
+    recipe = load_recipe(path, assignments)
+    for cell in recipe.cells:
+        spec = cell.spec
+        if resolved:
+            typer.echo((f"# {cell.name}\n" if cell.name else "") + spec.to_yaml(), nl=False)
+            if cell is not recipe.cells[-1]:
+                typer.echo("---")
+            continue
+        data = open_set(spec)
+        shown = table(
+            "language", "train", "dev", "test", right=["train", "dev", "test"], title=plain(cell.name) or None
+        )
+        for language in (spec.source, *spec.targets):
+            parts = data.parts(language)
+            sizes = [
+                str(len(data.split(language, part))) if part in parts else "[dim]none[/]"
+                for part in ("train", "dev", "test")
+            ]
+            shown.add_row(language, *sizes)
+        out().print(shown)
+        name = f"{plain(path)}{f' ({plain(cell.name)})' if cell.name else ''}"
+        say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
 
 
 def _validate_adapter(folder: Path) -> None:

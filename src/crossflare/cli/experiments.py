@@ -1,13 +1,15 @@
 """The verbs that work on recipes: demo, run, plan, report."""
 
-import shlex
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossflare.cli.terminal import ABSENT, OK, bars, err, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import bars, err, examples, out, plain, say
+
+if TYPE_CHECKING:
+    from crossflare.experiment.grid import Recipe as Made
 
 PANEL = "Experiments"
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.", show_default=False)]
@@ -21,7 +23,15 @@ Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Processes that share the work; by default one per core (at most 4), one with a GPU."
+        "--workers", min=1, help="Processes that share the work; by default one per core (at most 4), or per GPU."
+    ),
+]
+Only = Annotated[
+    list[str],
+    typer.Option(
+        "--only",
+        metavar="AXIS=VALUE",
+        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan]; repeatable.",
     ),
 ]
 RUNS = Path("runs")
@@ -43,6 +53,9 @@ def register(app: typer.Typer) -> None:
             ("crossflare run recipe.yaml", "make what is missing in runs/NAME"),
             ("crossflare run recipe.yaml --set task.limit.train=100", "a smoke run on 100 rows"),
             ("crossflare run recipe.yaml --workers 1", "one process: the easiest to debug"),
+            ("crossflare run grid.yaml --dry-run", "check every cell and count the work; nothing is run"),
+            ("crossflare run grid.yaml --only task=xnli", "some cells of a grid"),
+            ("crossflare run grid.yaml --ray auto", "on the cluster that this machine belongs to"),
         ),
     )(run)
     app.command(
@@ -72,24 +85,65 @@ def demo(
     run(Path(str(recipe)), assignments, runs, workers)
 
 
-def run(recipe: Recipe, assignments: Assignments = [], runs: Runs = RUNS, workers: Workers = None) -> None:  # noqa: B006
+def run(
+    recipe: Recipe,
+    assignments: Assignments = [],  # noqa: B006
+    runs: Runs = RUNS,
+    workers: Workers = None,
+    only: Only = [],  # noqa: B006
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Run on a Ray cluster whose nodes share the folder of runs; or [cyan]local[/].",
+        ),
+    ] = None,
+    remake: Annotated[
+        bool, typer.Option("--remake", help="Make damaged records, and those of other versions, again.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe, every cell of it, and count the work; run nothing.")
+    ] = False,
+) -> None:
     """Translate, train, predict and report whatever of a recipe is missing.
 
     Stop it at any time: the same command goes on where it was.
     """
-    from crossflare.experiment.run import run as make_missing
-    from crossflare.experiment.spec import load_spec
+    from crossflare.experiment.grid import load_recipe
 
-    spec = load_spec(recipe, assignments)
-    languages, model = plain(", ".join(spec.targets)), plain(spec.model.name)
-    err().print(
-        f"[bold]{spec.name}[/]: {len(spec.methods)} methods × {len(spec.targets)} languages ({languages}) × "
-        f"{len(spec.seeds)} seeds, from {spec.source}, on {model}",
-        soft_wrap=True,
-    )
+    made = load_recipe(recipe, assignments, only)
+    if dry_run:
+        from crossflare.cli.plans import show_counts
+
+        show_counts(made, recipe)
+        return
+    from crossflare.experiment.run import StepsFailedError
+    from crossflare.experiment.run import run as make_missing
+
+    err().print(_headline(made), soft_wrap=True)
     with bars():
-        folder = make_missing(spec, runs, workers)
+        try:
+            folder = make_missing(made, runs, workers, ray=ray, remake=remake)
+        except StepsFailedError:
+            if made.axes:  # the overview shows what failed, and where
+                _report(runs / made.name)
+            raise
     _report(folder)
+
+
+def _headline(made: "Made") -> str:
+    """Return one line that says what is run."""
+    spec = made.chosen[0].spec
+    if made.axes:
+        axes = " × ".join(f"{len(values)} {plain(axis)}" for axis, values in made.axes.items())
+        some = "" if made.chosen == made.cells else f", of which {len(made.chosen)} are run"
+        return f"[bold]{spec.name}[/]: {len(made.cells)} cells ({axes}){some}"
+    languages, model = plain(", ".join(spec.targets)), plain(spec.model.name)
+    return (
+        f"[bold]{spec.name}[/]: {len(spec.methods)} methods × {len(spec.targets)} languages ({languages}) × "
+        f"{len(spec.seeds)} seeds, from {spec.source}, on {model}"
+    )
 
 
 def plan(
@@ -97,30 +151,19 @@ def plan(
     assignments: Assignments = [],  # noqa: B006
     runs: Runs = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
+    only: Only = [],  # noqa: B006
 ) -> None:
-    """Show the steps of a recipe: which are done, which are missing."""
-    from dataclasses import asdict
-
+    """Show the steps of a recipe: which are done, which failed, which are missing, and how long they will take."""
+    from crossflare.cli.plans import show_plan
+    from crossflare.experiment.grid import load_recipe
     from crossflare.experiment.plan import plan as steps_of
-    from crossflare.experiment.spec import load_spec
 
+    made = load_recipe(recipe, assignments, only)
     with bars():
-        steps = steps_of(load_spec(recipe, assignments), runs)
-    if as_json:
-        print_json([asdict(step) for step in steps])
-        return
-    shown = table("", "step", "what", "id", title=plain(recipe))
-    for step in steps:
-        shown.add_row(
-            OK if step.done else ABSENT, step.kind, plain(step.label), f"[dim]{step.run_id or 'not chosen yet'}[/]"
-        )
-    out().print(shown)
-    done = sum(step.done for step in steps)
-    given = [str(recipe), *(word for each in assignments for word in ("--set", each))]
-    given += ["--runs", str(runs)] if runs != RUNS else []
-    command = f"[cyan]crossflare run {plain(shlex.join(given))}[/]"
-    rest = f"{command} makes the other {len(steps) - done}" if done < len(steps) else "nothing is left to run"
-    say(f"{done} of {len(steps)} steps are done; {rest}")
+        steps = steps_of(made, runs)
+    words = [str(recipe), *(word for each in assignments for word in ("--set", each))]
+    words += [word for each in only for word in ("--only", each)] + (["--runs", str(runs)] if runs != RUNS else [])
+    show_plan(made, recipe, steps, words, as_json)
 
 
 def report(
@@ -128,11 +171,16 @@ def report(
         Path, typer.Argument(metavar="RUN", help="The folder of a run, as in runs/demo.", show_default=False)
     ],
 ) -> None:
-    """Make the report of a run: tables with intervals, figures, one HTML page."""
+    """Make the report of a run: tables with intervals, figures, one HTML page; of a grid, one for each cell."""
     _report(folder)
 
 
 def _report(folder: Path) -> None:
+    from crossflare.report.overview import is_grid
+
+    if is_grid(folder):
+        _overview(folder)
+        return
     from crossflare.report import build_report, console_table
 
     with bars():
@@ -141,3 +189,14 @@ def _report(folder: Path) -> None:
     say(f"[dim]report:[/] {plain(paths.html or paths.markdown)}")
     if paths.note:
         say(f"[yellow]{plain(paths.note)}[/]")
+
+
+def _overview(folder: Path) -> None:
+    from crossflare.report.overview import build_overview
+
+    with bars():
+        made = build_overview(folder)
+    out().print(made.table)
+    say(f"[dim]overview:[/] {plain(made.html or made.markdown)}")
+    if made.note:
+        say(f"[yellow]{plain(made.note)}[/]")

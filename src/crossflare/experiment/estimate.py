@@ -72,8 +72,13 @@ def spoken(seconds: float) -> str:
 
 
 def unknown(steps: Iterable[Step]) -> list[str]:
-    """Return what the steps are whose time nothing tells of: kind and model, each once."""
-    return list(dict.fromkeys(f"{step.kind} of {_work(step)[1]} on {_work(step)[0]}" for step in steps))
+    """Return what the steps are whose time nothing tells of: kind of step, of method, and model, each once."""
+    found: dict[str, None] = {}
+    for step in steps:
+        model, kind, _ = _work(step)
+        what = step.kind if isinstance(step, Stage1) else f"{step.kind} of {kind}"
+        found[f"{what} on {Path(model).name}"] = None
+    return list(found)
 
 
 def _work(step: Step) -> Work:

@@ -1,0 +1,206 @@
+"""The overview of a grid: every method in every cell, beside the cells' own reports."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from crossflare.errors import UserError
+from crossflare.evaluation.significance import Interval
+from crossflare.experiment.cells import CELLS, GRID_FILE
+from crossflare.experiment.failures import Failure, load_failures
+from crossflare.files import read_json, write_atomic
+from crossflare.progress import track
+from crossflare.report.build import build_report
+from crossflare.report.figures import MissingExtraError
+from crossflare.report.runs import MACRO
+from crossflare.report.tables import Entry, Grid, metric_name, points, span, to_markdown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+LEGEND = (
+    "The mean over languages and seeds in points; under it the 95 % interval of the cell's own report. Bold: best of a "
+    "cell. Rank: the mean over cells of a method's place, 1 the best, among those that the cells' reports rank."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CellScores:
+    """What the report of one cell says of its methods as a whole."""
+
+    name: str
+    metric: str = ""
+    """The main one of its task; empty where nothing has run."""
+    scores: Mapping[str, Interval] = field(default_factory=dict[str, Interval])
+    gaps: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Method -> why it has no score."""
+    ranked: frozenset[str] = frozenset()
+    """The methods that take part in a ranking."""
+    note: str = ""
+    """Why it has no page."""
+
+    @property
+    def ranks(self) -> dict[str, float]:
+        """The place of each method by its score, equal ones sharing theirs."""
+        found = {method: round(100 * self.scores[method].score, 7) for method in self.scores if method in self.ranked}
+        every = sorted(found.values(), reverse=True)
+        return {method: every.index(score) + (every.count(score) + 1) / 2 for method, score in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The overview of a grid, and where it lies."""
+
+    markdown: Path
+    html: Path | None
+    """None: the extra `report` is not installed."""
+    table: "Table"
+    """For the terminal."""
+    note: str = ""
+    """Why there is no page."""
+
+
+def is_grid(folder: Path) -> bool:
+    """Whether a folder holds the cells of a grid."""
+    return (folder / GRID_FILE).is_file()
+
+
+def build_overview(top: Path) -> Overview:
+    """Write the report of every cell that has results, and over them report.md and report.html.
+
+    Raises:
+        UserError: The folder is no grid, no cell has results, or a file of one is damaged.
+    """
+    grid = read_json(top / GRID_FILE)
+    if not isinstance(grid, dict) or grid.get("format") != FORMAT:
+        raise UserError(f"{top / GRID_FILE}: expected a grid of format {FORMAT}; run the recipe again to restore it")
+    names: list[str] = list(grid["cells"])
+    cells = [_scores(top / CELLS / name) for name in track(names, "reports", len(names))]
+    if not any(cell.metric for cell in cells):
+        raise UserError(f"{top}: expected finished runs in {CELLS}/, found none; run the recipe first")
+    failures = list(load_failures(top).values())
+    table = overview_grid(grid["name"], cells, failures)
+    markdown, html = top / "report.md", top / "report.html"
+    write_atomic(markdown, _text(grid["name"], table, cells, failures))
+    note = next((cell.note for cell in cells if cell.note), "")
+    try:
+        write_atomic(html, _page(grid["name"], table, cells, failures))
+    except MissingExtraError as error:
+        html.unlink(missing_ok=True)
+        return Overview(markdown, None, _terminal(table), str(error))
+    return Overview(markdown, html, _terminal(table), note)
+
+
+def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Failure]) -> Grid:
+    """Return methods by cells; what has no score says why, and what failed is marked."""
+    failed: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for failure in failures:
+        for stopped in failure.stops:
+            failed[str(stopped["cell"]), str(stopped["method"])].append(failure.error)
+    methods = list(dict.fromkeys(method for cell in cells for method in (*cell.scores, *cell.gaps)))
+    methods += sorted({method for _, method in failed} - set(methods))
+    ranks = {method: [cell.ranks[method] for cell in cells if method in cell.ranks] for method in methods}
+    rows = tuple(
+        (
+            method,
+            (_rank(ranks[method], len(cells)), *(_entry(cell, method, failed[cell.name, method]) for cell in cells)),
+        )
+        for method in methods
+    )
+    metrics = {cell.metric for cell in cells if cell.metric}
+    title = f"{metric_name(next(iter(metrics))).capitalize()} in" if len(metrics) == 1 else "Main metric of each task,"
+    return Grid(f"{name}: {title} points", ("method", "rank", *(cell.name for cell in cells)), rows, LEGEND)
+
+
+def _scores(folder: Path) -> CellScores:
+    """Write the report of a cell and return its main numbers."""
+    if not any((folder / "records").glob("*.json")):
+        return CellScores(folder.name)
+    paths = build_report(folder)
+    found: dict[str, Any] = read_json(paths.results)
+    metric = found["metrics"][0]
+    own = [each for each in found["scores"] if each["metric"] == metric]
+    column = MACRO if any(each["language"] == MACRO for each in own) else own[0]["language"]
+    whole = {each["method"]: each for each in own if each["language"] == column}
+    scores = {m: Interval(e["score"], e["low"], e["high"]) for m, e in whole.items() if e["score"] is not None}
+    ranked = {each["method"] for each in found.get("ranks", []) if each["metric"] == metric}
+    gaps = {method: each["gap"] for method, each in whole.items() if each["score"] is None}
+    return CellScores(folder.name, metric, scores, gaps, frozenset(ranked or scores), paths.note)
+
+
+def _entry(cell: CellScores, method: str, errors: Sequence[str]) -> Entry:
+    found, gap = cell.scores.get(method), cell.gaps.get(method, "not run" if not cell.metric else "not in recipe")
+    failed = f"{len(errors)} failed" if errors else ""
+    if found is None:
+        return Entry("failed" if errors else gap, note=errors[0] if errors else gap, empty=True)
+    best = found.score == max(each.score for each in cell.scores.values())
+    return Entry(
+        points(found.score), (span(found), *([failed] if failed else [])), best, note=errors[0] if errors else ""
+    )
+
+
+def _rank(places: Sequence[float], cells: int) -> Entry:
+    if not places:
+        return Entry("–", empty=True)
+    some = (f"{len(places)} of {cells} cells",) if len(places) < cells else ()
+    return Entry(f"{sum(places) / len(places):.1f}", some)
+
+
+def _failed(failures: Sequence[Failure]) -> list[str]:
+    return [f"{each.kind} {each.label}, {each.minute}: {each.error}" for each in failures]
+
+
+def _text(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequence[Failure]) -> str:
+    links = [f"- [{cell.name}]({_place(cell, 'md')})" for cell in cells if cell.metric]
+    parts = [f"# {name}", to_markdown(table), "## Reports of the cells", "\n".join(links)]
+    if failures:
+        parts += ["## Failed", "\n".join(f"- {line}" for line in _failed(failures))]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _page(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequence[Failure]) -> str:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("jinja2") from error
+    templates = Environment(
+        loader=PackageLoader("crossflare.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return templates.get_template("overview.html.j2").render(
+        name=name,
+        grid=table,
+        links={cell.name: _place(cell, "html") for cell in cells if cell.metric},
+        failed=_failed(failures),
+        facts={
+            "cells": len(cells),
+            "with results": sum(bool(cell.metric) for cell in cells),
+            "methods": len(table.rows),
+            "failed steps": len(failures),
+        },
+    )
+
+
+def _place(cell: CellScores, suffix: str) -> str:
+    return f"{CELLS}/{quote(cell.name, safe=',+')}/report.{suffix}"
+
+
+def _terminal(grid: Grid) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=grid.title, title_justify="left", show_lines=True, caption=grid.legend, caption_justify="left")
+    for index, name in enumerate(grid.head):
+        table.add_column(Text(name.replace(",", "\n")), justify="right" if index else "left", no_wrap=not index)
+    for method, entries in grid.rows:
+        cells = [
+            Text(entry.text, style="bold" if entry.best else "italic dim" if entry.empty else "") for entry in entries
+        ]
+        for cell, entry in zip(cells, entries, strict=True):
+            cell.append("".join(f"\n{line}" for line in entry.small), style="dim not bold")
+        table.add_row(Text(method), *cells)
+    return table
