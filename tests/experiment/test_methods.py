@@ -33,6 +33,7 @@ METHODS: dict[str, Any] = {
     "flare-joint": {"kind": "flare", "joint": True},
     "self": {"kind": "flare", "train_source": "target", "test_source": "target"},
     "translate-test-roundtrip": None,
+    "flare-annealed": {"kind": "flare", "train_source": "annealed(2)"},
     "input-fusion": None,
     "input-fusion-none": {"kind": "input-fusion", "train_source": "none", "test_source": "none"},
     "stack": {"of": "lora"},
@@ -87,6 +88,15 @@ def test_joint_rows_hold_each_item_in_every_language_with_one_source(ran: Path, 
         assert es.texts != sw.texts
     alone = data.training("es", "train", "original").examples
     assert [replace(row, id=row.id.removeprefix("es:")) for row in rows[::2]] == list(alone)
+
+
+def test_annealed_rows_hold_both_sources(ran: Path, spec: Spec) -> None:
+    data = Context(spec, ran).data
+    rows = data.training("sw", "train", "annealed(2)").examples
+    assert [row.clean_source for row in rows] == [e.source for e in data.training("sw", "train", "original")]
+    assert [row.source for row in rows] == [e.source for e in data.training("sw", "train", "machine")]
+    assert all(row.clean_source is None for row in data.training("sw", "dev", "annealed(2)"))
+    assert any(row.clean_source != row.source for row in rows)
 
 
 def test_batches_of_a_joint_adapter_hold_whole_items(lab: Lab) -> None:

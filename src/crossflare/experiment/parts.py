@@ -9,12 +9,14 @@ from crossflare.experiment.context import Context
 from crossflare.experiment.engines import model_place
 from crossflare.experiment.kinds import Kind
 from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.named import annealing
 from crossflare.experiment.spec import Training
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
 from crossflare.tasks.questions import QuestionTask
+from crossflare.training.annealing import Annealing
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.forms import Form, form_name, make_form
 
@@ -42,7 +44,9 @@ def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel,
     return load_adapter(base.model, adapter, base=base.identity, merged=first is not None), base.tokenizer
 
 
-def form_of(context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str) -> Form:
+def form_of(
+    context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str, seed: int = 0
+) -> Form:
     """Return how the recipe puts its task to a model.
 
     Args:
@@ -52,7 +56,9 @@ def form_of(context: Context, training: Training, model: Any, tokenizer: Any, ab
         tokenizer: Its tokenizer.
         about: The kind of method; it reads a source only if its kind does and there is one.
         source: The source that is read, `none` for none.
+        seed: Of the training run, for sources that are drawn anew at each step.
     """
+    k = annealing(source)
     return make_form(
         context.data.task,
         context.spec.task.form,
@@ -61,7 +67,7 @@ def form_of(context: Context, training: Training, model: Any, tokenizer: Any, ab
         training.max_length,
         with_source=about.reads == "both" and source != "none",
         joined=about.joins,
-        **({"mixes": about.mixes} if about.mixes != "none" else {}),
+        annealing=None if k is None else Annealing(k, seed),
         stride=training.stride,
         answer_tokens=training.answer_tokens,
         words=context.spec.task.words,

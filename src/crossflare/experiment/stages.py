@@ -173,7 +173,7 @@ class Stage2:
         about = self.method.about
         shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
         own = {name: getattr(self.method, name) for name in shaping}
-        if about.reads == "both" and self.reads == "none":  # its rows are those of `original`, read without their sources
+        if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
             own["train_source"] = "none"
         return content_id(
             {
