@@ -1,6 +1,6 @@
 """The same models with CTranslate2: several times faster on a processor, in 8-bit integers or in floats."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ class CTranslate2(Neural):
         beams: int = 4,
         tokens_per_batch: int = 4096,
         length_ratio: float = 2.0,
-        mt_language: Mapping[str, str] | None = None,
+        mt_language: dict[str, str] | None = None,
         licence: str | None = None,
     ) -> None:
         """Describe the engine; see `Transformers` for what is not said here.

@@ -3,12 +3,15 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from crossflare.errors import UserError, choose, nearest
 from crossflare.languages import find
 from crossflare.translation import apertium
+from crossflare.translation.ct2 import CTranslate2
 from crossflare.translation.dictionary import Dictionary
+from crossflare.translation.hf import Transformers
 from crossflare.translation.lexicon import Lexicon, learn
 from crossflare.translation.pairs import read_pairs
 from crossflare.translation.precomputed import Precomputed
@@ -50,13 +53,20 @@ def build(options: Mapping[str, Any]) -> Translator:
         if key not in known:
             raise UserError(f"unknown option '{key}' of the engine {name}: {nearest(key, known)}")
         wanted = known[key].annotation
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        if not _fits(value, wanted):
             kind = getattr(wanted, "__name__", str(wanted))
             raise UserError(f"option '{key}' of the engine {name}: expected {kind}, found {value!r}")
     for key, parameter in known.items():
         if parameter.default is parameter.empty and key not in given:
             raise UserError(f"the engine {name} needs the option '{key}'; its options are {', '.join(known)}")
     return ENGINES[name].make(**given)
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    kinds = [get_origin(kind) or kind for kind in (get_args(wanted) if isinstance(wanted, UnionType) else (wanted,))]
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else tuple(kinds))
 
 
 def _pair(source: str, target: str) -> tuple[str, str]:
@@ -99,7 +109,7 @@ def _dictionary(
     source_column: str = "source",
     target_column: str = "target",
     iterations: int = 10,
-    minimum: float | int = 0.0,
+    minimum: float = 0.0,
     licence: str = "that of the lexicon",
 ) -> Translator:
     pair = _pair(source, target)
@@ -115,8 +125,8 @@ def _dictionary(
         source_column=source_column,
         target_column=target_column,
     )
-    there = learn(pairs, iterations, float(minimum))
-    back = learn([(text, other) for other, text in pairs], iterations, float(minimum))
+    there = learn(pairs, iterations, minimum)
+    back = learn([(text, other) for other, text in pairs], iterations, minimum)
     return Dictionary({pair: there, (pair[1], pair[0]): back}, licence)
 
 
@@ -125,66 +135,10 @@ def _apertium(
     source: str,
     target: str,
     modes: str = apertium.MODES,
-    via: str | list | None = None,  # type: ignore[type-arg]
+    via: str | list[str] | None = None,
 ) -> Translator:
     stops = [via] if isinstance(via, str) else [str(tag) for tag in via or ()]
     return apertium.Apertium(source, target, modes, stops)
-
-
-def _transformers(
-    *,
-    model: str,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    beams: int = 4,
-    tokens_per_batch: int = 4096,
-    length_ratio: float | int = 2.0,
-    mt_language: dict | None = None,  # type: ignore[type-arg]
-    licence: str | None = None,
-) -> Translator:
-    from crossflare.translation.hf import Transformers
-
-    return Transformers(
-        model,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        beams=beams,
-        tokens_per_batch=tokens_per_batch,
-        length_ratio=float(length_ratio),
-        mt_language=mt_language,
-        licence=licence,
-    )
-
-
-def _ctranslate2(
-    *,
-    model: str,
-    revision: str | None = None,
-    device: str | None = None,
-    compute_type: str | None = None,
-    threads: int = 0,
-    beams: int = 4,
-    tokens_per_batch: int = 4096,
-    length_ratio: float | int = 2.0,
-    mt_language: dict | None = None,  # type: ignore[type-arg]
-    licence: str | None = None,
-) -> Translator:
-    from crossflare.translation.ct2 import CTranslate2
-
-    return CTranslate2(
-        model,
-        revision=revision,
-        device=device,
-        compute_type=compute_type,
-        threads=threads,
-        beams=beams,
-        tokens_per_batch=tokens_per_batch,
-        length_ratio=float(length_ratio),
-        mt_language=mt_language,
-        licence=licence,
-    )
 
 
 def _precomputed(
@@ -220,13 +174,13 @@ MODEL_LICENCES = (
 
 ENGINES: Mapping[str, Engine] = {
     "transformers": Engine(
-        _transformers,
+        Transformers,
         "NLLB-200 (202 languages), M2M-100 (100), MADLAD-400 (450), mBART-50 and Marian (OPUS-MT) models, from the hub"
         " or a folder",
         MODEL_LICENCES,
     ),
     "ctranslate2": Engine(
-        _ctranslate2,
+        CTranslate2,
         "the same models in CTranslate2's form, several times faster on a processor (extra ct2)",
         MODEL_LICENCES,
     ),

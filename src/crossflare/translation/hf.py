@@ -1,6 +1,6 @@
 """Neural translation with transformers: M2M-100, NLLB, mBART-50, MADLAD and Marian models, from the hub or a folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class Transformers(Neural):
         beams: int = 4,
         tokens_per_batch: int = 4096,
         length_ratio: float = 2.0,
-        mt_language: Mapping[str, str] | None = None,
+        mt_language: dict[str, str] | None = None,
         licence: str | None = None,
     ) -> None:
         """Describe the engine.

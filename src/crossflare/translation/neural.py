@@ -48,7 +48,7 @@ class Neural:
             if value <= 0:
                 raise UserError(f"option '{name}' of the engine {engine}: expected more than 0, found {value}")
         self._model_name, self._revision = model, revision
-        self._beams, self._tokens_per_batch, self._length_ratio = beams, tokens_per_batch, length_ratio
+        self._beams, self._tokens_per_batch, self._length_ratio = beams, tokens_per_batch, float(length_ratio)
         self._others = stand_ins(mt_language)
         folder = Path(model)
         self.identity: dict[str, Any] = {
@@ -58,7 +58,7 @@ class Neural:
             "revision": revision_of(model, revision),
             precision[0]: precision[1],
             "beams": beams,
-            "length_ratio": length_ratio,
+            "length_ratio": self._length_ratio,
             "mt_language": self._others,
             "licence": licence or read_licence(model, revision),
         }
