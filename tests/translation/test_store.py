@@ -334,13 +334,15 @@ def test_of_several_translations_the_first_part_s_stands(tmp_path: Path) -> None
         assert first.find(["a", "b", "c"]) == second.find(["a", "b", "c"]) == {"a": "early", "b": "1"}
 
 
-def test_a_row_behind_a_damaged_one_of_its_text_is_found(tmp_path: Path) -> None:
+def test_a_row_behind_a_damaged_one_of_its_text_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Shelf(tmp_path) as shelf:
         shelf.append([("a", "1"), ("b", "2")])
     part = tmp_path / "0000.jsonl"
     part.write_bytes(part.read_bytes().replace(b'"1"', b"1.0"))
     with Shelf(tmp_path) as shelf:
-        assert shelf.find("ab") == {"b": "2"}
+        for _ in range(2):
+            assert shelf.find("ab") == {"b": "2"}
+        assert len(caplog.messages) == 1  # it is looked at once
         shelf.append([("a", "3")])
         assert shelf.find("ab") == {"a": "3", "b": "2"}
 
