@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
@@ -14,17 +15,19 @@ from rich.table import Table
 
 from crossflare import progress
 
+SILENT = os.environ.get("RANK", "0") != "0"
+"""Of the processes that torchrun starts the first alone speaks."""
 OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
 
 
 def out() -> Console:
     """Return the console of standard output."""
-    return Console(highlight=False)
+    return Console(highlight=False, quiet=SILENT)
 
 
 def err() -> Console:
     """Return the console of standard error."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, quiet=SILENT)
 
 
 @contextmanager

@@ -2,20 +2,25 @@
 
 from crossflare.experiment.make_models import make_stage1, make_stage2
 from crossflare.experiment.make_predictions import make_prediction
-from crossflare.experiment.stages import Stage1, Stage2
+from crossflare.experiment.predictions import Prediction
+from crossflare.experiment.stages import Stage1
 from crossflare.experiment.steps import Step, check_ready
+from crossflare.training import distributed
 
 
 def make(step: Step) -> None:
-    """Make one step.
+    """Make one step; under torchrun, all processes train, and the first one does the rest.
 
     Raises:
         UserError: A step it needs is not done, or the step cannot be made.
     """
     check_ready(step)
-    if isinstance(step, Stage1):
-        make_stage1(step)
-    elif isinstance(step, Stage2):
-        make_stage2(step)
-    else:
+    if isinstance(step, Prediction):
         make_prediction(step)
+        return
+    distributed.lead(step.id)
+    with distributed.together():
+        if isinstance(step, Stage1):
+            make_stage1(step)
+        else:
+            make_stage2(step)

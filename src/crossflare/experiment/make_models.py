@@ -19,6 +19,7 @@ from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.tasks.example import Split
+from crossflare.training import distributed
 from crossflare.training.base_models import Base
 from crossflare.training.fit import Outcome
 from crossflare.training.forms import Said
@@ -71,12 +72,13 @@ def _train_and_save(
     source_task: Path | None = None,
 ) -> None:
     context, training = step.context, step.training
-    rows, dev = step.splits
+    rows, dev = distributed.main_first(lambda: step.splits)
     group = rows.language.count("+") + 1
     settings = _settings(training, lr, step.seed, group)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
+    latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
     kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
     with peak_memory() as peak:
         outcome = train(
@@ -84,16 +86,18 @@ def _train_and_save(
             rows,
             dev,
             base.tokenizer,
-            form_of(context, training, model, base.tokenizer, kind, step.reads),
+            form_of(context, training, model, base.tokenizer, kind, step.reads, step.seed),
             settings,
             folder,
             measure=_measure(context, rows.language),
             identity={"reads": step.reads, "task": task_card(context)},
-            latents=(encode(rows), encode(dev)) if step.reads == "latents" else None,
+            latents=latents,
             base_digest=base.identity.digest,
             group=group,
         )
         memory = peak()
+    if not distributed.is_main():
+        return
     card: dict[str, Any] = {
         **about,
         "task": task_card(context),

@@ -38,6 +38,8 @@ def run(
 ) -> Path:
     """Make every missing step of a recipe, or of the chosen cells of a grid, and return the run's folder.
 
+    Under torchrun the first process does so; the others share its trainings, and end here.
+
     Args:
         recipe: What to run.
         root: The folder of all runs.
@@ -52,6 +54,17 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
     top = run_folder(recipe, root)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _run(recipe, top, workers, ray, remake)
+    if ray is not None or (workers or 1) > 1:
+        raise UserError("expected one worker under torchrun, whose processes share each training; leave the option out")
+    from crossflare.experiment.helping import with_helpers
+
+    with with_helpers(recipe, top):
+        return _run(recipe, top, 1, None, remake)
+
+
+def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake: bool) -> Path:
     contexts = contexts_of(recipe, top)
     board = Board(contexts)
     board.look()  # reads the data: what is wrong with it is said here

@@ -42,7 +42,7 @@ class LostError(SystemExit):
 
 
 class ToldError(UserError):
-    """Another process failed, and said why."""
+    """Another process failed at the work they share, and said why; the next piece of work may go better."""
 
 
 @dataclass(slots=True)
@@ -104,6 +104,12 @@ def _take_gpu(local: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[local] if len(visible) == count else str(local)
 
 
+def stop() -> None:
+    """Leave the others: this process is alone from here on."""
+    global _group
+    _group = None
+
+
 def is_main() -> bool:
     """Return whether this process is the first one, which alone writes and speaks."""
     return rank() == 0
@@ -124,7 +130,7 @@ def together() -> Generator[None]:
     """Do a piece of work on all processes: what fails on one fails on all.
 
     Raises:
-        ToldError: Another process failed, through the user's mistake.
+        ToldError: Another process failed.
         LostError: Another process is gone.
     """
     if _group is None:
@@ -147,7 +153,7 @@ def meet(word: dict[str, Any]) -> Sequence[dict[str, Any]]:
     """Return the words (JSON) of all processes, by rank.
 
     Raises:
-        ToldError: Another process failed instead of coming here, through the user's mistake.
+        ToldError: Another process failed instead of coming here.
         LostError: Another process is gone, or stays away for longer than `PROMPT`.
     """
     return [word] if size() == 1 else _meet(word, PROMPT)
@@ -178,8 +184,11 @@ def main_first(make: Callable[[], T]) -> T:
 
 
 def lead(word: str | None) -> None:
-    """Tell the others, who `follow`, which piece of work comes next; None: there is none any more."""
-    if _group is not None:
+    """Tell the others, who `follow`, which piece of work comes next; None: there is none any more.
+
+    Who is not the first says nothing here: it was told.
+    """
+    if _group is not None and is_main():
         _meet({"next": word}, PATIENT)
 
 
@@ -232,15 +241,14 @@ def _meet(word: dict[str, Any], patience: timedelta) -> list[dict[str, Any]]:
     failed = [place for place, other in enumerate(words) if "failed" in other]
     if failed and "failed" not in word:
         told = f"process {failed[0]} of {_group.size}: {words[failed[0]]['failed']}"
-        raise ToldError(told) if words[failed[0]]["mendable"] else LostError(f"stopped, since {told}")
+        raise ToldError(told) if words[failed[0]]["goes_on"] else LostError(f"stopped, since {told}")
     return words
 
 
 def _fail(error: BaseException) -> None:
     """Tell the others, at the meeting they wait at or come to next."""
-    mendable = isinstance(error, UserError)
-    text = str(error) if mendable else " ".join(f"{type(error).__name__} {error}".split())
-    _meet({"failed": text[: ROOM // 8], "mendable": mendable}, PROMPT)
+    text = str(error) if isinstance(error, UserError) else " ".join(f"{type(error).__name__}: {error}".split())
+    _meet({"failed": text[: ROOM // 8], "goes_on": isinstance(error, Exception)}, PROMPT)
 
 
 def _exchange(data: bytes, patience: timedelta) -> list[dict[str, Any]]:
