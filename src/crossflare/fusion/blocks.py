@@ -5,7 +5,7 @@ The only file with names of other people's modules. A new architecture that uses
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -132,3 +132,31 @@ def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
 def projects_positions(attention: nn.Module) -> bool:
     """Whether an attention module also passes relative positions through its projections (DeBERTa)."""
     return hasattr(attention, "pos_att_type")
+
+
+POST_NORM = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
+"""Model types of encoders with absolute positions and blocks LN(x + attention(x)), LN(x + feed_forward(x)), whose parts
+are called `attention.self.query`, `.key`, `.value`, `attention.output.dense`, `.LayerNorm`."""
+
+
+def post_norm_blocks(model: nn.Module, purpose: str) -> list[nn.Module]:
+    """Return the L blocks of a post-norm encoder.
+
+    Args:
+        model: A transformers model with a head.
+        purpose: What they are wanted for, for the message.
+
+    Raises:
+        UserError: The model is of another kind, or carries adapters, which know nothing of what is put into it later.
+    """
+    if hasattr(model, "peft_config"):
+        raise UserError(f"{purpose}: the model carries adapters already; prepare the base model, then add them")
+    config: Any = getattr(model, "config", None)
+    kind = getattr(config, "model_type", type(model).__name__)
+    if kind not in POST_NORM or getattr(config, "is_decoder", False):
+        raise UserError(
+            f"{purpose} needs an encoder with absolute positions and a norm after each sum "
+            f"({', '.join(sorted(POST_NORM))}), got {kind}; take such a base, or leave this method out"
+        )
+    backbone: Any = getattr(model, str(model.base_model_prefix))
+    return list(backbone.encoder.layer)

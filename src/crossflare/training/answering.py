@@ -45,13 +45,7 @@ class SpanForm:
         """Return the mean cross-entropy of start and end among a window's own tokens."""
         start, end = batch.pop("start_positions"), batch.pop("end_positions")
         output = model(**batch)
-        closed = batch["attention_mask"] == 0
-        sides = ((output.start_logits, start), (output.end_logits, end))
-        losses = [
-            functional.cross_entropy(logits.float().masked_fill(closed, torch.finfo(torch.float32).min), place)
-            for logits, place in sides
-        ]
-        return sum(losses, torch.zeros((), device=closed.device)) / 2
+        return span_losses(output.start_logits, output.end_logits, start, end, batch["attention_mask"]).mean()
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
@@ -73,6 +67,26 @@ class SpanForm:
             self.tokenizer, examples, window=self.window, stride=self.stride, with_source=self.with_source
         )
         return {"target": rows.counts.questions_cut, "source": rows.counts.sources_cut}
+
+
+def span_losses(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor, mask: Tensor) -> Tensor:
+    """Return [B] the mean cross-entropy of start and end, in float32.
+
+    Args:
+        start_logits: [B,T].
+        end_logits: [B,T].
+        start: [B] the position of the span's first token.
+        end: [B] that of its last.
+        mask: [B,T] 1 for the window's own tokens, among which the places are chosen.
+    """
+    closed = mask == 0
+    losses = [
+        functional.cross_entropy(
+            logits.float().masked_fill(closed, torch.finfo(torch.float32).min), place, reduction="none"
+        )
+        for logits, place in ((start_logits, start), (end_logits, end))
+    ]
+    return (losses[0] + losses[1]) / 2
 
 
 class TextForm:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FormName = Literal["labels", "words", "span", "text"]
 Answering = Literal["head", "text"]
 """What a recipe says: by a new head, or in the model's own words."""
+Mixes = Literal["none", "published", "plain", "filter"]
+"""How a model that is no FLARE model reads a source: not at all; by X-Mixup's block, with its authors' losses and
+prediction or without; by FILTER's joint blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ def make_form(
     *,
     with_source: bool,
     joined: bool = False,
+    mixes: Mixes = "none",
     annealing: "Annealing | None" = None,
     stride: int = 128,
     answer_tokens: int = 30,
@@ -128,8 +132,9 @@ def make_form(
         model: A transformers or peft model of that kind.
         tokenizer: Its tokenizer.
         max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
-        with_source: Give the model `Example.source` too (it must be a FLARE model).
+        with_source: Give the model `Example.source` too: a FLARE model, or one prepared for what it `mixes`.
         joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
+        mixes: What the base was prepared for by `xmixup.mixing.prepare` or `filter.prepare`; by a head alone.
         annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
         stride: Tokens that a window of a long context repeats of the one before.
         answer_tokens: Most tokens of an answer.
@@ -145,9 +150,12 @@ def make_form(
             f"an annealed source is for labels by a head with a source of its own, got {got}; train on the original "
             "or the machine's source"
         )
+    if mixes != "none":
+        _check_prepared(model, mixes, form, joined=joined)
     from crossflare.training.answering import SpanForm, TextForm
     from crossflare.training.choosing import HeadForm, WordForm
     from crossflare.training.joining import JoinedForm, as_pair, by_field
+    from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
 
     if joined:
         inner = make_form(
@@ -165,11 +173,25 @@ def make_form(
         return JoinedForm(inner, join) if with_source else inner
     if isinstance(task, QuestionTask):
         if answering == "head":
-            return SpanForm(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
+            spans = XMixupSpanForm if mixes == "published" else SpanForm
+            return spans(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
         return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source)
     if answering == "head":
-        return HeadForm(task, tokenizer, max_length, with_source=with_source, annealing=annealing)
+        labels = XMixupForm if mixes == "published" else HeadForm
+        return labels(task, tokenizer, max_length, with_source=with_source, annealing=annealing)
     return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source)
+
+
+def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:
+    """Refuse what cannot mix, and a model that would take the source for an unknown argument."""
+    from crossflare.training.filter import is_prepared
+    from crossflare.training.xmixup.mixing import GATE
+
+    name, ready = ("FILTER", is_prepared(model)) if mixes == "filter" else ("X-Mixup", hasattr(model, GATE))
+    if joined or form not in ("labels", "span"):
+        raise UserError(f"{name} is for a head over a text beside its source; set form: head, and join no texts")
+    if not ready:
+        raise UserError(f"{name}: the model has no part that mixes; call prepare on the base before its adapters")
 
 
 def _separator(tokenizer: Any) -> str:
