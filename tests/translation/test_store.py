@@ -181,6 +181,19 @@ def test_a_forked_writer_takes_its_own_part(tmp_path: Path) -> None:
     shelf.close()
 
 
+def test_a_forked_reader_makes_its_own_index(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+        assert shelf.find("a") == {"a": "1"}
+        parents = shelf._index
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if shelf.find("a") == {"a": "1"} and shelf._index is not parents else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert shelf._index is parents
+        assert shelf.find("a") == {"a": "1"}
+
+
 def test_each_batch_is_flushed_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     real_write, real_sync = os.write, os.fsync
