@@ -61,6 +61,5 @@ def write_recipes(recipe: Recipe, top: Path) -> None:
     for cell in recipe.chosen:
         write_atomic(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
     if recipe.axes:
-        cells = {cell.name: dict(cell.values) for cell in recipe.cells}
-        axes = {axis: list(values) for axis, values in recipe.axes.items()}
-        write_json(top / GRID_FILE, {"format": FORMAT, "name": recipe.name, "axes": axes, "cells": cells})
+        cells = [{"name": cell.name, "values": list(cell.values.values())} for cell in recipe.cells]
+        write_json(top / GRID_FILE, {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells})

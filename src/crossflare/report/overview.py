@@ -46,7 +46,7 @@ class CellScores:
     @property
     def ranks(self) -> dict[str, float]:
         """The place of each method by its score, equal ones sharing theirs."""
-        found = {method: round(100 * self.scores[method].score, 7) for method in self.scores if method in self.ranked}
+        found = {method: _rounded(score) for method, score in self.scores.items() if method in self.ranked}
         every = sorted(found.values(), reverse=True)
         return {method: every.index(score) + (every.count(score) + 1) / 2 for method, score in found.items()}
 
@@ -78,7 +78,7 @@ def build_overview(top: Path) -> Overview:
     grid = read_json(top / GRID_FILE)
     if not isinstance(grid, dict) or grid.get("format") != FORMAT:
         raise UserError(f"{top / GRID_FILE}: expected a grid of format {FORMAT}; run the recipe again to restore it")
-    names: list[str] = list(grid["cells"])
+    names = [str(cell["name"]) for cell in grid["cells"]]
     cells = [_scores(top / CELLS / name) for name in track(names, "reports", len(names))]
     if not any(cell.metric for cell in cells):
         raise UserError(f"{top}: expected finished runs in {CELLS}/, found none; run the recipe first")
@@ -112,7 +112,7 @@ def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Fai
         for method in methods
     )
     metrics = {cell.metric for cell in cells if cell.metric}
-    title = f"{metric_name(next(iter(metrics))).capitalize()} in" if len(metrics) == 1 else "Main metric of each task,"
+    title = f"{metric_name(next(iter(metrics)))} in" if len(metrics) == 1 else "main metric of each task, in"
     return Grid(f"{name}: {title} points", ("method", "rank", *(cell.name for cell in cells)), rows, LEGEND)
 
 
@@ -137,10 +137,15 @@ def _entry(cell: CellScores, method: str, errors: Sequence[str]) -> Entry:
     failed = f"{len(errors)} failed" if errors else ""
     if found is None:
         return Entry("failed" if errors else gap, note=errors[0] if errors else gap, empty=True)
-    best = found.score == max(each.score for each in cell.scores.values())
+    best = _rounded(found) == max(map(_rounded, cell.scores.values()))
     return Entry(
         points(found.score), (span(found), *([failed] if failed else [])), best, note=errors[0] if errors else ""
     )
+
+
+def _rounded(score: Interval) -> float:
+    """Return a mean that is the same for means which differ by rounding alone."""
+    return round(score.score, 9)
 
 
 def _rank(places: Sequence[float], cells: int) -> Entry:
