@@ -9,6 +9,7 @@ import yaml
 
 from crossflare.errors import UserError
 from crossflare.evaluation.record import AnswerPredictions, Predictions, Record, load_predictions, load_record
+from crossflare.experiment.cells import CELLS
 from crossflare.report.recount import recount
 
 Key = tuple[str, str, int]
@@ -85,7 +86,7 @@ def read_runs(folder: Path) -> RunFolder:
     _check_same_task(list(runs.values()))
     recipe, spec = _recipe(folder / "spec.yaml")
     return RunFolder(
-        name=str(spec.get("name") or next(iter(runs.values())).record.spec_name),
+        name=str(spec.get("name") or next(iter(runs.values())).record.spec_name) + _cell(folder),
         recipe=recipe,
         spec=spec,
         runs=runs,
@@ -93,6 +94,12 @@ def read_runs(folder: Path) -> RunFolder:
         languages=_order(_listed(spec, "targets"), (key[1] for key in runs)),
         seeds=tuple(sorted({*map(int, _listed(spec, "seeds")), *(key[2] for key in runs)})),
     )
+
+
+def _cell(folder: Path) -> str:
+    """Return which cell of a grid a folder holds; nothing for a plain recipe's."""
+    place = folder.resolve()
+    return f": {place.name}" if place.parent.name == CELLS else ""
 
 
 def align(runs: Sequence[Run]) -> None:
