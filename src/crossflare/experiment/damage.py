@@ -7,6 +7,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.record import load_predictions, load_record
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.steps import Step
+from crossflare.files import digest_file
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ def check_records(steps: Iterable[Step], remake: bool) -> list[str]:
 def _damage(step: Prediction) -> str:
     try:
         record = load_record(step.record)
-        load_predictions(step.predictions)
+        if not record.predictions_sha256 or digest_file(step.predictions) != record.predictions_sha256:
+            load_predictions(step.predictions, record.predictions_sha256)
     except UserError as error:
         return str(error)
     return "" if record.run_id == step.id else f"{step.record}: holds the record {record.run_id}; it was renamed"
