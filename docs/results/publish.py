@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crossflare.errors import UserError
+from crossflare.evaluation.record import sealed
 from crossflare.files import write_atomic
 from crossflare.report import build_report
 
@@ -41,6 +42,8 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     for name, copy in copies.items():
         if any(answer in copy for answer in answers):
             raise UserError(f"{run / name}: expected numbers alone, found the text of an answer; it is not published")
+        if name.parts[0] == "records":  # other words than those that were sealed
+            copies[name] = json.dumps(sealed(json.loads(copy)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     target = place / run.name
     shutil.rmtree(target, ignore_errors=True)
     for name, copy in copies.items():

@@ -10,7 +10,7 @@ import numpy as np
 from crossflare.evaluation.answers import exact_match, f1
 from crossflare.evaluation.metrics import score
 from crossflare.evaluation.normalise import normaliser
-from crossflare.evaluation.record import Point, Record, save_record
+from crossflare.evaluation.record import Point, Record, save_record, sealed
 
 SKILL = {
     "zero-shot": 0.52,
@@ -43,18 +43,51 @@ WORDS = [
 ]
 
 
+TWENTY = {
+    "zero-shot": ({"kind": "zero-shot"}, 0.52),
+    "translate-test": ({"kind": "translate-test", "test_source": "machine"}, 0.64),
+    "lora": ({"kind": "lora"}, 0.66),
+    "lora-equal-cost": ({"kind": "lora"}, 0.665),
+    "lora-joint": ({"kind": "lora"}, 0.65),
+    "input-fusion": ({"kind": "input-fusion"}, 0.69),
+    "xmixup": ({"kind": "xmixup"}, 0.67),
+    "xmixup-lora": ({"kind": "xmixup-lora"}, 0.66),
+    "flare": ({"kind": "flare"}, 0.72),
+    "flare-proportional": ({"kind": "flare"}, 0.718),
+    "flare-cross-attention": ({"kind": "flare"}, 0.70),
+    "flare-released": ({"kind": "flare"}, 0.68),
+    "flare-mt": ({"kind": "flare-mt"}, 0.69),
+    "flare-joint": ({"kind": "flare"}, 0.71),
+    "flare+source": ({"kind": "flare+source", "of": "flare"}, 0.73),
+    "lora + translate-test": ({"kind": "ensemble", "of": "lora"}, 0.725),
+    "zero-source": ({"kind": "flare", "train_source": "none", "test_source": "none"}, 0.655),
+    "shuffled-source": ({"kind": "flare", "train_source": "shuffled", "test_source": "shuffled"}, 0.65),
+    "target-as-source": ({"kind": "flare", "train_source": "target", "test_source": "target"}, 0.66),
+    "flare-oracle": ({"kind": "flare", "test_source": "oracle"}, 0.80),
+}
+"""As many methods as a table has to bear: name -> options and skill."""
+SIX = {"ace": 0.0, "ban": 0.04, "bug": -0.1, "jv": 0.08, "min": 0.07, "ar": 0.02}
+
+
+def change_record(path: Path, **values: Any) -> None:
+    """Change a record as a run that made another one would have written it."""
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | values)))
+
+
 def fake_runs(
     folder: Path,
     methods: dict[str, float] = SKILL,
     languages: dict[str, float] = EASE,
     seeds: int = 3,
     number: int = 400,
+    options: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
     """Write spec.yaml, records and predictions; items are parallel, hard items are hard for every method."""
     folder.mkdir(parents=True, exist_ok=True)
+    options = options or {name: {"kind": name} for name in methods}
     recipe = [
         "name: nusax-minilm", "task:", "  set: nusax", "source: en", f"targets: [{', '.join(languages)}]",
-        f"seeds: [{', '.join(map(str, range(1, seeds + 1)))}]", "methods:", *(f"  {m}: {{kind: {m}}}" for m in methods),
+        f"seeds: {list(range(1, seeds + 1))}", "methods:", *(f"  {m}: {json.dumps(options[m])}" for m in methods),
         "stage2:", "  lr: [0.0003, 0.001]", "  epochs: 10",
     ]  # fmt: skip
     (folder / "spec.yaml").write_text("\n".join(recipe) + "\n")
@@ -66,8 +99,34 @@ def fake_runs(
                 luck = 0.4 * generator.normal(size=number) + 0.05 * generator.normal()
                 right = 3 * (skill + ease - 0.5) + luck > hard
                 predicted = np.where(right, gold, (gold + generator.integers(1, 3, size=number)) % 3)
-                write_run(folder, method, language, seed, gold, predicted, generator)
+                write_run(folder, method, language, seed, gold, predicted, generator, options[method])
     return folder
+
+
+def fake_grid(folder: Path, methods: int = 20, **options: Any) -> Path:
+    """Write the runs of many methods in six languages, as `fake_runs`, with the texts of their rows."""
+    chosen = dict(list(TWENTY.items())[:methods])
+    skills = {name: skill for name, (_, skill) in chosen.items()}
+    how = {name: about for name, (about, _) in chosen.items()}
+    fake_runs(folder, skills, SIX, options=how, **options)
+    for language in SIX:
+        write_examples(folder, language, options.get("number", 400))
+    return folder
+
+
+def write_examples(folder: Path, language: str, number: int) -> Path:
+    """Write made-up texts of the rows of `write_run`, in Arabic letters for `ar`."""
+    generator = np.random.default_rng(len(language))
+    words = ["كتاب", "بيت", "ماء", "طريق", "شمس", "قلم"] if language == "ar" else WORDS
+    path = folder / "examples" / f"{language}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    rows = [
+        {"id": f"{i:04d}", "texts": [" ".join(generator.choice(words, size=generator.integers(5, 30)))],
+         "source": [f"Words of row {i} as a translator would have them, more or less."] if i % 7 else None}
+        for i in range(number)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 def write_run(
@@ -78,6 +137,7 @@ def write_run(
     gold: np.ndarray,
     predicted: np.ndarray,
     generator: np.random.Generator,
+    options: dict[str, Any] | None = None,
 ) -> Path:
     """Write one record with its predictions and return the record's path."""
     rows = [
@@ -86,7 +146,8 @@ def write_run(
     ]
     scores = {name: score(name, gold, predicted, 3) for name in ("accuracy", "macro_f1")}
     task = {"name": "nusax", "version": "1", "labels": LABELS}
-    return _save(folder, {"name": method, "kind": method}, language, seed, task, rows, scores, generator)
+    about = {"name": method, **(options or {"kind": method})}
+    return _save(folder, about, language, seed, task, rows, scores, generator)
 
 
 def fake_answers(
@@ -195,7 +256,8 @@ def _save(
     predictions = folder / "predictions" / f"{run_id}.jsonl"
     predictions.parent.mkdir(exist_ok=True)
     predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    trained = method in ("lora", "flare")
+    trained = about["kind"] in ("lora", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora")
+    dearer = {"input-fusion": 2.1, "xmixup": 3.2, "xmixup-lora": 2.4, "lora": 1.0}.get(about["kind"], 1.6)
     reads_source = method not in ("zero-shot", "lora", "flare-no-source")
     final = scores[task.get("main_metric", "macro_f1")]
     steps = np.arange(1, 11) * 50
@@ -220,9 +282,10 @@ def _save(
         training={
             "lr": 1e-3 if seed != 2 else 3e-4, "steps": 500,
             "trainable_parameters": 223_491 if method == "flare" else 222_723,
-            "seconds": 61.3 + seed, "curve": curve,
+            "seconds": dearer * (1.5 if "cost" in method or "joint" in method else 1) * 61.3 + seed, "curve": curve,
             "chosen_from": [{"lr": 3e-4, "dev_score": final - 0.01}, {"lr": 1e-3, "dev_score": final}],
         } if trained else {},
+        timings={"predict": 2.0 * dearer, "peak_memory": int(1.2e9 * dearer)} if trained else {"predict": 1.0},
         hardware={"device": "cpu", "cores": 2}, versions={"crossflare": "0.1.0", "torch": "2.13.0", "peft": "0.21.2"},
     )  # fmt: skip
     path = folder / "records" / f"{run_id}.json"

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import change_record
 from rich.console import Console
 
 from crossflare.errors import UserError
 from crossflare.report import build_report, console_table
-from crossflare.report.collect import LEFT_OUT, MACRO, NOT_MEASURED, collect
+from crossflare.report.collect import LEFT_OUT, NOT_MEASURED, collect
 from crossflare.report.methods import descriptions
-from crossflare.report.runs import read_runs
+from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.sections import summary
 from crossflare.report.tables import contrasts, scores
 
@@ -27,10 +28,6 @@ def change_row(path: Path, number: int, **values: Any) -> None:
     lines = path.read_text().splitlines()
     lines[number] = json.dumps(json.loads(lines[number]) | values)
     path.write_text("\n".join(lines) + "\n")
-
-
-def change_record(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_a_cell_is_the_mean_over_seeds_of_what_the_records_say(answers_dir: Path) -> None:
@@ -191,7 +188,7 @@ def test_the_report_explains_the_position_match_and_the_rules(answers_dir: Path,
         assert words in text
     assert "## Position match (released code's measure), in points" in text
     assert text.index("## F1") < text.index("## Exact match") < text.index("## Position match")
-    assert page.count('class="drawing"') == 3 + 3 + 2 + 2
+    assert page.count('class="drawing"') == 3 + 3 + 2 + 2 + 1 + 2, "scores, differences, curves, headline, cost"
 
 
 def test_no_answer_is_written_into_the_report(make_answers: Make) -> None:
@@ -224,7 +221,7 @@ def test_methods_say_what_sets_them_apart(make_answers: Make) -> None:
     folder = make_answers(
         methods={"zero-shot": 0.4, **dict.fromkeys(options, 0.5)}, options=options, only={"wrong": ["sw"]}, seeds=1
     )
-    said = dict(descriptions(collect(folder)))
+    said = dict(descriptions(collect(folder).folder))
     assert said["zero-shot"] == "the stage-1 model reads the target text"
     assert "one adapter, trained in sw, for all languages" in said["lora"]
     assert "training sources are translations" in said["flare"]

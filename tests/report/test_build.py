@@ -110,7 +110,7 @@ def test_recipe_versions_and_figures_are_on_the_page(built: Path) -> None:
         "prefers-color-scheme",
     ):
         assert words in text
-    assert text.count('class="drawing"') == 4 + 4 + 3 + 3
+    assert text.count('class="drawing"') == 4 + 4 + 3 + 3 + 1 + 2, "scores, differences, curves, headline, cost"
 
 
 def test_missing_runs_are_marked_everywhere(make: Make) -> None:
@@ -176,6 +176,6 @@ def test_a_run_without_training_or_recipe_still_has_a_page(make: Make) -> None:
     folder = make(methods={"zero-shot": 0.5}, seeds=1, languages={"ace": 0.0})
     (folder / "spec.yaml").unlink()
     build_report(folder)
-    assert "Training curves" not in page(folder)
+    assert "Learning curves" not in page(folder)
     assert "<summary>Recipe</summary>" not in page(folder)
     assert "Differences" not in page(folder)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.report.collect import MACRO, Results, collect
+from crossflare.evaluation.record import sealed
+from crossflare.report.collect import Results, collect
+from crossflare.report.runs import MACRO
 
 Make = Callable[..., Path]
 
@@ -34,7 +36,7 @@ def test_main_metric_is_the_task_s_and_macro_f1_where_records_name_none(make: Ma
     for path in (folder / "records").glob("*.json"):
         record = json.loads(path.read_text())
         record["task"]["main_metric"] = "accuracy"
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(sealed(record)))
     assert collect(folder).metrics == ("accuracy", "macro_f1")
 
 
@@ -46,8 +48,10 @@ def test_contrasts_are_differences_of_cells_and_q_is_no_smaller_than_p(results: 
         assert subject is not None
         assert other is not None
         assert contrast.difference.score == pytest.approx(subject.score - other.score)
+        assert contrast.tested is not None
+        assert contrast.tested.p is not None
         assert (contrast.q is None) == (key[2] == MACRO)
-        assert contrast.q is None or contrast.q >= contrast.difference.p
+        assert contrast.q is None or contrast.q >= contrast.tested.p
 
 
 def test_the_reference_is_the_other_side_of_its_contrast(results: Results) -> None:
@@ -90,7 +94,7 @@ def test_unequal_signatures_have_no_average(make: Make) -> None:
     path = folder / "records" / "lora-ace-2.json"
     record = json.loads(path.read_text())
     record["signature"]["model_digest"] = "other"
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(sealed(record)))
     found = collect(folder)
     cell = found.cells["macro_f1", "lora", "ace"]
     assert cell.score is None
@@ -103,7 +107,7 @@ def test_methods_measured_on_unlike_models_have_no_difference(make: Make) -> Non
     for path in (folder / "records").glob("lora-*.json"):
         record = json.loads(path.read_text())
         record["signature"]["model_digest"] = "other"
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(sealed(record)))
     found = collect(folder)
     assert found.cells["macro_f1", "lora", "ace"].score is not None
     assert found.contrasts["macro_f1", "lora", "ace"].difference is None
@@ -123,5 +127,5 @@ def test_roles_are_found_by_kind_and_may_be_absent(make: Make) -> None:
     path = folder / "records" / "mine-ace-1.json"
     record = json.loads(path.read_text())
     record["method"]["kind"] = "flare"
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(sealed(record)))
     assert collect(folder).subject == "mine"

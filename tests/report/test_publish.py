@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fake_runs import change_record
 
 from crossflare.errors import UserError
 
@@ -63,7 +64,7 @@ def test_a_copy_with_the_text_of_an_answer_is_refused(
     assert script.publish(run, published).is_dir()
     before = sorted(published.rglob("*"))
     record = run / "records" / "lora-sw-1.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"versions": {"note": text}}))
+    change_record(record, versions={"note": text})
     with pytest.raises(UserError, match="found the text of an answer; it is not published"):
         script.publish(run, published)
     assert sorted(published.rglob("*")) == before, "the older copy stays"

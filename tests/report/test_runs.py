@@ -1,19 +1,14 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fake_runs import change_record
 
 from crossflare.errors import UserError
 from crossflare.report.collect import collect
 from crossflare.report.runs import read_runs
 
 Make = Callable[..., Path]
-
-
-def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_the_recipe_gives_the_order(run_dir: Path) -> None:
@@ -62,14 +57,14 @@ def test_two_records_of_one_place_are_refused(make: Make) -> None:
 
 def test_a_record_that_disagrees_with_its_predictions_is_refused(make: Make) -> None:
     folder = make()
-    change(folder / "records" / "lora-ace-1.json", scores={"accuracy": 0.99})
+    change_record(folder / "records" / "lora-ace-1.json", scores={"accuracy": 0.99})
     with pytest.raises(UserError, match=r"says accuracy 0.9900, its predictions give"):
         read_runs(folder)
 
 
 def test_predictions_outside_of_the_folder_are_refused(make: Make) -> None:
     folder = make()
-    change(folder / "records" / "lora-ace-1.json", predictions="../elsewhere.jsonl")
+    change_record(folder / "records" / "lora-ace-1.json", predictions="../elsewhere.jsonl")
     with pytest.raises(UserError, match="lie outside of the run folder"):
         read_runs(folder)
 
@@ -77,7 +72,7 @@ def test_predictions_outside_of_the_folder_are_refused(make: Make) -> None:
 def test_two_tasks_in_one_folder_are_refused(make: Make) -> None:
     folder = make()
     path = folder / "records" / "lora-ace-1.json"
-    change(path, task={"name": "nusax", "version": "2", "labels": ["negative", "neutral", "positive"]})
+    change_record(path, task={"name": "nusax", "version": "2", "labels": ["negative", "neutral", "positive"]})
     with pytest.raises(UserError, match="expected records of one task"):
         read_runs(folder)
 

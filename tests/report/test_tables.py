@@ -8,19 +8,20 @@ import pytest
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report.collect import Results
+from crossflare.report.latex import to_latex
 from crossflare.report.sections import sections, summary
 from crossflare.report.tables import (
     BETTER,
     WORSE,
     Entry,
     Grid,
+    column_name,
     contrasts,
     p_text,
     points,
     scores,
     span,
     to_csv,
-    to_latex,
     to_markdown,
 )
 
@@ -47,8 +48,8 @@ def test_spans_and_p_values() -> None:
 
 def test_the_best_of_each_column_is_bold_and_marks_follow_the_paired_interval(results: Results) -> None:
     grid = scores(results, "macro_f1")
-    for place, column in enumerate(results.columns):
-        shown = {method: entries[place] for method, entries in grid.rows}
+    for column in results.columns:
+        shown = {method: entries[grid.head.index(column_name(column)) - 1] for method, entries in grid.rows}
         top = max(float(entry.text) for entry in shown.values())
         assert {m for m, entry in shown.items() if entry.best} == {m for m, e in shown.items() if float(e.text) == top}
         for method, entry in shown.items():
@@ -67,20 +68,22 @@ def test_a_long_reason_stands_under_the_table(results: Results) -> None:
     reason = "scores that differ in model have no average: model:a|x and model:b|x"
     gap = replace(results.cells[key], score=None, gap=reason)
     grid = scores(replace(results, cells={**results.cells, key: gap}), "macro_f1")
-    assert grid.rows[1][1][results.columns.index("ace")].small == ("see below",)
+    assert grid.rows[1][1][grid.head.index("ace") - 1].small == ("see below",)
     assert grid.legend.endswith(f"Missing: {reason}.")
 
 
 def test_markdown_has_as_many_cells_in_every_row(results: Results) -> None:
     lines = to_markdown(scores(results, "macro_f1")).split("\n\n")[0].splitlines()
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(results.columns) + 2}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(results.columns) + 3}, (
+        "a column for the rank"
+    )
 
 
 def test_hostile_names_are_escaped() -> None:
     grid = Grid("t", ("a|b", "c"), (("x_1 & <b>", (Entry("50 %", best=True),)),))
     assert "a\\|b" in to_markdown(grid)
     assert "x_1 &amp; &lt;b>" in to_markdown(grid)
-    assert r"x\_1 \& <b> & \textbf{50 \%} \\" in to_latex(grid)
+    assert r"x\_1 \& \textless{}b\textgreater{} & \textbf{50 \%} \\" in to_latex(grid)
 
 
 def test_csv_holds_every_score_and_its_signature(results: Results) -> None:
@@ -98,8 +101,9 @@ def test_sections_tell_counts_rates_and_cost(results: Results) -> None:
     assert found["texts cut at the window"].rows[0] == ("zero-shot", (Entry("3"),) * 3)
     assert [name for name, _ in found["texts without a source"].rows] == ["flare"], "others read no source"
     assert found["learning rate, chosen on the dev part"].rows[0][1][0].text == "3e-4, 1e-3 ×2"
-    assert found["trainable parameters"].rows[1][1][0].text == "223,491"
-    assert found["seconds of training"].rows[0][1][0].text == "62–64"
+    cost = dict(found["cost of one run"].rows)
+    assert [entry.text for entry in cost["flare"][1:]] == ["100", "3.2", "1.79", "223,491"]
+    assert [entry.text for entry in cost["zero-shot"][1:]] == ["–", "1.0", "–", "–"]
     assert re.fullmatch(
         r"3e-4: \d\d\.\d\n1e-3: \d\d\.\d", found["rates tried: dev score, in points"].rows[0][1][0].text
     )

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from crossflare.files import write_atomic, write_json
 from crossflare.report.collect import Cell, Contrast, Results, collect
 from crossflare.report.figures import MissingExtraError
+from crossflare.report.latex import report_tables
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render
 from crossflare.report.sections import environment, sections, summary
-from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
+from crossflare.report.swaps import Tested
+from crossflare.report.tables import Entry, Grid, contrasts, scores, to_csv, to_markdown
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.text import Text
 
 FORMAT = 1
 
@@ -29,10 +32,11 @@ class ReportPaths:
     """None: the extra `report` is not installed."""
     note: str = ""
     """Why there is no page."""
+    latex: Path | None = None
 
 
 def build_report(run_dir: Path) -> ReportPaths:
-    """Write results.json, results.csv, report.md and report.html into a run folder, from nothing but its files.
+    """Write results.json, results.csv, report.md, .tex and .html into a run folder, from nothing but its files.
 
     The same files give the same bytes. Without the extra `report` all but the page is written, and `note` says so.
 
@@ -41,10 +45,12 @@ def build_report(run_dir: Path) -> ReportPaths:
     """
     results = collect(run_dir)
     html = run_dir / "report.html"
-    paths = ReportPaths(run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html)
+    latex = run_dir / "report.tex"
+    paths = ReportPaths(run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
     write_json(paths.results, to_json(results))
     write_atomic(paths.csv, to_csv(results))
     write_atomic(paths.markdown, to_text(results))
+    write_atomic(latex, report_tables(results))
     try:
         write_atomic(html, render(results))
     except MissingExtraError as error:
@@ -64,20 +70,30 @@ def console_table(run_dir: Path) -> "Group":
     from rich.table import Table
     from rich.text import Text
 
-    results = collect(run_dir)
+    results = collect(run_dir, every_metric=False)
     grid = scores(results, results.metrics[0])
-    table = Table(title=f"{results.folder.name}: {grid.title}", title_justify="left", show_lines=True)
+    several = len(list(grid.blocks())) > 1
+    table = Table(title=f"{results.folder.name}: {grid.title}", title_justify="left", show_lines=not several)
     for index, name in enumerate(grid.head):
         table.add_column(Text(name), justify="right" if index else "left", no_wrap=True)
-    for name, entries in grid.rows:
-        cells = [Text(name, style="bold" if name == results.subject else "")]
-        for entry in entries:
-            text = Text(entry.text + (f" {entry.mark}" if entry.mark else ""), style="bold" if entry.best else "")
-            for line in entry.small:
-                text.append(f"\n{line}", style="dim not bold")
-            cells.append(text)
-        table.add_row(*cells)
-    return Group(table, Text(grid.legend, style="dim"))
+    for heading, rows in grid.blocks():
+        if heading:
+            table.add_section()
+            table.add_row(Text(heading, style="italic dim"))
+        for name, entries in rows:
+            table.add_row(Text(name, style="bold" if name == results.subject else ""), *map(_shown, entries))
+    warnings = [Text(f"! {warning}", style="yellow") for warning in summary(results).warnings]
+    return Group(table, *warnings, Text(grid.legend, style="dim"))
+
+
+def _shown(entry: Entry) -> "Text":
+    """Return a cell for the terminal."""
+    from rich.text import Text
+
+    text = Text(entry.text + (f" {entry.mark}" if entry.mark else ""), style="bold" if entry.best else "")
+    for line in entry.small:
+        text.append(f"\n{line}", style="dim not bold")
+    return text
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -89,6 +105,11 @@ def to_json(results: Results) -> dict[str, Any]:
         "subject": results.subject,
         "reference": results.reference,
         "scores": [_cell(cell) for cell in results.cells.values()],
+        "ranks": [
+            {"metric": metric, "method": method, "rank": rank.score, "low": rank.low, "high": rank.high}
+            for (metric, method), rank in results.ranks.items()
+        ],
+        "warnings": list(summary(results).warnings),
         "differences": [_contrast(each, results) for each in results.contrasts.values()],
         "missing": [dict(zip(("method", "language", "seed"), key, strict=True)) for key in results.folder.missing],
     }
@@ -100,9 +121,10 @@ def to_text(results: Results) -> str:
     parts = [f"# {head.title}", "\n".join(f"- {name}: {value}" for name, value in head.facts)]
     if head.finding:
         parts.append(f"**{head.finding}** {head.detail}".strip())
+    parts += [f"> **Note.** {warning}" for warning in head.warnings]
     if head.missing:
         parts.append("Runs are missing; their cells are marked.\n\n" + "\n".join(f"- {line}" for line in head.missing))
-    if about := descriptions(results):
+    if about := descriptions(results.folder):
         parts.append("## Methods\n\n" + "\n".join(f"- **{name}**: {text}" for name, text in about))
     for metric in results.metrics:
         grids = [scores(results, metric), *([contrasts(results, metric)] if results.subject else [])]
@@ -128,7 +150,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         **(asdict(cell.score) if cell.score else {"score": None, "gap": cell.gap}),
         "by_seed": dict(zip(map(str, cell.seeds), cell.by_seed, strict=True)),
         "missing_seeds": list(cell.missing),
-        "less_reference": asdict(cell.against) if cell.against else None,
+        "less_reference": {**asdict(cell.against), **_tests(cell.tested), "q": cell.q} if cell.against else None,
         "signature": str(cell.signature) if cell.signature else None,
     }
 
@@ -140,6 +162,7 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
         "less": each.method,
         "language": each.language,
         **(asdict(each.difference) if each.difference else {"score": None, "gap": each.gap}),
+        **_tests(each.tested),
         "q": each.q,
         "signatures": [
             str(cell.signature) if cell.signature else None
@@ -147,3 +170,8 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
             if method and (cell := results.cells[each.metric, method, each.language])
         ],
     }
+
+
+def _tests(tested: Tested | None) -> dict[str, float | None]:
+    """Return the p-values beside the bootstrap's own `p`."""
+    return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}

@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import METRICS
+from crossflare.evaluation.ranking import average_ranks
 from crossflare.evaluation.record import ANSWER_METRICS
 from crossflare.evaluation.signature import Signature, check_comparable, combine
 from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference
 from crossflare.progress import track
-from crossflare.report.runs import RunFolder, read_runs
+from crossflare.report.methods import unranked
+from crossflare.report.runs import MACRO, RunFolder, read_runs
 from crossflare.report.samples import resample
+from crossflare.report.swaps import Tested, compare_pairs
 
-MACRO = "macro"
-"""Stands in a language's place for the mean over all languages."""
 SUBJECT, REFERENCE = "flare", "lora"
 LEFT_OUT = "not in recipe"
 """The gap of a language that the recipe leaves out for a method: nothing is missing there."""
@@ -38,6 +40,10 @@ class Cell:
     signature: Signature | None
     against: Difference | None
     """This method less the reference."""
+    tested: Tested | None = None
+    """The paired tests of that difference."""
+    q: float | None = None
+    """See `Contrast.q`."""
     gap: str = ""
     """Why there is no score."""
     left_out: bool = False
@@ -52,8 +58,14 @@ class Contrast:
     method: str
     language: str
     difference: Difference | None
+    tested: Tested | None = None
+    """The paired tests of the difference."""
     q: float | None = None
-    """p after Benjamini and Hochberg over all methods and languages of the metric, macro averages apart."""
+    """The permutation test's p after Benjamini and Hochberg over the languages, the macro average apart.
+
+    One family for each pair of methods: with all methods in one, those that anything beats would lend their small p to
+    the close ones.
+    """
     gap: str = ""
     left_out: bool = False
     """Whether there is none because the recipe does not ask for both in that language."""
@@ -71,6 +83,8 @@ class Results:
     cells: Mapping[tuple[str, str, str], Cell]
     """By metric, method and language."""
     contrasts: Mapping[tuple[str, str, str], Contrast]
+    ranks: Mapping[tuple[str, str], Interval]
+    """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,32 +113,42 @@ class Results:
         )
 
 
-def collect(run_dir: Path) -> Results:
+def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
     """Read a run folder and compute every number of its report.
+
+    Args:
+        run_dir: The folder.
+        every_metric: False for the main one alone.
 
     Raises:
         UserError: See `read_runs`.
     """
     folder = read_runs(run_dir)
     samples = _samples(folder)
-    metrics = _metrics(folder)
+    metrics = _metrics(folder)[: None if every_metric else 1]
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
-    columns = _columns(folder)
+    pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
+    pairs += [(each, reference) for each in folder.methods if reference is not None and each != reference]
+    tests = compare_pairs(folder, metrics, list(dict.fromkeys(pairs)))
     cells: dict[tuple[str, str, str], Cell] = {}
     contrasts: dict[tuple[str, str, str], Contrast] = {}
     for metric in metrics:
         for method in folder.methods:
-            for language in columns:
-                cells[metric, method, language] = _cell(folder, samples, metric, method, language, reference)
+            for language in _columns(folder):
+                cell = _cell(folder, samples, metric, method, language, reference)
+                test = tests.get((metric, (method, reference or ""), language)) if cell.against else None
+                cells[metric, method, language] = replace(cell, tested=test)
                 if subject is not None and method != subject:
                     found = _difference(folder, samples, metric, subject, method, language)
                     gap, value = (found, None) if isinstance(found, str) else ("", found)
                     both = all(_asked(folder, each, language) for each in (subject, method))
                     out = value is None and (gap == NOT_MEASURED or not both)
+                    test = tests.get((metric, (subject, method), language)) if value else None
                     contrasts[metric, method, language] = Contrast(
-                        metric, method, language, value, gap=gap, left_out=out
+                        metric, method, language, value, test, gap=gap, left_out=out
                     )
-    return Results(folder, metrics, subject, reference, cells, _adjust(contrasts))
+    ranks = {(metric, name): rank for metric in metrics for name, rank in _ranks(folder, samples, metric).items()}
+    return Results(folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks)
 
 
 Samples = Mapping[tuple[str, str, str], Sample]
@@ -200,17 +224,37 @@ def _difference(
     return paired_difference(a.pick(seeds), b.pick(seeds))
 
 
-def _adjust(contrasts: Mapping[tuple[str, str, str], Contrast]) -> dict[tuple[str, str, str], Contrast]:
-    """Return the contrasts with q: p corrected for the number of comparisons, metric by metric."""
+Row = TypeVar("Row", Cell, Contrast)
+
+
+def _adjust(found: Mapping[tuple[str, str, str], Row]) -> dict[tuple[str, str, str], Row]:
+    """Return the values with q: p corrected for the number of languages, method by method and metric by metric."""
     from scipy.stats import false_discovery_control
 
-    adjusted = dict(contrasts)
-    for metric in {key[0] for key in contrasts}:
-        keys = [key for key, each in contrasts.items() if key[0] == metric and key[2] != MACRO and each.difference]
-        values = [each.p for key in keys if (each := contrasts[key].difference)]
-        for key, q in zip(keys, false_discovery_control(values) if values else [], strict=True):
-            adjusted[key] = replace(contrasts[key], q=float(q))
+    adjusted = dict(found)
+    families: dict[tuple[str, str], dict[tuple[str, str, str], float]] = {}
+    for key, each in found.items():
+        if key[2] != MACRO and each.tested is not None and each.tested.p is not None:
+            families.setdefault(key[:2], {})[key] = each.tested.p
+    for family in families.values():
+        for key, q in zip(family, false_discovery_control(list(family.values())), strict=True):
+            adjusted[key] = replace(found[key], q=float(q))
     return adjusted
+
+
+def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interval]:
+    """Return the average ranks of the methods that were run everywhere; none for fewer than three or one language."""
+    everywhere = {
+        method: parts
+        for method in folder.methods
+        if method not in unranked(folder)
+        and len(parts := [s for x in folder.languages if (s := samples.get((metric, method, x)))])
+        == len(folder.languages)
+    }
+    seeds = folder.shared_seeds(everywhere, folder.languages)
+    if len(everywhere) < 3 or len(folder.languages) < 2 or not seeds:
+        return {}
+    return average_ranks({method: [part.pick(seeds) for part in parts] for method, parts in everywhere.items()})
 
 
 def _columns(folder: RunFolder) -> tuple[str, ...]:

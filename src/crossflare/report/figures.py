@@ -5,7 +5,7 @@ matplotlib draws with placeholder colours; `_inline` turns those into the page's
 
 import io
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,14 @@ class MissingExtraError(UserError):
 
     def __init__(self, library: str) -> None:
         super().__init__(f'report.html needs {library}, which is not installed; pip install "crossflare[report]"')
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One drawing with the words above it."""
+
+    title: str
+    svg: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,55 @@ def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         return save()
+
+
+def scatter(
+    key: str, points: Mapping[str, tuple[float, float]], subject: str | None, x_label: str, y_label: str
+) -> str:
+    """Return an SVG of named points: the names in a column at the right, each with a line to its point.
+
+    The axis of x, which is positive, is logarithmic where it spans more than a factor of ten. Names beside their points
+    would collide where methods cost the same, which most do.
+    """
+    names = sorted(points, key=lambda name: points[name][1])
+    with _axes(key, max(2.7, 0.5 + 0.2 * len(names))) as (axes, save):
+        costs = [cost for cost, _ in points.values()]
+        if max(costs) >= 10 * min(costs):
+            axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.grid(color=_LINE, linewidth=0.8)
+        axes.margins(x=0.08, y=0.06)
+        for name in names:
+            color = _ACCENT if name == subject else _SOFT
+            axes.plot(*points[name], "o", color=color, markersize=7, mec=_PAPER, mew=1.2, zorder=3)
+        low, high = axes.get_ylim()
+        heights = spread([(points[name][1] - low) / (high - low) for name in names], 1 / max(len(names), 12))
+        edge = axes.get_yaxis_transform()  # x as a share of the axes, y in points
+        for name, height in zip(names, heights, strict=True):
+            x, y = points[name]
+            strong = name == subject
+            axes.annotate(
+                name, (x, y), (1.06, low + height * (high - low)), textcoords=edge, va="center", annotation_clip=False,
+                fontsize=9, fontweight="bold" if strong else "normal", color=_ACCENT if strong else _INK,
+                arrowprops={"arrowstyle": "-", "color": _ACCENT if strong else _LINE, "linewidth": 0.8, "shrinkB": 4},
+            )  # fmt: skip
+        axes.tick_params(axis="y", labelcolor=_SOFT)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return save()
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Return the heights, which ascend, moved as little as keeps them `gap` apart, and within 0 to 1 where they fit."""
+    placed: list[float] = []
+    for index, height in enumerate(heights):
+        lowest = placed[-1] + gap if placed else min(gap / 2, 1.0)
+        placed.append(max(height, lowest, gap * (index + 0.5)))
+    top = 1 - gap / 2
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], top)
+        top = placed[index] - gap
+    return placed
 
 
 @contextmanager

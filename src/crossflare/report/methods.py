@@ -1,36 +1,88 @@
-"""What each method of a run is, in words: its kind and the options that set it apart."""
+"""What each method of a run is, in words: its kind and the options that set it apart, and the group it stands in."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from crossflare.experiment.kinds import KINDS
-from crossflare.report.collect import Results
+from crossflare.experiment.kinds import KINDS, group_of
+from crossflare.report.runs import RunFolder
 
 TRAIN_SOURCES = {
     "machine": "its training sources are translations, as at test time",
     "shuffled": "control: in training each row has the translation of another row as source",
     "none": "control: trained without any source",
+    "target": "control: in training each text is its own source",
 }
 TEST_SOURCES = {
     "oracle": "upper bound: it reads the set's own source text at test time",
     "shuffled": "control: at test time each row has the translation of another row as source",
     "none": "control: it reads no source at test time",
+    "target": "control: at test time each text is its own source",
 }
 """Option -> what it means; the usual ones go without saying."""
 
 
-def descriptions(results: Results) -> tuple[tuple[str, str], ...]:
+TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "train_source", "test_source"})
+"""Options that have words of their own."""
+GROUPS = {
+    "baseline": "Baselines",
+    "rival": "Rivals",
+    "flare": "FLARE variants",
+    "combination": "Combinations",
+    "control": "Controls",
+    "upper bound": "Upper bounds",
+}
+"""`Kind.group` -> the heading in a table, in the order of a table."""
+GROUPED_FROM = 8
+"""Methods from which on tables are grouped; fewer stand in the recipe's order."""
+
+
+def grouped(folder: RunFolder) -> dict[str, str]:
+    """Return each method with the heading of its group, in the order of a table; no headings where methods are few."""
+    if len(folder.methods) < GROUPED_FROM:
+        return dict.fromkeys(folder.methods, "")
+    groups = {name: _group(folder, name) for name in folder.methods}
+    places = list(GROUPS)
+    order = sorted(folder.methods, key=lambda name: places.index(groups[name]))
+    return {name: GROUPS[groups[name]] for name in order}
+
+
+def upper_bounds(folder: RunFolder) -> frozenset[str]:
+    """Return the methods that see what nobody has."""
+    return frozenset(x for x in folder.methods if _group(folder, x) == "upper bound")
+
+
+def unranked(folder: RunFolder) -> frozenset[str]:
+    """Return the methods that are no rivals of others: controls and upper bounds."""
+    return upper_bounds(folder) | {x for x in folder.methods if _group(folder, x) == "control"}
+
+
+def descriptions(folder: RunFolder) -> tuple[tuple[str, str], ...]:
     """Return each method's name with a sentence on it; what the records and the recipe leave open is left out."""
-    said = {str(run.record.method["name"]): run.record.method for run in results.folder.runs.values()}
-    found = (
-        (name, _describe({**results.folder.options(name), **said.get(name, {})})) for name in results.folder.methods
-    )
+    options = {name: _options(folder, name) for name in grouped(folder)}
+    found = ((name, "; ".join([*_describe(options[name]), *_special(name, options)])) for name in options)
     return tuple((name, text) for name, text in found if text)
 
 
-def _describe(options: Mapping[str, Any]) -> str:
+def _special(name: str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the other options of a method in which those of its kind differ."""
+    mine = options[name]
+    kin = [each for each in options.values() if each.get("kind") == mine.get("kind")]
+    odd = [key for key in mine if key not in TOLD and any(each.get(key) != mine[key] for each in kin)]
+    return [f"{key.replace('_', ' ')} {mine[key]}" for key in odd]
+
+
+def _group(folder: RunFolder, name: str) -> str:
+    return group_of(_options(folder, name)) or "baseline"
+
+
+def _options(folder: RunFolder, name: str) -> Mapping[str, Any]:
+    said = next((run.record.method for key, run in folder.runs.items() if key[0] == name), {})
+    return {**folder.options(name), **said}
+
+
+def _describe(options: Mapping[str, Any]) -> list[str]:
     kind = str(options.get("kind"))
-    about = [KINDS[kind].about] if kind in KINDS else []
+    about = [KINDS[kind].about + (f" ({KINDS[kind].cites})" if KINDS[kind].cites else "")] if kind in KINDS else []
     about += [f"reads the adapters of {options['of']}"] if options.get("of") else []
     if options.get("trained_in"):
         about.append(f"one adapter, trained in {options['trained_in']}, for all languages")
@@ -39,4 +91,4 @@ def _describe(options: Mapping[str, Any]) -> str:
         about += [TEST_SOURCES[name] for name in [str(options.get("test_source"))] if name in TEST_SOURCES]
     if options.get("languages"):
         about.append(f"run only in {', '.join(map(str, options['languages']))}")
-    return "; ".join(about)
+    return about

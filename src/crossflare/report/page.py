@@ -1,25 +1,23 @@
 """One HTML page that needs nothing else: no network, no script; light, dark and paper."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
-from crossflare.report.collect import MACRO, Cell, Contrast, Results
-from crossflare.report.methods import descriptions
-from crossflare.report.sections import environment, sections, summary
-from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores, to_latex
+from crossflare.report.collect import Cell, Contrast, Results
+from crossflare.report.cost import DRAWN, scatter_points
+from crossflare.report.curves import curve_blocks
+from crossflare.report.examples import worst_examples
+from crossflare.report.latex import to_latex
+from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
+from crossflare.report.power import detectable_grid
+from crossflare.report.runs import MACRO
+from crossflare.report.sections import LEAST, environment, sections, summary
+from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores
 
-CURVES = {"dev_score": "dev score, in points", "dev_loss": "dev loss", "loss": "training loss"}
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One drawing with the words above it."""
-
-    title: str
-    svg: str
+SPREAD = 1.2
+"""A cost is drawn when the dearest method has so many times that of the cheapest: others say nothing."""
 
 
 def render(results: Results) -> str:
@@ -37,24 +35,26 @@ def render(results: Results) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     main, *others = results.metrics
-    trained = [method for method in results.folder.methods if _has(results, method)]
-    pens = figures.pens(trained, results.subject)
     return templates.get_template("report.html.j2").render(
         folder=results.folder,
+        many=len(results.folder.methods) >= GROUPED_FROM,
+        least=detectable_grid(results),
         subject=results.subject,
         reference=results.reference,
         environment=environment(results),
         summary=summary(results),
         metric=metric_title(main),
-        methods=descriptions(results),
+        methods=descriptions(results.folder),
         main=scores(results, main),
         main_figures=_score_figures(results, main),
         contrasts=contrasts(results, main) if results.subject else None,
+        headline=_headline(results, main),
         contrast_figures=_contrast_figures(results, main),
         others=[_other(results, metric) for metric in others],
-        curves={CURVES[value]: drawn for value in CURVES if (drawn := _curve_figures(results, value, pens))},
-        pens=list(pens.items()),
-        sections=sections(results),
+        curves=curve_blocks(results),
+        sections=[section for section in sections(results) if section.title != LEAST],
+        cost_figures=_cost_figures(results),
+        examples=worst_examples(results),
         latex=to_latex(scores(results, main)),
         signatures=[
             (metric_name(cell.metric), cell.method, column_name(cell.language), str(cell.signature))
@@ -68,19 +68,19 @@ def _other(results: Results, metric: str) -> tuple[str, Grid, Grid | None]:
     return metric_title(metric), scores(results, metric), contrasts(results, metric) if results.subject else None
 
 
-def _score_figures(results: Results, metric: str) -> list[Figure]:
+def _score_figures(results: Results, metric: str) -> list[figures.Figure]:
     """Return a figure for each column: every method with its interval and its seeds."""
     found = {
-        column: [_score_row(results, metric, method, column) for method in results.folder.methods]
+        column: [_score_row(results, metric, method, column) for method in grouped(results.folder)]
         for column in results.columns
     }
     limits = (0.0, _limits([row for rows in found.values() for row in rows])[1])
-    drawn: list[Figure] = []
+    drawn: list[figures.Figure] = []
     for index, (column, rows) in enumerate(found.items()):
         reference = next((row.value for row in rows if row.name == results.reference), None)
         label = f"{metric_name(metric)}, points"
         svg = figures.intervals(f"score{index}", rows, label, limits, reference=reference)
-        drawn.append(Figure(_title(results, column), svg))
+        drawn.append(figures.Figure(_title(results, column), svg))
     return drawn
 
 
@@ -97,51 +97,51 @@ def _row(name: str, found: Interval | None, of: Cell | Contrast) -> figures.Row:
     return figures.Row(name, 100 * found.score, 100 * found.low, 100 * found.high)
 
 
-def _contrast_figures(results: Results, metric: str) -> list[Figure]:
+def _headline(results: Results, metric: str) -> figures.Figure | None:
+    """Return the figure of subject less reference in every column; None where there are no two of them."""
+    subject, reference = results.subject, results.reference
+    if subject is None or reference is None or subject == reference or len(results.columns) < 2:
+        return None
+    rows: list[figures.Row] = []
+    for column in results.contrasted(metric):
+        contrast = results.contrasts[metric, reference, column]
+        row = _row(column_name(column), contrast.difference, contrast)
+        rows.append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
+    label = f"difference in {metric_name(metric)}, points"
+    limits = _limits([figures.Row("", 0.0), *rows])
+    title = f"{subject} {MINUS} {reference}, by language"
+    return figures.Figure(title, figures.intervals("headline", rows, label, limits, reference=0.0)) if rows else None
+
+
+def _contrast_figures(results: Results, metric: str) -> list[figures.Figure]:
     """Return a figure for each column: the subject less every other method, about zero."""
     found: dict[str, list[figures.Row]] = {column: [] for column in results.contrasted(metric)}
-    for (_, method, column), contrast in results.contrasts.items():
-        if contrast.metric == metric and column in found:
+    places = [(method, column) for method in grouped(results.folder) for column in found if method != results.subject]
+    for method, column in places:
+        if contrast := results.contrasts.get((metric, method, column)):
             row = _row(f"{MINUS} {method}", contrast.difference, contrast)
             found[column].append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
     limits = _limits([figures.Row("", 0.0), *(row for rows in found.values() for row in rows)])
     label = f"difference in {metric_name(metric)}, points"
     return [
-        Figure(_title(results, column), figures.intervals(f"less{index}", rows, label, limits, reference=0.0))
+        figures.Figure(_title(results, column), figures.intervals(f"less{index}", rows, label, limits, reference=0.0))
         for index, (column, rows) in enumerate(found.items())
         if rows
     ]
 
 
-def _curve_figures(results: Results, value: str, pens: Mapping[str, figures.Pen]) -> list[Figure]:
-    """Return a figure for each language: a line per method (mean over seeds), its seeds behind it."""
-    drawn: list[Figure] = []
-    for index, language in enumerate(results.folder.languages):
-        lines: list[figures.Line] = []
-        for method, pen in pens.items():
-            seeds = [_curve(run.record.training.get("curve", []), value) for run in results.folder.of(method, language)]
-            seeds = [points for points in seeds if points]
-            steps = [tuple(points) for points in seeds]
-            # a mean over seeds means something only where all of them were measured
-            shared = [step for step in (steps[0] if steps else ()) if all(step in points for points in seeds)]
-            if len(seeds) > 1:
-                lines += [figures.Line(tuple(points), tuple(points.values()), pen, faint=True) for points in seeds]
-            mean = tuple(sum(points[step] for points in seeds) / len(seeds) for step in shared)
-            lines += [figures.Line(tuple(shared), mean, pen)] if shared else []
-        if lines:
-            drawn.append(Figure(language, figures.curves(f"{value}{index}", lines, "step", CURVES[value])))
+def _cost_figures(results: Results) -> list[figures.Figure]:
+    """Return a figure of the overall score for each cost in which methods differ."""
+    drawn: list[figures.Figure] = []
+    for index, measure in enumerate(DRAWN):
+        points = scatter_points(results, measure)
+        dear = [cost for cost, _ in points.values()]
+        if len(points) > 1 and max(dear) >= SPREAD * min(dear):
+            label = f"{metric_name(results.metrics[0])}, points"
+            drawn.append(
+                figures.Figure(measure, figures.scatter(f"cost{index}", points, results.subject, measure, label))
+            )
     return drawn
-
-
-def _curve(points: Sequence[Any], value: str) -> dict[float, float]:
-    """Return step -> value, scores in points."""
-    scale = 100 if value == "dev_score" else 1
-    return {float(point["step"]): scale * float(point[value]) for point in points if point.get(value) is not None}
-
-
-def _has(results: Results, method: str) -> bool:
-    runs = (run for language in results.folder.languages for run in results.folder.of(method, language))
-    return any(run.record.training.get("curve") for run in runs)
 
 
 def _limits(rows: Sequence[figures.Row]) -> tuple[float, float]:

@@ -12,6 +12,8 @@ from crossflare.evaluation.record import AnswerPredictions, Predictions, Record,
 from crossflare.experiment.cells import CELLS
 from crossflare.report.recount import recount
 
+MACRO = "macro"
+"""Stands in a language's place for the mean over all languages."""
 Key = tuple[str, str, int]
 """Method, language, seed."""
 
@@ -34,6 +36,7 @@ class Run:
 class RunFolder:
     """What a run folder holds, and what its recipe says it should."""
 
+    path: Path
     name: str
     recipe: str
     """The text of `spec.yaml`; empty when there is none."""
@@ -46,6 +49,11 @@ class RunFolder:
     def of(self, method: str, language: str) -> list[Run]:
         """Return the runs there are of a method in a language, by seed."""
         return [self.runs[method, language, seed] for seed in self.seeds if (method, language, seed) in self.runs]
+
+    def shared_seeds(self, methods: Iterable[str], languages: Iterable[str]) -> tuple[int, ...]:
+        """Return the seeds with which all these methods were run in all these languages."""
+        places = [(method, language) for method in methods for language in languages]
+        return tuple(seed for seed in self.seeds if all((*place, seed) in self.runs for place in places))
 
     def options(self, method: str) -> Mapping[str, Any]:
         """Return what the recipe says of a method; nothing where it does not list it."""
@@ -86,6 +94,7 @@ def read_runs(folder: Path) -> RunFolder:
     _check_same_task(list(runs.values()))
     recipe, spec = _recipe(folder / "spec.yaml")
     return RunFolder(
+        path=folder,
         name=str(spec.get("name") or next(iter(runs.values())).record.spec_name) + _cell(folder),
         recipe=recipe,
         spec=spec,
@@ -128,7 +137,7 @@ def _read(folder: Path, path: Path) -> Run:
         raise UserError(
             f"{path}: the predictions '{record.predictions}' lie outside of the run folder; delete the record"
         )
-    found = load_predictions(source)
+    found = load_predictions(source, record.predictions_sha256)
     recount(path, record, found)
     return Run(path, record, found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__)))
 

@@ -2,15 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from crossflare.evaluation.record import Record, Trial
-from crossflare.report.collect import MACRO, Results
+from crossflare.report.collect import Contrast, Results
+from crossflare.report.cost import cost_grid
+from crossflare.report.methods import upper_bounds
+from crossflare.report.power import detectable_grid
+from crossflare.report.runs import MACRO, RunFolder
 from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
 from crossflare.report.translation import translation_grids
 
+LEAST = "What the test sets can show"
 ANSWER_RULES = {"squad": "SQuAD v1.1 rules", "mlqa": "MLQA rules"}
 """`QuestionTask.normalisation` -> what it is called."""
 
@@ -26,6 +32,8 @@ class Summary:
     detail: str
     missing: tuple[str, ...]
     """One line for each cell without all its runs."""
+    warnings: tuple[str, ...]
+    """What a reader must know before believing a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,25 @@ def summary(results: Results) -> Summary:
         f"{method} in {language}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
         for (method, language), seeds in lost.items()
     )
-    return Summary(folder.name, facts, finding, detail, missing)
+    return Summary(folder.name, facts, finding, detail, missing, _warnings(folder))
+
+
+def _warnings(folder: RunFolder) -> tuple[str, ...]:
+    """Return what the numbers leave out: other seeds, and what languages have in common."""
+    found: list[str] = []
+    if len(folder.seeds) == 1:
+        found.append(
+            "One seed only: the intervals are over test examples alone. How far another seed would move these scores "
+            "is not known; give the recipe at least three."
+        )
+    ids = {language: run.ids for (_, language, _), run in folder.runs.items()}
+    mixed = [f"{a} and {b}" for a, b in combinations(ids, 2) if ids[a] != ids[b] and set(ids[a]) & set(ids[b])]
+    if mixed:
+        found.append(
+            f"{', '.join(mixed)} share some test items but not all: they are resampled as if they had none in common, "
+            "and no paired test is made of their mean."
+        )
+    return tuple(found)
 
 
 def sections(results: Results) -> list[Section]:
@@ -85,12 +111,11 @@ def sections(results: Results) -> list[Section]:
         matrix("learning rate, chosen on the dev part", "method", results, chosen, "×n: by n of the seeds."),
         matrix("rates tried: dev score, in points", "method", results, tried, "Mean over seeds."),
         matrix("steps", "method", results, each(lambda r: r.training.get("steps"), _range)),
-        matrix(
-            "trainable parameters", "method", results, each(lambda r: r.training.get("trainable_parameters"), _range)
-        ),
-        matrix("seconds of training", "method", results, each(lambda r: _whole(r.training.get("seconds")), _range)),
     ]
+    cost, least = cost_grid(results), detectable_grid(results)
     found = [
+        Section(LEAST, (least,) if least else ()),
+        Section("Cost and quality", (cost,) if cost else ()),
         Section("Test texts that were cut, empty or without a source", _filled(checks)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
@@ -135,7 +160,8 @@ def _finding(results: Results) -> tuple[str, str]:
 def _finding_in(results: Results, subject: str, reference: str, column: str) -> tuple[str, str]:
     metric = results.metrics[0]
     cell, other = (results.cells[metric, method, column] for method in (subject, reference))
-    found = results.contrasts[metric, reference, column].difference
+    contrast = results.contrasts[metric, reference, column]
+    found = contrast.difference
     where = f"on average over {len(results.folder.languages)} languages" if column == MACRO else f"in {column}"
     if found is None or cell.score is None or other.score is None:
         place = "" if column == results.overall else f" {where}"
@@ -147,21 +173,22 @@ def _finding_in(results: Results, subject: str, reference: str, column: str) -> 
         if found.clear
         else f"{subject} and {reference} cannot be told apart in {name} {where}."
     )
+    over = f"and {len(cell.seeds)} seeds" if len(cell.seeds) > 1 else "alone (one seed)"
     detail = (
         f"{subject} {points(cell.score.score)} ({span(cell.score)}), {reference} {points(other.score.score)} "
         f"({span(other.score)}); paired difference {points(found.score, signed=True)} {span(found, signed=True)}, "
-        f"p {p_text(found.p)}, 95 % intervals over test examples and {_seeds(cell.seeds)}."
+        f"{_p(contrast)}95 % intervals over test examples {over}."
     )
     return verdict, f"{detail} {_rival(results, column)}".strip()
 
 
 def _rival(results: Results, column: str) -> str:
     """Return how the subject stands against the best of the other methods: a baseline may be easy to beat."""
-    metric, subject = results.metrics[0], results.subject
+    metric, subject, bounds = results.metrics[0], results.subject, upper_bounds(results.folder)
     others = {
         method: cell.score.score
         for (name, method, where), cell in results.cells.items()
-        if name == metric and where == column and method != subject and cell.score is not None
+        if name == metric and where == column and method not in (subject, *bounds) and cell.score is not None
     }
     best = max(others, key=lambda method: others[method], default=None)
     contrast = results.contrasts.get((metric, best, column)) if best is not None else None
@@ -175,8 +202,10 @@ def _rival(results: Results, column: str) -> str:
     )
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+def _p(contrast: Contrast) -> str:
+    """Return the p of the paired test with a comma, where there is one."""
+    tested = contrast.tested
+    return f"permutation test p {p_text(tested.p)}, " if tested and tested.p is not None else ""
 
 
 def _dig(values: Any, path: Iterable[str]) -> Any:
@@ -208,10 +237,6 @@ def _rate(value: float) -> str:
     """Return a learning rate as `2.5e-4`."""
     digits, _, power = f"{value:.3e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
 
 
 def _filled(grids: Iterable[Grid]) -> tuple[Grid, ...]:

@@ -1,12 +1,15 @@
-"""The report's tables as plain values, and their Markdown, CSV and LaTeX."""
+"""The report's tables as plain values, and their Markdown and CSV."""
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
 from crossflare.evaluation.significance import Interval
-from crossflare.report.collect import MACRO, Cell, Contrast, Results
+from crossflare.report.collect import Cell, Contrast, Results
+from crossflare.report.methods import grouped, upper_bounds
+from crossflare.report.runs import MACRO
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -24,6 +27,8 @@ METRIC_NOTES = {
 }
 """What a reader must know of a metric that is not what its neighbours are."""
 BETTER, WORSE = "▲", "▼"
+MAYBE_BETTER, MAYBE_WORSE = "△", "▽"
+ALPHA = 0.05
 MINUS, DASH = "−", "–"
 _FITS = 32
 """Characters of a reason that a cell can hold."""
@@ -50,6 +55,13 @@ class Grid:
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
     legend: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of a row -> heading of its group; rows of one group stand together."""
+
+    def blocks(self) -> Iterator[tuple[str, list[tuple[str, tuple[Entry, ...]]]]]:
+        """Yield each group's heading with its rows; one without a heading where there are no groups."""
+        for heading, rows in groupby(self.rows, lambda row: self.groups.get(row[0], "")):
+            yield heading, list(rows)
 
 
 def metric_name(metric: str) -> str:
@@ -83,43 +95,70 @@ def p_text(p: float) -> str:
 def scores(results: Results, metric: str) -> Grid:
     """Return methods by languages; the best of a column is `best`, what clearly differs from the reference marked."""
     best = {column: _best(results, metric, column) for column in results.columns}
-    rows = tuple(
-        (
-            method,
-            tuple(_score(results.cells[metric, method, column], best[column], results) for column in results.columns),
-        )
-        for method in results.folder.methods
-    )
+    groups = grouped(results.folder)
+    ranked = any(name == metric for name, _ in results.ranks)
+    head = [column_name(column) for column in results.columns]
+    rows: list[tuple[str, tuple[Entry, ...]]] = []
+    for method in groups:
+        cells = [_score(results.cells[metric, method, column], best[column], results) for column in results.columns]
+        if ranked:  # beside the mean, which is first: both sum a method up
+            cells.insert(1, _rank(results, metric, method))
+        rows.append((method, tuple(cells)))
     marks = (
-        f" {BETTER} {WORSE} better or worse than {results.reference}: the interval of the paired difference excludes 0."
+        f" {BETTER} {WORSE} better or worse than {results.reference}: the interval of the paired difference excludes "
+        f"0, and so does a permutation test corrected for the number of languages (q < {ALPHA}). {MAYBE_BETTER} "
+        f"{MAYBE_WORSE}: the interval alone."
     )
     return Grid(
         f"{metric_title(metric)}, in points",
-        ("method", *map(column_name, results.columns)),
-        rows,
-        "Mean over seeds; under it the 95 % interval over test examples and seeds. Best of a column in bold."
+        ("method", *head[:1], *(["rank"] if ranked else []), *head[1:]),
+        tuple(rows),
+        f"Mean over seeds; under it the 95 % interval over test examples{_and_seeds(results)}. Bold: best of a column."
         + (marks if results.reference else "")
+        + (RANK_NOTE if ranked else "")
         + (f" {METRIC_NOTES[metric]}" if metric in METRIC_NOTES else "")
         + _notes(rows),
+        groups,
     )
+
+
+RANK_NOTE = (
+    " Rank: mean over languages of a method's place, 1 the best, with its interval; controls, upper bounds and what "
+    "was not run everywhere have none."
+)
 
 
 def contrasts(results: Results, metric: str) -> Grid:
     """Return the subject less each other method, by languages."""
-    others = [method for method in results.folder.methods if method != results.subject]
+    groups = {f"{MINUS} {method}": group for method, group in grouped(results.folder).items()}
     columns = results.contrasted(metric)
     rows = tuple(
         (f"{MINUS} {method}", tuple(_contrast(results.contrasts[metric, method, column]) for column in columns))
-        for method in others
-        if results.subject and columns
+        for method in grouped(results.folder)
+        if results.subject and method != results.subject and columns
     )
+    refused = dict.fromkeys(each.tested.refusal for each in results.contrasts.values() if each.tested)
     return Grid(
         f"{results.subject} less each other method: {metric_name(metric)}, in points",
         (f"{results.subject} …", *map(column_name, columns)),
         rows,
-        "The same test examples and seeds are resampled for both. 95 % interval; p two-sided; q is p corrected for the "
-        "number of methods and languages (Benjamini–Hochberg). Bold: the interval excludes 0." + _notes(rows),
+        f"95 % interval over test examples{_and_seeds(results)}, resampled alike for both; bold where it excludes 0. "
+        "p: paired permutation test over the test examples, two-sided, for the trained models as they are. q: that p "
+        "corrected for the number of languages (Benjamini–Hochberg, row by row)."
+        + (" A small p beside an interval that holds 0: another seed may turn the result." * _several(results))
+        + (" McNemar: exact." if any("McNemar" in line for _, es in rows for e in es for line in e.small) else "")
+        + "".join(f" No test of the mean: {why}." for why in refused if why)
+        + _notes(rows),
+        groups,
     )
+
+
+def _several(results: Results) -> bool:
+    return len(results.folder.seeds) > 1
+
+
+def _and_seeds(results: Results) -> str:
+    return " and seeds" if _several(results) else " alone (one seed)"
 
 
 def column_name(language: str) -> str:
@@ -134,7 +173,7 @@ def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str],
             method,
             tuple(Entry(text or DASH, empty=not text) for text in (cell(method, x) for x in results.folder.languages)),
         )
-        for method in results.folder.methods
+        for method in grouped(results.folder)
     )
     return Grid(title, (corner, *results.folder.languages), rows, legend)
 
@@ -142,19 +181,10 @@ def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str],
 def to_markdown(grid: Grid) -> str:
     """Return a Markdown table with its legend under it."""
     lines = ["| " + " | ".join(map(_escape, grid.head)) + " |", "|---" + "|---:" * (len(grid.head) - 1) + "|"]
-    for name, entries in grid.rows:
-        lines.append("| " + " | ".join([_escape(name), *map(_markdown, entries)]) + " |")
+    for heading, rows in grid.blocks():
+        lines += [f"| *{heading}* |" + " |" * (len(grid.head) - 1)] if heading else []
+        lines += ["| " + " | ".join([_escape(name), *map(_markdown, entries)]) + " |" for name, entries in rows]
     return "\n".join([*lines, "", grid.legend]).rstrip() + "\n"
-
-
-def to_latex(grid: Grid) -> str:
-    """Return a LaTeX tabular for booktabs: the best in bold, the small print left out."""
-    lines = [r"\begin{tabular}{l" + "r" * (len(grid.head) - 1) + "}", r"\toprule"]
-    lines += [" & ".join(map(_tex, grid.head)) + r" \\", r"\midrule"]
-    for name, entries in grid.rows:
-        cells = [rf"\textbf{{{_tex(entry.text)}}}" if entry.best else _tex(entry.text) for entry in entries]
-        lines.append(" & ".join([_tex(name), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def to_csv(results: Results) -> str:
@@ -163,20 +193,26 @@ def to_csv(results: Results) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["metric", "method", "language", "score", "low", "high", "seeds", "missing_seeds", "less_reference",
-         "less_reference_low", "less_reference_high", "less_reference_p", "gap", "signature"]
+         "less_reference_low", "less_reference_high", "less_reference_p", "less_reference_p_permutation",
+         "less_reference_q", "gap", "signature"]
     )  # fmt: skip
     for cell in results.cells.values():
         score = (cell.score.score, cell.score.low, cell.score.high) if cell.score else ("", "", "")
         less = cell.against
         row = (less.score, less.low, less.high, less.p) if less else ("", "", "", "")
+        row = (*row, *("" if each is None else each for each in (cell.tested and cell.tested.p, cell.q)))
         seeds = (_seeds(cell.seeds), _seeds(cell.missing))
         writer.writerow([cell.metric, cell.method, cell.language, *score, *seeds, *row, cell.gap, cell.signature or ""])
     return text.getvalue()
 
 
 def _best(results: Results, metric: str, column: str) -> str:
-    """Return the highest score of a column as shown: methods that look equal are all the best; one alone is not."""
-    found = [each for method in results.folder.methods if (each := results.cells[metric, method, column].score)]
+    """Return the highest score of a column as shown: methods that look equal are all the best; one alone is not.
+
+    An upper bound is best of nothing: it sees what nobody has.
+    """
+    rivals = [method for method in results.folder.methods if method not in upper_bounds(results.folder)]
+    found = [each for method in rivals if (each := results.cells[metric, method, column].score)]
     return max((points(each.score) for each in found), key=float) if len(found) > 1 else ""
 
 
@@ -185,19 +221,37 @@ def _score(cell: Cell, best: str, results: Results) -> Entry:
         return _gap(cell)
     total = len(results.folder.seeds)
     few = (f"{len(cell.seeds)} of {total} seeds",) if cell.missing else ()
-    clear = cell.against is not None and cell.against.clear
-    mark = "" if not clear or cell.against is None else BETTER if cell.against.score > 0 else WORSE
     text = points(cell.score.score)
     note = f"no run with seed {_seeds(cell.missing)}" if cell.missing else ""
-    return Entry(text, (span(cell.score), *few), best=text == best, mark=mark, note=note)
+    first = text == best and cell.method not in upper_bounds(results.folder)
+    return Entry(text, (span(cell.score), *few), best=first, mark=_mark(cell), note=note)
+
+
+def _mark(cell: Cell) -> str:
+    """Return how a score stands to the reference, where the interval says that it does."""
+    if cell.against is None or not cell.against.clear:
+        return ""
+    sure = cell.q is None or cell.q < ALPHA
+    return (BETTER if sure else MAYBE_BETTER) if cell.against.score > 0 else (WORSE if sure else MAYBE_WORSE)
+
+
+def _rank(results: Results, metric: str, method: str) -> Entry:
+    rank = results.ranks.get((metric, method))
+    if rank is None:
+        return Entry(DASH, empty=True)
+    return Entry(f"{rank.score:.1f}", (f"{rank.low:.1f}{DASH}{rank.high:.1f}",))
 
 
 def _contrast(contrast: Contrast) -> Entry:
     found = contrast.difference
     if found is None:
         return _gap(contrast)
-    small = f"p {p_text(found.p)}" + (f" · q {p_text(contrast.q)}" if contrast.q is not None else "")
-    return Entry(points(found.score, signed=True), (span(found, signed=True), small), best=found.clear)
+    tested = contrast.tested
+    lines = [f"p {p_text(tested.p)}"] if tested and tested.p is not None else []
+    lines += [f"q {p_text(contrast.q)}"] if contrast.q is not None else []
+    small = (span(found, signed=True), *lines)
+    small += (f"McNemar {p_text(tested.mcnemar)}",) if tested and tested.mcnemar is not None else ()
+    return Entry(points(found.score, signed=True), small, best=found.clear)
 
 
 def _gap(lacking: Cell | Contrast) -> Entry:
@@ -228,9 +282,3 @@ def _markdown(entry: Entry) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    escaped = "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
-    return escaped.replace(MINUS, "$-$").replace(DASH, "--")

@@ -1,0 +1,156 @@
+"""Test rows to look at: those the main methods disagree on, and those that most methods get wrong.
+
+The texts lie in `examples/<language>.jsonl` of the run folder, apart from predictions and records: they are rows of a
+data set, shown on the page alone, and nothing is computed from them.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossflare.errors import UserError
+from crossflare.evaluation.metrics import FloatArray
+from crossflare.evaluation.record import AnswerPredictions
+from crossflare.report.collect import Results
+from crossflare.report.methods import grouped
+from crossflare.report.power import item_scores
+from crossflare.report.runs import RunFolder
+
+SHOWN = 10
+"""Rows of each language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer and who gave it."""
+
+    answer: str
+    right: bool
+    methods: tuple[str, ...]
+    """With the number of seeds where not all of a method's gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One test row with what was said of it."""
+
+    id: str
+    texts: tuple[str, ...]
+    source: tuple[str, ...]
+    """Empty where there is none."""
+    gold: tuple[str, ...]
+    said: tuple[Said, ...]
+    """What is right first, then what most methods say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The rows of one language."""
+
+    language: str
+    found: tuple[tuple[str, tuple[Example, ...]], ...]
+    """Why they were chosen, and the rows."""
+
+
+def worst_examples(results: Results) -> list[Examples]:
+    """Return the rows of each language whose texts are in the folder.
+
+    Raises:
+        UserError: A file of texts is damaged.
+    """
+    found: list[Examples] = []
+    for language in results.folder.languages:
+        path = results.folder.path / "examples" / f"{language}.jsonl"
+        if path.is_file() and (chosen := _of_language(results, language, _texts(path))).found:
+            found.append(chosen)
+    return found
+
+
+def _texts(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return id -> target texts and source texts."""
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            sides: list[Any] = [row["texts"], row.get("source") or []]
+            if not all(isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides):
+                raise TypeError
+            found[str(row["id"])] = (tuple(sides[0]), tuple(sides[1]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}:{number}: expected the texts of a row, but the line is damaged; delete the file and run again"
+            ) from error
+    return found
+
+
+def _of_language(
+    results: Results, language: str, texts: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+) -> Examples:
+    folder, metric = results.folder, results.metrics[0]
+    means = {
+        method: np.mean([item_scores(run, metric) for run in runs], axis=0)
+        for method in grouped(folder)
+        if (runs := folder.of(method, language))
+    }
+    if not means:
+        return Examples(language, ())
+    run = next(run for run in folder.runs.values() if run.record.language == language)
+    shown = [place for place, id_ in enumerate(run.ids) if id_ in texts]
+    every = np.mean(list(means.values()), axis=0)
+    pair = [means.get(name or "") for name in (results.subject, results.reference)]
+    chosen: dict[str, list[int]] = {}
+    if pair[0] is not None and pair[1] is not None and results.subject != results.reference:
+        gain = pair[0] - pair[1]
+        # of equal gaps those come first that the other methods find easier: there is more to be learnt from them
+        for sign, words in ((-1, "{1} better than {0}"), (1, "{0} better than {1}")):
+            places = sorted(
+                (p for p in shown if sign * gain[p] > 0), key=lambda p: (-sign * gain[p], -every[p], run.ids[p])
+            )
+            chosen[words.format(results.subject, results.reference)] = places[: SHOWN // 3]
+    taken = {place for places in chosen.values() for place in places}
+    hard = sorted((p for p in shown if p not in taken and every[p] < 1), key=lambda p: (every[p], run.ids[p]))
+    chosen["Most methods wrong"] = hard[: SHOWN - len(taken)]
+    found = tuple(
+        (why, tuple(_example(folder, language, place, *texts[run.ids[place]]) for place in places))
+        for why, places in chosen.items()
+        if places
+    )
+    return Examples(language, found)
+
+
+def _example(folder: RunFolder, language: str, place: int, texts: tuple[str, ...], source: tuple[str, ...]) -> Example:
+    given: dict[str, dict[str, int]] = {}
+    right: dict[str, bool] = {}
+    gold: tuple[str, ...] = ()
+    id_ = ""
+    for method in grouped(folder):
+        for run in folder.of(method, language):
+            answer, gold, hit = _answer(run.predictions, place, run.record.task["labels"])
+            right[answer] = hit
+            id_ = run.ids[place]
+            given.setdefault(answer, Counter())[method] += 1
+    said = [
+        Said(answer, right[answer], tuple(_who(folder, language, method, n) for method, n in methods.items()))
+        for answer, methods in given.items()
+    ]
+    return Example(id_, texts, source, gold, tuple(sorted(said, key=lambda each: (not each.right, -len(each.methods)))))
+
+
+def _answer(predictions: Any, place: int, labels: Sequence[str]) -> tuple[str, tuple[str, ...], bool]:
+    """Return an answer as people read it, the gold answers, and whether it is right."""
+    if isinstance(predictions, AnswerPredictions):
+        gold = tuple(dict.fromkeys(predictions.golds[place]))
+        exact: FloatArray = predictions.values["exact_match"]
+        return predictions.texts[place] or "(nothing)", gold, bool(exact[place] == 1)
+    predicted, truth = int(predictions.predicted[place]), int(predictions.gold[place])
+    return str(labels[predicted]) if predicted >= 0 else "(no label)", (str(labels[truth]),), predicted == truth
+
+
+def _who(folder: RunFolder, language: str, method: str, count: int) -> str:
+    total = len(folder.of(method, language))
+    return method if count == total else f"{method} ({count} of {total})"
