@@ -99,7 +99,7 @@ def load_base(
     )
     hub = {"revision": revision}
     try:
-        with _quiet(), torch.random.fork_rng():
+        with quiet(), torch.random.fork_rng():
             torch.manual_seed(seed)
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
             auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
@@ -232,8 +232,8 @@ def _check_head(
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
-    """Hide transformers' loading bar and its report of missing head weights."""
+def quiet() -> Generator[None]:
+    """Hide transformers' bars of loading and saving, and its report of missing head weights."""
     level, bars, hub = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     hub_logging.set_verbosity_error()
