@@ -360,6 +360,16 @@ def test_a_row_behind_a_damaged_one_of_its_text_is_found(tmp_path: Path, caplog:
         assert shelf.find("ab") == {"a": "3", "b": "2"}
 
 
+def test_short_and_foreign_lines_are_counted_and_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Shelf(tmp_path) as shelf:
+        shelf.append([("a", "1")])
+    with (tmp_path / "0000.jsonl").open("ab") as file:
+        file.write(b"x" * 200 + b"\n" + b'{"key": "' + b"z" * 64 + b'"}\n{}\n\n')
+    with Shelf(tmp_path) as shelf:
+        assert shelf.find("a") == {"a": "1"}
+    assert "4 of its lines are no rows" in caplog.text
+
+
 def test_two_rows_in_a_line_are_none(tmp_path: Path) -> None:
     with Shelf(tmp_path) as shelf:
         shelf.append([("a", "1"), ("b", "2"), ("c", "3")])
