@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
             ("crossflare run recipe.yaml --set task.limit.train=100", "a smoke run on 100 rows"),
             ("crossflare run recipe.yaml --workers 1", "one process: the easiest to debug"),
             ("crossflare run grid.yaml --dry-run", "check every cell and count the work; nothing is run"),
+            ("crossflare run grid.yaml --tiny", "the whole grid in minutes on a processor, numbers without meaning"),
             ("crossflare run grid.yaml --only task=xnli", "some cells of a grid"),
             ("crossflare run grid.yaml --ray auto", "on the cluster that this machine belongs to"),
         ),
@@ -105,6 +106,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe, every cell of it, and count the work; run nothing.")
     ] = False,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="With tiny random models on made-up rows: does all of it run?")
+    ] = False,
 ) -> None:
     """Translate, train, predict and report whatever of a recipe is missing.
 
@@ -113,6 +117,10 @@ def run(
     from crossflare.experiment.grid import load_recipe
 
     made = load_recipe(recipe, assignments, only)
+    if tiny:
+        from crossflare.experiment.tiny import tiny as shrunk
+
+        made = shrunk(made)
     if dry_run:
         from crossflare.cli.plans import show_counts
 

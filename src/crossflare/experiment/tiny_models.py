@@ -1,0 +1,90 @@
+"""Tiny random models of the architecture that a name stands for, and translation encoders: for `--tiny`."""
+
+import re
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from crossflare.errors import UserError
+from crossflare.experiment.tiny_rows import languages, place, vocabulary
+from crossflare.files import commit_dir
+from crossflare.lab.tokenizer import LONGEST, Family
+from crossflare.tasks.nusax import TASK as NUSAX
+from crossflare.tasks.xnli import TASK as XNLI
+
+WIDTH, LAYERS = 16, 2
+PIECES = 3000
+"""Most pieces of the vocabulary: enough for every made-up word to be one."""
+PROMPTS = "Premise Hypothesis Label Sentiment Context Question Answer"
+ARCHITECTURES = {"XLM-R": "xlm-?r", "mT5": "mt5", "Llama": "llama", "Gemma 2": "gemma-?2"}
+"""Architecture -> what is in the names of its models."""
+
+
+def tiny_model(name: str) -> Path:
+    """Return the folder of a tiny random model of the architecture of model `name`; made on the first call.
+
+    Raises:
+        UserError: The name is of no architecture that is known here.
+    """
+    found = [each for each, pattern in ARCHITECTURES.items() if re.search(pattern, name, re.IGNORECASE)]
+    if not found:
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"--tiny makes models in the shape of {known}; model '{name}' is none of them by its name")
+    folder = place(Path(name).name.lower())
+    if not folder.is_dir():
+        commit_dir(folder, lambda target: _save(found[0], target))
+    return folder
+
+
+def tiny_translator(name: str) -> Path:
+    """Return the folder of a tiny random M2M-100 model with a token for every language; another one for each name."""
+    from crossflare.training.base_models import quiet
+    from crossflare.training.bitext import train_vocabulary
+    from crossflare.training.translator import Sizes, build_translator
+
+    def fill(target: Path) -> None:
+        tokenizer = train_vocabulary(_texts(), PIECES, languages(), LONGEST)
+        sizes = Sizes(width=64, layers=1, max_tokens=LONGEST, seed=crc32(name.encode()))
+        with quiet():
+            build_translator(tokenizer, sizes).save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+    folder = place(Path(name).name.lower())
+    if not folder.is_dir():
+        commit_dir(folder, fill)
+    return folder
+
+
+def _texts() -> list[str]:
+    """Return all that a tokenizer should know as whole words."""
+    return [*(" ".join(vocabulary(tag)) for tag in languages()), PROMPTS, " ".join((*NUSAX.labels, *XNLI.labels))]
+
+
+def _save(architecture: str, folder: Path) -> None:
+    from crossflare.lab.architectures import build
+    from crossflare.lab.tokenizer import train_tokenizer
+    from crossflare.training.base_models import quiet
+
+    families: dict[str, Family] = {"XLM-R": "encoder", "mT5": "encoder-decoder"}
+    family = families.get(architecture, "decoder")
+    tokenizer = train_tokenizer(_texts(), PIECES, family)
+    model: Any = _gemma(tokenizer) if architecture == "Gemma 2" else build(family, tokenizer, WIDTH, LAYERS, seed=0)
+    with quiet():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _gemma(tokenizer: Any) -> Any:
+    """Return an untrained Gemma 2; the global random generators are left as they are."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=WIDTH // 4, intermediate_size=2 * WIDTH, max_position_embeddings=LONGEST,
+        sliding_window=LONGEST // 2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Gemma2ForCausalLM(config)
