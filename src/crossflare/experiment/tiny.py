@@ -63,13 +63,9 @@ def _training(training: Training) -> Training:
 
 
 def _method(method: MethodSpec) -> MethodSpec:
-    block = min(method.mix_block, LAYERS - 1)
-    return replace(
-        method,
-        epochs=method.epochs and 1,
-        mix_block=block,
-        mix_blocks=min(method.mix_blocks, LAYERS - block),
-    )
+    block = method.mix_block and min(method.mix_block, LAYERS - 1)
+    blocks = method.mix_blocks and min(method.mix_blocks, LAYERS - (block or 0))
+    return replace(method, epochs=method.epochs and 1, mix_block=block, mix_blocks=blocks)
 
 
 def _translation(translation: TranslationSpec, source: str) -> TranslationSpec:
