@@ -16,6 +16,7 @@ from crossflare.experiment.context import Context
 from crossflare.experiment.kinds import KINDS, group_of
 from crossflare.experiment.make_models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.predict_file import Column, predict_file
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.run import run
 from crossflare.experiment.spec import GatheredError, Spec
@@ -34,6 +35,10 @@ METHODS: dict[str, Any] = {
     "self": {"kind": "flare", "train_source": "target", "test_source": "target"},
     "translate-test-roundtrip": None,
     "flare-annealed": {"kind": "flare", "train_source": "annealed(2)"},
+    "xmixup": {"train_source": "annealed(2)"},
+    "xmixup-lora": {"mix_block": 1},
+    "filter": None,
+    "flare-released": None,
     "input-fusion": None,
     "input-fusion-none": {"kind": "input-fusion", "train_source": "none", "test_source": "none"},
     "stack": {"of": "lora"},
@@ -160,6 +165,39 @@ def test_dev_rows_are_read_as_test_rows_are(ran: Path, spec: Spec, lab: Lab) -> 
     assert data.dev_source("oracle") == "original"
     own = lab.spec({"translation.to_source": {"engine": "parallel"}}, methods=("translate-test",))
     assert Context(own, ran).data.dev_source("machine") == "original"  # nobody can translate them back
+
+
+@pytest.mark.parametrize("method", ["xmixup", "xmixup-lora", "filter", "flare-released", "input-fusion"])
+def test_rivals_read_the_source(ran: Path, method: str) -> None:
+    scores = said(ran, method, "sw")
+    assert np.isfinite(scores).all()
+    assert not np.allclose(scores, said(ran, "lora", "sw"), atol=1e-3)
+
+
+def test_where_a_method_mixes_is_on_its_card(ran: Path, spec: Spec) -> None:
+    context = Context(spec, ran)
+    cards = {
+        name: read_json(Stage2.of(context, spec.method(name), "sw", 0).path / CARD)
+        for name in ("lora", "xmixup-lora", "filter")
+    }
+    assert cards["xmixup-lora"]["mixing"] == {"mix_block": 1}
+    assert cards["filter"]["mixing"] == {"mix_block": None, "mix_blocks": None}
+    assert "mixing" not in cards["lora"]
+
+
+def test_an_adapter_that_mixes_predicts_for_a_file(ran: Path, spec: Spec, tmp_path: Path) -> None:
+    """From its folder alone it says what it said in its run."""
+    rows = Context(spec, ran).data.test("sw", "machine")
+    (tmp_path / "in.jsonl").write_text(
+        "".join(json.dumps({"id": e.id, "text": e.texts[0], "english": (e.source or ("",))[0]}) + "\n" for e in rows)
+    )
+    for name in ("xmixup", "filter", "input-fusion", "flare-released"):
+        adapter = Stage2.of(Context(spec, ran), spec.method(name), "sw", 0).path
+        predict_file(
+            adapter=adapter, input=tmp_path / "in.jsonl", output=tmp_path / "out.jsonl", source=Column(("english",))
+        )
+        found = [max(row["probabilities"].values()) for row in read_jsonl(tmp_path / "out.jsonl")]
+        assert np.allclose(found, np.exp(said(ran, name, "sw")).max(1), atol=2e-3), name
 
 
 def test_a_label_without_dev_rows_cannot_be_stacked() -> None:

@@ -46,6 +46,8 @@ class Kind:
     joins: bool = False
     """Whether source and target are one sequence."""
     mixes: Mixes = "none"
+    padded: bool = False
+    """Whether every batch is as wide as the longest text may be."""
     combines: bool = False
     """Whether it combines log-probabilities of labels, which answers to questions have none of."""
 
@@ -154,6 +156,7 @@ KINDS: dict[str, Kind] = {
         reads_source=True,
         reads="both",
         fuses=True,
+        padded=True,
     ),
     "flare-no-source": Kind(
         "a trained FLARE adapter with no translation at test time", "control", of=frozenset({"flare"})

@@ -13,7 +13,16 @@ from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
 from crossflare.experiment.controls import digest
 from crossflare.experiment.kinds import KINDS
-from crossflare.experiment.parts import adapter_config, form_of, load_base_of, lora_config, task_card, task_type_of
+from crossflare.experiment.parts import (
+    adapter_config,
+    form_of,
+    load_base_of,
+    lora_config,
+    mixing_of,
+    prepare,
+    task_card,
+    task_type_of,
+)
 from crossflare.experiment.spec import Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.files import clear_unfinished
@@ -44,11 +53,14 @@ def make_stage2(step: Stage2) -> None:
     merged = base.model
     if not quantised:
         merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
+    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
     mt_dim = step.context.mt_dim(step.method, step.language)
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
     made_by = step.context.data.identity(step.language, step.reads)
     about: dict[str, Any] = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    if mixing := mixing_of(step.method):
+        about["mixing"] = mixing
     if step.reads.startswith("mixed("):
         about["mixed"] = step.reads
     if (translated := step.context.data.translations.identity_to_target(step.language)) is not None:

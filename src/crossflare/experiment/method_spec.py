@@ -33,10 +33,11 @@ class MethodSpec:
     joint: bool = False
     """One adapter for all of its languages, trained on all their rows, an item in all languages in one batch (of at
     most `batch_size` rows); else one for each."""
-    mix_block: Annotated[int, Bounds(0)] = 0
-    """xmixup: the block that mixes (its authors: 0 for labels, 15 of 24 for questions). filter: the first that does."""
-    mix_blocks: Count = 1
-    """filter: how many blocks attend across both languages (the authors': 1 for labels, 20 of 24 for questions)."""
+    mix_block: Annotated[int, Bounds(0)] | None = None
+    """xmixup: the block that mixes; filter: the first that does. None: as their authors released them, 0 for labels and
+    15 of 24 for questions; 1."""
+    mix_blocks: Count | None = None
+    """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
     trained_in: str | None = None
     """The target language whose adapter is read in every other one too; None: each language has its own."""
     languages: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """What an experiment's models are put together from: the base, an adapter's configuration, the form of the task."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ from peft import LoraConfig, PeftModel
 
 from crossflare.experiment.context import Context
 from crossflare.experiment.engines import model_place
-from crossflare.experiment.kinds import Kind
+from crossflare.experiment.kinds import KINDS, Kind, Mixes
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.named import annealing
 from crossflare.experiment.spec import Training
-from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
+from crossflare.experiment.stages import MIXING_OPTIONS
+from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, read_card
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
@@ -19,6 +21,9 @@ from crossflare.tasks.questions import QuestionTask
 from crossflare.training.annealing import Annealing
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.forms import Form, form_name, make_form
+
+MIXUP_OF_24 = 15
+"""The block in which X-Mixup's authors mix for questions, of XLM-R Large's 24."""
 
 
 def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base:
@@ -36,12 +41,41 @@ def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base
     )
 
 
+def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
+    """Return a base model that mixes source and target as a kind of method wants, before any adapter is on it.
+
+    Args:
+        model: The base, stage 1 merged or not.
+        mixes: See `kinds.Kind`.
+        mixing: `mix_block` and `mix_blocks` of the method; what is not there is as released.
+    """
+    from crossflare.training import filter as joint_blocks
+    from crossflare.training.xmixup import mixing as mixing_block
+
+    block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
+    if mixes == "filter":
+        return joint_blocks.prepare(model, block, blocks)
+    if mixes == "none":
+        return model
+    if block is None:
+        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if hasattr(model, "qa_outputs") else 0
+    return mixing_block.prepare(model, block)
+
+
+def mixing_of(method: MethodSpec) -> dict[str, int | None]:
+    """Return the options that say where a method mixes, as a card keeps them."""
+    return {name: getattr(method, name) for name in MIXING_OPTIONS if name in method.about.options}
+
+
 def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
     """Return the recipe's base model with a trained adapter on it, and its tokenizer."""
+    card = read_card(adapter)
+    kind = KINDS.get(str(card.get("kind")), KINDS["zero-shot"])  # stage 1 is read as zero-shot is
     task = adapter / SOURCE_TASK
     first = task if context.spec.model.quantise != "none" and task.is_dir() else None
     base = load_base_of(context, seed, first)
-    return load_adapter(base.model, adapter, base=base.identity, merged=first is not None), base.tokenizer
+    model = prepare(base.model, kind.mixes, card.get("mixing") or {})
+    return load_adapter(model, adapter, base=base.identity, merged=first is not None), base.tokenizer
 
 
 def form_of(
@@ -67,6 +101,8 @@ def form_of(
         training.max_length,
         with_source=about.reads == "both" and source != "none",
         joined=about.joins,
+        mixes=about.mixes if about.reads == "both" else "none",
+        padded=about.padded,
         annealing=None if k is None else Annealing(k, seed),
         stride=training.stride,
         answer_tokens=training.answer_tokens,
@@ -93,6 +129,7 @@ def adapter_config(
         lead=method.lead,
         source_dropout=method.source_dropout,
         source_norm=method.source_norm,
+        released=method.kind == "flare-released",
         mt_dim=mt_dim,
     )
 

@@ -10,6 +10,7 @@ from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
 from crossflare.experiment.kinds import KINDS, Kind, Reads
+from crossflare.experiment.parts import prepare
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
@@ -191,10 +192,14 @@ def _read(
         quantise=quantise,
         merge=first,
     )
-    model = load_adapter(base.model, adapter, base=base.identity, merged=first is not None)
+    kind = _kind(card)
+    model = load_adapter(
+        prepare(base.model, kind.mixes, card.get("mixing") or {}), adapter, base=base.identity, merged=first is not None
+    )
     if quantise == "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
+    lengths: dict[str, Any] = {name: int(card[name]) for name in ("stride", "answer_tokens") if name in card}
     form = make_form(
         task,
         answering,
@@ -202,9 +207,11 @@ def _read(
         base.tokenizer,
         int(card.get("max_length") or 128),
         with_source=reads == "both",
-        joined=_kind(card).joins,
+        joined=kind.joins,
+        mixes=kind.mixes,
+        padded=kind.padded,
         words=said.get("words"),
-        **{option: int(card[option]) for option in ("stride", "answer_tokens") if option in card},
+        **lengths,
     )
     latents = _latents(encoder, rows, card) if encoder else None
     return predict(model, form, rows, read=reads, latents=latents, batch_size=size, precision=_precision(card))

@@ -103,12 +103,13 @@ class TextForm:
         answer_tokens: int,
         *,
         with_source: bool,
+        padded: bool = False,
     ) -> None:
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.tokenizer, self.answer_tokens, self.with_source = tokenizer, answer_tokens, with_source
         self.prompter = Prompter(tokenizer, template_of(task), max_length, ends=self.encoder_decoder)
-        self.collate = PromptCollator(model, tokenizer)
         self.longest = max_length + (0 if self.encoder_decoder else answer_tokens)
+        self.collate = PromptCollator(model, tokenizer, self.longest if padded else 1)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> PromptRows:
         """Tokenise prompts and the first gold answers; see `Form`."""

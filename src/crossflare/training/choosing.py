@@ -24,12 +24,20 @@ class HeadForm:
     """A classification head over the texts; with `annealing`, rows in training choose between their two sources."""
 
     def __init__(
-        self, task: TextTask, tokenizer: Any, max_length: int, *, with_source: bool, annealing: Annealing | None = None
+        self,
+        task: TextTask,
+        tokenizer: Any,
+        max_length: int,
+        *,
+        with_source: bool,
+        annealing: Annealing | None = None,
+        padded: bool = False,
     ) -> None:
         self.labels, self.longest = len(task.labels), max_length
         self.tokenizer, self.max_length, self.with_source = tokenizer, max_length, with_source
         self.annealing = annealing
-        self.collate = PairCollator(tokenizer, max_length, with_source=with_source)
+        width = {"multiple_of": max_length} if padded else {}
+        self.collate = PairCollator(tokenizer, max_length, with_source=with_source, **width)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Encoded:
         """Tokenise the texts; see `Form`."""
@@ -76,7 +84,15 @@ class WordForm:
     """
 
     def __init__(
-        self, task: TextTask, model: Any, tokenizer: Any, max_length: int, words: dict[str, str], *, with_source: bool
+        self,
+        task: TextTask,
+        model: Any,
+        tokenizer: Any,
+        max_length: int,
+        words: dict[str, str],
+        *,
+        with_source: bool,
+        padded: bool = False,
     ) -> None:
         for label in words:
             choose("label in task.words", label, task.labels)
@@ -94,9 +110,9 @@ class WordForm:
                     f"{tokenizer.convert_ids_to_tokens(token)!r}, so the first one tells nothing; give them other "
                     "words (task.words), or use form: head"
                 )
-        self.collate = PromptCollator(model, tokenizer)
         answers = 0 if self.encoder_decoder else max(len(self.prompter.answer(word)) for word in self.words)
         self.longest = max_length + answers
+        self.collate = PromptCollator(model, tokenizer, self.longest if padded else 1)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> PromptRows:
         """Tokenise prompts and the labels' words; see `Form`."""

@@ -120,6 +120,7 @@ def make_form(
     joined: bool = False,
     mixes: Mixes = "none",
     annealing: "Annealing | None" = None,
+    padded: bool = False,
     stride: int = 128,
     answer_tokens: int = 30,
     words: dict[str, str] | None = None,
@@ -136,6 +137,8 @@ def make_form(
         joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
         mixes: What the base was prepared for by `xmixup.mixing.prepare` or `filter.prepare`; by a head alone.
         annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
+        padded: Every batch is as wide as the longest text may be, on both sides, as in the authors' released code; not
+            for spans.
         stride: Tokens that a window of a long context repeats of the one before.
         answer_tokens: Most tokens of an answer.
         words: Label -> the word that stands for it, where that is not the label itself.
@@ -150,6 +153,8 @@ def make_form(
             f"an annealed source is for labels by a head with a source of its own, got {got}; train on the original "
             "or the machine's source"
         )
+    if padded and form == "span":
+        raise UserError("batches of one width are for labels and written answers, got spans; set form: text")
     if mixes != "none":
         _check_prepared(model, mixes, form, joined=joined)
     from crossflare.training.answering import SpanForm, TextForm
@@ -175,11 +180,11 @@ def make_form(
         if answering == "head":
             spans = XMixupSpanForm if mixes == "published" else SpanForm
             return spans(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
-        return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source)
+        return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source, padded=padded)
     if answering == "head":
         labels = XMixupForm if mixes == "published" else HeadForm
-        return labels(task, tokenizer, max_length, with_source=with_source, annealing=annealing)
-    return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source)
+        return labels(task, tokenizer, max_length, with_source=with_source, annealing=annealing, padded=padded)
+    return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source, padded=padded)
 
 
 def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:

@@ -30,15 +30,16 @@ class PromptCollator:
     Args:
         model: A transformers or peft model that writes.
         tokenizer: Its tokenizer.
+        least: Prompts and sources are this wide at least.
 
     Raises:
         UserError: The tokenizer has no padding token.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, least: int = 1) -> None:
         if tokenizer.pad_token_id is None:
             raise UserError("the tokenizer has no padding token; set tokenizer.pad_token, for example to its eos_token")
-        self.pad = int(tokenizer.pad_token_id)
+        self.pad, self.least = int(tokenizer.pad_token_id), least
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.start = model.config.decoder_start_token_id if self.encoder_decoder else None
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -58,7 +59,7 @@ class PromptCollator:
             batch["labels"] = torch.from_numpy(np.where(place, ids, IGNORED))
             return batch | self._source(rows)
         batch = self.prompts(rows)
-        ids, mask = self._pad(answers, left=False)
+        ids, mask = self._pad(answers, left=False, least=1)
         batch["labels"] = torch.from_numpy(np.where(mask > 0, ids, IGNORED))
         first = np.full((len(rows), 1), self.start)
         batch["decoder_input_ids"] = torch.from_numpy(np.concatenate([first, ids[:, :-1]], 1))
@@ -84,10 +85,12 @@ class PromptCollator:
         ids, mask = self._pad([empty if row.source is None else row.source for row in rows])
         return {"source_input_ids": torch.from_numpy(ids), "source_attention_mask": torch.from_numpy(mask)}
 
-    def _pad(self, texts: Sequence[Numbers], *, left: bool | None = None) -> tuple[Grid, Grid]:
+    def _pad(
+        self, texts: Sequence[Numbers], *, left: bool | None = None, least: int | None = None
+    ) -> tuple[Grid, Grid]:
         """Return token ids and their mask, [B,T] each; decoder-only models are padded on the left."""
         left = not self.encoder_decoder if left is None else left
-        width = max(1, *(len(text) for text in texts))
+        width = max(self.least if least is None else least, *(len(text) for text in texts))
         ids = np.full((len(texts), width), self.pad, dtype=np.int64)
         mask = np.zeros((len(texts), width), dtype=np.int64)
         for number, text in enumerate(texts):
