@@ -96,11 +96,13 @@ def show_counts(recipe: Recipe, path: Path) -> None:
 
     total, by_cell = count(recipe)
     numbers = ["methods", "targets", "seeds", "stage 1", "adapters", "predictions"]
-    shown = table(*recipe.axes, "model", *numbers, title=plain(path), right=numbers)
+    named = [] if "model" in recipe.axes else ["model"]
+    shown = table(*recipe.axes, *named, *numbers, title=plain(path), right=numbers)
     for cell in recipe.chosen:
         spec, own = cell.spec, by_cell[cell.name]
         sizes = [len(spec.methods), len(spec.targets), len(spec.seeds), own.stage1, own.adapters, own.predictions]
-        shown.add_row(*map(plain, cell.values.values()), plain(Path(spec.model.name).name), *map(str, sizes))
+        model = [plain(Path(spec.model.name).name)] if named else []
+        shown.add_row(*map(plain, cell.values.values()), *model, *map(str, sizes))
     out().print(shown)
     cells = f"{total.cells} cells, " if recipe.axes else ""
     shared = "; what cells share is made once" if total.cells > 1 else ""
