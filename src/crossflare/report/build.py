@@ -11,7 +11,7 @@ from crossflare.report.latex import report_tables
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render
 from crossflare.report.sections import environment, sections, summary
-from crossflare.report.swaps import Tested
+from crossflare.report.swaps import Outcome
 from crossflare.report.tables import Entry, Grid, contrasts, scores, to_csv, to_markdown
 
 if TYPE_CHECKING:
@@ -172,6 +172,6 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
     }
 
 
-def _tests(tested: Tested | None) -> dict[str, float | None]:
+def _tests(tested: Outcome | None) -> dict[str, float | None]:
     """Return the p-values beside the bootstrap's own `p`."""
     return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}

@@ -15,7 +15,7 @@ from crossflare.progress import track
 from crossflare.report.methods import unranked
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 from crossflare.report.samples import resample
-from crossflare.report.swaps import Tested, compare_pairs
+from crossflare.report.swaps import Outcome, compare_pairs
 
 SUBJECT, REFERENCE = "flare", "lora"
 LEFT_OUT = "not in recipe"
@@ -40,7 +40,7 @@ class Cell:
     signature: Signature | None
     against: Difference | None
     """This method less the reference."""
-    tested: Tested | None = None
+    tested: Outcome | None = None
     """The paired tests of that difference."""
     q: float | None = None
     """See `Contrast.q`."""
@@ -58,7 +58,7 @@ class Contrast:
     method: str
     language: str
     difference: Difference | None
-    tested: Tested | None = None
+    tested: Outcome | None = None
     """The paired tests of the difference."""
     q: float | None = None
     """The permutation test's p after Benjamini and Hochberg over the languages, the macro average apart.
