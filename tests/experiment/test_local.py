@@ -1,0 +1,39 @@
+"""Each worker has a GPU of its own where there are several; without one the cores are shared."""
+
+import pytest
+import torch
+
+from crossflare.experiment import local
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "found"),
+    [
+        (0, None, ()),
+        (1, None, ("0",)),
+        (4, None, ("0", "1", "2", "3")),
+        (2, "3,5", ("3", "5")),
+        (2, " GPU-a , GPU-b ", ("GPU-a", "GPU-b")),
+        (0, "7", ()),  # named, but not there
+    ],
+)
+def test_the_gpus_are_those_that_may_be_used(
+    count: int, given: str | None, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv(local.VISIBLE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(local.VISIBLE, given)
+    assert local.gpus() == found
+    monkeypatch.setattr(local.os, "cpu_count", lambda: 64)
+    assert local.default_workers() == (len(found) or 4)
+
+
+def test_workers_take_the_gpus_in_turn() -> None:
+    names = [local.device_of(worker, ("2", "5", "7")) for worker in range(5)]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in names] == ["2", "5", "7", "2", "5"]
+
+
+@pytest.mark.parametrize("devices", [(), ("0",)])
+def test_where_there_is_no_choice_nothing_is_set(devices: tuple[str, ...]) -> None:
+    assert local.device_of(1, devices) == {}

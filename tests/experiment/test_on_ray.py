@@ -1,0 +1,92 @@
+"""A cluster makes what one process makes, also when a node goes away in the middle."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.experiment.on_ray import REPLACED, _replace
+from crossflare.experiment.run import run
+from crossflare.experiment.work import Order
+from crossflare.files import read_json
+from tiny_experiment import Lab, results
+
+MEASURED = {"timings", "hardware", "sha256"}
+"""What a record says of the machine, and the hash that covers it."""
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """Return the records without what was measured: seconds, and where."""
+    found: dict[str, Any] = {}
+    for path in folder.glob("records/*.json"):
+        record = {name: value for name, value in read_json(path).items() if name not in MEASURED}
+        record["training"] = {name: value for name, value in record["training"].items() if name != "seconds"}
+        found[path.name] = record
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_node_that_is_killed_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    lab = Lab(tmp_path / "lab")
+    files = {language: lab.recipe["task"]["files"][language] for language in ("en", "es")}
+    longer = {"targets": ["es"], "task.files": files, "stage1.epochs": 20, "stage2.epochs": 20}
+    spec = lab.spec(longer, ("zero-shot", "lora", "flare"))
+    calm = run(spec, tmp_path / "calm", workers=1)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        log = tmp_path / "shot" / "tiny" / "made.jsonl"
+
+        def kill() -> None:
+            """Take the node away once both nodes have made something: whatever it is making then is lost."""
+            while len({json.loads(line)["by"] for line in _lines(log)}) < 2:
+                time.sleep(0.05)
+            nodes.remove_node(second, allow_graceful=False)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        shot = run(spec, tmp_path / "shot", ray=nodes.address, workers=2)
+        assert not killer.is_alive()
+        assert sum(node["Alive"] for node in ray.nodes()) == 1
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    made = [json.loads(line)["id"] for line in _lines(log)]
+    assert len(made) == len(set(made)) == len(list(shot.glob("models/*"))) + len(list(shot.glob("records/*.json")))
+    assert results(shot) == results(calm)
+    assert said(shot) == said(calm)
+    assert "worker" in caplog.text
+    assert "disappeared" in caplog.text
+
+
+def _lines(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if line.endswith("}")] if log.is_file() else []
+
+
+def test_a_worker_is_replaced_three_times_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    left = {1: REPLACED, 2: REPLACED}
+    assert [_replace(2, left) for _ in range(5)] == [True, True, True, False, False]
+    assert left[1] == REPLACED
+    assert caplog.messages[0] == "worker 2 is replaced (1 of 3 times)"
+    assert caplog.messages[3] == "worker 2 disappeared 4 times and is not replaced any more"
+
+
+def test_a_folder_that_a_machine_does_not_see_is_said_so(tmp_path: Path) -> None:
+    order = Order((("name: x", str(tmp_path / "nowhere")),), str(tmp_path), {})
+    with pytest.raises(UserError, match="needs a folder that all of them share, at the same path") as caught:
+        order.carry_out()
+    assert os.uname().nodename in str(caught.value)
