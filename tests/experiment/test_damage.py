@@ -1,4 +1,4 @@
-"""A record that was cut off, edited or written by another version is named, never reported, and made again on request."""
+"""A record that was cut off, edited or written by another version is named, not reported, and made again if asked."""
 
 import json
 import logging
@@ -39,9 +39,8 @@ def ran(spec: Spec, fake: FakeMake, tmp_path: Path) -> Path:
 
 
 def record_of(folder: Path, method: str) -> Path:
-    return next(
-        path for path in folder.glob("records/*.json") if json.loads(path.read_text())["method"]["name"] == method
-    )
+    names = {json.loads(path.read_text())["method"]["name"]: path for path in folder.glob("records/*.json")}
+    return names[method]
 
 
 def cut(path: Path) -> None:

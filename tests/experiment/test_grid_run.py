@@ -197,7 +197,7 @@ def test_at_most_five_are_named(load: Load, tmp_path: Path, fake: FakeMake, capl
     fake.fails = lambda step: UserError("no") if isinstance(step, Prediction) else None
     for _ in range(2):  # of 16 predictions the 4 of zero-shot are alike for both ranks
         caplog.clear()
-        with pytest.raises(StepsFailedError, match="12 of 32 steps failed: .*; and 9 more"):
+        with pytest.raises(StepsFailedError, match=r"12 of 32 steps failed: .*; and 9 more"):
             run(load(), tmp_path / "runs", workers=1)
     assert len([each for each in caplog.messages if each.startswith("trying again")]) == 5
     assert caplog.messages[-1] == "and 7 more steps that failed before"
