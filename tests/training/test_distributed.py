@@ -11,8 +11,8 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.training import batching, distributed
+from crossflare.training.arguments import trainer_arguments
 from crossflare.training.settings import Settings
-from crossflare.training.trainer import trainer_arguments
 
 TO = 1e-5
 
@@ -103,7 +103,7 @@ def test_who_loses_another_ends_at_once_with_a_line(disturbed: dict[str, Any]) -
         ("memory", 1, r"UserError: the device has too little memory", "ToldError: process 1 of 2: the device has too"),
         ("nan", 1, "UserError: training stopped before step 5: the loss is nan", "ToldError: process 1 of 2: training"),
         ("full", 0, "UserError: the disk is full", "ToldError: process 0 of 2: the disk is full"),
-        ("bug", 1, "KeyError: 'key'", "LostError: stopped, since process 1 of 2: KeyError 'key'"),
+        ("bug", 1, "KeyError: 'key'", "ToldError: process 1 of 2: KeyError: 'key'"),
     ],
 )
 def test_what_fails_on_one_fails_on_all(

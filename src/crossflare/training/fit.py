@@ -15,13 +15,14 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.progress import bar
 from crossflare.training import checkpoints, distributed
+from crossflare.training.arguments import trainer_arguments
 from crossflare.training.batching import check_groups
 from crossflare.training.checkpoints import BEST, PROCESSES, Checkpoint, Fingerprint
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import resolve
 from crossflare.training.progress_state import Point, Progress
 from crossflare.training.settings import Settings
-from crossflare.training.trainer import Batch, Loss, Plan, Rows, SafeTrainer, Score, trainer_arguments
+from crossflare.training.trainer import Batch, Loss, Plan, Rows, SafeTrainer, Score
 from crossflare.training.weights import put_trained, tensors_digest, trained
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.progress import Advance
@@ -34,6 +33,7 @@ from crossflare.training.checkpoints import (
     Fingerprint,
     random_states,
 )
+from crossflare.training.flow import Flow
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import Number, autocast
 from crossflare.training.progress_state import Progress
@@ -112,7 +112,7 @@ class SafeTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False  # else the model is handed a `num_items_in_batch`, and may ignore it
         self.remove_callback(PrinterCallback)
-        self._flow = _Flow(self, advance, interrupts)
+        self._flow = Flow(self, advance, interrupts)
         self.add_callback(self._flow)
 
     # Batches -----------------------------------------------------------------------------------------------------
@@ -252,89 +252,6 @@ class SafeTrainer(Trainer):
     def _resumed(self) -> Checkpoint:
         assert self.resumed is not None
         return self.resumed
-
-
-class _Flow(TrainerCallback):
-    """Decides after each step whether to evaluate and to save, and passes a signal on once all is saved."""
-
-    def __init__(self, trainer: SafeTrainer, advance: Advance, interrupts: Interrupts) -> None:
-        self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
-        plan = trainer.plan
-        self.saved = time.monotonic()
-        self.late: bool | None = None
-        """Whether a checkpoint is due, as several processes have agreed."""
-        self.evaluations = {
-            -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
-        }
-
-    def wishes(self) -> dict[str, Any]:
-        """Return what this process would have done after the step: clocks and signals are its own."""
-        return {"late": self._late(), "signal": self.interrupts.received or 0}
-
-    def heed(self, words: Sequence[dict[str, Any]]) -> None:
-        """Take over the first process's clock, and any process's signal."""
-        self.late = words[0]["late"]
-        self.interrupts.received = max(word["signal"] for word in words) or None
-
-    def _late(self) -> bool:
-        # Large models are saved less often: at most a twentieth of the time goes into it.
-        settings = self.trainer.plan.settings
-        return time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        settings = self.trainer.plan.settings
-        self.advance(1, note=self.trainer.progress.note)
-        if state.global_step in self.evaluations:
-            control.should_evaluate = True
-        if settings.save_steps is not None:
-            due = state.global_step % settings.save_steps == 0
-        else:
-            due = self._late() if self.late is None else self.late
-        if due or self.interrupts.received is not None:
-            control.should_save = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.saved = time.monotonic()
-        self.interrupts.act()
-
-
-def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingArguments:
-    """Return `settings` in Trainer's words, with all of Trainer's own logging, scoring and saving off.
-
-    Raises:
-        UserError: A launcher started several processes, which have not joined.
-    """
-    distributed.check_joined()
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()  # it warns that processes know of each other and its Trainer does not
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        max_steps=max(steps, 1),
-        learning_rate=settings.lr,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(settings.warmup * steps),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip,
-        optim="adamw_torch_fused",
-        seed=settings.seed,
-        activation_checkpointing=settings.activation_checkpointing,
-        # Re-entrant checkpointing finds no input that needs a gradient when the embeddings are frozen.
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        eval_strategy="no",
-        save_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
-    )
-    hf_logging.set_verbosity(verbosity)
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
-    return arguments
 
 
 def _never_called(*_: Any, **__: Any) -> Tensor:

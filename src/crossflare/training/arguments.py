@@ -1,0 +1,50 @@
+"""Our settings in the words of transformers' Trainer."""
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+from transformers.utils import logging as hf_logging
+
+from crossflare.training import distributed
+from crossflare.training.settings import Settings
+
+
+def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingArguments:
+    """Return `settings` in Trainer's words, with all of Trainer's own logging, scoring and saving off.
+
+    Raises:
+        UserError: A launcher started several processes, which have not joined.
+    """
+    distributed.check_joined()
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()  # it warns that processes know of each other and its Trainer does not
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        max_steps=max(steps, 1),
+        learning_rate=settings.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        activation_checkpointing=settings.activation_checkpointing,
+        # Re-entrant checkpointing finds no input that needs a gradient when the embeddings are frozen.
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    hf_logging.set_verbosity(verbosity)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
+    return arguments

@@ -1,0 +1,59 @@
+"""What is done between two steps: when to evaluate, when to save, and that a signal waits for the checkpoint."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from crossflare.progress import Advance
+from crossflare.training.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from crossflare.training.trainer import SafeTrainer
+
+
+class Flow(TrainerCallback):
+    """Decides after each step whether to evaluate and to save, and passes a signal on once all is saved."""
+
+    def __init__(self, trainer: "SafeTrainer", advance: Advance, interrupts: Interrupts) -> None:
+        self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
+        plan = trainer.plan
+        self.saved = time.monotonic()
+        self.late: bool | None = None
+        """Whether a checkpoint is due, as several processes have agreed."""
+        self.evaluations = {
+            -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
+        }
+
+    def wishes(self) -> dict[str, Any]:
+        """Return what this process would have done after the step: clocks and signals are its own."""
+        return {"late": self._late(), "signal": self.interrupts.received or 0}
+
+    def heed(self, words: Sequence[dict[str, Any]]) -> None:
+        """Take over the first process's clock, and any process's signal."""
+        self.late = words[0]["late"]
+        self.interrupts.received = max(word["signal"] for word in words) or None
+
+    def _late(self) -> bool:
+        # Large models are saved less often: at most a twentieth of the time goes into it.
+        settings = self.trainer.plan.settings
+        return time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Move the bar, and ask for what is due."""
+        settings = self.trainer.plan.settings
+        self.advance(1, note=self.trainer.progress.note)
+        if state.global_step in self.evaluations:
+            control.should_evaluate = True
+        if settings.save_steps is not None:
+            due = state.global_step % settings.save_steps == 0
+        else:
+            due = self._late() if self.late is None else self.late
+        if due or self.interrupts.received is not None:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Now that all is saved, do what a signal asked for."""
+        self.saved = time.monotonic()
+        self.interrupts.act()
