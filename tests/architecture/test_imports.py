@@ -17,6 +17,7 @@ ORDER = (
     ("evaluation",),
     ("experiment",),
     ("report",),
+    ("analysis",),
     ("serving",),
     ("cli",),
 )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from crossflare.cli import checking, experiments, facts, laboratory, prediction, translation
+from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
 from crossflare.cli.terminal import complain, err, examples, say
 from crossflare.errors import UserError
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (experiments, translation, prediction, checking, facts, laboratory):
+for module in (experiments, analysis, translation, prediction, checking, facts, laboratory):
     module.register(app)
 
 
