@@ -1,0 +1,166 @@
+"""The recipes of the paper: each resolves with nothing downloaded, and the whole grid of the main one runs, tiny."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from crossflare.cli.main import app
+from crossflare.errors import UserError
+from crossflare.evaluation.record import load_record
+from crossflare.experiment.grid import load_recipe
+from crossflare.experiment.tiny import tiny
+from crossflare.experiment.tiny_rows import ROWS, languages, lexicons, rows_of, vocabulary
+from crossflare.files import read_json
+from crossflare.tasks.sets import load_set
+from crossflare.translation.lexicon import Lexicon
+
+PAPER = Path(__file__).parents[2] / "recipes" / "paper"
+RECIPES = sorted(PAPER.glob("*.yaml"))
+MINUTES = 10
+XNLI = ("ar", "bg", "de", "el", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+TYDIQA = ("ar", "bn", "fi", "id", "ko", "ru", "sw", "te")
+NUSAX = ("ace", "ban", "bbc", "bjn", "bug", "id", "jv", "mad", "min", "nij", "su")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSFLARE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def made_in(folder: Path) -> set[tuple[str, str]]:
+    """Return the (method, language) pairs that there are records of."""
+    records = [load_record(path) for path in (folder / "records").glob("*.json")]
+    return {(record.method["name"], record.language) for record in records}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_cell_is_sound_with_no_weights_at_hand(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = CliRunner().invoke(app, ["run", str(path), "--dry-run"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "nothing was run" in done.output
+
+
+def test_the_main_recipe_is_the_paper_s_table() -> None:
+    recipe = load_recipe(PAPER / "main.yaml")
+    assert {name: len(values) for name, values in recipe.axes.items()} == {"task": 3, "model": 4}
+    targets = {cell.values["task"]: cell.spec.targets for cell in recipe.cells}
+    assert targets == {"xnli": XNLI, "tydiqa": TYDIQA, "nusax": NUSAX}
+    methods = {cell.values["model"]: {method.name for method in cell.spec.methods} for cell in recipe.cells}
+    common = {"zero-shot", "translate-test", "lora", "input-fusion", "flare-mt", "flare"}
+    assert methods.pop("xlm-r-large") == common | {"xmixup-lora"}
+    assert all(found == common for found in methods.values())
+    for cell in recipe.cells:
+        training = cell.spec.stage2
+        assert (training.lr, training.r, training.alpha, training.batch_size, training.warmup) == (2e-5, 8, 16, 32, 0.1)
+
+
+def test_tuned_rates_are_the_same_trials_for_every_method() -> None:
+    for cell in load_recipe(PAPER / "main-tuned.yaml").cells:
+        assert len(cell.spec.stage2.lrs) == 5
+        assert all(method.lr is None and method.epochs is None for method in cell.spec.methods)
+        assert len(cell.spec.seeds) >= 3
+
+
+def test_languages_that_nllb_lacks_have_a_stand_in_that_the_recipe_names() -> None:
+    from crossflare.languages import find
+
+    for path in RECIPES:
+        for cell in load_recipe(path).cells:
+            lacking = {tag for tag in cell.spec.targets if find(tag).nllb is None}
+            translation = cell.spec.translation
+            for engine in (translation.to_target, translation.to_source, translation.latents):
+                if engine is not None:
+                    assert lacking <= dict(engine.options.get("mt_language", {})).keys(), path.name
+
+
+@pytest.mark.parametrize("name", ["xnli", "tydiqa", "nusax"])
+def test_the_hub_s_files_hold_every_language_of_the_paper(name: str) -> None:
+    wanted = {"xnli": XNLI, "tydiqa": TYDIQA, "nusax": NUSAX}[name]
+    data = load_set(name)
+    assert {*wanted, "en"} <= set(data.languages)
+    assert all("test" in data.parts(language) for language in wanted)
+    assert "train" in data.parts("en")
+
+
+@pytest.mark.parametrize("name", ["xnli", "tydiqa", "nusax"])
+def test_made_up_rows_are_read_by_the_set_s_own_reader(name: str) -> None:
+    """Every language of the set is there, with 32 rows a part, and parallel texts say the same."""
+    data = load_set(name, rows_of(name))
+    assert set(data.languages) == set(load_set(name).languages)
+    for language in data.languages:
+        for part in data.parts(language):
+            assert len(data.split(language, part)) == (2 * ROWS if (name, part) == ("tydiqa", "train") else ROWS)
+    if name == "tydiqa":
+        assert all(answer.start is not None for e in data.split("sw", "test") for answer in e.answers)
+    else:
+        language = "jv" if name == "nusax" else "sw"
+        meant = dict(zip(vocabulary(language), vocabulary("en"), strict=True))
+        for example in data.parallel(language, "test", "en"):
+            assert example.source is not None
+            for text, source in zip(example.texts, example.source, strict=True):
+                assert " ".join(meant[word] for word in text.split()) == source
+
+
+def test_the_lexicons_know_every_word_of_every_language_both_ways() -> None:
+    folder = lexicons("en")
+    for language in set(languages()) - {"en"}:
+        there = Lexicon.load(folder / f"en-{language}.tsv").entries
+        back = Lexicon.load(folder / f"{language}-en.tsv").entries
+        assert [there[word] for word in vocabulary("en")] == vocabulary(language)
+        assert [back[word] for word in vocabulary(language)] == vocabulary("en")
+
+
+def test_only_what_is_large_is_replaced() -> None:
+    full = load_recipe(PAPER / "main.yaml")
+    small = tiny(full)
+    assert small.name == "paper-main-tiny"
+    assert small.axes == full.axes
+    kinds = {"xlm-r-large": "xlm-roberta", "mt5-xl": "mt5", "llama-3.1-8b": "llama", "gemma-2-9b": "gemma2"}
+    for before, after in zip(full.cells, small.cells, strict=True):
+        assert after.values == before.values
+        assert after.spec.targets == before.spec.targets
+        assert after.spec.methods == before.spec.methods
+        assert after.spec.task.form == before.spec.task.form
+        assert after.spec.stage2.lr == before.spec.stage2.lr
+        assert after.spec.model.quantise == "none"
+        assert len(after.spec.seeds) == 1
+        config = read_json(Path(after.spec.model.name) / "config.json")
+        assert config["model_type"] == kinds[after.values["model"]]
+
+
+def test_what_cannot_be_made_tiny_is_named() -> None:
+    with pytest.raises(UserError, match="XLM-R, mT5, Llama, Gemma 2; model 'bert-base-uncased' is none"):
+        tiny(load_recipe(PAPER / "activations.yaml", ["model.name=bert-base-uncased"]))
+    with pytest.raises(UserError, match="makes up rows for nusax, xnli, tydiqa, not for phrasebook"):
+        tiny(load_recipe(PAPER / "activations.yaml", ["task.set=phrasebook"]))
+
+
+@pytest.mark.slow
+def test_one_language_of_the_activations_recipe_runs_tiny(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["run", str(PAPER / "activations.yaml"), "--tiny", "--runs", str(tmp_path), "--workers", "1"]
+    )
+    assert done.exit_code == 0, done.output
+    assert made_in(tmp_path / "paper-activations-tiny") == {("lora", "ace"), ("flare", "ace")}
+
+
+@pytest.mark.slow
+def test_the_whole_main_grid_runs_tiny_on_two_cores(tmp_path: Path) -> None:
+    """Within ten minutes of two cores; the clock of a machine that others use as well says nothing."""
+    recipe, before = load_recipe(PAPER / "main.yaml"), time.monotonic()
+    command = ["run", str(PAPER / "main.yaml"), "--tiny", "--runs", str(tmp_path), "--workers", "2"]
+    done = CliRunner().invoke(app, command)
+    spent = os.times()
+    assert done.exit_code == 0, done.output
+    for cell in recipe.cells:
+        made = made_in(tmp_path / "paper-main-tiny" / "cells" / cell.name)
+        assert made == {(method.name, tag) for method in cell.spec.methods for tag in cell.spec.targets}, cell.name
+    busy = spent.children_user + spent.children_system
+    assert min(busy / 2, time.monotonic() - before) < 60 * MINUTES
