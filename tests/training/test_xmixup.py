@@ -1,6 +1,7 @@
 """X-Mixup: the mixing block against loops over the equations, and what its published loss and prediction are."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
 from crossflare.tasks.classification import TextTask
-from crossflare.tasks.example import Example
+from crossflare.tasks.example import Answer, Example
 from crossflare.training.answering import SpanForm
 from crossflare.training.choosing import HeadForm
 from crossflare.training.forms import Choices, make_form
+from crossflare.training.spans import IGNORED
 from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
 from crossflare.training.xmixup.mixing import GATE, prepare
 from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, logits, pad, rows
@@ -304,15 +306,48 @@ def spans(mixes: Any) -> tuple[Any, Any]:
     return model, form
 
 
-def test_spans_have_the_targets_loss_and_agreeing_mean_states() -> None:
+def answered(example: Example) -> Example:
+    """Label the first word of the source's context as its answer."""
+    first = example.source[1].split()[0] if example.source else ""
+    return replace(example, source_answers=(Answer(first, 0),) if first else ())
+
+
+def test_a_labelled_source_points_at_its_answers_tokens() -> None:
+    _, form = spans("published")
+    examples = [answered(example) for example in asked(6).examples]
+    rows = list(form.encode(examples))
+    batch = form.collate(rows)
+    for place, row in enumerate(rows):
+        found = batch["source_start_positions"][place], batch["source_end_positions"][place]
+        assert (row.source is None) == (found[0] == IGNORED) == (row.source_span is None)
+        if row.source is not None:
+            answer = examples[row.example].source_answers[0].text
+            ids = row.source.ids[int(found[0]) : int(found[1]) + 1].tolist()
+            assert ids == form.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    plain = SpanForm(form.tokenizer, 40, 4, 6, with_source=True)
+    assert not any("source" in name and "positions" in name for name in plain.collate(rows))
+    unlabelled = form.collate(list(form.encode(asked(6).examples)))
+    assert unlabelled["source_start_positions"].unique().tolist() == [IGNORED]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_spans_have_the_published_losses(labelled: bool) -> None:
     model, form = spans("published")
     assert isinstance(form, XMixupSpanForm)
     plain = SpanForm(form.tokenizer, 40, 4, 6, with_source=True)
     expected = 0.0
-    rows = list(form.encode(asked(6).examples))
+    rows = list(form.encode([answered(e) if labelled and n % 2 else e for n, e in enumerate(asked(8).examples)]))
     for row in rows:
+        target = float(plain.loss(model, plain.collate([row])))
         one = form.collate([row])
-        expected += float(plain.loss(model, dict(one)))
+        if row.source_span is not None:
+            with torch.no_grad():
+                said = model(input_ids=one["source_input_ids"], attention_mask=one["source_attention_mask"])
+            length = len(row.source.ids)  # type: ignore[union-attr]
+            shares = [each[0, :length].log_softmax(0) for each in (said.start_logits, said.end_logits)]
+            source = -sum(float(share[place]) for share, place in zip(shares, row.source_span, strict=True)) / 2
+            target = 0.2 * source + 0.8 * target
+        expected += target
         one = {name: tensor for name, tensor in one.items() if not name.endswith("_positions")}
         with torch.no_grad():
             output = model(**one, output_hidden_states=True)
@@ -323,6 +358,7 @@ def test_spans_have_the_targets_loss_and_agreeing_mean_states() -> None:
             ]
             expected += float(((means[0] - means[1]) ** 2).mean())
     assert sum(row.source is not None for row in rows) not in (0, len(rows))
+    assert any(row.source_span is not None for row in rows) == labelled
     assert float(form.loss(model, form.collate(rows))) == pytest.approx(expected / len(rows), abs=1e-5)
 
 

@@ -33,10 +33,12 @@ class Example:
     """Of a question: every gold answer, in `texts`' own language."""
     clean_source: tuple[str, ...] | None = None
     """The labelled text that a machine-made `source` stands for; None: there is no other source than `source`."""
+    source_answers: tuple[Answer, ...] = ()
+    """Of a question: the gold answers in `source`, where it is labelled."""
 
     def with_source(self, source: tuple[str, ...] | None) -> "Example":
-        """Return the same example with another source."""
-        return replace(self, source=source)
+        """Return the same example with another source, of which no more is known."""
+        return replace(self, source=source, clean_source=None, source_answers=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,10 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Content id over ids, texts, labels, sources, answers and clean sources, in order."""
-        answers = [[[a.text, a.start] for a in e.answers] for e in self.examples]
+        """Content id over ids, texts, labels, sources, answers, clean sources and the sources' answers, in order."""
         rows = [[e.id, e.texts, e.label, e.source] for e in self.examples]
-        if any(e.clean_source for e in self.examples):
-            return content_id([rows, answers, [e.clean_source for e in self.examples]])
+        answers = [[[a.text, a.start] for a in e.answers] for e in self.examples]
+        if any(e.clean_source or e.source_answers for e in self.examples):
+            others = [[e.clean_source, [[a.text, a.start] for a in e.source_answers]] for e in self.examples]
+            return content_id([rows, answers, others])
         return content_id([rows, answers] if any(answers) else rows)

@@ -1,7 +1,7 @@
 """Extractive questions as rows of a `DataLoader`, one for each window, and their batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from crossflare.training.windows import Layout, Passages, Places, answer_tokens,
 WINDOW, STRIDE = 384, 128
 UNLABELLED, LOST = -2, -1
 """In the place of an answer's tokens: there is no labelled answer; no token stands for it."""
+IGNORED = -100
+"""The position of an answer in a source that is not labelled."""
 
 
 class SpanRow(NamedTuple):
@@ -33,6 +35,8 @@ class SpanRow(NamedTuple):
     wholly, in this window; None: the question has no labelled span."""
     latents: tuple[Tensor, ...] | None = None
     """States [S,d_mt] of a translation encoder reading the question, and this window's share of the context."""
+    source_span: tuple[int, int] | None = None
+    """The same for the source, whose answers are seldom known; None without a source, too."""
     label: None = None
     clean: None = None
 
@@ -82,6 +86,7 @@ class SpanRows(Sequence[SpanRow]):
         windows: NDArray[np.int64],
         passages: NDArray[np.int64],
         answers: NDArray[np.int64],
+        source_answers: NDArray[np.int64],
         counts: SpanCounts,
         latents: Latents | None = None,
     ) -> None:
@@ -91,9 +96,8 @@ class SpanRows(Sequence[SpanRow]):
         self.names: tuple[str, ...] = tuple(names[int(example)] for example in self.examples)
         """[W] the id of each window's question."""
         self.counts = counts
-        self._layout, self._target, self._source, self._passages, self._answers = (
-            layout, target, source, passages, answers,
-        )  # fmt: skip
+        self._layout, self._target, self._source, self._passages = layout, target, source, passages
+        self._answers, self._source_answers = answers, source_answers
         kept = target.kept[self.examples]
         self.widths = layout.specials + kept + self.end - self.begin
         """[W] target tokens of each window, special ones included."""
@@ -111,7 +115,9 @@ class SpanRows(Sequence[SpanRow]):
         source = None
         if self._source is not None and self._passages[0, index] >= 0:
             source = self._source.side(self._layout, example, *self._passages[:, index].tolist())
-        return SpanRow(index, example, target, source, self.span(index), self._states(index))
+        return SpanRow(
+            index, example, target, source, self.span(index), self._states(index), self._source_span(index)
+        )  # fmt: skip
 
     def _states(self, index: int) -> tuple[Tensor, ...] | None:
         if self.latents is None:
@@ -123,13 +129,27 @@ class SpanRows(Sequence[SpanRow]):
 
     def span(self, index: int) -> tuple[int, int] | None:
         """Return the labelled positions in one window; see `SpanRow.span`."""
-        first, last = self._answers[:, self.examples[index]].tolist()
-        if first == UNLABELLED:
+        piece = int(self.begin[index]), int(self.end[index])
+        return self._located(self._answers, index, *piece, int(self.first[index]), int(self.null[index]))
+
+    def _source_span(self, index: int) -> tuple[int, int] | None:
+        begin, end = self._passages[:, index].tolist()
+        if self._source is None or begin < 0:
             return None
-        if first < self.begin[index] or last >= self.end[index]:
-            return int(self.null[index]), int(self.null[index])
-        shift = int(self.first[index] - self.begin[index])
-        return first + shift, last + shift
+        kept = self._source.kept[self.examples[index]]
+        null = self._layout.null(kept, self._layout.specials + kept + end - begin)
+        return self._located(self._source_answers, index, begin, end, int(self._layout.first(kept)), int(null))
+
+    def _located(
+        self, answers: NDArray[np.int64], index: int, begin: int, end: int, first: int, null: int
+    ) -> tuple[int, int] | None:
+        """Return an answer's positions in a window that has the context from `begin` to before `end` at `first`."""
+        start, last = answers[:, self.examples[index]].tolist()
+        if start == UNLABELLED:
+            return None
+        if start < begin or last >= end:
+            return null, null
+        return start - begin + first, last - begin + first
 
     @property
     def lengths(self) -> Places:
@@ -193,14 +213,24 @@ def encode_questions(
     if source is not None:
         source, _ = _fitted(source, layout, source_window or window)
         passages, sources_cut = _passages(windows, lengths, source, (source_window or window) - layout.specials, given)
-    answers = np.full((2, len(examples)), UNLABELLED)
-    for number, example in enumerate(examples):
-        if any(answer.start is not None for answer in example.answers):
-            answers[:, number] = answer_tokens(example, wide.contexts, int(wide.context[number])) or LOST
+    answers = _answers(wide, examples)
+    read = [replace(e, texts=e.source or (), answers=e.source_answers if e.source else ()) for e in examples]
+    source_answers = _answers(wide if source is None else source, read if source is not None else [])
     whole = (answers[0, windows[0]] >= windows[1]) & (answers[1, windows[0]] < windows[2])
     lost = np.count_nonzero(answers[0] != UNLABELLED) - len(np.unique(windows[0, whole]))
     counts = SpanCounts(len(examples), windows.shape[1], cut, int(lost), sources_cut)
-    return SpanRows([e.id for e in examples], layout, wide, source, windows, passages, answers, counts, latents)
+    return SpanRows(
+        [e.id for e in examples], layout, wide, source, windows, passages, answers, source_answers, counts, latents
+    )
+
+
+def _answers(texts: _Texts, examples: Sequence[Example]) -> NDArray[np.int64]:
+    """Return [2,N] the first and last context token of each labelled answer."""
+    answers = np.full((2, len(texts.context)), UNLABELLED)
+    for number, example in enumerate(examples):
+        if any(answer.start is not None for answer in example.answers):
+            answers[:, number] = answer_tokens(example, texts.contexts, int(texts.context[number])) or LOST
+    return answers
 
 
 def _distinct(tokenizer: Any, pairs: Sequence[tuple[str, ...] | None], description: str) -> _Texts:
@@ -273,23 +303,36 @@ class SpanCollator:
         tokenizer: The tokenizer of the rows.
         window: Most tokens of a window, source windows included.
         with_source: Also pad the sources.
+        source_spans: And give the labelled positions in them, `IGNORED` where there are none.
     """
 
-    def __init__(self, tokenizer: Any, window: int = WINDOW, *, with_source: bool) -> None:
+    def __init__(self, tokenizer: Any, window: int = WINDOW, *, with_source: bool, source_spans: bool = False) -> None:
         self._pairs = PairCollator(tokenizer, window, with_source=with_source)
+        self._source_spans = source_spans
         self._left = tokenizer.padding_side == "left"
 
     def __call__(self, items: Sequence[SpanRow]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` [B,T], both for the source, `start_positions`, `end_positions` [B]."""
         rows: Any = items
         batch = self._pairs(rows)
-        spans = [row.span for row in items if row.span is not None]
-        if len(spans) == len(items):
-            width = batch["input_ids"].shape[1]
-            shift = torch.tensor([width - len(row.target.ids) if self._left else 0 for row in items])
-            batch["start_positions"] = torch.tensor([first for first, _ in spans]) + shift
-            batch["end_positions"] = torch.tensor([last for _, last in spans]) + shift
+        if all(row.span is not None for row in items):
+            batch |= self._positions("", batch, [(row.target, row.span) for row in items])
+        if self._source_spans and "source_input_ids" in batch:
+            batch |= self._positions("source_", batch, [(row.source, row.source_span) for row in items])
         return batch
+
+    def _positions(
+        self, prefix: str, batch: dict[str, Tensor], spans: Sequence[tuple[Side | None, tuple[int, int] | None]]
+    ) -> dict[str, Tensor]:
+        width = batch[f"{prefix}input_ids"].shape[1]
+        shifts = [width - len(side.ids) if self._left and side is not None else 0 for side, _ in spans]
+        places = torch.tensor(
+            [
+                (IGNORED, IGNORED) if span is None else (span[0] + shift, span[1] + shift)
+                for (_, span), shift in zip(spans, shifts, strict=True)
+            ]
+        )
+        return {f"{prefix}start_positions": places[:, 0], f"{prefix}end_positions": places[:, 1]}
 
     def unpad(self, items: Sequence[SpanRow], logits: Tensor, width: int) -> NDArray[np.float32]:
         """Return logits [B,T] of a batch as [B,width] with each row's own tokens first and -inf behind them."""

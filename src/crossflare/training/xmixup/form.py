@@ -18,6 +18,7 @@ from crossflare.training.answering import SpanForm, span_losses
 from crossflare.training.choosing import HeadForm
 from crossflare.training.forms import Choices
 from crossflare.training.precision import Number
+from crossflare.training.spans import IGNORED, SpanCollator
 from crossflare.training.trainer import Batch
 
 LABELS, SPANS = 0.4, 0.2
@@ -56,11 +57,19 @@ class XMixupForm(HeadForm):
 
 
 class XMixupSpanForm(SpanForm):
-    """A head for the answer's start and end; see the module. The model is a prepared one."""
+    """A head for the answer's start and end; see the module. The model is a prepared one.
+
+    A source whose answer is not known, as of a machine's translation, has no loss of its own.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, stride: int, answer_tokens: int, *, with_source: bool) -> None:
+        super().__init__(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
+        self.collate = SpanCollator(tokenizer, max_length, with_source=with_source, source_spans=True)
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean over rows of the loss or losses and the disagreement."""
         start, end, there = batch.pop("start_positions"), batch.pop("end_positions"), _there(batch)
+        known = [batch.pop(f"source_{name}_positions", start) for name in ("start", "end")]
         output = model(**batch, output_hidden_states=True)
         mask = batch["attention_mask"]
         losses = span_losses(output.start_logits, output.end_logits, start, end, mask)
@@ -69,9 +78,14 @@ class XMixupSpanForm(SpanForm):
         source_mask = batch["source_attention_mask"]
         if "source_rows" in batch:
             source_mask = source_mask[batch["source_rows"]]
+        said = known[0] != IGNORED
+        if bool(said.any()):
+            sides = (output.source_start_logits, output.source_end_logits, *known, source_mask)
+            other = span_losses(*(side[said] for side in sides))
+            losses = losses.index_put((said,), SPANS * other + (1 - SPANS) * losses[said])
         mean = _mean(output.hidden_states[-1], mask)[there]
-        other = _mean(output.source_hidden_states[-1], source_mask)[there]
-        return losses.mean() + (mean - other).square().mean(-1).sum() / len(losses)
+        other_mean = _mean(output.source_hidden_states[-1], source_mask)[there]
+        return losses.mean() + (mean - other_mean).square().mean(-1).sum() / len(losses)
 
 
 def _there(batch: Batch) -> Tensor:
