@@ -125,8 +125,8 @@ def _best_spans(
         begins, ends = rows.offsets(int(window))
         solid[row, : count[row]] = ends > begins
     inside = np.arange(width) < count[:, None]
-    one = _log_probabilities(rows, windows, start, inside, solid)
-    other = _log_probabilities(rows, windows, end, inside, solid)
+    one, whole = _candidates(rows, windows, start, inside, solid)
+    other, other_whole = _candidates(rows, windows, end, inside, solid)
     first = np.where(solid.any(-1), solid.argmax(-1), -1)
     last, best = first.copy(), np.full(len(windows), -np.inf)
     line = np.arange(len(windows))
@@ -138,17 +138,20 @@ def _best_spans(
         best, first, last = (
             np.where(better, new, old) for new, old in ((found, best), (at, first), (at + longer, last))
         )
-    return best, first, last
+    return best - whole - other_whole, first, last  # subtracted last: rounded for each span it would break ties
 
 
-def _log_probabilities(
+def _candidates(
     rows: SpanRows, windows: Places, logits: NDArray[Any], inside: NDArray[np.bool_], solid: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return [C,n] log-probabilities of the context tokens beside the null position; -inf for blank ones and NaN."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the logits [C,n] of the context tokens, -inf for blank ones and NaN, and those of all candidates [C].
+
+    The difference is the log-probability of a token among the context's and the null position.
+    """
     places = np.minimum(rows.first[windows][:, None] + np.arange(inside.shape[1]), logits.shape[1] - 1)
     values = np.where(inside, logits[windows[:, None], places].astype(np.float64), -np.inf)
     null = logits[windows, rows.null[windows]].astype(np.float64)
     every = np.nan_to_num(np.concatenate([null[:, None], values], axis=1), nan=-np.inf, neginf=-np.inf)
     highest = np.maximum(every.max(-1, keepdims=True), np.finfo(np.float64).min)
     total = np.log(np.maximum(np.exp(every - highest).sum(-1, keepdims=True), np.finfo(np.float64).tiny)) + highest
-    return np.where(solid, every[:, 1:] - total, -np.inf)
+    return np.where(solid, every[:, 1:], -np.inf), total[:, 0]
