@@ -55,7 +55,7 @@ def _training(training: Training) -> Training:
         epochs=1,
         evaluations=1,
         patience=None,
-        max_length=min(training.max_length, 128),
+        max_length=min(training.max_length, 96),  # twice that, and an answer, is what the models read
         stride=min(training.stride, 32),
         answer_tokens=min(training.answer_tokens, 6),
         precision="fp32",
