@@ -169,8 +169,8 @@ def scatter(
             axes.annotate(
                 name, (x, y), (1.06, low + height * (high - low)), textcoords=edge, va="center", annotation_clip=False,
                 fontsize=9, fontweight="bold" if strong else "normal", color=_ACCENT if strong else _INK,
-                arrowprops={"arrowstyle": "-", "color": _ACCENT if strong else _LINE, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4,
-                            "relpos": (0, 0.5)},
+                arrowprops={"arrowstyle": "-", "color": _ACCENT if strong else _LINE, "linewidth": 0.8,
+                            "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)},
             )  # fmt: skip
         axes.tick_params(axis="y", labelcolor=_SOFT)
         axes.set_xlabel(x_label)
