@@ -15,10 +15,13 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
 from crossflare.tasks.classification import TextTask
-from crossflare.tasks.example import Answer, Example
+from crossflare.tasks.example import Answer, Example, Split
+from crossflare.training.annealing import Annealing
 from crossflare.training.answering import SpanForm
 from crossflare.training.choosing import HeadForm
 from crossflare.training.forms import Choices, make_form
+from crossflare.training.recipe import train
+from crossflare.training.settings import Settings
 from crossflare.training.spans import IGNORED
 from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
 from crossflare.training.xmixup.mixing import GATE, prepare
@@ -381,3 +384,27 @@ def test_forms_that_cannot_mix_say_so(mixes: Any, tokenizer: Any) -> None:
             make_form(
                 TASK, model=prepared("bert"), tokenizer=tokenizer, max_length=16, with_source=True, mixes=mixes, **more
             )
+
+
+def test_it_trains_with_an_annealed_source(tokenizer: Any, folder: Path) -> None:
+    """Through the one recipe, and the gate learns with the adapter."""
+    rows = tuple(
+        Example(str(n), (f"w{n % 3} w9",), n % 3, (f"w{n % 3 + 20} w8",), clean_source=(f"w{n % 3 + 40}",))
+        for n in range(12)
+    )
+    split = Split("train", "sw", rows)
+    model = adapted(prepared("bert", vocab_size=64, dtype=torch.float32), task_type="SEQ_CLS")
+    gate = getattr(model, GATE).modules_to_save["default"]
+    before = gate.weight.item()
+    form = make_form(
+        TASK, "head", model, tokenizer, 16, with_source=True, mixes="published", annealing=Annealing(3, seed=1)
+    )
+    settings = Settings(lr=1e-2, epochs=8, batch_size=4, max_length=16, precision="fp32", evaluations=2)
+
+    def measure(said: Any, split: Any) -> float:
+        return float((said.fused.argmax(1) == torch.tensor([e.label for e in split])).float().mean())
+
+    outcome = train(model, split, split, tokenizer, form, settings, folder, measure=measure, identity={})
+    first, *_, last = outcome.curve
+    assert last.loss < first.loss  # type: ignore[operator]
+    assert gate.weight.item() != before
