@@ -48,6 +48,7 @@ def draw_activations(found: Mapping[str, Activations]) -> str:
                 panel.bar(range(len(means)), means, width=0.7, color=ACCENT if state == "fused" else SOFT, alpha=0.85)
                 panel.axhline(0, color=SOFT, linewidth=0.8)
                 panel.grid(axis="y", color=LINE, linewidth=0.8)
+                panel.margins(y=0.12)
                 panel.tick_params(axis="y", labelcolor=SOFT)
                 panel.set_xticks(range(len(means)), [str(n + 1) for n in range(len(means))], fontsize=8)
                 panel.locator_params(axis="y", nbins=4)
@@ -67,35 +68,32 @@ def draw_heat(heat: Heat) -> str:
         axes.set_aspect("equal")
         axes.set_xlim(-0.5, len(heat.source) - 0.5)
         axes.set_ylim(len(heat.target) - 0.5, -0.5)
-        for row, column in zip(*(heat.weights > FAINTEST).nonzero(), strict=True):
-            shade = min(1.0, float(heat.weights[row, column]))
+        drawn, most = heat.weights > FAINTEST, float(heat.weights.max(initial=0))
+        for row, column in zip(*drawn.nonzero(), strict=True):
+            shade = float(heat.weights[row, column]) / most
             axes.bar(column, 0.9, 0.9, row - 0.45, color=ACCENT, alpha=max(0.06, shade))
         axes.set_xticks(range(len(heat.source)), heat.source, rotation=90, fontsize=8, parse_math=False)
         axes.set_yticks(range(len(heat.target)), heat.target, fontsize=8, parse_math=False)
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.grid(color=LINE, linewidth=0.5)
+        axes.grid(drawn.mean() < 0.5, color=LINE, linewidth=0.5)  # it leads the eye where most is empty
         axes.tick_params(length=0, labelcolor=SOFT)
-        axes.set_xlabel("source")
+        axes.set_xlabel("source" if most > 1 - FAINTEST else f"source (darkest: {most:.2f})")
         axes.set_ylabel("target")
         return standalone(save())
 
 
 def draw_drops(found: Drops, key: str = "blocks") -> str:
     """Return a bar for each block with the points that are lost without its fusion, and their interval."""
-    rows = [_bar(part.place, *(100 * value for value in _triple(part.drop)), part.place == ALL) for part in found.parts]
+    rows = [
+        Row(part.place, 100 * d.score, 100 * d.low, 100 * d.high, strong=part.place == ALL)
+        for part in found.parts
+        for d in [part.drop]
+    ]
     low, high = min(0.0, *(row.low for row in rows)), max(0.0, *(row.high for row in rows))
     room = 0.05 * (high - low) or 1.0
     label = f"points of {found.metric.replace('_', ' ')} lost without its fusion"
     return standalone(intervals(key, rows, label, (low - room, high + room), reference=0.0))
-
-
-def _triple(drop: Any) -> tuple[float, float, float]:
-    return drop.score, drop.low, drop.high
-
-
-def _bar(name: str, value: float, low: float, high: float, strong: bool) -> Row:
-    return Row(name, value, low, high, strong=strong)
 
 
 def standalone(svg: str) -> str:

@@ -90,11 +90,12 @@ def activations(
     if _said(as_json, steps[0], "activations", values):
         return
     for language, each in found.items():
-        shown = table("coordinate", *STATES, title=f"{plain(language)}  [dim]{each.layer}[/]", right=STATES)
+        say(f"[bold]{plain(language)}[/]  [dim]{each.layer}[/]")
+        shown = table("coordinate", *STATES, right=STATES)
         for number, means in enumerate(zip(*(each.means[state] for state in STATES), strict=True)):
             shown.add_row(str(number + 1), *(f"{mean:+.3f}" for mean in means))
         out().print(shown)
-    _keep(run, folder, steps[0], "activations", values, {"": draw_activations(found)})
+    _keep(folder, steps[0], "activations", values, {"": draw_activations(found)})
 
 
 def alignment(
@@ -123,15 +124,14 @@ def alignment(
     if _said(as_json, steps[0], "alignment", values):
         return
     for language, heat in found.items():
-        shown = table(
-            "target", "source", "weight", title=f"{plain(language)}, row {plain(heat.row)}", right=("weight",)
-        )
+        say(f"[bold]{plain(language)}[/]  [dim]row {plain(heat.row)}, {heat.layer}[/]")
+        shown = table("target", "strongest source", "weight", right=("weight",))
         for token, weights in zip(heat.target, heat.weights, strict=True):
             best = int(weights.argmax())
             fed = weights[best] > 0
             shown.add_row(plain(token), plain(heat.source[best]) if fed else "", f"{weights[best]:.2f}" if fed else "")
         out().print(shown)
-    _keep(run, folder, steps[0], "alignment", values, {f"-{each}": draw_heat(heat) for each, heat in found.items()})
+    _keep(folder, steps[0], "alignment", values, {f"-{each}": draw_heat(heat) for each, heat in found.items()})
 
 
 def layers(
@@ -161,16 +161,14 @@ def layers(
     if _said(as_json, steps[0], "layers", values):
         return
     for language, each in found.items():
-        title = f"{plain(language)}  [dim]{each.metric} {100 * each.score:.1f} with all[/]"
-        shown = table(
-            "without the fusion of", "score", "points lost", "95 %", title=title, right=("score", "points lost")
-        )
+        say(f"[bold]{plain(language)}[/]  [dim]{each.metric} {100 * each.score:.1f} with all blocks[/]")
+        shown = table("without the fusion of", "score", "points lost", "95 %", right=("score", "points lost"))
         for part in each.parts:
             lost, low, high = (f"{100 * value:+.1f}" for value in (part.drop.score, part.drop.low, part.drop.high))
             mark = "[bold]" if part.drop.clear else ""
             shown.add_row(part.place, f"{100 * part.score:.1f}", f"{mark}{lost}", f"[dim]{low} to {high}[/]")
         out().print(shown)
-    _keep(run, folder, steps[0], "layers", values, {f"-{each}": draw_drops(some) for each, some in found.items()})
+    _keep(folder, steps[0], "layers", values, {f"-{each}": draw_drops(some) for each, some in found.items()})
 
 
 def _steps(run: Path, method: str | None, languages: list[str], seed: int | None, as_json: bool) -> "list[Prediction]":
@@ -203,7 +201,6 @@ def _said(as_json: bool, step: "Prediction", kind: str, values: dict[str, Any]) 
 
 
 def _keep(
-    run: Path,
     folder: Path | None,
     step: "Prediction",
     kind: str,
