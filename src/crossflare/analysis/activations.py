@@ -41,7 +41,7 @@ def mean_activations(adapter: Adapter, block: int | None = None) -> Activations:
     """
     layer = query_of(fusing_layers(adapter.model), block)
     sums: dict[str, FloatArray] = {}
-    tokens = dict.fromkeys(STATES, 0)
+    tokens: dict[str, int] = dict.fromkeys(STATES, 0)
 
     def see(source: Tensor, target: Tensor, fused: Tensor, pairing: Pairing) -> None:
         has_source = pairing.source_mask.any(1, keepdim=True)

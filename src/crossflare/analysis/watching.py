@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.fusion.alignment import Pairing
@@ -38,9 +38,10 @@ def fusing_layers(model: PeftModel) -> list[Layer]:
     Raises:
         UserError: There are none.
     """
+    base: nn.Module = model.get_base_model()
     layers = [
         Layer(name, variant)
-        for name, module in model.base_model.model.named_modules()
+        for name, module in base.named_modules()
         if isinstance(module, LoraLayer)
         for variant in [module.lora_variant.get(str(model.active_adapter))]
         if isinstance(variant, FlareVariant) and variant.phi is not None
