@@ -1,6 +1,7 @@
 """Tiny random models of the architecture that a name stands for, and translation encoders: for `--tiny`."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -30,23 +31,22 @@ def tiny_model(name: str) -> Path:
     if not found:
         known = ", ".join(ARCHITECTURES)
         raise UserError(f"--tiny makes models in the shape of {known}; model '{name}' is none of them by its name")
-    folder = place(Path(name).name.lower())
-    if not folder.is_dir():
-        commit_dir(folder, lambda target: _save(found[0], target))
-    return folder
+    return _kept(name, lambda: _model(found[0]))
 
 
 def tiny_translator(name: str) -> Path:
     """Return the folder of a tiny random M2M-100 model with a token for every language; another one for each name."""
+    return _kept(name, lambda: _translator(crc32(name.encode())))
+
+
+def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
+    """Return the folder of what `make` returns, model and tokenizer; they are made once."""
     from crossflare.training.base_models import quiet
-    from crossflare.training.bitext import train_vocabulary
-    from crossflare.training.translator import Sizes, build_translator
 
     def fill(target: Path) -> None:
-        tokenizer = train_vocabulary(_texts(), PIECES, languages(), LONGEST)
-        sizes = Sizes(width=64, layers=1, max_tokens=LONGEST, seed=crc32(name.encode()))
+        model, tokenizer = make()
         with quiet():
-            build_translator(tokenizer, sizes).save_pretrained(target)
+            model.save_pretrained(target)
         tokenizer.save_pretrained(target)
 
     folder = place(Path(name).name.lower())
@@ -60,18 +60,24 @@ def _texts() -> list[str]:
     return [*(" ".join(vocabulary(tag)) for tag in languages()), PROMPTS, " ".join((*NUSAX.labels, *XNLI.labels))]
 
 
-def _save(architecture: str, folder: Path) -> None:
+def _model(architecture: str) -> tuple[Any, Any]:
     from crossflare.lab.architectures import build
     from crossflare.lab.tokenizer import train_tokenizer
-    from crossflare.training.base_models import quiet
 
     families: dict[str, Family] = {"XLM-R": "encoder", "mT5": "encoder-decoder"}
     family = families.get(architecture, "decoder")
     tokenizer = train_tokenizer(_texts(), PIECES, family)
-    model: Any = _gemma(tokenizer) if architecture == "Gemma 2" else build(family, tokenizer, WIDTH, LAYERS, seed=0)
-    with quiet():
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    if architecture == "Gemma 2":
+        return _gemma(tokenizer), tokenizer
+    return build(family, tokenizer, WIDTH, LAYERS, seed=0), tokenizer
+
+
+def _translator(seed: int) -> tuple[Any, Any]:
+    from crossflare.training.bitext import train_vocabulary
+    from crossflare.training.translator import Sizes, build_translator
+
+    tokenizer = train_vocabulary(_texts(), PIECES, languages(), LONGEST)
+    return build_translator(tokenizer, Sizes(width=64, layers=1, max_tokens=LONGEST, seed=seed)), tokenizer
 
 
 def _gemma(tokenizer: Any) -> Any:
