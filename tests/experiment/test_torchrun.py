@@ -1,6 +1,8 @@
 """A whole recipe under torchrun, two processes on this machine's CPU."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
+from crossflare.experiment.cells import contexts_of
+from crossflare.experiment.grid import Recipe
 from crossflare.experiment.run import run
+from crossflare.experiment.stages import Stage2
+from crossflare.experiment.steps import all_steps
 from crossflare.files import read_json
 from tiny_experiment import Lab
 
@@ -23,28 +29,34 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def recorded(folder: Path) -> list[str]:
+    return sorted(read_json(path)["method"]["name"] for path in folder.glob("records/*.json"))
+
+
 @pytest.mark.slow
 def test_two_processes_make_a_recipe_and_one_speaks(tmp_path: Path) -> None:
-    """Learning rates are tried, sources translated, a step fails for all, the rest is made once."""
+    """Learning rates are tried, sources translated; a step that fails does so for both, and the rest is made once."""
     lab = Lab(tmp_path, ("es",), (0,))
-    changes = {"methods.flare": {"lr": [0.01, 0.02]}, "methods.mad": {"kind": "lora", "lr": 1e30}}
-    recipe = lab.write(changes, ("zero-shot", "lora"))
-    done = torchrun("run", recipe, "--runs", tmp_path / "runs")
-    folder = tmp_path / "runs" / "tiny"
-    assert done.returncode == 1, done.stderr  # torchrun's, whatever a process ends with
-    assert done.stderr.count("1 of 8 steps failed: ") == 1
-    assert "the loss is " in done.stderr or "norm of the gradient" in done.stderr
-    methods = sorted(read_json(path)["method"]["name"] for path in folder.glob("records/*.json"))
-    assert methods == ["flare", "lora", "zero-shot"]
-    made = (folder / "made.jsonl").read_text().splitlines()
-    assert len(made) == 7
-    assert not list(folder.glob("checkpoints/*/.step*"))
+    methods, changes = ("zero-shot", "lora"), {"methods.flare": {"lr": [0.01, 0.02]}}
+    recipe, folder = lab.write(changes, methods), tmp_path / "runs" / "tiny"
+    steps = all_steps(*contexts_of(Recipe.of(lab.spec(changes, methods)), folder))
+    lora = next(step for step in steps if isinstance(step, Stage2) and step.method.name == "lora")
+    damaged = folder / "checkpoints" / lora.id / "step-00000001"
+    damaged.mkdir(parents=True)
 
-    lab.write({"methods.flare": {"lr": [0.01, 0.02]}}, ("zero-shot", "lora"))
+    done = torchrun("run", recipe, "--runs", tmp_path / "runs")
+    assert done.returncode == 1, done.stderr  # torchrun's, whatever a process ends with
+    assert len(re.findall(r"1 of \d+ steps failed: .*every checkpoint is damaged", done.stderr)) == 1, done.stderr
+    assert recorded(folder) == ["flare", "zero-shot"]
+
+    damaged.rmdir()
     done = torchrun("run", recipe, "--runs", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report:") == 1
-    assert (folder / "made.jsonl").read_text().splitlines() == made
+    assert recorded(folder) == ["flare", "lora", "zero-shot"]
+    made = [json.loads(line)["id"] for line in (folder / "made.jsonl").read_text().splitlines()]
+    assert len(made) == len(set(made)) == len({step.id for step in steps})
+    assert not list(folder.glob("checkpoints/*"))
 
 
 def test_other_ways_of_sharing_are_refused_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
