@@ -23,7 +23,7 @@ class Settings:
     epochs: float = 10
     """Passes over the training rows; 0 only scores the dev rows."""
     batch_size: int = 32
-    """Examples per forward pass."""
+    """Examples per forward pass, of all processes together where several train."""
     accumulation: int = 1
     """Forward passes per optimizer step."""
     warmup: float = 0.1
