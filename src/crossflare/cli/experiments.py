@@ -130,6 +130,8 @@ def run(
     from crossflare.experiment.run import run as make_missing
 
     err().print(_headline(made), soft_wrap=True)
+    if tiny:
+        err().print("[yellow]tiny random models on made-up rows: its numbers mean nothing[/]", soft_wrap=True)
     with bars():
         try:
             folder = make_missing(made, runs, workers, ray=ray, remake=remake)
