@@ -42,8 +42,9 @@ class Board:
         self._failures = self._marks()
         for number, step in enumerate(self.steps):  # each after those it needs
             self._done[number] = self._done[number] or step.done()
+            failed = bool(self._failures) and id_of(step) in self._failures
             self._broken[number] = not self._done[number] and (
-                id_of(step) in self._failures or any(self._broken[needed] for needed in self._needs[number])
+                failed or any(self._broken[needed] for needed in self._needs[number])
             )
 
     @property

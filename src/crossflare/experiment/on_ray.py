@@ -10,7 +10,6 @@ from crossflare.experiment.work import WAIT, Order
 from crossflare.progress import bar
 from crossflare.translation.workers import connect
 
-LOCAL = "local"
 REPLACED = 3
 """Times that a worker which disappears is replaced."""
 _TOLD = ("CROSSFLARE_", "HF_", "TRANSFORMERS_")
@@ -31,7 +30,7 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
         UserError: There is no such cluster, the folder is not shared, or workers went away more often than they are
             replaced.
     """
-    ray: Any = connect(None if address == LOCAL else address)
+    ray: Any = connect(address)
     room: dict[str, float] = ray.cluster_resources()
     needs = {"num_gpus": 1} if room.get("GPU", 0) >= 1 else {"num_cpus": 1}
     count = min(workers or int(room.get("GPU", 0)) or int(room.get("CPU", 1)), len(board.steps))
