@@ -191,6 +191,10 @@ def mistakes(folder: Path, **changes: Any) -> str:
         ({"task__words": {"a": "b"}}, "questions are answered from a context and have no labels; take it out"),
         ({"task__set": "xquad"}, "the set 'xquad' says this itself; take it out"),
         ({"task__files": {}}, "missing; expected language -> part -> file"),
+        ({"methods__lora": {"joint": True}, "task__form": "head"}, "a joint adapter keeps whole items in a batch, not windows"),
+        ({"methods__translate-test-roundtrip": None}, "no span of a round trip is labelled"),
+        ({"methods__flare-released": None, "task__form": "head"}, "flare-released is not for spans; set task.form: text"),
+        ({"methods__xmixup": None}, "annealed sources are for labels by a head; say train_source"),
         ({"methods__ensemble": {"of": "lora"}}, "ensemble combines probabilities of labels, which questions have none"),
         ({"translation__answers": None}, "its answers are in the source language, but translation.answers is missing"),
         (

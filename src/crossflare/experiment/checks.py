@@ -169,6 +169,8 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             _options(method, reader)
             if reader.sound("translation"):
                 check_sources(method, spec, reader)
+            if reader.sound("task"):
+                _form(method, spec, reader)
             if reader.sound("task") and spec.task.asks:
                 _answers(method, spec, reader)
         _rates(method.lr, (*path, "lr"), reader)
@@ -218,6 +220,17 @@ def _options(method: MethodSpec, reader: Reader) -> None:
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
 
 
+def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    """Check that the form of the task has what a method needs: a head, or labels."""
+    path, written = ("methods", method.name), spec.task.form == "text"
+    if method.about.mixes != "none" and written:
+        reader.wrong(path, f"{method.kind} is for heads, not for written answers; set task.form: head, or take it out")
+    annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
+    if annealed and (written or spec.task.asks):
+        advice = "annealed sources are for labels by a head; say train_source: original, machine or mixed(p)"
+        reader.wrong((*path, "train_source"), advice)
+
+
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
     if method.about.combines:
@@ -226,3 +239,9 @@ def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(
             path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"
         )
+    if method.kind == "translate-test-roundtrip":
+        reader.wrong(path, "no span of a round trip is labelled, so it is not for questions; take it out")
+    if method.joint and spec.task.form == "head":
+        reader.wrong((*path, "joint"), "a joint adapter keeps whole items in a batch, not windows; set task.form: text")
+    if method.about.padded and spec.task.form == "head":
+        reader.wrong(path, f"{method.kind} is not for spans; set task.form: text")
