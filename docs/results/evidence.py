@@ -1,7 +1,7 @@
 """The page of the evidence: `python docs/results/evidence.py` makes its table and picture from the published numbers.
 
-It reads `evidence-nusax/results.json`, which publish.py copies, and writes `evidence/javanese.svg` and the table between
-the markers of `evidence.md`; the words around the table are kept.
+It reads `evidence-nusax/results.json`, which publish.py copies, and writes `evidence/javanese.svg` and the table
+between the markers of `evidence.md`; the words around the table are kept.
 """
 
 import json
