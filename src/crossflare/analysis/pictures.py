@@ -11,13 +11,7 @@ from crossflare.analysis.activations import STATES, Activations
 from crossflare.analysis.alignment import Heat
 from crossflare.analysis.blocks import ALL, Drops
 from crossflare.errors import UserError
-from crossflare.report.figures import (
-    _ACCENT as ACCENT,  # pyright: ignore[reportPrivateUsage]  # the report's own paper and pens
-)
-from crossflare.report.figures import _LINE as LINE  # pyright: ignore[reportPrivateUsage]
-from crossflare.report.figures import _SOFT as SOFT  # pyright: ignore[reportPrivateUsage]
-from crossflare.report.figures import Row, intervals
-from crossflare.report.figures import _axes as axes_of  # pyright: ignore[reportPrivateUsage]
+from crossflare.report.figures import ACCENT, LINE, SOFT, Row, axes_of, intervals
 
 FAINTEST = 0.005
 """Weights below it are not drawn."""

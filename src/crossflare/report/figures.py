@@ -15,8 +15,8 @@ from crossflare.errors import UserError
 SERIES = 7
 """Colours of the palette besides the accent."""
 DASHES = ("6 2.5", "1.5 2", "7 2 1.5 2", "")
-_INK, _SOFT, _LINE, _ACCENT, _PAPER = "#010101", "#010102", "#010103", "#010104", "#010105"
-_VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _ACCENT: "--accent", _PAPER: "--card"} | {
+INK, SOFT, LINE, ACCENT, PAPER = "#010101", "#010102", "#010103", "#010104", "#010105"
+_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", ACCENT: "--accent", PAPER: "--card"} | {
     f"#02020{index}": f"--series-{index}" for index in range(SERIES)
 }
 _WIDTH = 4.6
@@ -71,7 +71,7 @@ def pens(names: Sequence[str], subject: str | None) -> dict[str, Pen]:
     """Return a pen for each name; the subject has the accent."""
     others = [name for name in names if name != subject]
     found = {name: Pen(f"#02020{i % SERIES}", DASHES[i % len(DASHES)]) for i, name in enumerate(others)}
-    return {name: found.get(name, Pen(_ACCENT, "")) for name in names}
+    return {name: found.get(name, Pen(ACCENT, "")) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +96,24 @@ def intervals(
         limits: Of the axis, shared by figures that are compared.
         reference: Where a dashed line is drawn.
     """
-    with _axes(key, 0.62 + 0.33 * len(rows)) as (axes, save):
+    with axes_of(key, 0.62 + 0.33 * len(rows)) as (axes, save):
         axes.set_xlim(*limits)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
         if reference is not None:
-            axes.axvline(reference, color=_SOFT, linewidth=1.1, dashes=(4, 3), zorder=1.5)
+            axes.axvline(reference, color=SOFT, linewidth=1.1, dashes=(4, 3), zorder=1.5)
         for place, row in enumerate(rows):
             if row.value is None:
-                axes.text(sum(limits) / 2, place, row.gap, color=_SOFT, ha="center", va="center", style="italic")
+                axes.text(sum(limits) / 2, place, row.gap, color=SOFT, ha="center", va="center", style="italic")
                 continue
-            color = _ACCENT if row.strong else _SOFT
+            color = ACCENT if row.strong else SOFT
             axes.barh(place, row.value, height=0.5, color=color, alpha=0.16, zorder=1)
             axes.plot(
                 [row.low, row.high], [place, place], color=color, linewidth=2.6, solid_capstyle="round", alpha=0.45
             )
             if len(row.dots) > 1:
                 axes.plot(row.dots, [place + 0.23] * len(row.dots), "o", color=color, markersize=2.4, alpha=0.8, mew=0)
-            axes.plot([row.value], [place], "o", color=color, markersize=7.5, mec=_PAPER, mew=1.2, zorder=3)
+            axes.plot([row.value], [place], "o", color=color, markersize=7.5, mec=PAPER, mew=1.2, zorder=3)
         axes.set_yticks(range(len(rows)), [row.name for row in rows])
         for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
             tick.set_fontweight("bold" if row.strong else "normal")
@@ -124,8 +124,8 @@ def intervals(
 
 def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
     """Return an SVG of training curves; the legend is the page's."""
-    with _axes(key, 2.7) as (axes, save):
-        axes.grid(color=_LINE, linewidth=0.8)
+    with axes_of(key, 2.7) as (axes, save):
+        axes.grid(color=LINE, linewidth=0.8)
         for line in lines:
             dashes = (0, tuple(float(part) / 2 for part in line.pen.dash.split()))
             axes.plot(
@@ -133,7 +133,7 @@ def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
                 alpha=0.35 if line.faint else 1.0, zorder=2 if line.faint else 3,
                 linestyle=dashes if line.pen.dash else "-", marker="o" if len(line.xs) == 1 else None, markersize=5,
             )  # fmt: skip
-        axes.tick_params(axis="y", labelcolor=_SOFT)
+        axes.tick_params(axis="y", labelcolor=SOFT)
         axes.locator_params(nbins=6)
         axes.margins(x=0.02, y=0.08)
         axes.set_xlabel(x_label)
@@ -150,16 +150,16 @@ def scatter(
     would collide where methods cost the same, which most do.
     """
     names = sorted(points, key=lambda name: points[name][1])
-    with _axes(key, max(2.7, 0.5 + 0.2 * len(names))) as (axes, save):
+    with axes_of(key, max(2.7, 0.5 + 0.2 * len(names))) as (axes, save):
         costs = [cost for cost, _ in points.values()]
         if max(costs) >= 10 * min(costs):
             axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes.grid(color=_LINE, linewidth=0.8)
+        axes.grid(color=LINE, linewidth=0.8)
         axes.margins(x=0.08, y=0.06)
         for name in names:
-            color = _ACCENT if name == subject else _SOFT
-            axes.plot(*points[name], "o", color=color, markersize=7, mec=_PAPER, mew=1.2, zorder=3)
+            color = ACCENT if name == subject else SOFT
+            axes.plot(*points[name], "o", color=color, markersize=7, mec=PAPER, mew=1.2, zorder=3)
         low, high = axes.get_ylim()
         heights = spread([(points[name][1] - low) / (high - low) for name in names], 1 / max(len(names), 12))
         edge = axes.get_yaxis_transform()  # x as a share of the axes, y in points
@@ -168,11 +168,11 @@ def scatter(
             strong = name == subject
             axes.annotate(
                 name, (x, y), (1.06, low + height * (high - low)), textcoords=edge, va="center", annotation_clip=False,
-                fontsize=9, fontweight="bold" if strong else "normal", color=_ACCENT if strong else _INK,
-                arrowprops={"arrowstyle": "-", "color": _ACCENT if strong else _LINE, "linewidth": 0.8,
+                fontsize=9, fontweight="bold" if strong else "normal", color=ACCENT if strong else INK,
+                arrowprops={"arrowstyle": "-", "color": ACCENT if strong else LINE, "linewidth": 0.8,
                             "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)},
             )  # fmt: skip
-        axes.tick_params(axis="y", labelcolor=_SOFT)
+        axes.tick_params(axis="y", labelcolor=SOFT)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         return save()
@@ -192,7 +192,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 @contextmanager
-def _axes(key: str, height: float) -> Generator[tuple[Any, Any]]:
+def axes_of(key: str, height: float) -> Generator[tuple[Any, Any]]:
     """Yield axes and a function that returns them as SVG."""
     try:
         import matplotlib as mpl
@@ -201,8 +201,8 @@ def _axes(key: str, height: float) -> Generator[tuple[Any, Any]]:
         raise MissingExtraError("matplotlib") from error
     style: Any = {
         "svg.fonttype": "none", "svg.hashsalt": "crossflare", "font.family": "DejaVu Sans", "font.size": 10.5,
-        "text.color": _INK, "axes.labelcolor": _SOFT, "axes.edgecolor": _LINE, "xtick.color": _SOFT,
-        "ytick.color": _LINE, "ytick.labelcolor": _INK, "xtick.labelcolor": _SOFT, "axes.spines.top": False,
+        "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": LINE, "xtick.color": SOFT,
+        "ytick.color": LINE, "ytick.labelcolor": INK, "xtick.labelcolor": SOFT, "axes.spines.top": False,
         "axes.spines.right": False, "axes.spines.left": False, "ytick.left": False, "axes.axisbelow": True,
         "axes.unicode_minus": True, "path.simplify": False,
     }  # fmt: skip

@@ -15,7 +15,8 @@ from crossflare.training.forms import Answers
 from crossflare.training.inference import batches
 from crossflare.training.precision import Number
 from crossflare.training.prompts import Prompter, PromptRows, encode_prompts, template_of
-from crossflare.training.spans import SpanCollator, SpanRows, encode_questions
+from crossflare.training.span_batches import SpanCollator
+from crossflare.training.spans import SpanRows, encode_questions
 from crossflare.training.trainer import Batch
 from crossflare.training.writing import PromptCollator, written_loss
 

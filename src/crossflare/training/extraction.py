@@ -10,7 +10,8 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.training.inference import batches
 from crossflare.training.precision import Number
-from crossflare.training.spans import SpanCollator, SpanRows
+from crossflare.training.span_batches import SpanCollator
+from crossflare.training.spans import SpanRows
 from crossflare.training.windows import Places
 
 LONGEST_ANSWER = 30

@@ -18,7 +18,7 @@ from crossflare.training.answering import SpanForm, span_losses
 from crossflare.training.choosing import HeadForm
 from crossflare.training.forms import Choices
 from crossflare.training.precision import Number
-from crossflare.training.spans import IGNORED, SpanCollator
+from crossflare.training.span_batches import IGNORED, SpanCollator
 from crossflare.training.trainer import Batch
 
 LABELS, SPANS = 0.4, 0.2
