@@ -110,7 +110,6 @@ class _Mixer:
         """Take the source's arguments off a call, and read the source."""
         if self.reading:
             return args, kwargs
-        self.source = None
         # Computed again for a backward pass the block could not tell source from target; one block is cheap to keep.
         self.block.gradient_checkpointing = False
         inputs = Inputs.take(model, args, kwargs)
