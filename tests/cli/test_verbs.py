@@ -82,7 +82,7 @@ def test_a_dry_run_counts_and_opens_nothing(
     grid.write_text(
         "name: big\ntask: {set: xnli}\nsource: en\ntargets: [sw, ur]\nmodel: {name: nobody/knows-it}\n"
         "seeds: [0, 1, 2]\nmethods: {zero-shot: , lora: {lr: [1e-3, 2e-3]}}\n"
-        "grid:\n  rank: {r4: {stage2: {r: 4}}, r8: }\n  model: {one: , two: {model: {name: other/one}}}\n"
+        "grid:\n  rank: {r4: {stage2: {r: 4}}, r8: }\n  base: {one: , two: {model: {name: other/one}}}\n"
     )
     assert main(["run", "grid.yaml", "--dry-run"]) == 0
     # stage 1: 2 models, 3 seeds; in 4 cells and 2 languages 2 trials and 2 more seeds; 2 methods, 2 languages, 3 seeds
@@ -90,7 +90,7 @@ def test_a_dry_run_counts_and_opens_nothing(
     shown = capsys.readouterr().out
     assert said in shown
     assert "knows-it" in shown
-    assert main(["run", "grid.yaml", "--dry-run", "--only", "rank=r8,model=two"]) == 0
+    assert main(["run", "grid.yaml", "--dry-run", "--only", "rank=r8,base=two"]) == 0
     assert "1 cells, 3 stage-1 models, 8 adapters, 12 predictions; nothing was run" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"grid.yaml", "recipe.yaml"}
 

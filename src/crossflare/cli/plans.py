@@ -95,9 +95,11 @@ def show_counts(recipe: Recipe, path: Path) -> None:
     from crossflare.experiment.counting import count
 
     total, by_cell = count(recipe)
-    numbers = ["methods", "targets", "seeds", "stage 1", "adapters", "predictions"]
+    numbers = ["methods", "targets", "seeds", "stage 1", "adapters", "predict"]
     named = [] if "model" in recipe.axes else ["model"]
     shown = table(*recipe.axes, *named, *numbers, title=plain(path), right=numbers)
+    for column in shown.columns[: len(recipe.axes)]:
+        column.no_wrap = True
     for cell in recipe.chosen:
         spec, own = cell.spec, by_cell[cell.name]
         sizes = [len(spec.methods), len(spec.targets), len(spec.seeds), own.stage1, own.adapters, own.predictions]
