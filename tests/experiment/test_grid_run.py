@@ -10,9 +10,10 @@ import pytest
 
 import crossflare.experiment.make as making
 from crossflare.errors import UserError
+from crossflare.experiment.board import Board, ids_of
 from crossflare.experiment.cells import contexts_of
 from crossflare.experiment.counting import count
-from crossflare.experiment.failures import load_failures
+from crossflare.experiment.failures import Failure, load_failures, save_failure
 from crossflare.experiment.grid import Recipe, load_recipe
 from crossflare.experiment.plan import plan
 from crossflare.experiment.predictions import Prediction
@@ -20,6 +21,7 @@ from crossflare.experiment.run import StepsFailedError, run
 from crossflare.experiment.spec import load_spec
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.experiment.steps import all_steps
+from crossflare.experiment.work import _make_one
 from crossflare.files import read_json
 from fake_steps import FakeMake
 from tiny_experiment import Lab, results
@@ -191,6 +193,17 @@ def test_what_failed_is_tried_again_aloud_and_its_mark_goes_with_success(
     caplog.clear()
     run(recipe, runs, workers=1)
     assert caplog.messages == []
+
+
+def test_what_another_worker_just_failed_at_is_not_tried_here(load: Load, tmp_path: Path, fake: FakeMake) -> None:
+    board = Board(contexts_of(load(), tmp_path))
+    board.look()
+    step = board.ready[0]
+    save_failure(board.shared, Failure.of(step.id, step.kind, step.label, UserError("no"), []))
+    assert _make_one(board, fake)  # it says that it looked, so that the board is looked at again
+    assert fake.made == []
+    board.look()
+    assert step.id not in ids_of(board.ready)
 
 
 def test_at_most_five_are_named(load: Load, tmp_path: Path, fake: FakeMake, caplog: pytest.LogCaptureFixture) -> None:
