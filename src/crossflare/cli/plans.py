@@ -95,7 +95,7 @@ def show_counts(recipe: Recipe, path: Path) -> None:
     from crossflare.experiment.counting import count
 
     total, by_cell = count(recipe)
-    numbers = ["methods", "targets", "seeds", "stage 1", "adapters", "predict"]
+    numbers = ["methods", "targets", "seeds", "stage 1", "stage 2", "predict"]
     named = [] if "model" in recipe.axes else ["model"]
     shown = table(*recipe.axes, *named, *numbers, title=plain(path), right=numbers)
     for column in shown.columns[: len(recipe.axes)]:
