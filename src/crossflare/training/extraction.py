@@ -152,7 +152,8 @@ def _candidates(
     places = np.minimum(rows.first[windows][:, None] + np.arange(inside.shape[1]), logits.shape[1] - 1)
     values = np.where(inside, logits[windows[:, None], places].astype(np.float64), -np.inf)
     null = logits[windows, rows.null[windows]].astype(np.float64)
-    every = np.nan_to_num(np.concatenate([null[:, None], values], axis=1), nan=-np.inf, neginf=-np.inf)
+    largest = float(np.finfo(np.float32).max)  # two of them still have a sum
+    every = np.nan_to_num(np.concatenate([null[:, None], values], axis=1), nan=-np.inf, posinf=largest, neginf=-np.inf)
     highest = np.maximum(every.max(-1, keepdims=True), np.finfo(np.float64).min)
     total = np.log(np.maximum(np.exp(every - highest).sum(-1, keepdims=True), np.finfo(np.float64).tiny)) + highest
     return np.where(solid, every[:, 1:], -np.inf), total[:, 0]
