@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import wait as finished
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -13,9 +14,11 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
-from crossflare.experiment.work import WAIT, Order
+from crossflare.experiment.work import Order
 from crossflare.progress import bar
 
+LOOK = 2.0
+"""Seconds between two looks at how far the workers are: a look opens files for every step that is missing."""
 GRACE = 60.0
 """Seconds that a worker has to save a checkpoint."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -37,11 +40,10 @@ def share(order: Order, board: Board, workers: int) -> None:
         futures = [pool.submit(_worker, order, workers) for _ in range(workers)]
         with bar("steps", len(board.steps)) as advance:
             shown = 0
-            while not all(future.done() for future in futures):
+            while finished(futures, timeout=LOOK).not_done:
                 board.look()
                 advance(board.done - shown)
                 shown = board.done
-                time.sleep(WAIT)
         for future in futures:
             future.result()
         pool.shutdown()  # their work is done: let them leave in order
