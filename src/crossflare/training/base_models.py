@@ -1,8 +1,7 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -21,12 +19,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
-from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import digest_file
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.progress import quiet
 from crossflare.tasks.dataset import Task
 from crossflare.training.forms import Answering, FormName, form_name
 from crossflare.training.quantised import Quantisation, quantise_model
@@ -229,19 +227,3 @@ def _check_head(
                 f"model '{name}' has a head for the labels {names}, the task has {list(labels)}; name the labels in "
                 "the model's order, or start from a model without a head"
             )
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Hide transformers' bars of loading and saving, and its report of missing head weights."""
-    level, bars, hub = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        hub_logging.set_verbosity(hub)
-        if bars:
-            hf_logging.enable_progress_bar()

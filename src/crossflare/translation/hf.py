@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from crossflare.progress import quiet
 from crossflare.translation.checkpoint import Loading, device_and_dtype
 from crossflare.translation.neural import Neural, Rows, batches
 
@@ -116,7 +117,7 @@ class Transformers(Neural):
     def _model(self) -> Any:
         from transformers import AutoModelForSeq2SeqLM
 
-        with Loading(self._model_name):
+        with Loading(self._model_name), quiet():
             model: Any = AutoModelForSeq2SeqLM.from_pretrained(
                 self._model_name,
                 revision=self._revision,
