@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.sources import SourceText, annealed, choose_sources, share
+from crossflare.translation.sources import SourceText, share
 
 IDS = [f"row {number}" for number in range(2000)]
-ORIGINAL, BACK = [("o",)] * len(IDS), [("r",)] * len(IDS)
 
 
 def chosen(text: str, seed: int = 0) -> list[bool]:
-    return [row == ("r",) for row in choose_sources(IDS, ORIGINAL, BACK, SourceText.parse(text), seed)]
+    return [SourceText.parse(text).machine_made(row, seed) for row in IDS]
 
 
 def test_the_three_kinds() -> None:
@@ -26,8 +25,6 @@ def test_the_three_kinds() -> None:
 
 def test_the_id_and_the_seed_decide_alone() -> None:
     assert chosen("mixed(0.5)", 1) == chosen("mixed(0.5)", 1) != chosen("mixed(0.5)", 2)
-    backwards = choose_sources(IDS[::-1], ORIGINAL, BACK, SourceText.parse("mixed(0.5)"), 1)[::-1]
-    assert [row == ("r",) for row in backwards] == chosen("mixed(0.5)", 1)
 
 
 @given(st.text(), st.integers(), st.floats(0, 1), st.floats(0, 1))
@@ -35,12 +32,6 @@ def test_more_of_the_mixture_keeps_what_was_mixed(row: str, seed: int, p: float,
     assert 0 <= share(row, seed) < 1
     if SourceText("mixed", min(p, q)).machine_made(row, seed):
         assert SourceText("mixed", max(p, q)).machine_made(row, seed)
-
-
-def test_annealing_goes_in_a_straight_line() -> None:
-    assert [annealed(step, 5).p for step in range(7)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert annealed(0, 1).p == 0.0
-    assert annealed(1, 3, 1.0, 0.0).p == 0.5
 
 
 @pytest.mark.parametrize("text", ["mixed", "mixed(", "mixed()", "mixed(a)", "machine", "mixed(0.5", "", "mixed(nan)"])
@@ -52,5 +43,3 @@ def test_other_words_are_refused(text: str) -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match=r"expected a share between 0 and 1, found 1\.5"):
         SourceText.parse("mixed(1.5)")
-    with pytest.raises(UserError, match="for each of 2 rows, found 1 and 2"):
-        choose_sources(["a", "b"], [("x",)], [("y",), ("z",)], SourceText(), 0)

@@ -4,7 +4,6 @@ Test sources are machine-made; training on originals alone teaches the adapter t
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,46 +61,3 @@ def share(row: str, seed: int) -> float:
     """Return a number in [0, 1), uniform over ids and seeds."""
     digest = hashlib.sha256(f"{seed}\0{row}".encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(digest[:7]) >> 3) / 2**53  # exact, and never rounded up to 1
-
-
-def choose_sources(
-    ids: Sequence[str],
-    originals: Sequence[tuple[str, ...]],
-    round_trips: Sequence[tuple[str, ...]],
-    choice: SourceText,
-    seed: int,
-) -> list[tuple[str, ...]]:
-    """Return the source texts of each row.
-
-    Args:
-        ids: Of the rows, each once.
-        originals: The source texts as labelled.
-        round_trips: The same, translated into the target language and back.
-        choice: Which rows get which.
-        seed: Of the run, so that runs with other seeds mix other rows.
-
-    Raises:
-        UserError: Not one original and one round trip per row.
-    """
-    if not len(ids) == len(originals) == len(round_trips):
-        raise UserError(
-            f"expected an original and a round trip for each of {len(ids)} rows, found {len(originals)} and"
-            f" {len(round_trips)}; translate all rows"
-        )
-    return [
-        back if choice.machine_made(row, seed) else original
-        for row, original, back in zip(ids, originals, round_trips, strict=True)
-    ]
-
-
-def annealed(step: int, steps: int, first: float = 0.0, last: float = 1.0) -> SourceText:
-    """Return the mixture for a step of training, from `first` to `last` in a straight line (X-Mixup: along a sigmoid).
-
-    Args:
-        step: From 0.
-        steps: In all; after the last one the share stays.
-        first: Share of round trips at step 0.
-        last: Share of round trips at the end.
-    """
-    done = min(max(step / max(steps - 1, 1), 0.0), 1.0)
-    return SourceText("mixed", first + (last - first) * done)
