@@ -60,8 +60,8 @@ def test_a_node_that_is_killed_in_the_middle(
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         shot = run(spec, tmp_path / "shot", ray=nodes.address, workers=2)
+        killer.join(timeout=60)
         assert not killer.is_alive()
-        assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:
         ray.shutdown()
         nodes.shutdown()
