@@ -151,6 +151,7 @@ def test_one_language_of_the_activations_recipe_runs_tiny(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_the_whole_main_grid_runs_tiny_on_two_cores(tmp_path: Path) -> None:
     """Within ten minutes of two cores; the clock of a machine that others use as well says nothing."""
     recipe, before = load_recipe(PAPER / "main.yaml"), os.times()
