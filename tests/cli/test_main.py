@@ -11,6 +11,7 @@ import crossflare.experiment.plan
 import crossflare.experiment.run
 from crossflare.cli import main
 from crossflare.errors import UserError
+from crossflare.experiment.run import StepsFailedError
 
 RECIPE = """\
 name: tiny
@@ -21,7 +22,7 @@ model: {name: minilm}
 seeds: [0]
 methods: {zero-shot: , lora: }
 """
-VERBS = ["demo", "run", "plan", "report", "predict", "validate", "doctor", "languages"]
+VERBS = ["demo", "run", "plan", "report", "predict", "translate", "validate", "doctor", "languages", "methods"]
 HEAVY = ["torch", "transformers", "peft", "datasets", "sklearn", "scipy", "matplotlib", "pyarrow"]
 
 
@@ -158,3 +159,14 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m crossflare languages | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("ours", "code"), [(True, 1), (False, 2)])
+def test_steps_that_failed_by_a_fault_of_the_program_are_no_mistake_of_the_user(
+    ours: bool, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise StepsFailedError("1 of 2 steps failed", ours=ours)
+
+    monkeypatch.setattr("crossflare.cli.checking._validate_recipe", fails)
+    assert main(["validate", str(tmp_path / "recipe.yaml")]) == code

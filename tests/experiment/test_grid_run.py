@@ -137,6 +137,7 @@ def test_a_failure_is_marked_and_stops_only_what_needs_it(load: Load, tmp_path: 
         run(recipe, tmp_path / "runs", workers=1)
     assert "stage 2 lora, es, seed 0 (few,r2): the loss is nan" in str(caught.value)
     assert "2 more need them; the rest is done and kept" in str(caught.value)
+    assert caught.value.ours  # one of them is no mistake of the user
     top = tmp_path / "runs" / "tiny"
     marks = {mark.label: mark for mark in load_failures(top).values()}
     assert set(marks) == {"lora, es, seed 0 (few,r2)", "lora, es, seed 0 (all,r2)"}
@@ -157,8 +158,9 @@ def test_a_shared_step_that_fails_is_tried_once_and_stops_every_cell_that_needs_
     load: Load, tmp_path: Path, fake: FakeMake
 ) -> None:
     fake.fails = lambda step: UserError("no") if isinstance(step, Stage1) and step.seed == 1 else None
-    with pytest.raises(StepsFailedError, match="2 of 32 steps failed"):
+    with pytest.raises(StepsFailedError, match="2 of 32 steps failed") as caught:
         run(load(), tmp_path / "runs", workers=1)
+    assert not caught.value.ours
     assert len([each for each in fake.made if each == "stage 1 en, seed 1"]) == 2  # one for each data
     stops = [stopped for mark in load_failures(tmp_path / "runs" / "tiny").values() for stopped in mark.stops]
     assert {(each["cell"], each["method"], each["seed"]) for each in stops} == {

@@ -93,7 +93,7 @@ def _explain(error: Exception, debug: bool) -> int:
         complain(lines)
         if len(lines) > 1:
             err().print(f"[dim]{len(lines)} mistakes; nothing was run[/]")
-        return USER
+        return OURS if getattr(error, "ours", False) else USER
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own: a wrong option or argument
         message = str(usage()).rstrip(".")

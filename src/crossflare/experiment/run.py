@@ -30,7 +30,16 @@ SHOWN = 5
 
 
 class StepsFailedError(UserError):
-    """Steps failed; all that could be made without them is made."""
+    """Steps failed; all that could be made without them is made.
+
+    Args:
+        message: Which, and why.
+        ours: Whether one of them met a fault of the program, which no change of the recipe mends.
+    """
+
+    def __init__(self, message: str, *, ours: bool) -> None:
+        super().__init__(message)
+        self.ours = ours
 
 
 def run(
@@ -80,7 +89,7 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     for context in contexts:
         tidy(context)
     if board.failures:
-        raise StepsFailedError(_told(board))
+        raise StepsFailedError(_told(board), ours=any(failure.trace for failure in board.failures))
     if damaged and not remake:
         more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
         advice = "no report is made over such records: run again with --remake to make them again"
