@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from crossflare.experiment.spec import Spec, spec_from
+from digests import digests
 
 torch.set_num_threads(1)
 
@@ -94,11 +95,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def results(folder: Path) -> dict[str, bytes]:
-    """Return all that must not depend on where and when it was made: adapters and predictions."""
+def results(folder: Path) -> dict[str, str]:
+    """Return digests of all that must not depend on where and when it was made: adapters and predictions."""
     wanted = [*folder.glob("models/*/**/adapter_model.safetensors"), *folder.glob("models/*/adapter_config.json")]
     paths = [*wanted, *folder.glob("predictions/*.jsonl")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return digests(folder, paths)
 
 
 def set_at(tree: dict[str, Any], path: str, value: Any) -> None:

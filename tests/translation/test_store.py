@@ -19,6 +19,7 @@ from crossflare.translation.index import Index
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_all
 from crossflare.translation.translator import engine_id
+from digests import digests
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))
 assert _spec is not None
@@ -35,10 +36,6 @@ def start(root: Path, seconds: float, count: int) -> "subprocess.Popen[str]":
 
 def parts(root: Path) -> list[Path]:
     return sorted(root.glob("*/sw-en/*.jsonl"))
-
-
-def content(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def test_same_order_each_text_once_blanks_untouched(tmp_path: Path) -> None:
@@ -105,19 +102,19 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     engine = Reverse()
     assert translate_all(Store(killed), engine, texts(60), "sw", "en", batch=5) == expected
     assert len(engine.seen) == 60 - kept
-    assert content(killed) == content(whole)
+    assert digests(killed) == digests(whole)
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_a_torn_last_line_is_healed(tmp_path: Path, cut: int) -> None:
     expected = translate_all(Store(tmp_path), Reverse(), texts(7), "sw", "en")
-    before = content(tmp_path)
+    before = digests(tmp_path)
     part = parts(tmp_path)[0]
     os.truncate(part, part.stat().st_size - cut)
     engine = Reverse()
     assert translate_all(Store(tmp_path), engine, texts(7), "sw", "en") == expected
     assert engine.seen == texts(7)[-1:]
-    assert content(tmp_path) == before
+    assert digests(tmp_path) == before
 
 
 def test_a_torn_line_longer_than_a_block_is_healed(tmp_path: Path) -> None:
