@@ -1,7 +1,6 @@
 """FLARE MT from recipe to record: the states of a translation encoder stand in for a translation."""
 
 import gc
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,10 @@ from tiny_experiment import LABELS, Lab, read_jsonl, results
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """The lab, with a random M2M-100 beside it and no other engine."""
     pytest.importorskip("sentencepiece")
-    path = Path(__file__).parents[1] / "translation" / "tiny.py"
-    found = importlib.util.spec_from_file_location("tiny", path)
-    assert found is not None
-    assert found.loader is not None
-    tiny = importlib.util.module_from_spec(found)
-    found.loader.exec_module(tiny)
+    from translation_models import m2m
+
     made = Lab(tmp_path_factory.mktemp("lab"), languages=("sw",), seeds=(0,))
-    tiny.m2m(made.folder / "m2m")
+    m2m(made.folder / "m2m")
     gc.collect()
     gc.freeze()
     return made

@@ -1,15 +1,14 @@
 """Laws of the CTranslate2 engine: what transformers finds, it finds; a model is converted once and never by half."""
 
-import importlib.util
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+import translation_models
 from crossflare.errors import UserError
 from crossflare.translation.engines import build
 from crossflare.translation.hf import Transformers
@@ -17,16 +16,6 @@ from crossflare.translation.hf import Transformers
 pytest.importorskip("ctranslate2")
 
 
-def _tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _tiny()
 WORDS = "the big red house a dog eats fish nyumba kubwa nyekundu mbwa anakula samaki wa bahari"
 
 
@@ -41,7 +30,7 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module", params=["m2m", "nllb", "marian", "mbart", "madlad"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return getattr(tiny, request.param)(tmp_path_factory.mktemp("models") / request.param)
+    return getattr(translation_models, request.param)(tmp_path_factory.mktemp("models") / request.param)
 
 
 def texts(count: int) -> list[str]:
@@ -77,7 +66,7 @@ def test_int8_is_near_and_has_its_own_identity(folder: Path) -> None:
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CROSSFLARE_CACHE", str(tmp_path / "cache"))
-    return tiny.m2m(tmp_path / "m2m")
+    return translation_models.m2m(tmp_path / "m2m")
 
 
 def test_a_model_is_converted_once_and_again_when_it_changed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,14 @@
 """Laws of neural translation: it hangs on the text, the languages and the model, and on nothing else."""
 
-import importlib.util
 import logging
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+import translation_models
 from crossflare.errors import UserError
 from crossflare.translation.engines import build
 from crossflare.translation.hf import Transformers
@@ -23,18 +22,6 @@ TEXTS = [
     " ",
     "samaki bahari " * 6,
 ]
-
-
-def _tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _tiny()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["m2m", "nllb", "marian", "mbart", "madlad"])
 def engine(request: pytest.FixtureRequest, root: Path) -> Transformers:
-    folder = getattr(tiny, request.param)(root / request.param)
+    folder = getattr(translation_models, request.param)(root / request.param)
     return Transformers(str(folder), beams=2, device="cpu", length_ratio=0.2)
 
 
@@ -106,7 +93,7 @@ def test_states_are_those_of_the_text_alone(engine: Transformers) -> None:
 
 def test_the_source_code_is_read(root: Path) -> None:
     engine = Transformers(
-        str(root / "nllb") if (root / "nllb").exists() else str(tiny.nllb(root / "nllb")), device="cpu"
+        str(root / "nllb") if (root / "nllb").exists() else str(translation_models.nllb(root / "nllb")), device="cpu"
     )
     swahili, indonesian = engine.encode(["mbwa"], "sw")[0], engine.encode(["mbwa"], "id")[0]
     assert swahili.shape == indonesian.shape
@@ -221,7 +208,7 @@ def test_a_licence_that_forbids_commercial_use_is_shown_once(
     from crossflare.translation import notices
 
     monkeypatch.setattr(notices, "_said", set())
-    folder = root / "nllb" if (root / "nllb").exists() else tiny.nllb(root / "nllb")
+    folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
     for _ in range(2):
         engine = Transformers(str(folder), device="cpu", licence="CC-BY-NC-4.0", length_ratio=0.2)
         engine.encode(["mbwa"], "sw")
@@ -238,7 +225,7 @@ def test_a_tag_of_several_languages_says_which_one_is_meant(
     from crossflare.translation import notices
 
     monkeypatch.setattr(notices, "_said", set())
-    folder = root / "nllb" if (root / "nllb").exists() else tiny.nllb(root / "nllb")
+    folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
     engine = Transformers(str(folder), device="cpu", length_ratio=0.2)
     engine.encode(["mbwa"], "ar")
     engine.encode(["mbwa"], "arb")
@@ -251,7 +238,7 @@ def test_a_language_that_was_taught_to_the_model(tmp_path: Path) -> None:
     """NLLB models that were trained on have tokens in FLORES' way for languages that NLLB lacks."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    folder = tiny.nllb(tmp_path / "more")
+    folder = translation_models.nllb(tmp_path / "more")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"extra_special_tokens": [*tokenizer.extra_special_tokens, "bbc_Latn"]})
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)
@@ -273,7 +260,7 @@ def test_licences_by_name(tmp_path: Path) -> None:
 
 
 def test_madlad_reads_the_target_before_the_text(root: Path) -> None:
-    engine = Transformers(str(tiny.madlad(root / "madlad2")), device="cpu")
+    engine = Transformers(str(translation_models.madlad(root / "madlad2")), device="cpu")
     direction = engine._family.direction("sw", "id")
     assert (direction.source_code, direction.forced_token, direction.prefix) == (None, None, "<2id> ")
     row = engine._rows(["<2id> mbwa"], None)[0]
@@ -283,7 +270,7 @@ def test_madlad_reads_the_target_before_the_text(root: Path) -> None:
 
 
 def test_marian_with_several_target_languages(root: Path) -> None:
-    folder = tiny.marian(root / "many", "sw", "ROMANCE", (">>spa<<", ">>fra<<"))
+    folder = translation_models.marian(root / "many", "sw", "ROMANCE", (">>spa<<", ">>fra<<"))
     engine = Transformers(str(folder), device="cpu")
     assert engine._family.direction("sw", "es").prefix == ">>spa<< "
     with pytest.raises(UserError, match=r"does not have Italian \(it\): it has >>fra<<, >>spa<<"):
@@ -313,7 +300,7 @@ def test_mistakes(options: dict[str, Any], message: str) -> None:
 
 
 def test_only_safetensors_are_read(root: Path, tmp_path: Path) -> None:
-    folder = tiny.marian(tmp_path / "pickled")
+    folder = translation_models.marian(tmp_path / "pickled")
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="with safetensors weights; transformers says"):

@@ -1,6 +1,5 @@
 """Laws of the store: nothing twice, nothing lost, nothing torn, whoever is killed and however many write."""
 
-import importlib.util
 import json
 import os
 import resource
@@ -14,19 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import faulty
 from crossflare.errors import UserError
 from crossflare.translation.index import Index
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_all
 from crossflare.translation.translator import engine_id
 from digests import digests
-
-_spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))
-assert _spec is not None
-assert _spec.loader is not None
-faulty = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(faulty)
-Reverse, texts = faulty.Reverse, faulty.texts
+from faulty import Reverse, texts
 
 
 def start(root: Path, seconds: float, count: int) -> "subprocess.Popen[str]":
