@@ -15,7 +15,8 @@ from bench.harness import Figure, own_peak_megabytes, peak_megabytes, ratio, rat
 from bench.lengths import pair_lengths
 from crossflare import FlareConfig
 from crossflare.training.batching import MEGA, grouped_order
-from crossflare.training.collators import PairCollator, Row, Side
+from crossflare.training.collators import PairCollator
+from crossflare.training.encoded import Row, Side
 
 BATCH, LONGEST, VOCABULARY = 32, 128, 30_000
 Batch = dict[str, torch.Tensor]

@@ -16,8 +16,9 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
 from crossflare.training import windows as windows_module
 from crossflare.training.extraction import best_answers, first_window_positions, span_logits
+from crossflare.training.questions import encode_questions
 from crossflare.training.span_batches import SpanCollator
-from crossflare.training.spans import SpanRows, encode_questions
+from crossflare.training.spans import SpanRows
 from reference import slow_spans
 from training.question_tools import CORPUS, TOKENIZERS, questions, sentencepiece, signs
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from crossflare.evaluation.outputs import Outputs, outputs_of
 from crossflare.tasks.example import Example
-from crossflare.training.collators import Latents
+from crossflare.training.encoded import Latents
 from crossflare.training.forms import Form
 from crossflare.training.precision import resolve
 from crossflare.training.settings import Precision

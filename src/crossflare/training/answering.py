@@ -9,14 +9,15 @@ from torch.nn import functional
 
 from crossflare.tasks.example import Example
 from crossflare.tasks.questions import QuestionTask
-from crossflare.training.collators import Latents
+from crossflare.training.encoded import Latents
 from crossflare.training.extraction import best_answers, first_window_positions, span_logits
 from crossflare.training.forms import Answers
 from crossflare.training.inference import batches
 from crossflare.training.precision import Number
 from crossflare.training.prompts import Prompter, PromptRows, encode_prompts, template_of
+from crossflare.training.questions import encode_questions
 from crossflare.training.span_batches import SpanCollator
-from crossflare.training.spans import SpanRows, encode_questions
+from crossflare.training.spans import SpanRows
 from crossflare.training.trainer import Batch
 from crossflare.training.writing import PromptCollator, written_loss
 

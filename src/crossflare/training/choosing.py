@@ -11,7 +11,8 @@ from crossflare.errors import UserError, choose
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example
 from crossflare.training.annealing import Annealing, machine_made
-from crossflare.training.collators import Encoded, Latents, PairCollator, count_truncated, encode
+from crossflare.training.collators import PairCollator
+from crossflare.training.encoded import Encoded, Latents, count_truncated, encode
 from crossflare.training.forms import Choices
 from crossflare.training.inference import batches, in_order
 from crossflare.training.precision import Number

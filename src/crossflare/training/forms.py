@@ -18,7 +18,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.questions import QuestionTask
-from crossflare.training.collators import Latents
+from crossflare.training.encoded import Latents
 from crossflare.training.precision import Number
 from crossflare.training.trainer import Batch, Rows
 

@@ -12,7 +12,7 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.questions import CONTEXT
-from crossflare.training.collators import Latents
+from crossflare.training.encoded import Latents
 from crossflare.training.forms import Answers, Form, Said
 from crossflare.training.precision import Number
 from crossflare.training.trainer import Batch, Rows

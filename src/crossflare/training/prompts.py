@@ -17,7 +17,7 @@ from crossflare.progress import bar
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
-from crossflare.training.collators import Latents, Numbers
+from crossflare.training.encoded import Latents, Numbers
 
 CHUNK = 1000
 """Texts handed to the tokenizer at once."""

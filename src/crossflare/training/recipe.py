@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.tasks.example import Split
 from crossflare.training.checkpoints import Fingerprint
-from crossflare.training.collators import Latents
+from crossflare.training.encoded import Latents
 from crossflare.training.fit import Outcome, fit
 from crossflare.training.forms import Form, Said
 from crossflare.training.precision import Number

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossflare.training.collators import PairCollator, Side
-from crossflare.training.spans import WINDOW, SpanRow
+from crossflare.training.collators import PairCollator
+from crossflare.training.encoded import Side
+from crossflare.training.questions import WINDOW
+from crossflare.training.spans import SpanRow
 
 IGNORED = -100
 """The position of an answer in a source that is not labelled."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.progress import bar
 from crossflare.tasks.example import Example
-from crossflare.training.collators import Numbers, Side
+from crossflare.training.encoded import Numbers, Side
 
 Places = NDArray[np.int64]
 CHUNK_OF_SIGNS = 500_000

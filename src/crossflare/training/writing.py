@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from crossflare.errors import UserError
-from crossflare.training.collators import Numbers, pad_latents
+from crossflare.training.collators import pad_latents
+from crossflare.training.encoded import Numbers
 from crossflare.training.prompts import PromptRow
 from crossflare.training.trainer import Batch
 
