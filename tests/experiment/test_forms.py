@@ -10,6 +10,7 @@ from crossflare.cli import main
 from crossflare.experiment.context import Context
 from crossflare.experiment.run import run
 from crossflare.experiment.spec import GatheredError, Spec, spec_from
+from crossflare.experiment.stages import Stage2
 from crossflare.experiment.steps import all_steps
 from crossflare.files import read_json
 from tiny_experiment import LABELS, Lab, read_jsonl
@@ -41,6 +42,34 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The model's kind, the folder of files, and that of the finished run."""
     folder = tmp_path_factory.mktemp(request.param)
     return request.param, folder, run(spec_of(folder, request.param), folder / "runs", workers=1)
+
+
+def test_only_a_source_that_is_a_labelled_row_has_answers(tmp_path: Path) -> None:
+    sources = {"xmixup": "original", "wrong": "shuffled"}
+    methods = {name: {"kind": "xmixup", "train_source": source} for name, source in sources.items()} | {"flare": None}
+    context = Context(spec_of(tmp_path, "bert", methods), tmp_path / "runs")
+    adapters = {step.method.name: step for step in all_steps(context) if isinstance(step, Stage2)}
+    labelled, rows = adapters["xmixup"].stage1.splits[0], adapters["xmixup"].splits[0]
+    assert [e.source for e in rows] == [e.texts for e in labelled]
+    assert [e.source_answers for e in rows] == [e.answers for e in labelled]
+    wrong = adapters["wrong"].splits[0]
+    others = [own.answers if e.source == own.texts else () for e, own in zip(wrong, labelled, strict=True)]
+    assert [e.source_answers for e in wrong] == others
+    assert () in others
+    assert not any(e.source_answers for e in adapters["flare"].splits[0])
+
+
+@pytest.mark.slow
+def test_a_loss_on_both_languages_is_one_on_both_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told no answers of its sources, the same method learns another adapter."""
+    weights: list[bytes] = []
+    for known in (True, False):
+        if not known:
+            monkeypatch.setattr("crossflare.experiment.stages.with_labelled_sources", lambda split, _: split)
+        ran = run(spec_of(tmp_path, "bert", {"xmixup": {"train_source": "original"}}), tmp_path / str(known), workers=1)
+        weights += [path.read_bytes() for path in (ran / "adapters").glob("*/adapter_model.safetensors")]
+    assert len(weights) == 2
+    assert weights[0] != weights[1]
 
 
 def test_every_method_answers_every_question(asked: tuple[str, Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""What is done to rows whole: a control's source in place of their own, and one id for several splits."""
+"""What is done to rows whole: another source than their own, what is known of it, and one id for several splits."""
 
 from dataclasses import replace
 
@@ -26,6 +26,19 @@ def controlled(split: Split, source: str) -> Split:
     following = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))  # one cycle: nobody keeps its own
     rows = split.examples
     return replace(split, examples=tuple(row.with_source(rows[following[i]].source) for i, row in enumerate(rows)))
+
+
+def read_alone(split: Split) -> Split:
+    """Return rows whose texts are their sources, as translate-test reads them."""
+    rows = [replace(e, texts=e.source, source=None) if e.source is not None else e for e in split]
+    return replace(split, examples=tuple(rows))
+
+
+def with_labelled_sources(split: Split, labelled: Split) -> Split:
+    """Return rows of questions with the gold answers of those sources that are themselves among the `labelled` rows."""
+    known = {(e.id, e.texts): e.answers for e in labelled}
+    rows = [e if e.source is None else replace(e, source_answers=known.get((e.id, e.source), ())) for e in split]
+    return replace(split, examples=tuple(rows))
 
 
 def digest(*splits: Split) -> str:

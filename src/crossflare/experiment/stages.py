@@ -1,10 +1,10 @@
 """The models of an experiment: stage 1 in the source language, stage 2 adapters in a target language."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from crossflare.experiment.context import Context
-from crossflare.experiment.controls import digest
+from crossflare.experiment.controls import digest, read_alone, with_labelled_sources
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.spec import Training
 from crossflare.files import content_id, read_json
@@ -15,12 +15,6 @@ ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm
 """Options of a method that shape a FLARE adapter."""
 MIXING_OPTIONS = ("mix_block", "mix_blocks")
 """Options of a method that say where another way of mixing is."""
-
-
-def read_alone(split: Split) -> Split:
-    """Return rows whose texts are their sources, as translate-test reads them."""
-    rows = [replace(e, texts=e.source, source=None) if e.source is not None else e for e in split]
-    return replace(split, examples=tuple(rows))
 
 
 class NotReadyError(Exception):
@@ -128,9 +122,14 @@ class Stage2:
 
     @property
     def splits(self) -> tuple[Split, Split]:
-        """Train and dev rows in the target language, with their sources; or their sources in their place."""
-        rows = self.context.training_rows(self.language, self.reads, self.seed)
-        return rows if self.method.about.reads != "source" else (read_alone(rows[0]), read_alone(rows[1]))
+        """Train and dev rows in the target language, with their sources; or their sources in their place.
+
+        A method with a loss on both languages is also told which answers its training sources have.
+        """
+        train, dev = self.context.training_rows(self.language, self.reads, self.seed)
+        if self.method.about.mixes == "published":
+            train = with_labelled_sources(train, self.stage1.splits[0])
+        return (train, dev) if self.method.about.reads != "source" else (read_alone(train), read_alone(dev))
 
     @property
     def trials(self) -> "list[Stage2]":
