@@ -172,6 +172,22 @@ def test_console_table_shows_scores_and_intervals(run_dir: Path) -> None:
         assert words in text
 
 
+def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make) -> None:
+    folder = make(seeds=2, languages=dict.fromkeys(("ace", "ban", "bjn", "bug", "min", "su"), 0.0))
+    table = console_table(folder)
+    scores = json.loads(build_report(folder).results.read_text())["scores"]
+    found = [each for each in scores if each["metric"] == "macro_f1" and each["score"] is not None]
+    numbers = {f"{100 * each[name]:.1f}" for each in found for name in ("score", "low", "high")}
+    for width, whole in ((200, True), (80, True), (40, False)):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(table)
+        text = console.export_text()
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+        assert (numbers <= set(re.findall(r"[0-9]+\.[0-9]", text))) == whole
+        assert ("see report.md" in text) != whole
+
+
 def test_a_run_without_training_or_recipe_still_has_a_page(make: Make) -> None:
     folder = make(methods={"zero-shot": 0.5}, seeds=1, languages={"ace": 0.0})
     (folder / "spec.yaml").unlink()

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossflare.files import write_atomic, write_json
 from crossflare.report.collect import Cell, Contrast, Results, collect
@@ -12,11 +12,7 @@ from crossflare.report.methods import descriptions
 from crossflare.report.page import render
 from crossflare.report.sections import environment, sections, summary
 from crossflare.report.swaps import Outcome
-from crossflare.report.tables import Entry, Grid, contrasts, scores, to_csv, to_markdown
-
-if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.text import Text
+from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
 
 FORMAT = 1
 
@@ -58,42 +54,6 @@ def build_report(run_dir: Path) -> ReportPaths:
         html.unlink(missing_ok=True)
         return replace(paths, html=None, note=str(error))
     return paths
-
-
-def console_table(run_dir: Path) -> "Group":
-    """Return the main table of a run folder for the terminal, and its legend.
-
-    Raises:
-        UserError: As `build_report`.
-    """
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    results = collect(run_dir, every_metric=False)
-    grid = scores(results, results.metrics[0])
-    several = len(list(grid.blocks())) > 1
-    table = Table(title=f"{results.folder.name}: {grid.title}", title_justify="left", show_lines=not several)
-    for index, name in enumerate(grid.head):
-        table.add_column(Text(name), justify="right" if index else "left", no_wrap=True)
-    for heading, rows in grid.blocks():
-        if heading:
-            table.add_section()
-            table.add_row(Text(heading, style="italic dim"))
-        for name, entries in rows:
-            table.add_row(Text(name, style="bold" if name == results.subject else ""), *map(_shown, entries))
-    warnings = [Text(f"! {warning}", style="yellow") for warning in summary(results).warnings]
-    return Group(table, *warnings, Text(grid.legend, style="dim"))
-
-
-def _shown(entry: Entry) -> "Text":
-    """Return a cell for the terminal."""
-    from rich.text import Text
-
-    text = Text(entry.text + (f" {entry.mark}" if entry.mark else ""), style="bold" if entry.best else "")
-    for line in entry.small:
-        text.append(f"\n{line}", style="dim not bold")
-    return text
 
 
 def to_json(results: Results) -> dict[str, Any]:
