@@ -1,13 +1,13 @@
-"""The page of the evidence: `python docs/results/evidence.py` makes its table and picture from the published numbers.
+"""The page of the evidence: `python docs/results/evidence.py` makes its tables and pictures from the published numbers.
 
-It reads `evidence-nusax/results.json`, which publish.py copies, and writes `evidence/javanese.svg` and the table
-between the markers of `evidence.md`; the words around the table are kept.
+It reads the `results.json` of each run below, which publish.py copies, and writes `evidence/NAME.svg` and the tables
+between the markers of `evidence.md`; the words around them are kept.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,16 +17,65 @@ from crossflare.files import write_atomic
 matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "crossflare", "svg.fonttype": "none", "font.family": "sans-serif"})
 HERE = Path(__file__).parent
-RUN, PAGE, PLACE = HERE / "evidence-nusax", HERE / "evidence.md", HERE / "evidence"
+PAGE, PLACE = HERE / "evidence.md", HERE / "evidence"
 GROUPS = {
     "what there was before": ("zero-shot", "translate-test", "lora"),
-    "FLARE": ("flare", "flare-attention"),
+    "FLARE": ("flare", "flare-proportional", "flare-attention", "flare-clean", "flare-joint"),
     "rivals": ("input-fusion", "xmixup"),
     "combinations, at FLARE's cost at test time": ("ensemble", "stack", "flare+source", "stack-flare"),
     "controls: the trained FLARE adapter with another source": ("flare-no-source", "flare-shuffled"),
-    "controls: trained in another way": ("relu-lora", "flare-on-target", "lora-equal-cost", "flare-released"),
+    "controls: trained in another way": (
+        "relu-lora",
+        "lora-slow",
+        "flare-on-target",
+        "lora-equal-cost",
+        "flare-released",
+    ),
 }
+METHODS = [method for methods in GROUPS.values() for method in methods]
+SUBJECT = "flare"
 INK, ACCENT, SOFT = "#1f2430", "#b4441c", "#8a8f9c"
+REACH = 14
+"""Points to either side in the pictures by language."""
+MEAN = "macro"
+"""The mean of the languages, in results.json."""
+
+
+class Run(NamedTuple):
+    """One published run, as the page shows it."""
+
+    folder: str
+    metric: str
+    name: str
+    """What the table calls the metric."""
+    rivals: tuple[str, ...] = ()
+    """Methods that FLARE is drawn against, language by language."""
+
+
+RUNS = {
+    "nusax": Run("evidence-nusax", "macro_f1", "macro-F1", ("lora", "relu-lora", "ensemble", "stack")),
+    "javanese": Run("evidence-javanese", "macro_f1", "macro-F1"),
+}
+
+
+class Numbers(NamedTuple):
+    """What a run found in one metric."""
+
+    languages: tuple[str, ...]
+    scores: dict[tuple[str, str], Any]
+    """(method, language) -> its score."""
+    less: dict[tuple[str, str], Any]
+    """(method, language) -> FLARE less the method."""
+
+    @property
+    def whole(self) -> str:
+        """The mean of the languages, or the only one."""
+        return self.languages[0] if len(self.languages) == 1 else MEAN
+
+    @property
+    def methods(self) -> list[str]:
+        """Those with a number there, in the page's order."""
+        return [method for method in METHODS if (method, self.whole) in self.scores]
 
 
 def points(value: float) -> str:
@@ -39,54 +88,97 @@ def signed(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def read(run: Path = RUN, metric: str = "macro_f1", language: str = "jv") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return method -> score, and method -> FLARE less it."""
-    found = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    scores = {e["method"]: e for e in found["scores"] if (e["metric"], e["language"]) == (metric, language)}
-    less = {e["less"]: e for e in found["differences"] if (e["metric"], e["language"]) == (metric, language)}
-    return {name: each for name, each in scores.items() if each["score"] is not None}, less
+def read(run: Run) -> Numbers:
+    """Return a run's numbers; what is missing there is absent."""
+    found = json.loads((HERE / run.folder / "results.json").read_text(encoding="utf-8"))
+    own = [each for each in found["scores"] if each["metric"] == run.metric and each["score"] is not None]
+    less = [each for each in found["differences"] if each["metric"] == run.metric and each["score"] is not None]
+    languages = tuple(dict.fromkeys(each["language"] for each in own if each["language"] != MEAN))
+    return Numbers(
+        languages,
+        {(each["method"], each["language"]): each for each in own},
+        {(each["less"], each["language"]): each for each in less},
+    )
 
 
-def table(scores: dict[str, Any], less: dict[str, Any]) -> str:
-    """Return one table, a group of methods after the other."""
-    lines = ["| method | macro-F1 | seeds | FLARE less it |", "|---|---|---|---|"]
+def table(run: Run, found: Numbers) -> str:
+    """Return one table, a group of methods after the other; of several languages with each of them behind the mean."""
+    each = found.languages if len(found.languages) > 1 else ()
+    heads = ["method", f"{run.name}, mean" if each else run.name, "seeds", "FLARE less it", *each]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for group, methods in GROUPS.items():
-        present = [method for method in methods if method in scores]
-        lines += [f"| *{group}* | | | |"] if present else []
+        present = [method for method in methods if method in found.methods]
+        lines += [f"| *{group}* |" + " |" * (len(heads) - 1)] if present else []
         for method in present:
-            each, gap = scores[method], less.get(method) or {}
-            apart = (
-                f"{signed(gap['score'])} [{signed(gap['low'])}, {signed(gap['high'])}]"
-                if gap.get("score") is not None
-                else ""
-            )
-            strong = "**" if apart and (gap["low"] > 0 or gap["high"] < 0) else ""
-            interval = f"{points(each['score'])} ({points(each['low'])}–{points(each['high'])})"
-            lines.append(f"| {method} | {interval} | {len(each['by_seed'])} | {strong}{apart}{strong} |")
+            score, gap = found.scores[method, found.whole], found.less.get((method, found.whole))
+            cells = [
+                method,
+                f"{points(score['score'])} ({points(score['low'])}–{points(score['high'])})",
+                str(len(score["by_seed"])),
+                "" if gap is None else _difference(gap),
+            ]
+            cells += [points(found.scores[method, language]["score"]) for language in each]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def picture(scores: dict[str, Any], less: dict[str, Any], path: Path) -> None:
+def _difference(gap: Any) -> str:
+    strong = "**" if clear(gap) else ""
+    return f"{strong}{signed(gap['score'])} [{signed(gap['low'])}, {signed(gap['high'])}]{strong}"
+
+
+def clear(gap: Any) -> bool:
+    """Whether a difference's interval excludes 0."""
+    return gap["low"] > 0 or gap["high"] < 0
+
+
+def picture(run: Run, found: Numbers, path: Path) -> None:
     """Draw every method's score with its interval and its seeds, and beside it FLARE less the method."""
-    names = [method for methods in GROUPS.values() for method in methods if method in scores]
+    names = found.methods
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9, 0.34 * len(names) + 1), sharey=True, gridspec_kw={"wspace": 0.06}
     )
     for place, name in enumerate(reversed(names)):
-        each, colour = scores[name], ACCENT if name == "flare" else INK
-        left.plot([100 * each["low"], 100 * each["high"]], [place, place], color=colour, lw=2, solid_capstyle="butt")
-        left.plot(100 * each["score"], place, "o", color=colour, ms=6)
-        left.plot([100 * v for v in each["by_seed"].values()], [place + 0.24] * len(each["by_seed"]), "|", color=SOFT)
-        gap = less.get(name)
-        if gap and gap.get("score") is not None:
-            clear = gap["low"] > 0 or gap["high"] < 0
-            right.plot([100 * gap["low"], 100 * gap["high"]], [place, place], color=INK if clear else SOFT, lw=2)
-            right.plot(100 * gap["score"], place, "o", color=INK if clear else SOFT, ms=6)
+        score, colour = found.scores[name, found.whole], ACCENT if name == SUBJECT else INK
+        left.plot([100 * score["low"], 100 * score["high"]], [place, place], color=colour, lw=2, solid_capstyle="butt")
+        left.plot(100 * score["score"], place, "o", color=colour, ms=6)
+        left.plot([100 * v for v in score["by_seed"].values()], [place + 0.24] * len(score["by_seed"]), "|", color=SOFT)
+        gap = found.less.get((name, found.whole))
+        if gap is not None:
+            _whisker(right, gap, place)
     left.set_yticks(range(len(names)), list(reversed(names)))
     right.axvline(0, color=SOFT, lw=1)
-    left.set_xlabel("macro-F1, points (ticks: seeds)")
+    mean = ", mean" if len(found.languages) > 1 else ""
+    left.set_xlabel(f"{run.name}{mean} (ticks: seeds)")
     right.set_xlabel("FLARE less the method, points")
-    for axis in (left, right):
+    _finish(figure, (left, right), path)
+
+
+def by_language(found: Numbers, rivals: tuple[str, ...], path: Path) -> None:
+    """Draw FLARE less each of a few rivals in every language and on their mean."""
+    places = [MEAN, *found.languages]
+    size = (2.3 * len(rivals), 0.34 * len(places) + 1)
+    figure, axes = plt.subplots(1, len(rivals), figsize=size, sharey=True, sharex=True, gridspec_kw={"wspace": 0.08})
+    for axis, rival in zip(axes, rivals, strict=True):
+        for place, language in enumerate(reversed(places)):
+            if (rival, language) in found.less:
+                _whisker(axis, found.less[rival, language], place)
+        axis.axvline(0, color=SOFT, lw=1)
+        axis.set_title(rival, fontsize=10)
+        axis.set_xlim(-REACH, REACH)  # a wider interval runs off the picture
+    axes[0].set_yticks(range(len(places)), ["mean" if each == MEAN else each for each in reversed(places)])
+    figure.supxlabel("FLARE less the method, points", fontsize=10, y=-0.02)
+    _finish(figure, tuple(axes), path)
+
+
+def _whisker(axis: Any, gap: Any, place: float) -> None:
+    colour = INK if clear(gap) else SOFT
+    axis.plot([100 * gap["low"], 100 * gap["high"]], [place, place], color=colour, lw=2)
+    axis.plot(100 * gap["score"], place, "o", color=colour, ms=6)
+
+
+def _finish(figure: Any, axes: tuple[Any, ...], path: Path) -> None:
+    for axis in axes:
         axis.grid(axis="x", color="#dddddd", lw=0.6)
         axis.tick_params(length=0)
         for side in ("top", "right", "left"):
@@ -97,12 +189,16 @@ def picture(scores: dict[str, Any], less: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Write the picture, and the table between the page's markers."""
-    scores, less = read()
-    picture(scores, less, PLACE / "javanese.svg")
+    """Write the pictures, and the tables between the page's markers."""
     page = PAGE.read_text(encoding="utf-8")
-    made = f"<!-- table -->\n{table(scores, less)}\n<!-- end -->"
-    write_atomic(PAGE, re.sub(r"<!-- table -->.*?<!-- end -->", lambda _: made, page, flags=re.DOTALL))
+    for name, run in RUNS.items():
+        found = read(run)
+        picture(run, found, PLACE / f"{name}.svg")
+        if run.rivals:
+            by_language(found, run.rivals, PLACE / f"{name}-languages.svg")
+        made = f"<!-- table {name} -->\n{table(run, found)}\n<!-- end -->"
+        page = re.sub(rf"<!-- table {name} -->.*?<!-- end -->", lambda _, made=made: made, page, flags=re.DOTALL)
+    write_atomic(PAGE, page)
 
 
 if __name__ == "__main__":

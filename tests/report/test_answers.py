@@ -214,9 +214,9 @@ def test_the_terminal_shows_f1_and_a_dash_for_what_is_left_out(make_answers: Mak
 def test_methods_say_what_sets_them_apart(make_answers: Make) -> None:
     options = {
         "lora": {"kind": "lora", "trained_in": "sw"},
-        "flare": {"kind": "flare", "train_source": "machine"},
+        "flare": {"kind": "flare", "train_source": "machine", "lr": None},
         "wrong": {"kind": "flare", "of": "flare", "test_source": "shuffled"},
-        "blind": {"kind": "flare", "train_source": "none", "test_source": "none"},
+        "blind": {"kind": "flare", "train_source": "none", "test_source": "none", "lr": 0.004},
     }
     folder = make_answers(
         methods={"zero-shot": 0.4, **dict.fromkeys(options, 0.5)}, options=options, only={"wrong": ["sw"]}, seeds=1
@@ -227,7 +227,10 @@ def test_methods_say_what_sets_them_apart(make_answers: Make) -> None:
     assert "training sources are translations" in said["flare"]
     assert "reads the adapters of flare; control: at test time each row has the translation of another" in said["wrong"]
     assert said["wrong"].endswith("run only in sw")
-    assert "control: trained without any source; control: it reads no source at test time" in said["blind"]
+    assert "lr" not in said["flare"]
+    assert said["blind"].endswith(
+        "control: trained without any source; control: it reads no source at test time; lr 0.004"
+    )
     build_report(folder)
     assert f"- **wrong**: {said['wrong']}" in (folder / "report.md").read_text(encoding="utf-8")
     assert re.search(r"<dt>wrong</dt><dd>.*run only in sw</dd>", (folder / "report.html").read_text(encoding="utf-8"))

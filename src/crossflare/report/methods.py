@@ -64,8 +64,8 @@ def descriptions(folder: RunFolder) -> tuple[tuple[str, str], ...]:
 
 
 def _special(name: str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the other options of a method in which those of its kind differ."""
-    mine = options[name]
+    """Return the other options of a method, where they are given, in which those of its kind differ."""
+    mine = {key: value for key, value in options[name].items() if value is not None}
     kin = [each for each in options.values() if each.get("kind") == mine.get("kind")]
     odd = [key for key in mine if key not in TOLD and any(each.get(key) != mine[key] for each in kin)]
     return [f"{key.replace('_', ' ')} {mine[key]}" for key in odd]
