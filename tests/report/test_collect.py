@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from crossflare.evaluation.record import sealed
-from crossflare.report.collect import Results, collect
+from crossflare.report.collect import collect
+from crossflare.report.results import Results
 from crossflare.report.runs import MACRO
 
 Make = Callable[..., Path]

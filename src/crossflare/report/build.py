@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import write_atomic, write_json
-from crossflare.report.collect import Cell, Contrast, Results, collect
+from crossflare.report.collect import collect
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.latex import report_tables
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render
+from crossflare.report.plain import to_csv, to_markdown
+from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.sections import environment, sections, summary
 from crossflare.report.swaps import Outcome
-from crossflare.report.tables import Grid, contrasts, scores, to_csv, to_markdown
+from crossflare.report.tables import Grid, contrasts, scores
 
 FORMAT = 1
 

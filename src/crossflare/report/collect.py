@@ -1,7 +1,7 @@
-"""From runs to one value that holds every number of a report, each with its interval and its signature."""
+"""From runs to one value that holds every number of their report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,104 +13,16 @@ from crossflare.evaluation.signature import Signature, check_comparable, combine
 from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference
 from crossflare.progress import track
 from crossflare.report.methods import unranked
+from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 from crossflare.report.samples import resample
-from crossflare.report.swaps import Outcome, compare_pairs
+from crossflare.report.swaps import compare_pairs
 
 SUBJECT, REFERENCE = "flare", "lora"
 LEFT_OUT = "not in recipe"
 """The gap of a language that the recipe leaves out for a method: nothing is missing there."""
 NOT_MEASURED = "not measured"
 """The gap of a metric that a method's way to answer has not: who writes text points at no position."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One number: a method's mean over seeds in one language, or over all of them. Never made up: see `gap`."""
-
-    metric: str
-    method: str
-    language: str
-    score: Interval | None
-    seeds: tuple[int, ...]
-    by_seed: tuple[float, ...]
-    """The score of each of `seeds`."""
-    missing: tuple[int, ...]
-    """Seeds that the recipe asks for and that are not in the score."""
-    signature: Signature | None
-    against: Difference | None
-    """This method less the reference."""
-    tested: Outcome | None = None
-    """The paired tests of that difference."""
-    q: float | None = None
-    """See `Contrast.q`."""
-    gap: str = ""
-    """Why there is no score."""
-    left_out: bool = False
-    """Whether there is none because the recipe asks for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """The subject less another method."""
-
-    metric: str
-    method: str
-    language: str
-    difference: Difference | None
-    tested: Outcome | None = None
-    """The paired tests of the difference."""
-    q: float | None = None
-    """The permutation test's p after Benjamini and Hochberg over the languages, the macro average apart.
-
-    One family for each pair of methods: with all methods in one, those that anything beats would lend their small p to
-    the close ones.
-    """
-    gap: str = ""
-    left_out: bool = False
-    """Whether there is none because the recipe does not ask for both in that language."""
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Everything a report says, as values."""
-
-    folder: RunFolder
-    metrics: tuple[str, ...]
-    """The main one first."""
-    subject: str | None
-    reference: str | None
-    cells: Mapping[tuple[str, str, str], Cell]
-    """By metric, method and language."""
-    contrasts: Mapping[tuple[str, str, str], Contrast]
-    ranks: Mapping[tuple[str, str], Interval]
-    """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The languages, after the macro average when there are several: first, where a telephone shows it."""
-        return _columns(self.folder)
-
-    @property
-    def overall(self) -> str:
-        """The column that sums a method up."""
-        return self.columns[0]
-
-    def asked(self, method: str, column: str) -> bool:
-        """Whether the recipe asks for a method in a column: for the macro average, in every language."""
-        return _asked(self.folder, method, column)
-
-    def contrasted(self, metric: str) -> tuple[str, ...]:
-        """Return the columns in which the recipe asks for the subject and at least one other method."""
-        return tuple(
-            column
-            for column in self.columns
-            if any(
-                not each.left_out
-                for each in self.contrasts.values()
-                if each.metric == metric and each.language == column
-            )
-        )
 
 
 def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
@@ -134,14 +46,14 @@ def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
     contrasts: dict[tuple[str, str, str], Contrast] = {}
     for metric in metrics:
         for method in folder.methods:
-            for language in _columns(folder):
+            for language in folder.columns:
                 cell = _cell(folder, samples, metric, method, language, reference)
                 test = tests.get((metric, (method, reference or ""), language)) if cell.against else None
                 cells[metric, method, language] = replace(cell, tested=test)
                 if subject is not None and method != subject:
                     found = _difference(folder, samples, metric, subject, method, language)
                     gap, value = (found, None) if isinstance(found, str) else ("", found)
-                    both = all(_asked(folder, each, language) for each in (subject, method))
+                    both = all(folder.asked(each, language) for each in (subject, method))
                     out = value is None and (gap == NOT_MEASURED or not both)
                     test = tests.get((metric, (subject, method), language)) if value else None
                     contrasts[metric, method, language] = Contrast(
@@ -168,7 +80,7 @@ def _samples(folder: RunFolder) -> Samples:
 def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
     """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
     if language != MACRO:
-        gap = "not run" if _asked(folder, method, language) else LEFT_OUT
+        gap = "not run" if folder.asked(method, language) else LEFT_OUT
         return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
     parts = [samples.get((metric, method, each)) for each in folder.languages]
     present = [part for part in parts if part is not None]
@@ -190,7 +102,7 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
 def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None) -> Cell:
     found = _sample(folder, samples, metric, method, language)
     if isinstance(found, str):
-        out = not _asked(folder, method, language) or found == NOT_MEASURED
+        out = not folder.asked(method, language) or found == NOT_MEASURED
         return Cell(
             metric, method, language, None, (), (), () if out else folder.seeds, None, None, gap=found, left_out=out
         )
@@ -255,14 +167,6 @@ def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interv
     if len(everywhere) < 3 or len(folder.languages) < 2 or not seeds:
         return {}
     return average_ranks({method: [part.pick(seeds) for part in parts] for method, parts in everywhere.items()})
-
-
-def _columns(folder: RunFolder) -> tuple[str, ...]:
-    return (MACRO, *folder.languages) if len(folder.languages) > 1 else folder.languages
-
-
-def _asked(folder: RunFolder, method: str, column: str) -> bool:
-    return all(folder.asked(method, each) for each in (folder.languages if column == MACRO else (column,)))
 
 
 def _metrics(folder: RunFolder) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import mean
 
 from crossflare.evaluation.record import Record
-from crossflare.report.collect import Results
 from crossflare.report.methods import grouped
+from crossflare.report.results import Results
 from crossflare.report.tables import DASH, Entry, Grid, column_name, metric_name, points
 
 

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from crossflare.report import figures
-from crossflare.report.collect import Results
 from crossflare.report.methods import grouped
+from crossflare.report.results import Results
 
 VALUES = {"dev_score": "dev score, in points", "dev_loss": "dev loss", "loss": "training loss"}
 TOGETHER = 8

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from crossflare.report.collect import Results
+from crossflare.report.results import Results
 from crossflare.report.tables import (
     BETTER,
     DASH,

@@ -15,8 +15,9 @@ from crossflare.files import read_json, write_atomic
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
+from crossflare.report.plain import to_markdown
 from crossflare.report.runs import MACRO
-from crossflare.report.tables import Entry, Grid, metric_name, points, span, to_markdown
+from crossflare.report.tables import Entry, Grid, metric_name, points, span
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
-from crossflare.report.collect import Cell, Contrast, Results
 from crossflare.report.cost import DRAWN, scatter_points
 from crossflare.report.curves import curve_blocks
 from crossflare.report.examples import worst_examples
 from crossflare.report.latex import to_latex
 from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
 from crossflare.report.power import detectable_grid
+from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.runs import MACRO
 from crossflare.report.sections import LEAST, environment, sections, summary
 from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores

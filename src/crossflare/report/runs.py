@@ -59,10 +59,15 @@ class RunFolder:
         """Return what the recipe says of a method; nothing where it does not list it."""
         return _mapping(_mapping(self.spec.get("methods")).get(method))
 
-    def asked(self, method: str, language: str) -> bool:
-        """Whether the recipe has the method run in that language."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The languages, after their mean when there are several: first, where a telephone shows it."""
+        return (MACRO, *self.languages) if len(self.languages) > 1 else self.languages
+
+    def asked(self, method: str, column: str) -> bool:
+        """Whether the recipe has the method run in a language; for their mean, in every one."""
         only = _listed(self.options(method), "languages")
-        return not only or language in only
+        return not only or all(each in only for each in (self.languages if column == MACRO else (column,)))
 
     @property
     def missing(self) -> list[Key]:

@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any
 
 from crossflare.evaluation.record import Record, Trial
-from crossflare.report.collect import Contrast, Results
 from crossflare.report.cost import cost_grid
 from crossflare.report.methods import upper_bounds
 from crossflare.report.power import detectable_grid
+from crossflare.report.results import Contrast, Results
 from crossflare.report.runs import MACRO, RunFolder
 from crossflare.report.tables import Grid, matrix, metric_name, p_text, points, span
 from crossflare.report.translation import translation_grids
@@ -148,7 +148,9 @@ def _finding(results: Results) -> tuple[str, str]:
     subject, reference = results.subject, results.reference
     if subject is None or reference is None or subject == reference:
         return "", ""
-    shared = [column for column in results.columns if all(results.asked(each, column) for each in (subject, reference))]
+    shared = [
+        column for column in results.columns if all(results.folder.asked(each, column) for each in (subject, reference))
+    ]
     if not shared:
         return f"{subject} and {reference} have no language in common.", ""
     # with an average over all languages that is what is said; without one, every language, chosen by nobody

@@ -1,14 +1,12 @@
-"""The report's tables as plain values, and their Markdown and CSV."""
+"""The report's tables as plain values."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from crossflare.evaluation.significance import Interval
-from crossflare.report.collect import Cell, Contrast, Results
 from crossflare.report.methods import grouped, upper_bounds
+from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.runs import MACRO
 
 METRIC_NAMES = {
@@ -178,34 +176,6 @@ def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str],
     return Grid(title, (corner, *results.folder.languages), rows, legend)
 
 
-def to_markdown(grid: Grid) -> str:
-    """Return a Markdown table with its legend under it."""
-    lines = ["| " + " | ".join(map(_escape, grid.head)) + " |", "|---" + "|---:" * (len(grid.head) - 1) + "|"]
-    for heading, rows in grid.blocks():
-        lines += [f"| *{heading}* |" + " |" * (len(grid.head) - 1)] if heading else []
-        lines += ["| " + " | ".join([_escape(name), *map(_markdown, entries)]) + " |" for name, entries in rows]
-    return "\n".join([*lines, "", grid.legend]).rstrip() + "\n"
-
-
-def to_csv(results: Results) -> str:
-    """Return every score, one row each, with its interval, its difference to the reference, and its signature."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["metric", "method", "language", "score", "low", "high", "seeds", "missing_seeds", "less_reference",
-         "less_reference_low", "less_reference_high", "less_reference_p", "less_reference_p_permutation",
-         "less_reference_q", "gap", "signature"]
-    )  # fmt: skip
-    for cell in results.cells.values():
-        score = (cell.score.score, cell.score.low, cell.score.high) if cell.score else ("", "", "")
-        less = cell.against
-        row = (less.score, less.low, less.high, less.p) if less else ("", "", "", "")
-        row = (*row, *("" if each is None else each for each in (cell.tested and cell.tested.p, cell.q)))
-        seeds = (_seeds(cell.seeds), _seeds(cell.missing))
-        writer.writerow([cell.metric, cell.method, cell.language, *score, *seeds, *row, cell.gap, cell.signature or ""])
-    return text.getvalue()
-
-
 def _best(results: Results, metric: str, column: str) -> str:
     """Return the highest score of a column as shown: methods that look equal are all the best; one alone is not.
 
@@ -222,7 +192,7 @@ def _score(cell: Cell, best: str, results: Results) -> Entry:
     total = len(results.folder.seeds)
     few = (f"{len(cell.seeds)} of {total} seeds",) if cell.missing else ()
     text = points(cell.score.score)
-    note = f"no run with seed {_seeds(cell.missing)}" if cell.missing else ""
+    note = f"no run with seed {seeds_text(cell.missing)}" if cell.missing else ""
     first = text == best and cell.method not in upper_bounds(results.folder)
     return Entry(text, (span(cell.score), *few), best=first, mark=_mark(cell), note=note)
 
@@ -270,15 +240,6 @@ def _notes(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> str:
     return "".join(f" Missing: {note}." for note in notes)
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return seeds as a list of numbers."""
     return " ".join(map(str, seeds))
-
-
-def _markdown(entry: Entry) -> str:
-    number = f"**{_escape(entry.text)}**" if entry.best else _escape(entry.text)
-    mark = f" {entry.mark}" if entry.mark else ""
-    return number + mark + "".join(f"<br>{_escape(line)}" for line in entry.small)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
