@@ -17,7 +17,7 @@ from crossflare.report import build_report, console_table
 from crossflare.report.collect import LEFT_OUT, NOT_MEASURED, collect
 from crossflare.report.methods import descriptions
 from crossflare.report.runs import MACRO, read_runs
-from crossflare.report.sections import summary
+from crossflare.report.summary import summary
 from crossflare.report.tables import contrasts, scores
 
 Make = Callable[..., Path]

@@ -28,7 +28,7 @@ from crossflare.report.plain import to_markdown
 from crossflare.report.power import detectable_grid
 from crossflare.report.results import Contrast, Results
 from crossflare.report.runs import MACRO, read_runs
-from crossflare.report.sections import summary
+from crossflare.report.summary import summary
 from crossflare.report.swaps import Outcome
 from crossflare.report.tables import BETTER, MAYBE_BETTER, contrasts, scores
 

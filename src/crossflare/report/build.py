@@ -12,7 +12,8 @@ from crossflare.report.methods import descriptions
 from crossflare.report.page import render
 from crossflare.report.plain import to_csv, to_markdown
 from crossflare.report.results import Cell, Contrast, Results
-from crossflare.report.sections import environment, sections, summary
+from crossflare.report.sections import environment, sections
+from crossflare.report.summary import summary
 from crossflare.report.swaps import Outcome
 from crossflare.report.tables import Grid, contrasts, scores
 

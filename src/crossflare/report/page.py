@@ -13,7 +13,8 @@ from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
 from crossflare.report.power import detectable_grid
 from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.runs import MACRO
-from crossflare.report.sections import LEAST, environment, sections, summary
+from crossflare.report.sections import LEAST, environment, sections
+from crossflare.report.summary import summary
 from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores
 
 SPREAD = 1.2

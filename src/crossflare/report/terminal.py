@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crossflare.report.collect import collect
-from crossflare.report.sections import summary
+from crossflare.report.summary import summary
 from crossflare.report.tables import DASH, Entry, Grid, scores
 
 WIDEST = 10_000
