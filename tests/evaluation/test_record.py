@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.evaluation.record import (
-    AnswerPredictions,
-    Predictions,
-    Record,
-    load_predictions,
-    load_record,
-    save_record,
-    sealed,
-)
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
+from crossflare.evaluation.record import Record, load_record, save_record, sealed
 from crossflare.files import digest_file
 
 SIGNATURE = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.evaluation.paired import detectable, mcnemar
-from crossflare.evaluation.record import Predictions
+from crossflare.evaluation.predictions import Predictions
 from crossflare.report import build_report
 from crossflare.report.collect import _adjust, collect
 from crossflare.report.cost import scatter_points

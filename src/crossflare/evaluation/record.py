@@ -1,4 +1,4 @@
-"""The files a finished run leaves: `records/<run-id>.json` and the predictions it names, both of format 1.
+"""The record of a finished run, `records/<run-id>.json`, of format 1; `predictions` has the file that it names.
 
 A record carries the sha256 of its own content and may carry that of its predictions: a file that was cut off or changed
 by hand is found and named, never read as a result. Older records without them are read as they are.
@@ -6,23 +6,17 @@ by hand is found and named, never read as a result. Older records without them a
 
 import hashlib
 import json
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
-
-import numpy as np
+from typing import Any, NotRequired, TypedDict
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import FloatArray, IntArray
 from crossflare.evaluation.signature import Signature
-from crossflare.files import canonical, digest_file, read_json, write_json
+from crossflare.files import canonical, read_json, write_json
 
 FORMAT = 1
 _AGAIN = "delete it and run again"
-_ANEW = "delete its record and run again"
-T = TypeVar("T")
 
 
 class Point(TypedDict):
@@ -171,113 +165,3 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("counts", "training", "timings", "hardware", "versions"), dict),
     "seed": int,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """The labels that one run predicted, in the order of its file."""
-
-    ids: tuple[str, ...]
-    gold: IntArray
-    """[N] label indices."""
-    predicted: IntArray
-    """[N] label indices, -1 where no label was given."""
-    log_probabilities: FloatArray
-    """[N, K]; [N, 0] where the file has none."""
-
-    def take(self, order: Sequence[int]) -> "Predictions":
-        """Return these rows in this order."""
-        where = list(order)
-        ids = tuple(self.ids[index] for index in where)
-        return Predictions(ids, self.gold[where], self.predicted[where], self.log_probabilities[where])
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerPredictions:
-    """The answers that one run gave, in the order of its file."""
-
-    ids: tuple[str, ...]
-    golds: tuple[tuple[str, ...], ...]
-    """The gold answers of each of N questions."""
-    texts: tuple[str, ...]
-    """The N answers."""
-    values: Mapping[str, FloatArray]
-    """Metric to the score [N] of each question; see `ANSWER_METRICS`."""
-
-    def take(self, order: Sequence[int]) -> "AnswerPredictions":
-        """Return these rows in this order."""
-        where = list(order)
-        return AnswerPredictions(
-            tuple(self.ids[index] for index in where),
-            tuple(self.golds[index] for index in where),
-            tuple(self.texts[index] for index in where),
-            {name: column[where] for name, column in self.values.items()},
-        )
-
-
-ANSWER_METRICS = ("exact_match", "f1", "position_match")
-"""The scores that a row of answers may hold, each from 0 to 1; the first two it must."""
-
-
-def load_predictions(path: Path, sha256: str = "") -> Predictions | AnswerPredictions:
-    """Read predictions, one JSON object a line: labels where `gold` is a number, answers where it is a list of texts.
-
-    A label's row has id, gold, prediction, and maybe log_probabilities; an answer's has id, gold, prediction,
-    exact_match, f1, and maybe position_match.
-
-    Args:
-        path: The file.
-        sha256: What the record says of the file; nothing is checked where it says nothing.
-
-    Raises:
-        UserError: The file is missing, empty, damaged (the line is named), or not the one that was written.
-    """
-    try:
-        if sha256 and digest_file(path) != sha256:
-            raise UserError(f"{path}: expected the predictions as saved, found them changed (sha256 differs); {_ANEW}")
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected predictions, but they cannot be read ({error}); {_ANEW}") from error
-    first = _parsed(path, 1, lines[0], lambda row: row)
-    return _answers(path, lines) if isinstance(first.get("gold"), list) else _labels(path, lines)
-
-
-def _labels(path: Path, lines: Sequence[str]) -> Predictions:
-    def read(row: dict[str, Any]) -> tuple[str, int, int, list[float]]:
-        gold, predicted = operator.index(row["gold"]), operator.index(row["prediction"])
-        return str(row["id"]), gold, predicted, [float(value) for value in row.get("log_probabilities", [])]
-
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
-    if len({len(row[3]) for row in rows}) > 1:
-        raise UserError(f"{path}: expected as many log_probabilities in every row, got unequal rows; {_ANEW}")
-    gold, predicted = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
-    return Predictions(tuple(row[0] for row in rows), gold, predicted, np.array([row[3] for row in rows]))
-
-
-def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
-    def read(row: dict[str, Any]) -> tuple[str, tuple[str, ...], str, dict[str, float]]:
-        values = {name: float(row[name]) for name in ANSWER_METRICS if name in row or name != "position_match"}
-        texts = [*row["gold"], row["prediction"]]
-        sound = all(isinstance(text, str) for text in texts) and all(0 <= value <= 1 for value in values.values())
-        if not sound or len(texts) < 2:
-            raise ValueError
-        return str(row["id"]), tuple(row["gold"]), row["prediction"], values
-
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
-    if len({tuple(row[3]) for row in rows}) > 1:
-        raise UserError(f"{path}: expected the same scores in every row, got position_match in some; {_ANEW}")
-    values = {name: np.array([row[3][name] for row in rows]) for name in rows[0][3]}
-    return AnswerPredictions(
-        tuple(row[0] for row in rows), tuple(row[1] for row in rows), tuple(row[2] for row in rows), values
-    )
-
-
-def _parsed(path: Path, number: int, line: str, read: Callable[[dict[str, Any]], T]) -> T:
-    """Return what `read` makes of one line; whatever is wrong with it, the line is named."""
-    try:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise TypeError
-        return read(row)  # pyright: ignore[reportUnknownArgumentType]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}:{number}: expected a prediction, but the line is damaged; {_ANEW}") from error

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable
 
 from crossflare.errors import UserError
-from crossflare.evaluation.record import load_predictions, load_record
+from crossflare.evaluation.predictions import load_predictions
+from crossflare.evaluation.record import load_record
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.steps import Step
 from crossflare.files import digest_file

@@ -11,7 +11,8 @@ import numpy as np
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average
 from crossflare.evaluation.predict import predict
-from crossflare.evaluation.record import Predictions, Record, load_predictions, save_record
+from crossflare.evaluation.predictions import Predictions, load_predictions
+from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.controls import counts

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import METRICS
+from crossflare.evaluation.predictions import ANSWER_METRICS
 from crossflare.evaluation.ranking import average_ranks
-from crossflare.evaluation.record import ANSWER_METRICS
 from crossflare.evaluation.signature import Signature, check_comparable, combine
 from crossflare.evaluation.significance import Difference, Interval, Sample, interval, macro, paired_difference
 from crossflare.progress import track

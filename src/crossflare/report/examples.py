@@ -15,7 +15,7 @@ import numpy as np
 
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray
-from crossflare.evaluation.record import AnswerPredictions
+from crossflare.evaluation.predictions import AnswerPredictions
 from crossflare.report.methods import grouped
 from crossflare.report.power import item_scores
 from crossflare.report.results import Results

@@ -6,7 +6,7 @@ import numpy as np
 
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.paired import detectable
-from crossflare.evaluation.record import AnswerPredictions
+from crossflare.evaluation.predictions import AnswerPredictions
 from crossflare.report.results import Results
 from crossflare.report.runs import Run
 from crossflare.report.tables import DASH, Entry, Grid, metric_name, points

@@ -9,7 +9,8 @@ from crossflare.errors import UserError
 from crossflare.evaluation.answers import exact_match, f1
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
 from crossflare.evaluation.normalise import normaliser
-from crossflare.evaluation.record import AnswerPredictions, Predictions, Record
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions
+from crossflare.evaluation.record import Record
 
 TOLERANCE = 1e-6
 """The scores of single examples are on disk with six decimals."""

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from crossflare.errors import UserError
-from crossflare.evaluation.record import AnswerPredictions, Predictions, Record, load_predictions, load_record
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
+from crossflare.evaluation.record import Record, load_record
 from crossflare.experiment.cells import CELLS
 from crossflare.report.recount import recount
 

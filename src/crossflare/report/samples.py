@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossflare.evaluation.record import ANSWER_METRICS, AnswerPredictions, Predictions
+from crossflare.evaluation.predictions import ANSWER_METRICS, AnswerPredictions, Predictions
 from crossflare.evaluation.significance import Sample, sample, sample_values
 from crossflare.report.runs import Run, align
 

@@ -8,7 +8,7 @@ import numpy as np
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import IntArray
 from crossflare.evaluation.paired import Pair, Swapped, label_pair, mcnemar, swap, swap_mean, value_pair
-from crossflare.evaluation.record import AnswerPredictions, Predictions
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions
 from crossflare.progress import track
 from crossflare.report.runs import MACRO, RunFolder
 
