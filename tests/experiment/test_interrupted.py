@@ -70,6 +70,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch, transformers, peft, sklearn.metrics
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background inherits that it is ignored
 import crossflare.experiment.make, crossflare.report
 from crossflare.cli import main
 crossflare.report.build_report = lambda folder: crossflare.report.ReportPaths(folder, folder, folder, None, None)
