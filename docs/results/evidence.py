@@ -55,6 +55,7 @@ class Run(NamedTuple):
 RUNS = {
     "nusax": Run("evidence-nusax", "macro_f1", "macro-F1", ("lora", "relu-lora", "ensemble", "stack")),
     "javanese": Run("evidence-javanese", "macro_f1", "macro-F1"),
+    "urdu": Run("evidence-xnli-urdu", "accuracy", "accuracy"),
 }
 
 
