@@ -188,6 +188,12 @@ def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make
         assert ("see report.md" in text) != whole
 
 
+def test_one_language_has_no_other_columns_to_look_for(make: Make) -> None:
+    console = Console(width=20, record=True, file=io.StringIO())
+    console.print(console_table(make(seeds=1, languages={"ace": 0.0})))
+    assert "narrow" not in console.export_text()
+
+
 def test_a_run_without_training_or_recipe_still_has_a_page(make: Make) -> None:
     folder = make(methods={"zero-shot": 0.5}, seeds=1, languages={"ace": 0.0})
     (folder / "spec.yaml").unlink()

@@ -38,6 +38,7 @@ class _Fitting:
 
     def __init__(self, ways: Sequence[Table]) -> None:
         self.ways = ways
+        self.cut = len(ways[-1].columns) < len(ways[0].columns)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = options.update(max_width=WIDEST)
@@ -46,7 +47,8 @@ class _Fitting:
                 yield table
                 return
         yield self.ways[-1]
-        yield Text("Too narrow here for the other columns: see report.md.", style="dim")
+        if self.cut:
+            yield Text("Too narrow here for the other columns: see report.md.", style="dim")
 
 
 def _closer(grid: Grid) -> Grid:
