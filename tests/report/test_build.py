@@ -189,7 +189,7 @@ def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make
 
 
 def test_one_language_has_no_other_columns_to_look_for(make: Make) -> None:
-    console = Console(width=20, record=True, file=io.StringIO())
+    console = Console(width=12, record=True, file=io.StringIO())
     console.print(console_table(make(seeds=1, languages={"ace": 0.0})))
     assert "narrow" not in console.export_text()
 
