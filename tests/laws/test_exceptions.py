@@ -43,7 +43,7 @@ def test_an_error_leaves_no_state(family: str, reading: bool, training: bool) ->
     model.train(training)
     before = state(model)
     assert any(before["training"]) == training
-    (blocks,) = model.base_model.reader.stacks.values()
+    (blocks,) = model.base_model.source_pass.reader.stacks.values()
     last_block = blocks[-1]
     handle = last_block.register_forward_hook(fail_while(reading, model))
     with pytest.raises(Trouble):

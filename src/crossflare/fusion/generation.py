@@ -19,6 +19,7 @@ from crossflare.errors import UserError
 from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.released import last_step
+from crossflare.fusion.source_pass import SHARED
 from crossflare.fusion.sources import LatentStates, ModelStates, real_rows
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Session:
     def frame(self, inputs: Inputs) -> Frame:
         """Return what one call of the model, made by `generate`, fuses with."""
         rows = next(iter(self.prompt.values())).fusing.shape[0]
-        if not self.tuner.encoder_decoder:
+        if not self.tuner.source_pass.encoder_decoder:
             tokens = inputs.tokens
             past = inputs.target.get("past_key_values")
             offset = 0 if past is None else int(past.get_seq_length())
@@ -102,7 +103,9 @@ class Session:
             shared |= {"past_key_values": past.source, "use_cache": True}
         hidden: Any = BaseModelOutput(last_hidden_state=encoded.repeat_interleave(beams, 0))
         mask = encoder.source.mask
-        reading = self.tuner.reader.read(shared | {"encoder_outputs": hidden, "attention_mask": real_rows(mask).long()})
+        reading = self.tuner.source_pass.reader.read(
+            shared | {"encoder_outputs": hidden, "attention_mask": real_rows(mask).long()}
+        )
         has_source = mask.any(1, keepdim=True).expand_as(ids)
         states = {name: states for name, states in reading.states.items() if states}
         all_real = torch.ones_like(ids, dtype=torch.bool)
@@ -120,10 +123,6 @@ class Session:
 
     def __post_init__(self) -> None:
         self._repeated: dict[str, Side] = {}
-
-
-SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")
-"""What a decoder reads, whatever the encoder does."""
 
 
 def begin(tuner: "FlareModel", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session | None, dict[str, Any]]:
@@ -146,17 +145,21 @@ def begin(tuner: "FlareModel", args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if not inputs.has_source or tuner.adapters_off:
         return None, inputs.rest
     _refuse(inputs.rest, getattr(model, "generation_config", None))
-    inputs = _with_mask(inputs, model, tuner.encoder_decoder)
-    if tuner.encoder_decoder:
+    inputs = _with_mask(inputs, model, tuner.source_pass.encoder_decoder)
+    if tuner.source_pass.encoder_decoder:
         return _encode(tuner, inputs)
-    sides = last_step(tuner, inputs) if tuner.active_config.released else tuner.make_frame(inputs).sides
+    sides = (
+        last_step(tuner, inputs)
+        if tuner.active_config.released
+        else tuner.source_pass.frame(inputs, tuner.active_config).sides
+    )
     return Session(tuner, sides), inputs.rest
 
 
 def _encode(tuner: "FlareModel", inputs: Inputs) -> tuple[Session, dict[str, Any]]:
     """Run both encoders; the target's one fuses."""
     model: Any = tuner.model
-    frame = tuner.make_frame(inputs, encoder_only=True)
+    frame = tuner.source_pass.frame(inputs, tuner.active_config, encoder_only=True)
     tuner.slot.frame = frame
     try:
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """The source pass: the base model itself reads the source, adapters off, in eval mode, with no gradients."""
 
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +29,7 @@ class Reading:
 class Reader:
     """Runs the base model on source texts and records the states of its blocks."""
 
-    def __init__(self, model: nn.Module, stacks: dict[str, Sequence[nn.Module]], slot: Slot) -> None:
+    def __init__(self, model: nn.Module, stacks: Mapping[str, Sequence[nn.Module]], slot: Slot) -> None:
         self.model, self.stacks, self.slot = model, stacks, slot
         self.options = frozenset(inspect.signature(model.forward).parameters)
         """What the model's forward takes by name."""

@@ -104,7 +104,7 @@ def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
         )
     options = {name: inputs.rest[name] for name in LENGTHS if name in inputs.rest}
     model: Any = tuner.model
-    with tuner.reader.reading():
+    with tuner.source_pass.reader.reading():
         answer = model.generate(
             **inputs.source | {"attention_mask": mask.long()} | options,
             do_sample=False,
@@ -114,7 +114,7 @@ def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
         )
     states = [state[:, -1:] for state in answer.hidden_states[-1]]
     given = inputs.source_mask.any(1, keepdim=True)
-    return {name: ReleasedSide(ModelStates(states, given), inputs.target_mask) for name in tuner.stacks}
+    return {name: ReleasedSide(ModelStates(states, given), inputs.target_mask) for name in tuner.source_pass.stacks}
 
 
 def _unmasked(side: Side) -> Side:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers.utils.generic import ModelOutput
 
@@ -17,20 +17,18 @@ from crossflare.fusion.blocks import (
     find_projections,
     find_sites,
     input_norm,
-    is_causal,
     is_encoder_decoder,
     projects_positions,
 )
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import Frame, Side, Slot
+from crossflare.fusion.frame import Slot
 from crossflare.fusion.functions import FUSIONS
-from crossflare.fusion.generation import SHARED, begin
+from crossflare.fusion.generation import begin
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.peft_seams import LoraLayer, LoraModel, add_adapter_weights, is_targeted, lora_a
 from crossflare.fusion.quantised_layers import keep_differentiable
-from crossflare.fusion.reading import Reader
-from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
+from crossflare.fusion.source_pass import SourcePass
 from crossflare.fusion.variant import FlareVariant
 
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
@@ -64,11 +62,7 @@ class FlareModel(LoraModel):
         if config.target_modules != "all-linear":
             self._check_count(config, [site for site in expected if is_targeted(config, site.name)], expected)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
-        self.encoder_decoder = is_encoder_decoder(model)
-        # The first site of each stack stands for all: they are alike.
-        self.stacks = {site.stack: site for site in reversed(expected) if site.role == "self"}
-        self.stacks = dict(sorted(self.stacks.items(), key=lambda item: "decoder" in item[0]))
-        self.reader = Reader(model, {name: self._blocks(name) for name in self.stacks}, self.slot)
+        self.source_pass = SourcePass(model, expected, self.slot)
         if not self.flare_hooks:
             # On the model itself, not on this wrapper: peft's classes call either, and generate calls the model.
             self.flare_hooks += [
@@ -101,7 +95,7 @@ class FlareModel(LoraModel):
         if config.released:
             phi = released.PlainAlone(phi)
         # The decoder's cross-attention value projects what the encoder wrote, so it pairs as the encoder's blocks do.
-        stack = next(iter(self.stacks)) if site.role == "cross_value" else site.stack
+        stack = self.source_pass.first if site.role == "cross_value" else site.stack
         variant.phi, variant.stack, variant.block, variant.role = phi, stack, site.block, site.role
         variant.alignment, variant.lead = str(config.alignment), config.lead
         variant.norm = input_norm(self.model, site) if config.source_norm else None
@@ -129,10 +123,6 @@ class FlareModel(LoraModel):
                 f"fuse; target_modules {config.target_modules} must include fusion_modules"
             )
 
-    def _blocks(self, stack: str) -> list[nn.Module]:
-        """Return the blocks of a stack, L of them, in order."""
-        return list(self.model.get_submodule(stack).children())
-
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Call the base model's `generate`, with a source or without (see `generation`).
 
@@ -157,7 +147,7 @@ class FlareModel(LoraModel):
             self.slot.frame = self.slot.session.frame(inputs)
         elif inputs.has_source and self._fuses:
             _refuse_cache(inputs.target.get("past_key_values"))
-            self.slot.frame = self.make_frame(inputs)
+            self.slot.frame = self.source_pass.frame(inputs, self.active_config)
         return args, inputs.rest
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -186,67 +176,6 @@ class FlareModel(LoraModel):
         """The configuration of the first active adapter."""
         return self.peft_config[self.active_adapters[0]]  # type: ignore[return-value]
 
-    def make_frame(self, inputs: Inputs, *, encoder_only: bool = False) -> Frame:
-        """Read the source: with the model itself, or as the latents of a translation model's encoder.
-
-        Args:
-            inputs: Of one batch.
-            encoder_only: Leave an encoder-decoder model's decoder out.
-        """
-        config = self.active_config
-        inputs.check(config.mt_dim)
-        if config.released:
-            released.check_widths(inputs)
-        mask, rows = inputs.source_mask, inputs.rows
-        real = kept = mask if rows is None else mask[rows]
-        if self.training and config.source_dropout > 0:
-            kept = drop_rows(real, config.source_dropout)
-        first, site = next(iter(self.stacks.items()))
-        causal = not self.encoder_decoder and is_causal(self.model, site)
-        anchor = "end" if causal else "start"
-        if inputs.latents is not None:
-            return Frame({first: Side(LatentStates(inputs.latents, kept, rows), inputs.target_mask, anchor, causal)})
-        source, shared = self._source_inputs(inputs, mask, causal)
-        if encoder_only:
-            reading = self.reader.encode(source)
-        elif shared and rows is not None:
-            reading = self.reader.read_shared(source, shared, rows)
-        else:
-            reading = self.reader.read(source | shared, live=config.released)
-        sides: dict[str, Side] = {}
-        for name, states in reading.states.items():
-            if name == first:
-                sides[name] = Side(ModelStates(states, kept, reading.final, rows), inputs.target_mask, anchor, causal)
-            elif states and shared:  # the decoder reads the same tokens, whatever the encoder read
-                every = torch.ones(states[0].shape[:2], dtype=torch.bool, device=mask.device)
-                sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True)
-            elif states:  # a classifier's decoder reads the text itself
-                sides[name] = Side(ModelStates(states, kept, None, rows), inputs.target_mask)
-        own = reading.logits if rows is None or shared or reading.logits is None else reading.logits[rows]
-        frame = Frame(sides, _without_empty(own, real))
-        return released.unmasked(frame) if config.released else frame
-
-    def _source_inputs(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the source pass's own arguments, and what its decoder reads of the target's."""
-        real = real_rows(mask).long()
-        source = inputs.source | {"attention_mask": real}
-        if causal and "position_ids" in self.reader.options and "position_ids" not in source:
-            source["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)  # absolute positions must not count padding
-        if not self.encoder_decoder:
-            return source, {}
-        if "input_ids" in source and not self._writes:  # classifiers insist on an end token in every row
-            source |= with_stand_ins(source["input_ids"], mask, self.model.config.eos_token_id)  # type: ignore[union-attr]
-        shared = {name: value for name in SHARED if (value := inputs.target.get(name)) is not None}
-        labels = inputs.target.get("labels")
-        if not shared and labels is not None and self._writes:
-            shared = {"labels": labels}  # the model makes the decoder's inputs of them
-        return source, shared
-
-    @property
-    def _writes(self) -> bool:
-        """Whether the model writes text: its labels are tokens, and its decoder reads them."""
-        return self.model.get_output_embeddings() is not None  # type: ignore[operator]
-
     def unload(self) -> nn.Module:
         """Return the base model without adapters or hooks."""
         for hook in self.flare_hooks:
@@ -267,13 +196,6 @@ class FlareModel(LoraModel):
         raise UserError(
             "FLARE adapters cannot be combined by weights: phi is not linear in them; train a joint adapter"
         )
-
-
-def _without_empty(logits: Tensor | None, mask: Tensor) -> Tensor | None:
-    """Return the source's logits [B,...], NaN in rows that have no source."""
-    if logits is None:
-        return None
-    return logits.masked_fill((~mask.any(1)).view(-1, *[1] * (logits.dim() - 1)), float("nan"))
 
 
 def _refuse_cache(past: Any) -> None:

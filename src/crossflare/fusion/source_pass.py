@@ -1,0 +1,118 @@
+"""From the source of one call to its frame: what the base model reads, and which states each stack fuses with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossflare.fusion import released
+from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.frame import Frame, Side, Slot
+from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.reading import Reader
+from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
+
+SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")
+"""What a decoder reads, whatever the encoder does."""
+
+
+class SourcePass:
+    """Reads the source: with the model itself, or as the latents of a translation model's encoder."""
+
+    def __init__(self, model: nn.Module, sites: list[Site], slot: Slot) -> None:
+        """Find the stacks of blocks of a model.
+
+        Args:
+            model: With its adapters.
+            sites: The projections that may fuse.
+            slot: What the layers share.
+        """
+        self.model = model
+        self.encoder_decoder = is_encoder_decoder(model)
+        # The first site of each stack stands for all: they are alike.
+        stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
+        self.stacks = dict(sorted(stacks.items(), key=lambda item: "decoder" in item[0]))
+        """Name of the list of blocks -> one of its sites; the encoder's first."""
+        blocks = {name: list(model.get_submodule(name).children()) for name in self.stacks}
+        self.reader = Reader(model, blocks, slot)
+
+    @property
+    def first(self) -> str:
+        """The stack that reads the text: an encoder's, or the only one."""
+        return next(iter(self.stacks))
+
+    @property
+    def causal(self) -> bool:
+        """Whether the model is decoder-only."""
+        return not self.encoder_decoder and is_causal(self.model, self.stacks[self.first])
+
+    def frame(self, inputs: Inputs, config: FlareConfig, *, encoder_only: bool = False) -> Frame:
+        """Return what one call of the model fuses with.
+
+        Args:
+            inputs: Of one batch.
+            config: Of the active adapter.
+            encoder_only: Leave an encoder-decoder model's decoder out.
+
+        Raises:
+            UserError: The source does not fit the adapter or the target (see `Inputs.check`).
+        """
+        inputs.check(config.mt_dim)
+        if config.released:
+            released.check_widths(inputs)
+        mask, rows = inputs.source_mask, inputs.rows
+        real = kept = mask if rows is None else mask[rows]
+        if self.model.training and config.source_dropout > 0:
+            kept = drop_rows(real, config.source_dropout)
+        causal, target = self.causal, inputs.target_mask
+        anchor = "end" if causal else "start"
+        if inputs.latents is not None:
+            return Frame({self.first: Side(LatentStates(inputs.latents, kept, rows), target, anchor, causal)})
+        source, shared = self._arguments(inputs, mask, causal)
+        if encoder_only:
+            reading = self.reader.encode(source)
+        elif shared and rows is not None:
+            reading = self.reader.read_shared(source, shared, rows)
+        else:
+            reading = self.reader.read(source | shared, live=config.released)
+        sides: dict[str, Side] = {}
+        for name, states in reading.states.items():
+            if name == self.first:
+                sides[name] = Side(ModelStates(states, kept, reading.final, rows), target, anchor, causal)
+            elif states and shared:  # the decoder reads the same tokens, whatever the encoder read
+                every = torch.ones(states[0].shape[:2], dtype=torch.bool, device=mask.device)
+                sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True)
+            elif states:  # a classifier's decoder reads the text itself
+                sides[name] = Side(ModelStates(states, kept, None, rows), target)
+        own = reading.logits if rows is None or shared or reading.logits is None else reading.logits[rows]
+        frame = Frame(sides, _without_empty(own, real))
+        return released.unmasked(frame) if config.released else frame
+
+    def _arguments(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the source pass's own arguments, and what its decoder reads of the target's."""
+        real = real_rows(mask).long()
+        source = inputs.source | {"attention_mask": real}
+        if causal and "position_ids" in self.reader.options and "position_ids" not in source:
+            source["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)  # absolute positions must not count padding
+        if not self.encoder_decoder:
+            return source, {}
+        if "input_ids" in source and not self._writes:  # classifiers insist on an end token in every row
+            source |= with_stand_ins(source["input_ids"], mask, self.model.config.eos_token_id)  # type: ignore[union-attr]
+        shared = {name: value for name in SHARED if (value := inputs.target.get(name)) is not None}
+        labels = inputs.target.get("labels")
+        if not shared and labels is not None and self._writes:
+            shared = {"labels": labels}  # the model makes the decoder's inputs of them
+        return source, shared
+
+    @property
+    def _writes(self) -> bool:
+        """Whether the model writes text: its labels are tokens, and its decoder reads them."""
+        return self.model.get_output_embeddings() is not None  # type: ignore[operator]
+
+
+def _without_empty(logits: Tensor | None, mask: Tensor) -> Tensor | None:
+    """Return the source's logits [B,...], NaN in rows that have no source."""
+    if logits is None:
+        return None
+    return logits.masked_fill((~mask.any(1)).view(-1, *[1] * (logits.dim() - 1)), float("nan"))
