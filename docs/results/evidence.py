@@ -20,7 +20,8 @@ HERE = Path(__file__).parent
 PAGE, PLACE = HERE / "evidence.md", HERE / "evidence"
 GROUPS = {
     "what there was before": ("zero-shot", "translate-test", "lora"),
-    "FLARE": ("flare", "flare-proportional", "flare-attention", "flare-clean", "flare-joint"),
+    "FLARE": ("flare", "flare-proportional", "flare-attention", "flare-clean"),
+    "one adapter for all languages": ("lora-joint", "flare-joint"),
     "rivals": ("input-fusion", "xmixup"),
     "combinations, at FLARE's cost at test time": ("ensemble", "stack", "flare+source", "stack-flare"),
     "controls: the trained FLARE adapter with another source": ("flare-no-source", "flare-shuffled"),
@@ -36,7 +37,7 @@ METHODS = [method for methods in GROUPS.values() for method in methods]
 SUBJECT = "flare"
 INK, ACCENT, SOFT = "#1f2430", "#b4441c", "#8a8f9c"
 REACH = 14
-"""Points to either side in the pictures by language."""
+"""Points to either side in the pictures with several lines."""
 MEAN = "macro"
 """The mean of the languages, in results.json."""
 
@@ -55,8 +56,26 @@ class Run(NamedTuple):
 RUNS = {
     "nusax": Run("evidence-nusax", "macro_f1", "macro-F1", ("lora", "relu-lora", "ensemble", "stack")),
     "javanese": Run("evidence-javanese", "macro_f1", "macro-F1"),
-    "urdu": Run("evidence-xnli-urdu", "accuracy", "accuracy"),
+    "xnli": Run("evidence-xnli", "accuracy", "accuracy", ("lora", "relu-lora", "translate-test", "stack")),
 }
+
+
+OVERVIEW = {
+    "NusaX, mean of six languages": ("nusax", MEAN),
+    "XNLI Swahili": ("xnli", "sw"),
+    "XNLI Urdu": ("xnli", "ur"),
+}
+"""The first table's lines: a run and one of its languages."""
+QUESTIONS = {
+    "another row's source": "flare-shuffled",
+    "LoRA": "lora",
+    "itself without a source": "relu-lora",
+    "translate-test": "translate-test",
+    "the stack of both": "stack",
+}
+"""The first table's columns: what FLARE is compared with."""
+FAR = "flare-shuffled"
+"""The one that no picture shows: too far off for the others to be seen."""
 
 
 class Numbers(NamedTuple):
@@ -123,6 +142,16 @@ def table(run: Run, found: Numbers) -> str:
     return "\n".join(lines)
 
 
+def overview(found: dict[str, Numbers]) -> str:
+    """Return FLARE less the few methods that say most, one line for each task and language."""
+    lines = [f"| FLARE less … | {' | '.join(QUESTIONS)} | seeds |", "|---" * (len(QUESTIONS) + 2) + "|"]
+    for label, (run, language) in OVERVIEW.items():
+        numbers = found[run]
+        gaps = [_difference(numbers.less[method, language]) for method in QUESTIONS.values()]
+        lines.append(f"| {label} | {' | '.join(gaps)} | {len(numbers.scores[SUBJECT, language]['by_seed'])} |")
+    return "\n".join(lines)
+
+
 def _difference(gap: Any) -> str:
     strong = "**" if clear(gap) else ""
     return f"{strong}{signed(gap['score'])} [{signed(gap['low'])}, {signed(gap['high'])}]{strong}"
@@ -155,21 +184,30 @@ def picture(run: Run, found: Numbers, path: Path) -> None:
     _finish(figure, (left, right), path)
 
 
-def by_language(found: Numbers, rivals: tuple[str, ...], path: Path) -> None:
-    """Draw FLARE less each of a few rivals in every language and on their mean."""
-    places = [MEAN, *found.languages]
-    size = (2.3 * len(rivals), 0.34 * len(places) + 1)
-    figure, axes = plt.subplots(1, len(rivals), figsize=size, sharey=True, sharex=True, gridspec_kw={"wspace": 0.08})
-    for axis, rival in zip(axes, rivals, strict=True):
-        for place, language in enumerate(reversed(places)):
-            if (rival, language) in found.less:
-                _whisker(axis, found.less[rival, language], place)
+def panels(rows: dict[str, dict[str, Any]], titles: dict[str, str], path: Path) -> None:
+    """Draw FLARE less each of a few methods, a panel for each and a line for each task or language.
+
+    Args:
+        rows: A line's name -> method -> FLARE less it.
+        titles: A panel's title -> its method.
+        path: The file.
+    """
+    size = (2.3 * len(titles), 0.34 * len(rows) + 1)
+    figure, axes = plt.subplots(1, len(titles), figsize=size, sharey=True, sharex=True, gridspec_kw={"wspace": 0.08})
+    for axis, (title, method) in zip(axes, titles.items(), strict=True):
+        for place, gaps in enumerate(reversed(rows.values())):
+            if method in gaps:
+                _whisker(axis, gaps[method], place)
         axis.axvline(0, color=SOFT, lw=1)
-        axis.set_title(rival, fontsize=10)
+        axis.set_title(title, fontsize=9)
         axis.set_xlim(-REACH, REACH)  # a wider interval runs off the picture
-    axes[0].set_yticks(range(len(places)), ["mean" if each == MEAN else each for each in reversed(places)])
-    figure.supxlabel("FLARE less the method, points", fontsize=10, y=-0.02)
+    axes[0].set_yticks(range(len(rows)), list(reversed(rows)))
+    figure.supxlabel("FLARE less the method, points", fontsize=10, y=0, va="top")
     _finish(figure, tuple(axes), path)
+
+
+def _gaps(found: Numbers, language: str) -> dict[str, Any]:
+    return {method: gap for (method, place), gap in found.less.items() if place == language}
 
 
 def _whisker(axis: Any, gap: Any, place: float) -> None:
@@ -191,14 +229,23 @@ def _finish(figure: Any, axes: tuple[Any, ...], path: Path) -> None:
 
 def main() -> None:
     """Write the pictures, and the tables between the page's markers."""
-    page = PAGE.read_text(encoding="utf-8")
+    found = {name: read(run) for name, run in RUNS.items()}
+    tables = {name: table(run, found[name]) for name, run in RUNS.items()} | {"overview": overview(found)}
+    panels(
+        {label: _gaps(found[run], language) for label, (run, language) in OVERVIEW.items()},
+        {title: method for title, method in QUESTIONS.items() if method != FAR},
+        PLACE / "overview.svg",
+    )
     for name, run in RUNS.items():
-        found = read(run)
-        picture(run, found, PLACE / f"{name}.svg")
+        picture(run, found[name], PLACE / f"{name}.svg")
         if run.rivals:
-            by_language(found, run.rivals, PLACE / f"{name}-languages.svg")
-        made = f"<!-- table {name} -->\n{table(run, found)}\n<!-- end -->"
-        page = re.sub(rf"<!-- table {name} -->.*?<!-- end -->", lambda _, made=made: made, page, flags=re.DOTALL)
+            languages = {"mean": MEAN} | {each: each for each in found[name].languages}
+            rows = {label: _gaps(found[name], language) for label, language in languages.items()}
+            panels(rows, {each: each for each in run.rivals}, PLACE / f"{name}-languages.svg")
+    page = PAGE.read_text(encoding="utf-8")
+    for name, made in tables.items():
+        new = f"<!-- table {name} -->\n{made}\n<!-- end -->"
+        page = re.sub(rf"<!-- table {name} -->.*?<!-- end -->", lambda _, new=new: new, page, flags=re.DOTALL)
     write_atomic(PAGE, page)
 
 
