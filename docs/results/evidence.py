@@ -57,6 +57,7 @@ RUNS = {
     "nusax": Run("evidence-nusax", "macro_f1", "macro-F1", ("lora", "relu-lora", "ensemble", "stack")),
     "javanese": Run("evidence-javanese", "macro_f1", "macro-F1"),
     "xnli": Run("evidence-xnli", "accuracy", "accuracy", ("lora", "relu-lora", "translate-test", "stack")),
+    "spanish": Run("evidence-xnli-spanish", "accuracy", "accuracy"),
 }
 
 
@@ -64,6 +65,7 @@ OVERVIEW = {
     "NusaX, mean of six languages": ("nusax", MEAN),
     "XNLI Swahili": ("xnli", "sw"),
     "XNLI Urdu": ("xnli", "ur"),
+    "XNLI Spanish": ("spanish", "es"),
 }
 """The first table's lines: a run and one of its languages."""
 QUESTIONS = {
