@@ -58,6 +58,7 @@ RUNS = {
     "javanese": Run("evidence-javanese", "macro_f1", "macro-F1"),
     "xnli": Run("evidence-xnli", "accuracy", "accuracy", ("lora", "relu-lora", "translate-test", "stack")),
     "spanish": Run("evidence-xnli-spanish", "accuracy", "accuracy"),
+    "joint": Run("evidence-nusax-joint", "macro_f1", "macro-F1"),
 }
 
 
