@@ -157,6 +157,23 @@ def test_validate_counts_the_rows(recipe: str, capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_validate_says_what_a_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "dev", "test"):
+        rows = "".join(f"{part} {row},{'yes' if row % 2 else 'no'}\n" for row in range(6))
+        (tmp_path / f"{part}.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nsource: en\ntargets: [es]\nseeds: [0]\nmodel: {name: minilm}\nmethods: {zero-shot: }\n"
+        "task:\n  files: {en: {train: train.csv, dev: dev.csv}, es: {train: train.csv, dev: dev.csv, test: test.csv}}\n"
+        '  texts: [text]\n  label: label\n  labels: ["no", "yes"]\n  limit: {train: 4, test: 9}\n'
+    )
+    assert main(["validate", "own.yaml"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith(("en", "es"))]
+    assert rows == [["en", "4", "of", "6", "6", "none"], ["es", "4", "of", "6", "6", "6"]]
+
+
 def test_validate_writes_the_recipe_out(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", recipe, "--resolved", "--set", "stage2.lr=1e-4"]) == 0
     (tmp_path / "resolved.yaml").write_text(capsys.readouterr().out)

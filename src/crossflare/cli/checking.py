@@ -9,6 +9,7 @@ from crossflare.cli.terminal import BAD, OK, examples, out, plain, print_json, s
 from crossflare.errors import UserError
 
 PANEL = "Checks"
+PARTS = ("train", "dev", "test")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -63,19 +64,21 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
                 typer.echo("---")
             continue
         data = open_set(spec)
-        shown = table(
-            "language", "train", "dev", "test", right=["train", "dev", "test"], title=plain(cell.name) or None
-        )
+        shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
         for language in (spec.source, *spec.targets):
-            parts = data.parts(language)
-            sizes = [
-                str(len(data.split(language, part))) if part in parts else "[dim]none[/]"
-                for part in ("train", "dev", "test")
-            ]
-            shown.add_row(language, *sizes)
+            there = data.parts(language)
+            sizes = {part: len(data.split(language, part)) if part in there else None for part in PARTS}
+            shown.add_row(language, *(_rows(size, getattr(spec.task.limit, part)) for part, size in sizes.items()))
         out().print(shown)
         name = f"{plain(path)}{f' ({plain(cell.name)})' if cell.name else ''}"
         say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
+
+
+def _rows(size: int | None, limit: int | None) -> str:
+    """Return how many rows of a part are used, and of how many where the recipe limits them."""
+    if size is None:
+        return "[dim]none[/]"
+    return str(size) if limit is None or limit >= size else f"{limit} of {size}"
 
 
 def _validate_adapter(folder: Path) -> None:
