@@ -9,13 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-import matplotlib.pyplot as plt
+from evidence_figures import clear, panels, picture
 
 from crossflare.files import write_atomic
 
-matplotlib.use("svg")
-matplotlib.rcParams.update({"svg.hashsalt": "crossflare", "svg.fonttype": "none", "font.family": "sans-serif"})
 HERE = Path(__file__).parent
 PAGE, PLACE = HERE / "evidence.md", HERE / "evidence"
 GROUPS = {
@@ -35,9 +32,6 @@ GROUPS = {
 }
 METHODS = [method for methods in GROUPS.values() for method in methods]
 SUBJECT = "flare"
-INK, ACCENT, SOFT = "#1f2430", "#b4441c", "#8a8f9c"
-REACH = 14
-"""Points to either side in the pictures with several lines."""
 MEAN = "macro"
 """The mean of the languages, in results.json."""
 
@@ -160,74 +154,8 @@ def _difference(gap: Any) -> str:
     return f"{strong}{signed(gap['score'])} [{signed(gap['low'])}, {signed(gap['high'])}]{strong}"
 
 
-def clear(gap: Any) -> bool:
-    """Whether a difference's interval excludes 0."""
-    return gap["low"] > 0 or gap["high"] < 0
-
-
-def picture(run: Run, found: Numbers, path: Path) -> None:
-    """Draw every method's score with its interval and its seeds, and beside it FLARE less the method."""
-    names = found.methods
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 0.34 * len(names) + 1), sharey=True, gridspec_kw={"wspace": 0.06}
-    )
-    for place, name in enumerate(reversed(names)):
-        score, colour = found.scores[name, found.whole], ACCENT if name == SUBJECT else INK
-        left.plot([100 * score["low"], 100 * score["high"]], [place, place], color=colour, lw=2, solid_capstyle="butt")
-        left.plot(100 * score["score"], place, "o", color=colour, ms=6)
-        left.plot([100 * v for v in score["by_seed"].values()], [place + 0.24] * len(score["by_seed"]), "|", color=SOFT)
-        gap = found.less.get((name, found.whole))
-        if gap is not None:
-            _whisker(right, gap, place)
-    left.set_yticks(range(len(names)), list(reversed(names)))
-    right.axvline(0, color=SOFT, lw=1)
-    mean = ", mean" if len(found.languages) > 1 else ""
-    left.set_xlabel(f"{run.name}{mean} (ticks: seeds)")
-    right.set_xlabel("FLARE less the method, points")
-    _finish(figure, (left, right), path)
-
-
-def panels(rows: dict[str, dict[str, Any]], titles: dict[str, str], path: Path) -> None:
-    """Draw FLARE less each of a few methods, a panel for each and a line for each task or language.
-
-    Args:
-        rows: A line's name -> method -> FLARE less it.
-        titles: A panel's title -> its method.
-        path: The file.
-    """
-    size = (2.3 * len(titles), 0.34 * len(rows) + 1)
-    figure, axes = plt.subplots(1, len(titles), figsize=size, sharey=True, sharex=True, gridspec_kw={"wspace": 0.08})
-    for axis, (title, method) in zip(axes, titles.items(), strict=True):
-        for place, gaps in enumerate(reversed(rows.values())):
-            if method in gaps:
-                _whisker(axis, gaps[method], place)
-        axis.axvline(0, color=SOFT, lw=1)
-        axis.set_title(title, fontsize=9)
-        axis.set_xlim(-REACH, REACH)  # a wider interval runs off the picture
-    axes[0].set_yticks(range(len(rows)), list(reversed(rows)))
-    figure.supxlabel("FLARE less the method, points", fontsize=10, y=0, va="top")
-    _finish(figure, tuple(axes), path)
-
-
 def _gaps(found: Numbers, language: str) -> dict[str, Any]:
     return {method: gap for (method, place), gap in found.less.items() if place == language}
-
-
-def _whisker(axis: Any, gap: Any, place: float) -> None:
-    colour = INK if clear(gap) else SOFT
-    axis.plot([100 * gap["low"], 100 * gap["high"]], [place, place], color=colour, lw=2)
-    axis.plot(100 * gap["score"], place, "o", color=colour, ms=6)
-
-
-def _finish(figure: Any, axes: tuple[Any, ...], path: Path) -> None:
-    for axis in axes:
-        axis.grid(axis="x", color="#dddddd", lw=0.6)
-        axis.tick_params(length=0)
-        for side in ("top", "right", "left"):
-            axis.spines[side].set_visible(False)
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None}, facecolor="white")
-    plt.close(figure)
 
 
 def main() -> None:
@@ -240,7 +168,10 @@ def main() -> None:
         PLACE / "overview.svg",
     )
     for name, run in RUNS.items():
-        picture(run, found[name], PLACE / f"{name}.svg")
+        whole = found[name].whole
+        scores = {method: found[name].scores[method, whole] for method in found[name].methods}
+        mean = ", mean" if len(found[name].languages) > 1 else ""
+        picture(scores, _gaps(found[name], whole), SUBJECT, run.name + mean, PLACE / f"{name}.svg")
         if run.rivals:
             languages = {"mean": MEAN} | {each: each for each in found[name].languages}
             rows = {label: _gaps(found[name], language) for label, language in languages.items()}
