@@ -8,6 +8,7 @@ import pytest
 
 ORDER = (
     ("errors", "files", "progress"),
+    ("libraries",),
     ("languages",),
     ("tasks",),
     ("translation",),
