@@ -20,6 +20,7 @@ from transformers import (
 )
 
 import crossflare
+from crossflare.fusion.frame import READING
 from crossflare.fusion.functions import FUSIONS
 
 torch.set_num_threads(1)
@@ -151,6 +152,16 @@ def logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
         return model(**inputs).logits
 
 
-def slot(model: PeftModel) -> Any:
-    """Return the slot that the adapter's layers share."""
-    return model.base_model.slot
+def calls(model: PeftModel) -> Any:
+    """Return what the adapter's layers ask for the frame of their call."""
+    return model.base_model.attachment.calls
+
+
+def frame_of(model: PeftModel, inputs: dict[str, Tensor]) -> Any:
+    """Return the frame that the fusing layers see in one call."""
+    seen: list[Any] = []
+    (block, *_), *_ = model.base_model.attachment.source_pass.blocks.values()
+    handle = block.register_forward_hook(lambda *args: seen.append(calls(model).frame))
+    model(**inputs)
+    handle.remove()
+    return next(frame for frame in reversed(seen) if frame is not READING)

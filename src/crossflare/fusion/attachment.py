@@ -55,7 +55,7 @@ class Attachment:
         self.configs[adapter] = config
         self.sites |= {site.name: site for site in sites}
         self.source_pass = SourcePass(self.model, list(self.sites.values()))
-        if not self.hooks:
+        if Attachment.of(self.model) is None:
             self._attach()
 
     def _attach(self) -> None:

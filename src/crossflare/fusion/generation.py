@@ -141,9 +141,7 @@ class Session:
         self._repeated: dict[str, Side] = {}
 
 
-def begin(
-    source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: Inputs
-) -> tuple[Session, dict[str, Any]]:
+def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
     """Read the source of a call of `generate`.
 
     Args:
@@ -192,9 +190,7 @@ def refuse_filled(inputs: Inputs) -> None:
         )
 
 
-def _encode(
-    model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inputs
-) -> tuple[Session, dict[str, Any]]:
+def _encode(model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
     """Run the target's encoder, which fuses."""
     calls.open(frame)
     try:

@@ -119,4 +119,6 @@ def _unmasked(side: Side) -> Side:
     assert isinstance(side.source, ModelStates), "the released setting reads text"
     source, mask = side.source, side.source.mask
     every = mask.any(1, keepdim=True).expand_as(mask)
-    return ReleasedSide(ModelStates(source.states, every, source.final, source.rows), torch.ones_like(side.fusing), known={})
+    return ReleasedSide(
+        ModelStates(source.states, every, source.final, source.rows), torch.ones_like(side.fusing), known={}
+    )

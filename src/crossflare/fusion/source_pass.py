@@ -34,11 +34,14 @@ class SourcePass:
         self.stacks = dict(sorted(stacks.items(), key=lambda item: "decoder" in item[0]))
         """Name of the list of blocks -> one of its sites; the encoder's first."""
         self.blocks = {name: list(model.get_submodule(name).children()) for name in self.stacks}
-        self._ready = Reader(model, self.blocks)
+        self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
+        """Whether the model is decoder-only."""
+        self.ready = Reader(model, self.blocks)
+        """For graphs that are traced."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the reader out of copies: it is made of the original's modules."""
-        return {name: value for name, value in vars(self).items() if name != "_ready"}
+        return {name: value for name, value in vars(self).items() if name != "ready"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take what was copied."""
@@ -47,21 +50,17 @@ class SourcePass:
     def reader(self, *, live: bool = False) -> Reader:
         """Return a reader of the model as it is now.
 
-        A traced graph cannot make one; it takes the one that was made with the adapter.
+        A graph that is traced cannot make one: it takes one that is made as the tracing begins.
         """
-        if torch.compiler.is_compiling() and not live:
-            return self._ready
+        if torch.compiler.is_compiling():
+            _renew(self)
+            return self.ready
         return Reader(self.model, self.blocks, live=live)
 
     @property
     def first(self) -> str:
         """The stack that reads the text: an encoder's, or the only one."""
         return next(iter(self.stacks))
-
-    @property
-    def causal(self) -> bool:
-        """Whether the model is decoder-only."""
-        return not self.encoder_decoder and is_causal(self.model, self.stacks[self.first])
 
     def frame(self, inputs: Inputs, config: FlareConfig, *, encoder: Reader | None = None) -> Frame:
         """Return what one call of the model fuses with.
@@ -129,6 +128,13 @@ class SourcePass:
     def _writes(self) -> bool:
         """Whether the model writes text: its labels are tokens, and its decoder reads them."""
         return self.model.get_output_embeddings() is not None  # type: ignore[operator]
+
+
+@torch.compiler.assume_constant_result
+def _renew(source_pass: SourcePass) -> bool:
+    """Make the reader for graphs anew, of the model as it is now; runs while a graph is traced, never in it."""
+    source_pass.ready = Reader(source_pass.model, source_pass.blocks)
+    return True
 
 
 def _without_empty(logits: Tensor | None, mask: Tensor) -> Tensor | None:

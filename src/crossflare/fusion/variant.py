@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import Role
 from crossflare.fusion.calls import Calls
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.frame import READING, Frame, Side
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.sources import LatentStates, hidden_states
 from crossflare.libraries.peft import LoraVariant, cast_input, lora_a
@@ -101,7 +101,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
 
     def note_states(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Note the states an attention was called with (a forward pre-hook, on watched blocks)."""
-        if (frame := self.calls.frame) is not None:
+        if (frame := self.calls.frame) is not None and frame is not READING:
             frame.tokens[self.block] = hidden_states(args, kwargs)
 
     def note_input(self, layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:

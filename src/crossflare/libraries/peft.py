@@ -13,6 +13,7 @@ LoraModel = name("peft.tuners.lora:LoraModel")
 LoraLayer = name("peft.tuners.lora.layer:LoraLayer")
 LoraVariant = name("peft.tuners.lora.layer:LoraVariant")
 BaseTunerLayer = name("peft.tuners.tuners_utils:BaseTunerLayer")
+_cast = name("peft.tuners.lora.layer:LoraLayer._cast_input_dtype")
 AuxiliaryTrainingWrapper = name("peft.utils.other:AuxiliaryTrainingWrapper")
 """What wraps a module that is trained whole, such as a head; it keeps the `original_module`."""
 
@@ -69,7 +70,7 @@ def lora_a(layer: Any, adapter: str) -> nn.Linear:
 
 def cast_input(layer: Any, states: Tensor, adapter: str) -> Tensor:
     """Bring states to the type of the adapter's weights, unless the user has switched that off in peft."""
-    return name("peft.tuners.lora.layer:LoraLayer._cast_input_dtype")(layer, states, lora_a(layer, adapter).weight.dtype)
+    return _cast(layer, states, lora_a(layer, adapter).weight.dtype)
 
 
 def add_adapter_weights(layer: Any, kind: str, adapter: str, weights: nn.Module) -> None:

@@ -11,10 +11,12 @@ OWN_STATE = frozenset(vars(nn.Module()))
 HOOKS = tuple(each for each in OWN_STATE if "forward" in each and "hooks" in each)
 """Names of the tables of hooks that run with a forward pass."""
 
+_backward_pass = name("torch._C:_current_graph_task_id")
+
 
 def in_backward() -> bool:
     """Whether a backward pass is running this code: activation checkpointing runs layers again there."""
-    return name("torch._C:_current_graph_task_id")() != -1
+    return _backward_pass() != -1
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
