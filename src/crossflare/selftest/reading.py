@@ -56,7 +56,9 @@ def source(device: torch.device) -> Measures:
             yield differ(f"{kind}, {name}, with a source and without", with_one, logits(model, none))
             yield differ(f"{kind}, {name}, with a source and with another", with_one, logits(model, other))
             if kind in WRITERS:
-                first, second, third = (written(model, given)[1][:, 0] for given in (one, other, none))
+                first, second, third = (
+                    written(model, given, max_new_tokens=1)[1][:, 0] for given in (one, other, none)
+                )
                 yield differ(f"{kind}, {name}, writing with a source and without", first, third)
                 yield differ(f"{kind}, {name}, writing with a source and with another", first, second)
 

@@ -28,9 +28,9 @@ def answers(inputs: dict[str, Tensor]) -> Tensor:
 
 
 def written(model: Any, inputs: dict[str, Tensor], **options: Any) -> tuple[Tensor, Tensor]:
-    """Return what `generate` writes greedily [B,STEPS], and the logits of every step [B,STEPS,V]."""
+    """Return what `generate` writes greedily [B,N], and the logits of every step [B,N,V]; N is STEPS by default."""
     out = _generate(model, inputs, output_logits=True, **options)
-    return out.sequences[:, -STEPS:], torch.stack(out.logits, 1)
+    return out.sequences[:, -len(out.logits) :], torch.stack(out.logits, 1)
 
 
 def beam_scores(model: Any, inputs: dict[str, Tensor], **options: Any) -> Tensor:
