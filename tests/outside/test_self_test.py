@@ -13,9 +13,9 @@ from peft import PeftModel
 
 from crossflare.cli import main, self_test
 from crossflare.fusion import functions
+from crossflare.fusion.attachment import Attachment
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.tuner import FlareModel
 from crossflare.selftest import models, reading, run, sharing, writing
 from crossflare.selftest.measure import CLOSE, Measure, agree, differ
 from crossflare.selftest.run import ELSEWHERE, LAWS, Law
@@ -61,8 +61,8 @@ def test_every_law_holds_for_every_adapter(name: str) -> None:
 
 def generate(monkeypatch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Let `generate` be called with changed arguments."""
-    real = FlareModel.generate
-    monkeypatch.setattr(FlareModel, "generate", lambda self, **given: real(self, **change(given)))
+    real = Attachment.generate
+    monkeypatch.setattr(Attachment, "generate", lambda self, **given: real(self, **change(given)))
 
 
 def take(monkeypatch: Patch, change: Callable[[Inputs], Inputs]) -> None:

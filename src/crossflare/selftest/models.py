@@ -48,7 +48,14 @@ def build(kind: Kind, seed: int = 0) -> Any:
         return BertForSequenceClassification(BertConfig(**special | size | bert)).eval()
     if kind == "decoder":
         return LlamaForCausalLM(LlamaConfig(**special | size, num_key_value_heads=2)).eval()
-    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+    sizes: dict[str, Any] = {
+        "d_model": 16,
+        "d_kv": 4,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+    }
     t5: dict[str, Any] = {"decoder_start_token_id": PAD, "dropout_rate": 0.0, "initializer_factor": 2.0}
     t5["tie_word_embeddings"] = False
     return T5ForConditionalGeneration(T5Config(**special | sizes | t5)).eval()
