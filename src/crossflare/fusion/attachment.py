@@ -27,6 +27,7 @@ from crossflare.fusion.notices import warn_of_overflow
 from crossflare.fusion.source_pass import SourcePass
 from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.transformers import checkpointing, wrap_checkpoint
+from crossflare.libraries.untested import warn_once
 
 
 class Attachment:
@@ -111,6 +112,7 @@ class Attachment:
         Raises:
             UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
         """
+        warn_once()
         plain = self.replaced.get("generate") or _own_generate(self.model)
         given = dict(zip(inspect.signature(plain).parameters, args, strict=False)) | kwargs
         if given.get("inputs") is not None:
