@@ -138,7 +138,7 @@ def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) ->
 
 
 def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
-    path, resumed = found or (None, None)
+    resumed = found[1] if found else None
     progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
     if resumed is not None:
@@ -151,7 +151,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
             with bar("training", plan.steps) as advance, Interrupts() as interrupts:
                 advance(step)
                 trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
-                trainer.train(resume_from_checkpoint=None if path is None else str(path))
+                trainer.train()
         except torch.OutOfMemoryError as error:
             half = max(1, plan.settings.batch_size // 2)
             raise UserError(
@@ -162,7 +162,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
             hf_logging.set_verbosity(verbosity)
             if cache is not None:
                 model.config.use_cache = cache
-        step, best, progress = trainer.state.global_step, trainer.best, trainer.progress
+        step, best, progress = trainer.step, trainer.best, trainer.progress
     chosen = step
     if best is not None and plan.settings.select == "best":
         put_trained(model, best)
