@@ -14,7 +14,7 @@ from torch import nn
 from crossflare.errors import UserError, choose
 from crossflare.files import commit_dir
 from crossflare.fusion.identity import head_modules
-from crossflare.fusion.quantised_layers import is_quantised, keep_differentiable
+from crossflare.libraries.bitsandbytes import is_quantised, keep_differentiable
 from crossflare.training.precision import resolve
 from crossflare.training.weights import tied_weights
 
