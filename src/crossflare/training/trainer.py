@@ -130,9 +130,8 @@ class SafeTrainer(Trainer):
             first=self.step, steps=plan.steps,
         )  # fmt: skip
         rows: Any = plan.rows  # a torch Dataset in all but name
-        return DataLoader(
-            rows, batch_sampler=steps, collate_fn=self._collate, pin_memory=self.args.device.type == "cuda"
-        )
+        pinned, own = self.args.device.type == "cuda", torch.Generator()
+        return DataLoader(rows, batch_sampler=steps, collate_fn=self._collate, pin_memory=pinned, generator=own)
 
     def _collate(self, rows: Sequence[Any]) -> dict[str, list[Part]]:
         size = self.plan.settings.batch_size
@@ -167,6 +166,8 @@ class SafeTrainer(Trainer):
             distributed.seed_step(self.plan.settings.seed, self.step)
         elif self.resumed is not None and self.step == self.resumed.step:
             checkpoints.unpack_random(self.resumed.tensors[RANDOM], self.resumed.state["random"])
+        if self.step % self.plan.settings.steps(len(self.plan.rows), epochs=1) == 0:
+            torch.empty((), dtype=torch.int64).random_()  # as a loader for each epoch drew: seeds mean what they meant
         random, losses = random_states(), [self._share_of(part, total) for part in parts]
         self.drew = self.drew or not all(map(torch.equal, random, random_states()))
         loss = self._agreed_loss(parts, losses)
