@@ -62,6 +62,7 @@ class _Numbers:
 
     num_madeup_words = 0
     special_tokens_map: dict[str, Any] = {}  # noqa: RUF012
+    additional_special_tokens: tuple[str, ...] = ()  # what 4.5 asks for in its place
 
     def __init__(self, tokenizer: Any, names: Sequence[str]) -> None:
         self._names = names
