@@ -67,22 +67,3 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         for item in items:
             yield item
             done(1)
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Hide transformers' own bars of loading and saving, and its report of missing head weights."""
-    from huggingface_hub.utils import logging as hub
-    from transformers.utils import logging as transformers
-
-    levels, bars = (transformers.get_verbosity(), hub.get_verbosity()), transformers.is_progress_bar_enabled()
-    transformers.set_verbosity_error()
-    hub.set_verbosity_error()
-    transformers.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.set_verbosity(levels[0])
-        hub.set_verbosity(levels[1])
-        if bars:
-            transformers.enable_progress_bar()

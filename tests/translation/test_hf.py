@@ -303,7 +303,7 @@ def test_only_safetensors_are_read(root: Path, tmp_path: Path) -> None:
     folder = translation_models.marian(tmp_path / "pickled")
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="with safetensors weights; transformers says"):
+    with pytest.raises(UserError, match="with safetensors weights; the reason"):
         translate(Transformers(str(folder), device="cpu"), ["mbwa"])
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from crossflare.errors import UserError
 
 TASKS = {
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "SEQUENCE_CLASSIFICATION",
+    "TOKEN_CLS": "TOKEN_CLASSIFICATION",
+    "QUESTION_ANS": "QUESTION_ANSWERING",
+    "CAUSAL_LM": "CAUSAL_LM",
+    "SEQ_2_SEQ_LM": "SEQ_TO_SEQ_CAUSAL_LM",
 }
-"""peft's task -> transformers' class; the first that a model has shows its projections."""
+"""peft's task -> transformers' table of classes by configuration; the first that a model has shows its projections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ def examine_model(model: str) -> dict[str, Any]:
     """
     from crossflare.fusion.blocks import find_projections, find_sites, is_encoder_decoder
     from crossflare.fusion.identity import head_modules
+    from crossflare.libraries.transformers import config_value
     from crossflare.training.base_models import minilm_folder, only_pickles
+    from crossflare.training.weights import tied_weights
 
     where = str(minilm_folder()) if model == "minilm" else model
     config, made = _without_weights(model, where)
@@ -62,16 +64,16 @@ def examine_model(model: str) -> dict[str, Any]:
     if not causal and len(made) > 1:  # an encoder can be made into a language model, which nobody means
         made.pop("CAUSAL_LM", None)
     text: Any = config.get_text_config()
-    heads = getattr(text, "num_attention_heads", None)
+    heads = config_value(text, "num_attention_heads")
     return {
         "model": model,
         "type": config.model_type,
         "class": type(shown).__name__,
-        "hidden_size": getattr(text, "hidden_size", None),
+        "hidden_size": config_value(text, "hidden_size"),
         "attention_heads": heads,
-        "key_value_heads": getattr(text, "num_key_value_heads", None) or heads,
+        "key_value_heads": config_value(text, "num_key_value_heads") or heads,
         "padding": "left, to generate and to learn to" if causal else "right",
-        "tied_embeddings": any(getattr(each, "all_tied_weights_keys", {}) for each in made.values()),
+        "tied_embeddings": any(map(tied_weights, made.values())),
         "heads": {task: head_modules(each) for task, each in made.items()},
         "stacks": [asdict(stack) for stack in stacks],
         "fusing": len(sites),
@@ -106,9 +108,9 @@ def _without_weights(model: str, where: str) -> tuple[Any, dict[str, Any]]:
         made: dict[str, Any] = {}
         with torch.device("meta"):
             for task, name in TASKS.items():
-                kind = getattr(transformers, name)
-                if type(config) in kind._model_mapping:
-                    made[task] = kind.from_config(copy.deepcopy(config), trust_remote_code=False)  # some change theirs
+                kinds: Any = getattr(transformers, f"MODEL_FOR_{name}_MAPPING")
+                if type(config) in kinds:
+                    made[task] = kinds[type(config)](copy.deepcopy(config))  # some change theirs
             if not made:
                 made = {"none": transformers.AutoModel.from_config(config, trust_remote_code=False)}
     except (OSError, ValueError, ImportError) as error:
@@ -139,16 +141,20 @@ def _stack(model: Any, sites: list[Any]) -> Stack:
 
 def _particulars(model: Any) -> list[str]:
     """Return what is special about a model's attention."""
+    from crossflare.libraries.transformers import config_value
+
     config: Any = model.config.get_text_config()
-    heads, grouped = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
-    kinds = list(getattr(config, "layer_types", None) or [])
-    window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
-    sliding = kinds.count("sliding_attention") if kinds else (window and getattr(config, "use_sliding_window", True))
+    heads, grouped = config_value(config, "num_attention_heads"), config_value(config, "num_key_value_heads")
+    kinds = list(config_value(config, "layer_types") or [])
+    window = config_value(config, "sliding_window") or config_value(config, "local_attention")
+    sliding = (
+        kinds.count("sliding_attention") if kinds else (window and config_value(config, "use_sliding_window", True))
+    )
     found: list[str] = []
     if grouped and grouped != heads:
         found.append(f"{heads} query heads for {grouped} keys and values")
     if window and sliding:
         found.append(f"window {window}" + (f" in {kinds.count('sliding_attention')} blocks" if kinds else ""))
-    if getattr(config, "attn_logit_softcapping", None):
+    if config_value(config, "attn_logit_softcapping"):
         found.append("soft caps: eager")
     return found

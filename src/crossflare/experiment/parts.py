@@ -19,6 +19,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
 from crossflare.tasks.questions import QuestionTask
 from crossflare.training.annealing import Annealing
+from crossflare.training.answering import answers_spans
 from crossflare.training.base_models import Base, load_base
 from crossflare.training.forms import Form, form_name, make_form
 
@@ -58,7 +59,7 @@ def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
     if mixes == "none":
         return model
     if block is None:
-        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if hasattr(model, "qa_outputs") else 0
+        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if answers_spans(model) else 0
     return mixing_block.prepare(model, block)
 
 

@@ -41,7 +41,7 @@ def tiny_translator(name: str) -> Path:
 
 def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
     """Return the folder of what `make` returns, model and tokenizer; they are made once."""
-    from crossflare.progress import quiet
+    from crossflare.libraries.transformers import quiet
 
     def fill(target: Path) -> None:
         model, tokenizer = make()

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -27,8 +26,8 @@ from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.fusion.latents import current_name
-from crossflare.fusion.quantised_layers import is_quantised
 from crossflare.fusion.readme import readme
+from crossflare.libraries.bitsandbytes import is_quantised
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

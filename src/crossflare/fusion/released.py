@@ -13,7 +13,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from crossflare.fusion.functions import Phi
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.sources import ModelStates, real_rows
+from crossflare.libraries.transformers import checkpointing
 
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")
 """Options of `generate` that the source's answer is written with as well."""
@@ -63,7 +63,7 @@ class PlainAlone:
 
 def is_off(model: nn.Module) -> bool:
     """Whether the source is lost on the way: the checkpointed calls of the released models do not pass it on."""
-    return model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return model.training and bool(checkpointing(model.modules()))
 
 
 def check_widths(inputs: Inputs) -> None:

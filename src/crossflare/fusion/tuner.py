@@ -22,8 +22,8 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.latents import Latents, add_projection, remove_projections
-from crossflare.fusion.quantised_layers import keep_differentiable
 from crossflare.fusion.variant import FlareVariant
+from crossflare.libraries.bitsandbytes import keep_differentiable
 from crossflare.libraries.peft import (
     LoraLayer,
     LoraModel,

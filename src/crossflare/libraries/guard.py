@@ -84,3 +84,18 @@ def name(place: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise fail(library, place.replace(":", ".")) from error
     return found
+
+
+def part(library: str, owner: object, path: str) -> Any:
+    """Return `owner.path`, an attribute of an object that a library made.
+
+    Raises:
+        LibraryError: It is not there.
+    """
+    found: Any = owner
+    try:
+        for each in path.split("."):
+            found = getattr(found, each)
+    except AttributeError as error:
+        raise fail(library, f"{type(owner).__name__}.{path}") from error
+    return found

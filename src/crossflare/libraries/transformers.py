@@ -1,14 +1,87 @@
-"""What crossflare relies on in transformers beyond its documented API."""
+"""What crossflare uses of transformers beyond its documented API, and what its releases name differently."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from typing import Any, Literal
 
-from torch import nn
-from transformers import Cache
+from torch import Tensor, nn
 
-from crossflare.libraries.guard import fail
+from crossflare.libraries import guard
 
-# --- the call of forward and generate ---
+LIBRARY = "transformers"
+
+# Configurations --------------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "attn_logit_softcapping": "Gemma2Config",
+    "hidden_size": "BertConfig",
+    "layer_types": "Gemma2Config",
+    "local_attention": "ModernBertConfig",
+    "max_position_embeddings": "BertConfig",
+    "num_attention_heads": "BertConfig",
+    "num_key_value_heads": "LlamaConfig",
+    "scale_decoder_outputs": "T5Config",
+    "sliding_window": "Gemma2Config",
+    "use_cache": "LlamaConfig",
+    "use_sliding_window": "Qwen2Config",
+}
+"""Field that only some models have -> a configuration that has it: a field that was renamed is missing there, too."""
+
+
+def config_value(config: Any, field: str, default: Any = None) -> Any:
+    """Return a field of a model's configuration, or the default for a model that has no such thing."""
+    _check_field(field)
+    return getattr(config, field, default)
+
+
+@cache
+def _check_field(field: str) -> None:
+    if not hasattr(guard.name(f"transformers:{CONFIG[field]}")(), field):
+        raise guard.fail(LIBRARY, f"{CONFIG[field]}.{field}")
+
+
+def attention_of(model: Any) -> str:
+    """Return the implementation of attention that a model computes with, such as `sdpa`."""
+    return str(guard.part(LIBRARY, model.config, "_attn_implementation"))
+
+
+# Calls -----------------------------------------------------------------------------------------------------------
+
+
+def takes(model: nn.Module, argument: Literal["position_ids", "logits_to_keep"]) -> bool:
+    """Whether a base model's forward has an argument that only some models have."""
+    _check_argument(argument)
+    return argument in signature(model.forward).parameters
+
+
+@cache
+def _check_argument(argument: str) -> None:
+    if argument not in signature(guard.name("transformers:LlamaForCausalLM.forward")).parameters:
+        raise guard.fail(LIBRARY, f"LlamaForCausalLM.forward({argument}=...)")
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Let a model compute activations twice rather than keep them.
+
+    transformers 5.23 gave `gradient_checkpointing_enable` another name, and deprecates the old one.
+    """
+    kwargs = {"use_reentrant": False}  # re-entrant, it finds no input that needs a gradient: embeddings are frozen
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs)
+    else:
+        guard.part(LIBRARY, model, "gradient_checkpointing_enable")(gradient_checkpointing_kwargs=kwargs)
+
+
+def keep_activations(block: Any) -> None:
+    """Have one block never computed again, whatever its model does."""
+    guard.part(LIBRARY, block, "gradient_checkpointing")
+    block.gradient_checkpointing = False
+
+
+# Key-value caches --------------------------------------------------------------------------------------------------
 
 
 def cache_among(values: Iterable[Any]) -> Any:
@@ -16,6 +89,8 @@ def cache_among(values: Iterable[Any]) -> Any:
 
     Its name is no contract: forward takes it as `past_key_values` up to 5.23, as `cache` from 5.24.
     """
+    from transformers import Cache
+
     return next((value for value in values if isinstance(value, Cache)), None)
 
 
@@ -32,7 +107,7 @@ def cache_argument(parameters: Iterable[str]) -> str:
     for name in ("cache", "past_key_values"):
         if name in known:
             return name
-    raise fail("transformers", "key-value cache among the arguments of the model's forward")
+    raise guard.fail(LIBRARY, "key-value cache among the arguments of the model's forward")
 
 
 def cached_tokens(cache: Any) -> int:
@@ -45,11 +120,11 @@ def cached_tokens(cache: Any) -> int:
         return 0
     count = getattr(cache, "get_seq_length", None)
     if count is None:
-        raise fail("transformers", f"{type(cache).__name__}.get_seq_length")
+        raise guard.fail(LIBRARY, f"{type(cache).__name__}.get_seq_length")
     return int(count())
 
 
-# --- activation checkpointing ---
+# Activation checkpointing ------------------------------------------------------------------------------------------
 
 CHECKPOINT = "_gradient_checkpointing_func"
 """What a module with activation checkpointing runs its blocks with."""
@@ -64,10 +139,92 @@ def checkpointing(modules: Iterable[nn.Module]) -> list[nn.Module]:
     found = [module for module in modules if getattr(module, "gradient_checkpointing", False) is True]
     for module in found:
         if not hasattr(module, CHECKPOINT):
-            raise fail("transformers", f"{type(module).__name__}.{CHECKPOINT}")
+            raise guard.fail(LIBRARY, f"{type(module).__name__}.{CHECKPOINT}")
     return found
 
 
 def wrap_checkpoint(module: nn.Module, wrap: Callable[[Any], Any]) -> None:
     """Replace the function that a module runs its blocks with."""
     setattr(module, CHECKPOINT, wrap(getattr(module, CHECKPOINT)))
+
+
+# The inside of encoders like BERT: see `fusion.blocks.POST_NORM` ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The parts of a block's attention LN(x + dense(attention(x)))."""
+
+    query: Any
+    key: Any
+    value: Any
+    dropout: Any
+    heads: int
+    dense: Any
+    output_dropout: Any
+    norm: Any
+
+
+def attention_parts(attention: nn.Module) -> Attention:
+    """Return the parts of a block's attention, adapters on them included."""
+    names = ("self.query", "self.key", "self.value", "self.dropout", "self.num_attention_heads", "output.dense")
+    return Attention(*(guard.part(LIBRARY, attention, name) for name in (*names, "output.dropout", "output.LayerNorm")))
+
+
+def attention_states(output: Any) -> Tensor:
+    """Return the states [B,T,d] that a block's attention gives, whose output is a tuple with them in front."""
+    if not isinstance(output, tuple):
+        raise guard.fail(LIBRARY, "tuple as the output of an encoder's attention")
+    return output[0]
+
+
+def block_attention(block: nn.Module) -> nn.Module:
+    """Return the attention of a block."""
+    return guard.part(LIBRARY, block, "attention")
+
+
+def check_mask_argument(block: nn.Module) -> None:
+    """Refuse blocks whose second argument is not the mask by that name: another mask would be passed to nobody."""
+    if list(signature(block.forward).parameters)[:2] != ["hidden_states", "attention_mask"]:
+        raise guard.fail(LIBRARY, f"{type(block).__name__}.forward(hidden_states, attention_mask)")
+
+
+def positions_from(model: Any) -> int | None:
+    """Return the padding id from which positions are counted (RoBERTa's kind); None: from 0 (BERT's)."""
+    return guard.part(LIBRARY, model.base_model, "embeddings.position_embeddings").padding_idx
+
+
+# Tokenizers ------------------------------------------------------------------------------------------------------
+
+
+def marian_language(tokenizer: Any, side: Literal["source_lang", "target_lang"]) -> str | None:
+    """Return the language, or group of languages, that a Marian tokenizer gives a side; None where it names none."""
+    return guard.part(LIBRARY, tokenizer, side)
+
+
+def marian_targets(tokenizer: Any) -> list[str]:
+    """Return the tokens `>>code<<` of a Marian model with several target languages."""
+    return list(guard.part(LIBRARY, tokenizer, "supported_language_codes"))
+
+
+# Output on the terminal ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Hide transformers' own bars of loading and saving, and its report of missing head weights."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging as transformers
+
+    levels = transformers.get_verbosity(), hub.get_verbosity()
+    bars = guard.name("transformers.utils.logging:is_progress_bar_enabled")()
+    transformers.set_verbosity_error()
+    hub.set_verbosity_error()
+    transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.set_verbosity(levels[0])
+        hub.set_verbosity(levels[1])
+        if bars:
+            transformers.enable_progress_bar()

@@ -123,8 +123,11 @@ def _load(place: str, split: str, name: str) -> Any:
 
 
 def _examples(task: TextTask, source: HubSource, table: Any, place: str) -> tuple[Example, ...]:
+    from datasets import ClassLabel
+
     columns = _columns(source, "label", table, place)
-    names: list[str] | None = getattr(table.features["label"], "names", None)
+    kind: Any = table.features["label"]
+    names: list[str] | None = kind.names if isinstance(kind, ClassLabel) else None
     examples: list[Example] = []
     seen: set[str] = set()
     for number, row in enumerate(table.select_columns(columns)):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING
 
 from crossflare.tasks.example import Example
 from crossflare.tasks.questions import QuestionTask
@@ -20,6 +21,12 @@ from crossflare.training.span_batches import SpanCollator
 from crossflare.training.spans import SpanRows
 from crossflare.training.trainer import Batch
 from crossflare.training.writing import PromptCollator, written_loss
+
+
+def answers_spans(model: Any) -> bool:
+    """Whether a model, without adapters, has the head for answers in the text."""
+    kind: Any = MODEL_FOR_QUESTION_ANSWERING_MAPPING.get(type(model.config), None)
+    return kind is not None and isinstance(model, kind)
 
 
 class SpanForm:

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import torch
 from transformers import TrainingArguments
 from transformers.utils import logging as hf_logging
 
@@ -22,8 +21,6 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
     hf_logging.set_verbosity_error()  # it warns that processes know of each other and its Trainer does not
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
         max_steps=max(steps, 1),
         learning_rate=settings.lr,
         lr_scheduler_type="linear",
@@ -32,11 +29,6 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
         max_grad_norm=settings.clip,
         optim="adamw_torch_fused",
         seed=settings.seed,
-        activation_checkpointing=settings.activation_checkpointing,
-        # Re-entrant checkpointing finds no input that needs a gradient when the embeddings are frozen.
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
         eval_strategy="no",
         save_strategy="no",
         logging_strategy="no",
@@ -46,5 +38,4 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
         log_level="error",
     )
     hf_logging.set_verbosity(verbosity)
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]  # else DataParallel splits batches
     return arguments

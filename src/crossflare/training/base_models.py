@@ -24,7 +24,7 @@ from crossflare.errors import UserError
 from crossflare.files import digest_file
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.progress import quiet
+from crossflare.libraries.transformers import quiet
 from crossflare.tasks.dataset import Task
 from crossflare.training.forms import Answering, FormName, form_name
 from crossflare.training.quantised import Quantisation, quantise_model

@@ -72,18 +72,43 @@ def share(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence
     return rows[items * rank // size * group : items * (rank + 1) // size * group]
 
 
-class GroupedSampler(Sampler[int]):
-    """`grouped_order` as a sampler; the loader calls `set_epoch` before each epoch."""
+class StepSampler(Sampler[list[int]]):
+    """The rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
 
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int, group: int = 1) -> None:
-        self.lengths, self.batch_size, self.seed, self.group, self.epoch = lengths, batch_size, seed, group, 0
+    Args:
+        lengths: [N] tokens of target and source together.
+        batch_size: Examples of a batch.
+        accumulation: Batches of a step; the last step of an epoch may have fewer.
+        seed: Of the run.
+        group: See `grouped_order`.
+        first: Steps that were made before.
+        steps: Steps of the whole run.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
-        self.epoch = epoch
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+        group: int = 1,
+        *,
+        first: int = 0,
+        steps: int,
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.group = lengths, batch_size, seed, group
+        self.width, self.first, self.steps = batch_size * accumulation, first, steps
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(grouped_order(self.lengths, self.batch_size, self.seed, self.epoch, self.group))
+    def __iter__(self) -> Iterator[list[int]]:
+        begins = range(0, len(self.lengths), self.width)
+        epoch, done = divmod(self.first, len(begins))
+        order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
+        for _ in range(len(self)):
+            if done == len(begins):
+                epoch, done = epoch + 1, 0
+                order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
+            yield order[begins[done] : begins[done] + self.width]
+            done += 1
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self.steps - self.first

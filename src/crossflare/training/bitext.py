@@ -114,9 +114,9 @@ class PairCollator:
 def translation_loss(model: Any, batch: Batch, step: int = 0, *, smoothing: float = SMOOTHING) -> Tensor:
     """Return the mean cross-entropy over the tokens to be said, with smoothed labels, in float32."""
     labels = batch.pop("labels")
-    hidden = model.model(**batch, use_cache=False).last_hidden_state
+    hidden = model.base_model(**batch, use_cache=False).last_hidden_state
     told = labels != IGNORED
-    logits = model.lm_head(hidden[told])  # padding is not multiplied with the vocabulary
+    logits = model.get_output_embeddings()(hidden[told])  # padding is not multiplied with the vocabulary
     return functional.cross_entropy(logits.float(), labels[told], label_smoothing=smoothing)
 
 

@@ -7,7 +7,6 @@ A checkpoint is the folder `step-00000042`, committed at once with its manifest 
     optimizer.safetensors  the optimizer's tensors, `<index>.<name>`
     random.safetensors     the state of torch's and numpy's generators
     state.json             scheduler, optimizer's numbers, python's generator, progress, fingerprint
-    trainer_state.json     what transformers' Trainer keeps
 """
 
 import os
@@ -35,7 +34,7 @@ Fingerprint = dict[str, Any]
 WEIGHTS, BEST, OPTIMIZER, RANDOM = "weights", "best", "optimizer", "random"
 PROCESSES = "processes"
 """The field of the fingerprint that says how many processes trained, once these have drawn random numbers."""
-STATE, TRAINER_STATE = "state.json", "trainer_state.json"
+STATE = "state.json"
 KEPT = 2
 """Newest checkpoints kept: one, and one in case that one is damaged."""
 
@@ -48,7 +47,6 @@ class Checkpoint:
     tensors: Mapping[str, Tensors]
     """By file: `weights`, `optimizer`, `random`, and `best` where there is one."""
     state: dict[str, Any]
-    trainer_state: dict[str, Any]
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -67,7 +65,6 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         for name, tensors in checkpoint.tensors.items():
             (place / f"{name}.safetensors").write_bytes(save(tensors))
         write_json(place / STATE, checkpoint.state)
-        write_json(place / TRAINER_STATE, checkpoint.trainer_state)
 
     final = path_of(folder, checkpoint.step)
     try:
@@ -117,13 +114,13 @@ def read(path: Path) -> Checkpoint:
         UserError: It is damaged, or not one.
     """
     names = open_dir(path)
-    for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE, TRAINER_STATE):
+    for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE):
         if needed not in names:
             raise UserError(f"{path}: {needed} is missing; not a checkpoint of this version")
     files = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
     tensors = {name: load((path / f"{name}.safetensors").read_bytes()) for name in files}
     step = int(path.name.removeprefix("step-"))
-    return Checkpoint(step, tensors, read_json(path / STATE), read_json(path / TRAINER_STATE))
+    return Checkpoint(step, tensors, read_json(path / STATE))
 
 
 def compare(stored: Fingerprint, current: Fingerprint, allowed: Collection[str], where: Path) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils.generic import ModelOutput
+from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImportUsage]  # documented there
 
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import post_norm_blocks
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.sources import real_rows
+from crossflare.libraries.transformers import attention_of, check_mask_argument, positions_from
+from crossflare.training.answering import answers_spans
 
 ATTENTIONS = ("eager", "sdpa")
 OF_24 = 20
@@ -45,14 +47,14 @@ def prepare(model: Any, apart: int | None = None, joint: int | None = None) -> A
     blocks = post_norm_blocks(model, "FILTER")
     if is_prepared(model):
         raise UserError("FILTER: the model reads two languages already; prepare a fresh base")
-    attention = model.config._attn_implementation
+    attention = attention_of(model)
     if attention not in ATTENTIONS:
         raise UserError(
             f"FILTER gives each block a mask of its own, which attention '{attention}' does not take; load the model "
             f"with attn_implementation {' or '.join(ATTENTIONS)}"
         )
     if joint is None:
-        wanted = round(OF_24 / 24 * len(blocks)) if hasattr(model, "qa_outputs") else 1
+        wanted = round(OF_24 / 24 * len(blocks)) if answers_spans(model) else 1
         joint = max(1, min(wanted, len(blocks) - 1))
     apart = min(1, len(blocks) - joint) if apart is None else apart
     if apart < 0 or joint < 0 or apart + joint > len(blocks):
@@ -70,10 +72,9 @@ class _Filter:
     """The hooks: one that joins the texts, one in each block for its mask, one that cuts the output to the target."""
 
     def __init__(self, model: Any, blocks: list[Any], joint: range) -> None:
-        table = getattr(model, model.base_model_prefix).embeddings.position_embeddings
-        self.padding: int | None = table.padding_idx
+        self.padding = positions_from(model)
         """RoBERTa's kind counts positions from its padding token on; BERT's from 0."""
-        self.additive = model.config._attn_implementation == "eager"
+        self.additive = attention_of(model) == "eager"
         self.width = 0
         self.masks: tuple[Tensor, Tensor] | None = None
         """Of blocks apart and joint, [B,1,T+S,T+S]; kept until the next call: checkpointing runs blocks again, in older
@@ -81,6 +82,7 @@ class _Filter:
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after, always_call=True)
         for number, block in enumerate(blocks):
+            check_mask_argument(block)
             block.register_forward_pre_hook(self.mask_joint if number in joint else self.mask_apart, with_kwargs=True)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers.utils import logging as hf_logging
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
+from crossflare.libraries.transformers import config_value
 from crossflare.progress import bar
 from crossflare.training import checkpoints, distributed
 from crossflare.training.arguments import trainer_arguments
@@ -138,7 +140,7 @@ def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) ->
 
 
 def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
-    path, resumed = found or (None, None)
+    resumed = found[1] if found else None
     progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
     if resumed is not None:
@@ -146,12 +148,12 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
     if plan.steps == 0 and (measure := plan.score) is not None:
         progress.add_point(0, distributed.from_main(lambda: measure(model, plan.precision)))
     if step < plan.steps and not progress.stopped:
-        cache, verbosity = getattr(model.config, "use_cache", None), hf_logging.get_verbosity()
+        cache, verbosity = config_value(model.config, "use_cache"), hf_logging.get_verbosity()
         try:
             with bar("training", plan.steps) as advance, Interrupts() as interrupts:
                 advance(step)
                 trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
-                trainer.train(resume_from_checkpoint=None if path is None else str(path))
+                trainer.train()
         except torch.OutOfMemoryError as error:
             half = max(1, plan.settings.batch_size // 2)
             raise UserError(
@@ -162,7 +164,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
             hf_logging.set_verbosity(verbosity)
             if cache is not None:
                 model.config.use_cache = cache
-        step, best, progress = trainer.state.global_step, trainer.best, trainer.progress
+        step, best, progress = trainer.step, trainer.best, trainer.progress
     chosen = step
     if best is not None and plan.settings.select == "best":
         put_trained(model, best)
@@ -184,7 +186,9 @@ def _fingerprint(
 ) -> Fingerprint:
     ours = trained(model)
     frozen = {name: p for name, p in model.named_parameters() if name not in ours} | dict(model.named_buffers())
-    adapters = {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()}
+    adapters = {
+        name: config.to_dict() for name, config in (model.peft_config if isinstance(model, PeftModel) else {}).items()
+    }
     return {
         **identity,
         **settings.deciding(),

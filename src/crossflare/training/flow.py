@@ -40,20 +40,24 @@ class Flow(TrainerCallback):
         settings = self.trainer.plan.settings
         return time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Give optimizer and schedule, which are new, the state of the checkpoint."""
+        self.trainer.take_up()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Move the bar, and ask for what is due."""
-        settings = self.trainer.plan.settings
-        self.advance(1, note=self.trainer.progress.note)
-        if state.global_step in self.evaluations:
-            control.should_evaluate = True
+        """Move the bar and do what is due; once all is saved, do what a signal asked for."""
+        trainer, settings = self.trainer, self.trainer.plan.settings
+        self.advance(1, note=trainer.progress.note)
+        evaluated = trainer.step in self.evaluations
+        if evaluated:
+            trainer.score_dev()
         if settings.save_steps is not None:
-            due = state.global_step % settings.save_steps == 0
+            due = trainer.step % settings.save_steps == 0
         else:
             due = self._late() if self.late is None else self.late
-        if due or self.interrupts.received is not None:
-            control.should_save = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Now that all is saved, do what a signal asked for."""
-        self.saved = time.monotonic()
-        self.interrupts.act()
+        if evaluated or due or self.interrupts.received is not None:
+            trainer.save()
+            self.saved = time.monotonic()
+            self.interrupts.act()
+        if trainer.step >= trainer.plan.steps or trainer.progress.stopped:
+            control.should_training_stop = True

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from crossflare.libraries import guard
 from crossflare.training.settings import Precision
 
 Number = Literal["fp32", "bf16"]
@@ -18,7 +19,7 @@ def resolve(precision: Precision, device: torch.device) -> Number:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # Emulated bfloat16 is slower than float32: ask oneDNN, which does the matrix products on CPUs.
     known = device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return "bf16" if known and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+    return "bf16" if known and guard.name("torch:ops.mkldnn._is_mkldnn_bf16_supported")() else "fp32"
 
 
 def autocast(precision: Number, device: torch.device) -> AbstractContextManager[object]:

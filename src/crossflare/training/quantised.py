@@ -14,8 +14,9 @@ from torch import nn
 from crossflare.errors import UserError, choose
 from crossflare.files import commit_dir
 from crossflare.fusion.identity import head_modules
-from crossflare.fusion.quantised_layers import is_quantised, keep_differentiable
+from crossflare.libraries.bitsandbytes import is_quantised, keep_differentiable
 from crossflare.training.precision import resolve
+from crossflare.training.weights import tied_weights
 
 Quantisation = Literal["none", "nf4", "int8"]
 
@@ -71,9 +72,7 @@ def prepare_quantised(model: Any) -> int:
     Raises:
         UserError: No layer of it is quantised.
     """
-    before = model.is_gradient_checkpointing
     prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    assert model.is_gradient_checkpointing == before
     count = sum(1 for module in model.modules() if is_quantised(module))
     if not count:
         raise UserError(f"{type(model).__name__}: no layer was quantised; set quantise to none for this model")
@@ -108,17 +107,16 @@ def quantise_model(
         commit_dir(folder, fill)
         made = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
     prepare_quantised(made)
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a note at each call of int8 layers
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a note at each call of int8 layers
     return made
 
 
 def _kept_modules(quantise: Quantisation, auto_class: Any, config: Any) -> list[str]:
     """Return the modules that stay in full precision, found on a model without weights."""
-    stored: Any = getattr(config, "quantization_config", None)
+    stored = config.to_dict().get("quantization_config")  # only models whose files are quantised have it
     if stored is not None:
-        method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", "")
         raise UserError(
-            f"quantise {quantise}: this model's files are quantised already ({getattr(method, 'value', method)}); "
+            f"quantise {quantise}: this model's files are quantised already ({stored['quant_method']}); "
             "set quantise to none, or take the model in full precision"
         )
     with torch.device("meta"):
@@ -135,5 +133,4 @@ def _kept_modules(quantise: Quantisation, auto_class: Any, config: Any) -> list[
             f"quantise {quantise}: {type(empty).__name__} has no linear layers that bitsandbytes can quantise; "
             "set quantise to none"
         )
-    tied = {name.rpartition(".")[0] for name in getattr(empty, "all_tied_weights_keys", {})}
-    return sorted(kept | {name for name in tied if name})
+    return sorted(kept | {name.rpartition(".")[0] for name in tied_weights(empty)})

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
+from crossflare.libraries.transformers import config_value
 from crossflare.tasks.example import Split
 from crossflare.training.checkpoints import Fingerprint
 from crossflare.training.encoded import Latents
@@ -108,7 +109,7 @@ def check_length(model: Any, tokenizer: Any, longest: int) -> None:
     Raises:
         UserError: `longest` is above the model's or the tokenizer's limit.
     """
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = config_value(model.config, "max_position_embeddings")
     # RoBERTa's family counts positions from its padding id on, and says so in the tokenizer's limit alone.
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if longest > limit:
@@ -116,9 +117,9 @@ def check_length(model: Any, tokenizer: Any, longest: int) -> None:
 
 
 def _tokenizer_id(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
-    if backend is not None:
+    if tokenizer.is_fast:
         # Padding and truncation are what the last call left behind, not part of the tokenizer.
-        rules |= {"padding": None, "truncation": None}
+        rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    else:
+        rules = tokenizer.get_vocab()
     return content_id([rules, tokenizer.padding_side, tokenizer.pad_token_id])

@@ -70,10 +70,10 @@ class Settings:
                 "lower patience or raise evaluations"
             )
 
-    def steps(self, rows: int) -> int:
-        """Return how many optimizer steps `rows` training rows make."""
+    def steps(self, rows: int, epochs: float | None = None) -> int:
+        """Return how many optimizer steps `rows` training rows make, in all epochs or so many."""
         per_epoch = math.ceil(math.ceil(rows / self.batch_size) / self.accumulation)
-        return math.ceil(self.epochs * per_epoch)
+        return math.ceil((self.epochs if epochs is None else epochs) * per_epoch)
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that the trained weights depend on: all but when checkpoints are written."""

@@ -1,28 +1,28 @@
 """transformers' Trainer, made to stop before a bad step, to weigh every example alike, and to save without pickle.
 
-What is overridden here are methods that `Trainer` does not promise to keep; `tests/training/test_trainer.py` names
-the version they were read in and fails when one is gone.
+To Trainer a batch is all of an optimizer step, and a run that goes on one that begins with the steps still to be made:
+it needs to know nothing of accumulation, of processes and of checkpoints. Only documented methods are overridden.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from crossflare.errors import UserError
+from crossflare.libraries.transformers import checkpoint_activations
 from crossflare.progress import Advance
 from crossflare.training import batching, checkpoints, distributed
-from crossflare.training.batching import GroupedSampler
+from crossflare.training.batching import StepSampler
 from crossflare.training.checkpoints import (
     BEST,
     OPTIMIZER,
@@ -38,7 +38,7 @@ from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import Number, autocast
 from crossflare.training.progress_state import Progress
 from crossflare.training.settings import Settings
-from crossflare.training.weights import Tensors, copy_trained, put_trained
+from crossflare.training.weights import Tensors, copy_trained
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch, int], Tensor]
@@ -85,6 +85,16 @@ class Plan:
     processes: int = 1
 
 
+class Part(NamedTuple):
+    """What this process computes of one batch."""
+
+    positions: list[int]
+    """Of all rows of the batch."""
+    share: int
+    """How many of them count here."""
+    batch: Batch
+
+
 class SafeTrainer(Trainer):
     """Trains `plan`; whatever must outlive a kill is in `progress` and in `best`."""
 
@@ -98,113 +108,131 @@ class SafeTrainer(Trainer):
         self.save_took = 0.0
         self.drew = resumed is not None and PROCESSES in resumed.state["fingerprint"]
         """Whether a step has drawn random numbers, as dropout does: results then depend on how many processes draw."""
-        self._random: list[Tensor] = []
-        self._batches: list[Tensor] = []
-        self._shares: list[int] = []
-        self._losses: list[Tensor] = []
-        super().__init__(
-            model=model,
-            args=plan.arguments,
-            train_dataset=plan.rows,  # type: ignore[arg-type]  # a torch Dataset in all but name
-            data_collator=self._collate,
-            # Tells Trainer that the loss is already divided by the examples of the whole optimizer step.
-            compute_loss_func=_never_called,
-        )
-        self.model_accepts_loss_kwargs = False  # else the model is handed a `num_items_in_batch`, and may ignore it
+        if plan.settings.activation_checkpointing:
+            checkpoint_activations(model)
+        super().__init__(model=model, args=plan.arguments)
         self.remove_callback(PrinterCallback)
         self._flow = Flow(self, advance, interrupts)
         self.add_callback(self._flow)
 
+    @property
+    def step(self) -> int:
+        """How many optimizer steps were made, in all sittings."""
+        return self.state.global_step + (self.resumed.step if self.resumed else 0)
+
     # Batches -----------------------------------------------------------------------------------------------------
 
-    def _collate(self, rows: Sequence[Any]) -> Batch:
-        """Return this process's share of a batch, and the positions of all its rows."""
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the optimizer steps that are still to be made, as `training_step` takes them."""
+        plan, settings = self.plan, self.plan.settings
+        steps = StepSampler(
+            plan.rows.lengths, settings.batch_size, settings.accumulation, settings.seed, plan.group,
+            first=self.step, steps=plan.steps,
+        )  # fmt: skip
+        rows: Any = plan.rows  # a torch Dataset in all but name
+        pinned, own = self.args.device.type == "cuda", torch.Generator()
+        return DataLoader(rows, batch_sampler=steps, collate_fn=self._collate, pin_memory=pinned, generator=own)
+
+    def _collate(self, rows: Sequence[Any]) -> dict[str, list[Part]]:
+        size = self.plan.settings.batch_size
+        return {"parts": [self._part(rows[begin : begin + size]) for begin in range(0, len(rows), size)]}
+
+    def _part(self, rows: Sequence[Any]) -> Part:
         mine = batching.share(rows, distributed.rank(), distributed.size(), self.plan.group)
         # Without a row of its own a process computes one all the same, and counts it as none.
         made = self.plan.collate(mine or rows[: self.plan.group])
-        return {**made, "positions": torch.tensor([row.position for row in rows]), "share": torch.tensor(len(mine))}
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
-        settings = self.plan.settings
-        return GroupedSampler(self.plan.rows.lengths, settings.batch_size, settings.seed, self.plan.group)
-
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
-        """Take the batches of one optimizer step; note which rows they hold, and count them."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._batches = [batch.pop("positions") for batch in batches]
-        self._shares = [int(batch.pop("share")) for batch in batches]
-        self._losses = []
-        if distributed.size() > 1:
-            distributed.seed_step(self.plan.settings.seed, self.state.global_step)
-        self._random = random_states()
-        return batches, sum(len(positions) for positions in self._batches)
+        return Part([row.position for row in rows], len(mine), made)
 
     # One step ----------------------------------------------------------------------------------------------------
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the batch's share of the mean loss over the optimizer step's examples: each counts the same."""
-        examples = self._shares[len(self._losses)]
+    def take_up(self) -> None:
+        """Give optimizer and schedule, once they are made, the state of the checkpoint."""
+        if self.resumed is not None:
+            state = self.resumed.state
+            checkpoints.unpack_optimizer(self.optimizer, self.resumed.tensors[OPTIMIZER], state["optimizer"])
+            self.lr_scheduler.load_state_dict(state["scheduler"])  # type: ignore[union-attr]
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Add the gradients of the mean loss over the step's examples, each counting the same; return that loss.
+
+        Raises:
+            UserError: The loss or the gradient is not finite.
+        """
+        del model  # ours, which Trainer wraps where it sees several GPUs
+        parts: list[Part] = inputs["parts"]
+        total = sum(len(part.positions) for part in parts)
+        self.model.train()  # type: ignore[union-attr]
+        if distributed.size() > 1:
+            distributed.seed_step(self.plan.settings.seed, self.step)
+        elif self.resumed is not None and self.step == self.resumed.step:
+            checkpoints.unpack_random(self.resumed.tensors[RANDOM], self.resumed.state["random"])
+        if self.step % self.plan.settings.steps(len(self.plan.rows), epochs=1) == 0:
+            torch.empty((), dtype=torch.int64).random_()  # as a loader for each epoch drew: seeds mean what they meant
+        random, losses = random_states(), [self._share_of(part, total) for part in parts]
+        self.drew = self.drew or not all(map(torch.equal, random, random_states()))
+        loss = self._agreed_loss(parts, losses)
+        trained = [p for p in self.model.parameters() if p.requires_grad]  # type: ignore[union-attr]
+        distributed.add_gradients(trained)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        *values, size = torch.stack([*losses, norm.to(losses[0])]).tolist()
+        if not all(math.isfinite(value) for value in (*values, size)):
+            self._refuse_step(parts, values, size)
+        self.progress.add_loss(sum(values) if loss is None else loss)
+        return torch.stack(losses).sum()
+
+    def _share_of(self, part: Part, total: int) -> Tensor:
+        """Return a part's share of the mean loss over the step's `total` examples; its gradients are added."""
+        batch = {name: tensor.to(self.args.device) for name, tensor in part.batch.items()}
         with autocast(self.plan.precision, self.args.device):
-            loss = self.plan.loss(model, inputs, self.state.global_step)
-        share = loss * (examples / int(num_items_in_batch))
-        self._losses.append(share.detach())
-        return share
+            loss = self.plan.loss(self.model, batch, self.step)
+        share = loss * (part.share / total)
+        share.backward()
+        return share.detach()
 
-    def _clip_grad_norm(self, model: Any) -> Any:
-        self.drew = self.drew or not all(map(torch.equal, self._random, random_states()))
-        loss = self._agreed_loss()
-        distributed.add_gradients([p for p in model.parameters() if p.requires_grad])
-        norm = super()._clip_grad_norm(model)
-        *losses, size = torch.stack([*self._losses, torch.as_tensor(norm, device=self.args.device)]).tolist()
-        if not all(math.isfinite(value) for value in (*losses, size)):
-            self._refuse_step(losses, size)
-        self.progress.add_loss(sum(losses) if loss is None else loss)
-        return norm
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: nobody asks."""
+        return 0
 
-    def _agreed_loss(self) -> float | None:
+    def _agreed_loss(self, parts: Sequence[Part], losses: list[Tensor]) -> float | None:
         """Meet the other processes: return the loss of all, and agree on what is to be done after the step."""
         if distributed.size() == 1:
             return None
-        losses = torch.stack(self._losses).tolist()
-        if not all(map(math.isfinite, losses)):
-            self._refuse_step(losses, math.nan)
-        words = distributed.meet({"loss": sum(losses), "drew": self.drew, **self._flow.wishes()})
+        values = torch.stack(losses).tolist()
+        if not all(map(math.isfinite, values)):
+            self._refuse_step(parts, values, math.nan)
+        words = distributed.meet({"loss": sum(values), "drew": self.drew, **self._flow.wishes()})
         self.drew = any(word["drew"] for word in words)
         self._flow.heed(words)
         return math.fsum(word["loss"] for word in words)
 
-    def _refuse_step(self, losses: list[float], norm: float) -> None:
+    def _refuse_step(self, parts: Sequence[Part], losses: Sequence[float], norm: float) -> None:
         bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
         what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
-        guilty = [self._batches[i] for i in bad] or self._batches
-        names: list[str] = [self.plan.rows.names[int(i)] for positions in guilty for i in positions.tolist()]
+        guilty = [parts[i] for i in bad] or parts
+        names = [self.plan.rows.names[i] for part in guilty for i in part.positions]
         shown = ", ".join(names[:64]) + (f" and {len(names) - 64} more" if len(names) > 64 else "")
         found = sorted(path.name for path in self.plan.folder.glob("step-*"))
         last = (
             f"the last good checkpoint is {self.plan.folder / found[-1]}" if found else "no checkpoint was written yet"
         )
         raise UserError(
-            f"training stopped before step {self.state.global_step + 1}: {what}, on the rows {shown}; {last}; lower "
+            f"training stopped before step {self.step + 1}: {what}, on the rows {shown}; {last}; lower "
             "lr, set precision to fp32, or look at these rows"
         )
 
     # Evaluation and checkpoints ----------------------------------------------------------------------------------
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Score the model on dev, keep the weights if it is the best so far, and stop when patience has run out."""
-        measure = self.plan.score
+    def score_dev(self) -> None:
+        """Score the model on dev, keep the weights if it is the best so far, and note when patience has run out."""
+        measure, settings = self.plan.score, self.plan.settings
         score = distributed.from_main(lambda: measure(self.model, self.plan.precision)) if measure else None
-        settings = self.plan.settings
-        if self.progress.add_point(self.state.global_step, score) and settings.select == "best":
+        if self.progress.add_point(self.step, score) and settings.select == "best":
             self.best = copy_trained(self.model)
         if settings.patience is not None and self.progress.without_gain >= settings.patience:
-            self.progress.stopped = self.control.should_training_stop = True
-        self.control.should_evaluate, self.control.should_save = False, True
-        return {} if score is None else {"eval_score": score}
+            self.progress.stopped = True
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def save(self) -> None:
+        """Write a checkpoint; the first process does."""
         distributed.from_main(self._write_checkpoint)
 
     def _write_checkpoint(self) -> None:
@@ -220,39 +248,6 @@ class SafeTrainer(Trainer):
             "scheduler": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
             "random": words,
         }
-        checkpoints.write(
-            self.plan.folder,
-            Checkpoint(
-                self.state.global_step,
-                tensors if self.best is None else {**tensors, BEST: self.best},
-                state,
-                json.loads(json.dumps(dataclasses.asdict(self.state))),
-            ),
-        )
+        tensors |= {} if self.best is None else {BEST: self.best}
+        checkpoints.write(self.plan.folder, Checkpoint(self.step, tensors, state))
         self.save_took = time.monotonic() - start
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        put_trained(self.model, self._resumed.tensors[WEIGHTS])
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            read = self._resumed
-            checkpoints.unpack_optimizer(self.optimizer, read.tensors[OPTIMIZER], read.state["optimizer"])
-            self.lr_scheduler.load_state_dict(read.state["scheduler"])  # type: ignore[union-attr]
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        # Several processes seed themselves at every step, and come here when that is done.
-        if checkpoint is not None and distributed.size() == 1:
-            checkpoints.unpack_random(self._resumed.tensors[RANDOM], self._resumed.state["random"])
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        """bfloat16 needs no loss scaling: there is nothing to load."""
-
-    @property
-    def _resumed(self) -> Checkpoint:
-        assert self.resumed is not None
-        return self.resumed
-
-
-def _never_called(*_: Any, **__: Any) -> Tensor:
-    raise AssertionError("SafeTrainer.compute_loss computes the loss")

@@ -40,6 +40,14 @@ def put_trained(model: Any, tensors: Tensors) -> None:
             parameter.copy_(tensors[name])
 
 
+def tied_weights(model: torch.nn.Module) -> list[str]:
+    """Return the names of parameters that are one under several names, such as embeddings that also write."""
+    names: dict[torch.nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    return [name for alike in names.values() if len(alike) > 1 for name in alike]
+
+
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
     """Return the sha256 over names, types, shapes and bytes, sorted by name."""
     digest = hashlib.sha256()

@@ -94,7 +94,7 @@ def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
     Raises:
         UserError: The tokenizer is not a fast one, or adds no special token.
     """
-    if not getattr(tokenizer, "is_fast", False):
+    if not tokenizer.is_fast:
         raise UserError("extractive answers need a fast tokenizer, which knows where in the text a token is; load one")
     out = tokenizer(question, context, verbose=False)
     ids = np.asarray(out["input_ids"], dtype=np.int32)

@@ -1,16 +1,17 @@
 """Prompts and answers as batches of a model that writes, decoder-only or encoder-decoder; its loss, its first word."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
 
 from crossflare.errors import UserError
+from crossflare.libraries.transformers import takes
 from crossflare.training.collators import pad_latents
 from crossflare.training.encoded import Numbers
 from crossflare.training.prompts import PromptRow
@@ -43,8 +44,7 @@ class PromptCollator:
         self.pad, self.least = int(tokenizer.pad_token_id), least
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.start = model.config.decoder_start_token_id if self.encoder_decoder else None
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.positions = not self.encoder_decoder and "position_ids" in inspect.signature(base.forward).parameters
+        self.positions = not self.encoder_decoder and takes(_base(model), "position_ids")
 
     def __call__(self, rows: Sequence[PromptRow]) -> Batch:
         """Return prompts with their answers, where all rows have one; see the class."""
@@ -138,5 +138,8 @@ def _last(model: Any, batch: Batch, count: int) -> Tensor:
 
 def _keep(model: Any, count: int) -> dict[str, int]:
     """Return the argument that spares a model the logits of all but the last tokens, where it has one."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(base.forward).parameters else {}
+    return {"logits_to_keep": count} if takes(_base(model), "logits_to_keep") else {}
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -22,7 +22,7 @@ UNREAD = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx")
 
 
 class Loading:
-    """Turns what transformers raises for a model that cannot be loaded into one line."""
+    """Turns what is raised for a model that cannot be loaded into one line."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -35,7 +35,7 @@ class Loading:
             reason = str(error).strip().split("\n")[0][:200]
             raise UserError(
                 f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or Marian"
-                f" model with safetensors weights; transformers says: {reason}"
+                f" model with safetensors weights; the reason: {reason}"
             ) from error
 
 
@@ -75,11 +75,10 @@ def revision_of(model: str, revision: str | None) -> str:
     if folder.is_dir():
         files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() not in UNREAD)
         return content_id({path.name: digest_file(path) for path in files if not path.name.startswith(".")})
-    from transformers import AutoConfig
+    from huggingface_hub import hf_hub_download
 
     with Loading(model):
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-    return str(getattr(config, "_commit_hash", None) or revision or "unknown")
+        return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name  # .../snapshots/<commit>/
 
 
 def read_licence(model: str, revision: str | None) -> str:
@@ -95,10 +94,11 @@ def read_licence(model: str, revision: str | None) -> str:
 
 def _card(model: str, revision: str | None) -> str:
     """Return the text of a model's card, fetched when need be; empty when there is none."""
-    from transformers.utils.hub import cached_file
+    from huggingface_hub import hf_hub_download
 
     try:
-        found = cached_file(model, "README.md", revision=revision, _raise_exceptions_for_missing_entries=False)
-        return "" if found is None else Path(found).read_text(encoding="utf-8", errors="replace")
+        local = Path(model) / "README.md"
+        card = local if Path(model).is_dir() else Path(hf_hub_download(model, "README.md", revision=revision))
+        return card.read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError):
         return ""

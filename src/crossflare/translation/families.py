@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from crossflare.errors import UserError
 from crossflare.languages import Language, find
+from crossflare.libraries.transformers import marian_language, marian_targets
 from crossflare.translation.codes import engine_code
 
 Kind = Literal["m2m", "nllb", "mbart", "madlad", "marian"]
@@ -82,14 +83,16 @@ class Family:
         return None if self.kind == "madlad" else code
 
     def _find_kind(self) -> Kind | None:
-        if type(self._tokenizer).__name__ == "MarianTokenizer":
+        from transformers import MarianTokenizer
+
+        if isinstance(self._tokenizer, MarianTokenizer):
             return "marian"
         if self._known("<2en>"):
             return "madlad"
-        if not hasattr(self._tokenizer, "src_lang"):
-            return None
-        if hasattr(self._tokenizer, "lang_code_to_token"):
+        if self._known("__en__"):
             return "m2m"
+        if not hasattr(self._tokenizer, "src_lang"):  # of no model that reads several languages
+            return None
         return "mbart" if self._known("en_XX") else "nllb"
 
     def _known(self, token: str) -> bool:
@@ -99,8 +102,7 @@ class Family:
         """M2M-100 spells its tokens `__sw__`, NLLB `swh_Latn`, mBART-50 `sw_KE` and MADLAD `<2sw>`."""
         if self.kind == "madlad":
             return f"<2{code}>"
-        tokens: Mapping[str, str] = getattr(self._tokenizer, "lang_code_to_token", {})
-        return tokens.get(code, code)
+        return f"__{code}__" if self.kind == "m2m" else code
 
     def _code(self, tag: str) -> str:
         """Return the code of a language or of its stand-in; a language without a token is not there."""
@@ -112,12 +114,12 @@ class Family:
 
         return engine_code(tag, self._model, code, self._others)
 
-    def _check_marian(self, tag: str, side: str) -> str | None:
+    def _check_marian(self, tag: str, side: Literal["source_lang", "target_lang"]) -> str | None:
         """Return the token `>>code<<` that names a target language, None for a model of one target language."""
         language = find(self._others.get(find(tag).tag, tag))
-        named: Any = getattr(self._tokenizer, side)
+        named = marian_language(self._tokenizer, side)
         try:
-            only = find(str(named)) if named else None
+            only = find(named) if named else None
         except UserError:
             only = None  # a group of languages
         if only is not None and only.tag.split("-")[0] != language.tag.split("-")[0]:
@@ -125,7 +127,7 @@ class Family:
                 f"{self._model} has {only.name} ({only.tag}) as its {side[:6]}, not {language.name} ({language.tag});"
                 " choose another model, or name a language to treat it as with mt_language"
             )
-        tokens: list[str] = list(self._tokenizer.supported_language_codes) if side == "target_lang" else []
+        tokens = marian_targets(self._tokenizer) if side == "target_lang" else []
         if not tokens or only is not None:
             return None
         found = [f">>{code}<<" for code in language.marian if f">>{code}<<" in tokens]

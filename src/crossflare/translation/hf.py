@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from crossflare.progress import quiet
+from crossflare.libraries.transformers import quiet
 from crossflare.translation.checkpoint import Loading, device_and_dtype
 from crossflare.translation.neural import Neural, Rows, batches
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.libraries.transformers import config_value
 from crossflare.translation.checkpoint import Loading, load_tokenizer, read_licence, revision_of
 from crossflare.translation.codes import stand_ins
 from crossflare.translation.families import Family
@@ -130,7 +131,7 @@ class Neural:
 
         with Loading(self._model_name):
             config = AutoConfig.from_pretrained(self._model_name, revision=self._revision, trust_remote_code=False)
-        return int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
+        return int(config_value(config, "max_position_embeddings") or UNLIMITED)
 
     def _limit(self, length: int) -> int:
         """Return how many tokens the translation of `length` tokens may have: it depends on nothing else."""

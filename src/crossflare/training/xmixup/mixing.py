@@ -19,12 +19,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.generic import ModelOutput
+from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImportUsage]  # documented there
 
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import post_norm_blocks
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.sources import real_rows
+from crossflare.libraries.transformers import (
+    Attention,
+    attention_parts,
+    attention_states,
+    block_attention,
+    keep_activations,
+)
 
 GATE = "mixup_gate"
 """The name of the gate in a model: outside of its backbone, so it counts as head, is trained and saved as one."""
@@ -100,7 +107,7 @@ class _Mixer:
         self.source: _Source | None = None
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after, with_kwargs=True, always_call=True)
-        block.attention.register_forward_hook(self.mix)
+        block_attention(block).register_forward_hook(self.mix)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what belongs to a pass of the original out of copies."""
@@ -111,7 +118,7 @@ class _Mixer:
         if self.reading:
             return args, kwargs
         # Computed again for a backward pass the block could not tell source from target; one block is cheap to keep.
-        self.block.gradient_checkpointing = False
+        keep_activations(self.block)
         inputs = Inputs.take(model, args, kwargs)
         if inputs.has_source:
             inputs.check(None)
@@ -133,13 +140,14 @@ class _Mixer:
 
     def mix(self, attention: Any, args: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Note hs' in the source's pass; in the target's, put ht'' in the place of ht'."""
+        states = attention_states(output)
         if self.reading:
-            self.read = output[0]
+            self.read = states
         if self.reading or self.source is None:
             return None
         gate: Any = getattr(self.model, GATE)
         source = self.source
-        return mixed(attention, gate, output[0], source.states, source.target_mask, source.mask), *output[1:]
+        return mixed(attention, gate, states, source.states, source.target_mask, source.mask), *output[1:]
 
     def after(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
         """Add the source's output to the target's, and let go of it."""
@@ -162,7 +170,7 @@ def mixed(
     """Return ht'' [B,T,d].
 
     Args:
-        attention: A block's attention, with its parts `self` and `output`.
+        attention: A block's attention.
         gate: Entropy [B] -> the source's weight [B].
         target: ht' [B,T,d].
         source: hs' [B,S,d].
@@ -170,22 +178,23 @@ def mixed(
         source_mask: [B,S] bool; a row that is all False keeps its ht'.
     """
     there, opened = source_mask.any(1), real_rows(source_mask)
-    to_source = _log_shares(attention.self, target, source, opened)
-    to_target = _log_shares(attention.self, source, target, target_mask)
+    parts = attention_parts(attention)
+    to_source = _log_shares(parts, target, source, opened)
+    to_target = _log_shares(parts, source, target, target_mask)
     entropy = _mean_entropy(to_source, target_mask) + _mean_entropy(to_target, opened)
-    values = _heads(attention.self, attention.self.value(source))
-    context = (attention.self.dropout(to_source.exp()).to(values) @ values).transpose(1, 2).flatten(2)
-    made = attention.output.dropout(attention.output.dense(context))
+    values = _heads(parts, parts.value(source))
+    context = (parts.dropout(to_source.exp()).to(values) @ values).transpose(1, 2).flatten(2)
+    made = parts.output_dropout(parts.dense(context))
     weight = (gate(entropy) * there)[:, None, None]
-    return torch.where(weight > 0, attention.output.LayerNorm(weight * made + (1 - weight) * target), target)
+    return torch.where(weight > 0, parts.norm(weight * made + (1 - weight) * target), target)
 
 
-def _heads(attention: Any, states: Tensor) -> Tensor:
+def _heads(attention: Attention, states: Tensor) -> Tensor:
     """Return [B,T,d] as [B,heads,T,d/heads]."""
-    return states.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+    return states.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
 
 
-def _log_shares(attention: Any, readers: Tensor, read: Tensor, mask: Tensor) -> Tensor:
+def _log_shares(attention: Attention, readers: Tensor, read: Tensor, mask: Tensor) -> Tensor:
     """Return the logarithms [B,heads,T,S] of how `readers` [B,T,d] share their attention out to `read` [B,S,d]."""
     queries, keys = _heads(attention, attention.query(readers)), _heads(attention, attention.key(read))
     scores = (queries @ keys.mT).float() / math.sqrt(queries.shape[-1])
