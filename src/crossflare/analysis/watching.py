@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from crossflare.errors import UserError
 from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.functions import Phi
-from crossflare.libraries.peft import LoraLayer
 from crossflare.fusion.variant import FlareVariant
+from crossflare.libraries.peft import LoraLayer
 
 
 @dataclass(frozen=True)
