@@ -1,4 +1,4 @@
-"""What FLARE puts on a model beside its layers: the hooks that read the source, `generate`, and the signature of forward.
+"""What FLARE puts on a model beside its layers: hooks that read the source, `generate`, and the signature of forward.
 
 There is one attachment per model, whichever way and however often adapters were put on it.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from crossflare.errors import UserError
 from crossflare.fusion import released
@@ -26,6 +26,7 @@ from crossflare.fusion.local import Carrying, Local
 from crossflare.fusion.notices import warn_of_overflow
 from crossflare.fusion.source_pass import SourcePass
 from crossflare.libraries.peft import LoraLayer
+from crossflare.libraries.torch import forward_pre_hooks
 from crossflare.libraries.transformers import checkpointing, wrap_checkpoint
 from crossflare.libraries.untested import warn_once
 
@@ -48,7 +49,7 @@ class Attachment:
     @classmethod
     def of(cls, model: nn.Module) -> "Attachment | None":
         """Return the attachment of a model; None where it has none."""
-        owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
+        owners = (getattr(hook, "__self__", None) for hook in forward_pre_hooks(model))
         return next((owner for owner in owners if isinstance(owner, cls) and owner.model is model), None)
 
     def add(self, adapter: str, config: FlareConfig, sites: Iterable[Site]) -> None:

@@ -1,8 +1,9 @@
 """The base model under the adapters, as a model of its own: the same weights, no adapters, always in eval mode.
 
 Switching a model's adapters, heads and dropout off and on again would change what another thread, or a backward pass
-that runs blocks again, sees at that moment. A view shares the tables of weights, buffers and hooks of the model's modules;
-its modules are copies of theirs, so it is changed by whatever moves, casts or shards the weights, and changes nothing.
+that runs blocks again, sees at that moment. A view shares the tables of weights, buffers and hooks of the model's
+modules; its modules are copies of theirs. So whatever moves, casts or shards the weights changes it, too, and it
+changes nothing.
 """
 
 import functools
@@ -53,7 +54,7 @@ def _copy(module: nn.Module, twins: Twins, live: bool) -> nn.Module:
     state.update(vars(module))
     state["training"] = live and module.training
     state["_modules"] = {
-        name: None if child is None else _copy(child, twins, live) for name, child in module._modules.items()
+        name: None if child is None else _copy(child, twins, live) for name, child in state["_modules"].items()
     }
     if "_compiled_call_impl" in state:  # compiled for the model itself
         state["_compiled_call_impl"] = None
@@ -70,8 +71,10 @@ def _moved(value: Any, twins: Twins) -> Any:
         moved = functools.partial(_moved(value.func, twins), *[_moved(each, twins) for each in value.args])
         moved.keywords.update({name: _moved(each, twins) for name, each in value.keywords.items()})
         return moved
-    if type(value) in (list, tuple):
-        return type(value)(_moved(each, twins) for each in value)
+    if type(value) is list:
+        return [_moved(each, twins) for each in value]
+    if type(value) is tuple:
+        return tuple(_moved(each, twins) for each in value)
     if type(value) is dict:
         return {name: _moved(each, twins) for name, each in value.items()}
     return value

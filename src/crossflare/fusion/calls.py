@@ -1,6 +1,7 @@
 """Which forward pass a layer belongs to: each call of a model binds its frame, for itself alone."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,9 @@ from crossflare.libraries.torch import in_backward
 class Calls:
     """The calls of one model. Threads and tasks that call it at the same time see their own frame each.
 
-    A block that activation checkpointing runs again in the backward pass sees the frame of its own forward: transformers'
-    checkpointing carries it (`local.Carrying`); for a checkpoint around blocks from outside it is on the block's input.
+    A block that activation checkpointing runs again in the backward pass sees the frame of its own forward:
+    transformers' checkpointing carries it (`local.Carrying`); for a checkpoint around blocks from outside it is on the
+    block's input.
     """
 
     def __init__(self) -> None:
@@ -46,11 +48,7 @@ class Calls:
     @property
     def frame(self) -> Frame | None:
         """The frame of the call that is going on; None when the model itself was not called."""
-        return self._traced if self._traced is not None else self._bound()
-
-    @torch.compiler.disable
-    def _bound(self) -> Frame | None:
-        return self._frame.get()
+        return self._traced if self._traced is not None else _bound(self._frame)
 
     def layer_frame(self, layer: str) -> Frame | None:
         """Return the frame for a layer with an adapter.
@@ -67,8 +65,8 @@ class Calls:
             )
         if frame is None and not torch.compiler.is_compiling() and in_backward():
             raise UserError(
-                f"{layer}: activation checkpointing runs this layer again, and its source is not known; use the model's "
-                "own gradient_checkpointing_enable(), or checkpoint whole blocks with use_reentrant=False"
+                f"{layer}: activation checkpointing runs this layer again, and its source is not known; use the "
+                "model's own gradient_checkpointing_enable(), or checkpoint whole blocks with use_reentrant=False"
             )
         return frame
 
@@ -90,3 +88,10 @@ class Calls:
         if self._frame.get() is not None and isinstance(first, Tensor):
             tag(first)
         self._frame.set(None)
+
+
+def _get(frame: Local[Frame]) -> Frame | None:
+    return frame.get()
+
+
+_bound = cast(Callable[[Local[Frame]], Frame | None], torch.compiler.disable(_get))

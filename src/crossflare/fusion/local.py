@@ -1,4 +1,4 @@
-"""Values that belong to one call of one model: each thread and each task sees its own, and so does what is run again."""
+"""Values that belong to one call of one model: each thread and task sees its own, and so does what is run again."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar

@@ -121,5 +121,5 @@ class Reader:
 
 
 def _padded_left(mask: Tensor) -> bool:
-    """Whether the last column of a mask [B,S] is real in every row; never while a graph is traced, which has no values."""
+    """Whether the last column of a mask [B,S] is real in every row; never in a traced graph: it has no values."""
     return not torch.compiler.is_compiling() and bool(mask[:, -1].all())

@@ -72,7 +72,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
         return self._with_idle_weights(fused) if side.same else fused
 
     def _with_idle_weights(self, fused: Tensor) -> Tensor:
-        """Add weights that this call does not use, times zero: training over several processes waits for all gradients."""
+        """Add weights that this call does not use, times zero: several processes wait for all gradients."""
         if torch.is_grad_enabled():
             for module in (self.phi, self.latents):
                 for weight in module.parameters() if isinstance(module, nn.Module) else ():

@@ -1,6 +1,6 @@
 """Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(str, Enum):
+class FlareType(StrEnum):
     """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
 
     FLARE = "FLARE"
@@ -90,7 +90,7 @@ def without_adapters(module: nn.Module) -> nn.Module:
     """Return what stands below peft's wrappers of a module: the base's own layer or head."""
     while True:
         if isinstance(module, BaseTunerLayer) and "base_layer" in module._modules:
-            module = module.get_base_layer()
+            module = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]
         elif isinstance(module, AuxiliaryTrainingWrapper):
             module = cast(nn.Module, module.original_module)
         else:

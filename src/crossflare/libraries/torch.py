@@ -1,5 +1,6 @@
 """What crossflare relies on in torch beyond its documented API."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -23,3 +24,8 @@ def uncompiled(module: nn.Module) -> nn.Module:
     """Return the module that `torch.compile` was given; any other module as it is."""
     original: Any = vars(module).get("_modules", {}).get("_orig_mod")
     return module if original is None else original
+
+
+def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
+    """Return the hooks that run before a module's forward."""
+    return list(vars(module)["_forward_pre_hooks"].values())
