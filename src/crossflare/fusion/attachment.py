@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers.utils.generic import ModelOutput
+from transformers.utils import ModelOutput
 
 from crossflare.errors import UserError
 from crossflare.fusion import released
