@@ -47,14 +47,14 @@ def steps(locked: dict[str, str], here: dict[str, str]) -> list[Step]:
 
 
 def culprit(count: int, fails: Callable[[int], bool]) -> int | None:
-    """Return the first number of steps, up to `count`, after which tests fail, by halving; None when they never do.
+    """Return the first number of steps after which tests fail, by halving; None when they do not fail after all.
 
     Args:
-        count: The number of steps.
+        count: The number of steps. Tests pass after none of them.
         fails: Whether the tests fail after the first k steps.
     """
-    first = bisect_left(range(count), True, key=fails)
-    return first if first < count or fails(count) else None
+    first = 1 + bisect_left(range(1, count), True, key=fails)
+    return first if first < count or (count > 0 and fails(count)) else None
 
 
 def run_tests(folder: Path, tests: Sequence[str], *options: str) -> int:
@@ -78,24 +78,33 @@ def blame(
     """Return which step from the locked versions to the lane's makes the failed tests fail."""
     way = steps(locked, here)
 
-    def fails(count: int) -> bool:
-        wanted = [
-            f"{name}=={pair[index < count]}" for index, step in enumerate(way) for name, pair in step.changes.items()
-        ]
+    def install(count: int) -> None:
         say(f"looking for the library: {count} of {len(way)} steps from the locked versions")
-        if wanted:
-            pip(folder, "--no-deps", *wanted)
-        return run_tests(folder, failed or tests, "-x", *(() if failed else ("--collect-only",))) != 0
+        changes = [(name, pair[k < count]) for k, step in enumerate(way) for name, pair in step.changes.items()]
+        # What the lane lacks is there in every step: it does no harm where nothing asks for it.
+        changes += [(name, locked[name]) for name in sorted(locked.keys() - here.keys())]
+        if changes:
+            pip(folder, "--no-deps", *(f"{name}=={version}" for name, version in changes))
 
-    # What only one of the two has is there in every step: it does no harm where nothing asks for it.
-    if absent := [f"{name}=={locked[name]}" for name in sorted(locked.keys() - here.keys())]:
-        pip(folder, "--no-deps", *absent)
+    install(0)
+    if failed:
+        run_tests(folder, failed, "--cache-clear")
+        own = sorted(set(failed) - set(failed_tests(folder)))
+        command = own
+    else:  # pytest could not start; then it is enough that it can
+        command = [*tests, "--collect-only"]
+        own = tests if run_tests(folder, command) == 0 else []
+    if not own:
+        return "the same tests fail with the locked versions: no library of this lane is the cause"
+
+    def fails(count: int) -> bool:
+        install(count)
+        return run_tests(folder, command, "-x") != 0
+
     first = culprit(len(way), fails)
     if first is None:
         return "the tests passed when they were run again: the failure does not depend on a version"
-    if first == 0:
-        return "the same tests fail with the locked versions: no library of this lane is the cause"
-    return f"failed with {way[first - 1]}"
+    return f"{len(own)} of {len(failed) or len(own)} failures come with {way[first - 1]}"
 
 
 def main(name: str) -> int:

@@ -35,7 +35,7 @@ def test_steps_hold_what_differs_and_tied_libraries_go_together():
 
 @pytest.mark.parametrize("count", range(9))
 def test_the_first_bad_step_is_found(count):
-    for bad in range(count + 2):
+    for bad in range(1, count + 2):
         asked = []
 
         def fails(k, bad=bad, asked=asked):
@@ -49,27 +49,36 @@ def test_the_first_bad_step_is_found(count):
 @pytest.mark.parametrize(
     ("bad", "verdict"),
     [
-        (("peft", "1"), "failed with peft 1 (locked: 2)"),
-        (("tokenizers", "1"), "failed with transformers 5.1 (locked: 5.2), tokenizers 1 (locked: 2)"),
-        (("rich", "9"), "the same tests fail with the locked versions"),
-        (("no-library", "1"), "the tests passed when they were run again"),
+        ({"peft": "1"}, "1 of 1 failures come with peft 1 (locked: 2)"),
+        ({"tokenizers": "1"}, "1 of 1 failures come with transformers 5.1 (locked: 5.2), tokenizers 1 (locked: 2)"),
+        ({"rich": "9"}, "the same tests fail with the locked versions: no library of this lane is the cause"),
+        ({"rich": "9", "numpy": "1"}, "1 of 2 failures come with numpy 1 (locked: 2)"),
+        ({"nothing": "1"}, "the tests passed when they were run again: the failure does not depend on a version"),
     ],
 )
-def test_blame_installs_until_it_knows(monkeypatch, tmp_path, bad, verdict):
-    environment = dict(HERE)
+@pytest.mark.parametrize("starts", [True, False], ids=["tests fail", "pytest cannot start"])
+def test_blame_installs_until_it_knows(monkeypatch, tmp_path, bad, verdict, starts):
+    """Each library of `bad` has one test, which fails with that version of it."""
+    environment, last = dict(HERE), []
 
     def pip(folder, *arguments):
         assert arguments[0] == "--no-deps"
         environment.update(argument.split("==") for argument in arguments[1:])
 
     def run_tests(folder, tests, *options):
-        assert tests == ["tests/a.py::test_b"]
-        return int(environment.get(bad[0]) == bad[1])
+        if not starts:
+            assert tests == ["tests", "--collect-only"]
+        last[:] = [name for name in bad if (name in tests or not starts) and environment.get(name) == bad[name]]
+        return len(last)
 
     monkeypatch.setattr(lane, "pip", pip)
     monkeypatch.setattr(lane, "run_tests", run_tests)
-    assert lane.blame(tmp_path, LOCKED, HERE, ["tests/a.py::test_b"], ["tests"]).startswith(verdict)
-    assert environment["old"] == environment["new"] == "1"
+    monkeypatch.setattr(lane, "failed_tests", lambda folder: last)
+    if starts:
+        assert lane.blame(tmp_path, LOCKED, HERE, list(bad), ["tests"]) == verdict
+        assert environment["old"] == environment["new"] == "1"
+    elif len(bad) == 1:
+        assert lane.blame(tmp_path, LOCKED, HERE, [], ["tests"]) == verdict
 
 
 def test_names_of_failed_tests_are_pytest_s(tmp_path):
