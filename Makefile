@@ -19,17 +19,17 @@
 # TORCH_INDEX=URL         the package index for torch, such as PyTorch's own for CPUs: on Linux the ordinary one gives the
 #                         build with CUDA libraries, gigabytes
 # ARGS="-k files"         more arguments for pytest, or for `crossflare demo`
-# JOBS=2                  how many processes pytest has
+# WORKERS=2               processes that share the tests
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
-JOBS ?= 2
+WORKERS ?= 2
 export TORCH_INDEX
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest -n $(JOBS)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
 .PHONY: setup demo test check format lint types test-all bench docs clean locked lowest newest versions upgrade locks

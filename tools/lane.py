@@ -60,7 +60,7 @@ def culprit(count: int, fails: Callable[[int], bool]) -> int | None:
 def run_tests(folder: Path, tests: Sequence[str], *options: str) -> int:
     """Run tests in a lane's environment; return pytest's exit status."""
     command = [
-        python(folder), "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "-o", f"cache_dir={folder / 'pytest'}",
+        python(folder), "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "worksteal", "-o", f"cache_dir={folder / 'pytest'}",
         *options, *tests,
     ]  # fmt: skip
     return call(command, cwd=locks.ROOT, stdin=DEVNULL)
