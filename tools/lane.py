@@ -60,8 +60,8 @@ def culprit(count: int, fails: Callable[[int], bool]) -> int | None:
 def run_tests(folder: Path, tests: Sequence[str], *options: str) -> int:
     """Run tests in a lane's environment; return pytest's exit status."""
     command = [
-        python(folder), "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "worksteal", "-o", f"cache_dir={folder / 'pytest'}",
-        *options, *tests,
+        python(folder), "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "worksteal",
+        "-o", f"cache_dir={folder / 'pytest'}", *options, *tests,
     ]  # fmt: skip
     return call(command, cwd=locks.ROOT, stdin=DEVNULL)
 
@@ -88,7 +88,7 @@ def blame(
 
     install(0)
     if failed:
-        run_tests(folder, failed, "--cache-clear")
+        run_tests(folder, failed, "--cache-clear", "--tb=no")
         own = sorted(set(failed) - set(failed_tests(folder)))
         command = own
     else:  # pytest could not start; then it is enough that it can
@@ -99,7 +99,7 @@ def blame(
 
     def fails(count: int) -> bool:
         install(count)
-        return run_tests(folder, command, "-x") != 0
+        return run_tests(folder, command, "-x", "--tb=no") != 0
 
     first = culprit(len(way), fails)
     if first is None:
