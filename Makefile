@@ -1,26 +1,38 @@
 # crossflare. A machine with Python 3.11 or later and a package index needs nothing else.
 #
-#   make demo     install what the demonstration needs, and run it (a few minutes on two cores)
-#   make test     install the development tools, and run the tests that take seconds
-#   make check    everything the continuous integration checks: format, lint, types, all tests, documentation
-#   make bench    measure the cost of a FLARE step; writes bench/results.json
-#   make docs     run the examples of the documentation and follow its links
-#   make setup    only make the environment (.venv)
+#   make demo       install what the demonstration needs, and run it (a few minutes on two cores)
+#   make test       install the development tools, and run the tests that take seconds
+#   make check      format, lint, types, all tests, documentation
+#   make locked     the lane of the locked versions: bring .venv to them, then make check
+#   make lowest     the lane of the lowest versions that pyproject.toml admits: its main tests
+#   make newest     the lane of the newest versions, also past pyproject's bounds: the same tests
+#   make versions   the laws of generation with each minor release of transformers that pyproject.toml admits
+#   make upgrade    make new locks, and show what changed; make locks: only what pyproject.toml has changed
+#   make bench      measure the cost of a FLARE step; writes bench/results.json
+#   make docs       run the examples of the documentation and follow its links
+#   make setup      only make the environment (.venv)
+#
+# torch is installed first and alone (locks/torch.txt), the rest from a lock with hashes, without dependencies. What is
+# installed and how large it is, is said before; sizes are in README.md.
 #
 # PYTHON=python3.12       the interpreter to make .venv with
-# CONSTRAINTS=            with a GPU: let pip choose torch (the file pins the build without CUDA libraries)
+# TORCH_INDEX=URL         the package index for torch, such as PyTorch's own for CPUs: on Linux the ordinary one gives the
+#                         build with CUDA libraries, gigabytes
 # ARGS="-k files"         more arguments for pytest, or for `crossflare demo`
+# WORKERS=2               processes that share the tests
 
 PYTHON ?= python3
-CONSTRAINTS ?= constraints.txt
+TORCH_INDEX ?=
 ARGS ?=
+WORKERS ?= 2
+export TORCH_INDEX
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all bench docs clean
+.PHONY: setup demo test check format lint types test-all bench docs clean locked lowest newest versions upgrade locks
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -30,7 +42,7 @@ demo: $(VENV)/.demo
 	$(BIN)/crossflare demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: lint types test-all docs
 	$(SAY) all checks passed
@@ -46,7 +58,7 @@ types: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(SAY) all tests
-	$(BIN)/python -m pytest --ignore=tests/docs $(ARGS)
+	$(PYTEST) --ignore=tests/docs $(ARGS)
 
 docs: $(VENV)/.dev
 	$(SAY) documentation
@@ -59,32 +71,31 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+locked:
+	rm -f $(VENV)/.dev
+	$(MAKE) --no-print-directory check
+
+lowest newest:
+	$(PYTHON) -m tools.lane $@
+
+versions:
+	$(PYTHON) -m tools.minors
+
+upgrade:
+	$(PYTHON) -m tools.upgrade
+
+locks:
+	$(PYTHON) -m tools.upgrade --keep
+
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	@if [ -L $(VENV) ]; then echo "$(VENV) is a link: left as it is"; else rm -rf $(VENV); fi
 
-# A stamp says that an install came to its end. One that was cut off leaves .unfinished, and .venv is then made anew:
-# pip cannot always tell half a package from a whole one. A .venv that is a link, or works, is kept.
-$(VENV)/.made:
-	$(SAY) making $(VENV)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "crossflare needs Python 3.11 or later, but $(PYTHON) is `$(PYTHON) --version 2>&1`: try make PYTHON=python3.12" >&2; exit 1; }
-	@[ -L $(VENV) ] || { [ ! -e $(VENV)/.unfinished ] && $(BIN)/python -m pip --version >/dev/null 2>&1; } || \
-	  $(PYTHON) -m venv --clear $(VENV) || { \
-	  echo "$(PYTHON) cannot make an environment (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+# A stamp says that an install came to its end.
+$(VENV)/.demo: pyproject.toml locks/torch.txt locks/linux-cpu-demo.txt
+	@$(PYTHON) -m tools.environment $(VENV) locks/linux-cpu-demo.txt
 	@touch $@
 
-define install
-	@if [ -e $(VENV)/.unfinished ]; then rm -f $(VENV)/.made; $(MAKE) --no-print-directory $(VENV)/.made; fi
-	$(SAY) "installing crossflare[$(1)] into $(VENV): a minute or two"
-	@touch $(VENV)/.unfinished
-	$(INSTALL) -e '.[$(1)]'
-	@rm -f $(VENV)/.unfinished
-	@touch $(2)
-endef
-
-$(VENV)/.demo: pyproject.toml $(wildcard $(CONSTRAINTS)) | $(VENV)/.made
-	$(call install,demo,$@)
-
-$(VENV)/.dev: pyproject.toml $(wildcard $(CONSTRAINTS)) | $(VENV)/.made
-	$(call install,dev,$@ $(VENV)/.demo)
+$(VENV)/.dev: pyproject.toml $(wildcard locks/*.txt)
+	@$(PYTHON) -m tools.environment $(VENV) locks/linux-cpu.txt
+	@touch $@ $(VENV)/.demo

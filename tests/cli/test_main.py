@@ -86,10 +86,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["rnu"], "error: No such command 'rnu'"),
         (["run"], "error: Missing argument 'RECIPE'; see crossflare run -h"),
-        (["run", "a.yaml", "--sett", "x"], "error: No such option: --sett"),
+        # typer's words have changed between releases: any of these.
+        (["run", "a.yaml", "--sett", "x"], ("error: No such option: --sett", "error: No such option '--sett'")),
         (
             ["run", "recipe.yaml", "--workers", "0"],
-            "error: Invalid value for '--workers': Input should be greater than or equal to 1",
+            (
+                "error: Invalid value for '--workers': Input should be greater than or equal to 1",
+                "error: Invalid value for '--workers': 0 is not in the range x>=1",
+            ),
         ),
         (["plan", "nothing.yaml"], "error: nothing.yaml: expected a YAML file, but it cannot be read (No such file"),
         (["report", "nothing"], "error: nothing: expected a run folder, found none"),
@@ -98,7 +102,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_users_mistake_is_one_line_and_two(
-    recipe: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    recipe: str, words: list[str], said: str | tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
     shown = capsys.readouterr()
