@@ -1,6 +1,7 @@
 """Damaged and hostile adapter folders: refused in one line, with the base model as it was."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,9 +217,11 @@ def test_wrong_configurations(folder: Path, values: dict[str, Any], message: str
     assert message in refused(edit(folder, **values))
 
 
-def test_code_named_in_the_configuration_is_not_looked_up(folder: Path) -> None:
+def test_code_named_in_the_configuration_is_not_looked_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
     edit(folder, auto_mapping={"parent_library": "this", "base_model_class": "s"}, megatron_core="this")
     crossflare.load_adapter(build("bert"), folder)
+    assert "this" not in sys.modules
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"FLARE"', "{", "", "[" * 99999])

@@ -8,6 +8,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from fusion_models import FAMILIES, batch, build, flare, slot
+from lanes import cover
 
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -51,9 +52,9 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.allclose(one[name], other[name], **EXACT) for name in one)
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("family", ["bert", "deberta", "modernbert"])
+@pytest.mark.parametrize(
+    ("family", "setting", "reentrant"), cover(["bert", "deberta", "modernbert"], SETTINGS, [True, False])
+)
 def test_gradients_are_the_same(family: str, setting: str, reentrant: bool) -> None:
     options, given = SETTINGS[setting], inputs("mt_dim" in SETTINGS[setting])
     plain = gradients(train(flare(build(family), **options), None), given)
@@ -62,8 +63,7 @@ def test_gradients_are_the_same(family: str, setting: str, reentrant: bool) -> N
     assert same(gradients(checkpointed, given), plain)  # and at the second step
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "reentrant"), cover(FAMILIES, [True, False]))
 def test_checkpointing_needs_the_frame_until_backward(family: str, reentrant: bool) -> None:
     """The control: with the frame gone the layers would run again as if there were no source."""
     plain = gradients(train(flare(build(family)), None), inputs(False))

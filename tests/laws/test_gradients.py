@@ -12,6 +12,7 @@ from torch.autograd.gradcheck import GradcheckError
 from crossflare.fusion.alignment import attention, position, whole
 from crossflare.fusion.functions import FUSIONS
 from fusion_models import PAIRS, batch, build, flare
+from lanes import cover
 
 
 def numbers(*shape: int, seed: int) -> Tensor:
@@ -54,7 +55,7 @@ def test_gradcheck_sees_a_wrong_gradient() -> None:
         )
 
 
-@pytest.mark.parametrize(("fusion", "alignment"), PAIRS)
+@pytest.mark.parametrize(("fusion", "alignment"), cover(PAIRS))
 def test_a_whole_step_against_differences(fusion: str, alignment: str) -> None:
     both, labels = batch([5, 3], [4, 0]), torch.tensor([0, 2])
     model: Any = flare(build("bert"), fusion=fusion, alignment=alignment)
