@@ -3,24 +3,28 @@
 #   make demo     install what the demonstration needs, and run it (a few minutes on two cores)
 #   make test     install the development tools, and run the tests that take seconds
 #   make check    everything the continuous integration checks: format, lint, types, all tests, documentation
+#   make test-times    what each test costs, in build/test-times.txt: both lanes, the dearest first
 #   make bench    measure the cost of a FLARE step; writes bench/results.json
 #   make docs     run the examples of the documentation and follow its links
 #   make setup    only make the environment (.venv)
 #
 # PYTHON=python3.12       the interpreter to make .venv with
 # CONSTRAINTS=            with a GPU: let pip choose torch (the file pins the build without CUDA libraries)
+# WORKERS=2               processes that share the tests
 # ARGS="-k files"         more arguments for pytest, or for `crossflare demo`
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all bench docs clean
+.PHONY: setup demo test check format lint types test-all test-times bench docs clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -30,7 +34,7 @@ demo: $(VENV)/.demo
 	$(BIN)/crossflare demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: lint types test-all docs
 	$(SAY) all checks passed
@@ -46,7 +50,11 @@ types: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(SAY) all tests
-	$(BIN)/python -m pytest --ignore=tests/docs $(ARGS)
+	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs $(ARGS)
+
+test-times: $(VENV)/.dev
+	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times build/test-times.txt $(ARGS)
+	$(SAY) build/test-times.txt
 
 docs: $(VENV)/.dev
 	$(SAY) documentation

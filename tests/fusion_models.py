@@ -114,6 +114,15 @@ def flare(base: Any, *, scale: float = 0.5, seed: int = 3, **options: Any) -> Pe
     return model.eval()
 
 
+def checkpoint(model: Any, *, reentrant: bool) -> Any:
+    """Switch activation checkpointing on, by the name that this transformers has for it, and return the model."""
+    own = hasattr(model, "activation_checkpointing_enable")
+    enable = model.activation_checkpointing_enable if own else model.gradient_checkpointing_enable
+    enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    return model
+
+
 def plain_lora(base: Any, like: PeftModel) -> PeftModel:
     """Put stock LoRA on another copy of the base, with the lora_A, lora_B and head of `like`."""
     config = like.peft_config["default"]

@@ -18,11 +18,12 @@ def cover(*axes: Iterable[Any]) -> list[Any]:
     return only(_cases(axes), few(*axes))
 
 
-def only(cases: Collection[Case], fast: Collection[Case]) -> list[Any]:
-    """Return the cases for `parametrize`; all that are not `fast` are slow."""
+def only(cases: Collection[Any], fast: Collection[Any]) -> list[Any]:
+    """Return the cases, values or tuples of them, for `parametrize`; all that are not `fast` are slow."""
     assert fast, "a law needs a fast case"
-    assert {*fast} <= {*cases}, f"no cases of this table: {({*fast} - {*cases})}"
-    return [pytest.param(*case, marks=() if case in fast else pytest.mark.slow) for case in cases]
+    assert {*fast} <= {*cases}, f"no cases of this table: { ({*fast} - {*cases}) }"
+    marked = ((case, () if case in fast else pytest.mark.slow) for case in cases)
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks) for case, marks in marked]
 
 
 def few(*axes: Iterable[Any]) -> list[Case]:

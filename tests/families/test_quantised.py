@@ -23,7 +23,7 @@ from crossflare.training.quantised import (
 )
 from families.by_hand import CROSS
 from family_models import CELLS, FAMILIES, Task, apart, configuration, given, make, predict, texts
-from fusion_models import randomise, slot
+from fusion_models import checkpoint, randomise, slot
 from lanes import cover, few, only
 
 AUTO: dict[Task, str] = {
@@ -95,7 +95,7 @@ def repacks() -> bool:
 @pytest.mark.parametrize(("name", "task", "kind"), cover(BASES, KINDS))
 def test_the_body_is_quantised_and_the_head_is_whole(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
     base = load(tmp_path, name, task, kind)
-    assert not base.is_gradient_checkpointing
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in base.modules())
     assert {p.dtype for p in base.parameters() if p.is_floating_point()} == {torch.float32}
     body = [path for path, module in base.named_modules() if is_quantised(module)]
     # Of T5's two blocks: 4 + 2 linear layers in the encoder's, 4 + 4 + 2 in the decoder's; it keeps `wo` in float32.
@@ -138,8 +138,7 @@ def test_gradients_and_loss_with_and_without_checkpointing(
         for reentrant in (None, True, False):
             model = adapted(load(tmp_path, name, task, kind), task).train()
             if reentrant is not None:
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-                model.enable_input_require_grads()
+                checkpoint(model, reentrant=reentrant)
             found += [step(model, inputs), step(model, inputs)]  # the second step sees what the first left behind
     loss, gradients = found[0]
     assert all(gradient.abs().max() > 0 for path, gradient in gradients.items() if "lora_" in path)
@@ -192,9 +191,7 @@ def test_merging_is_refused(kind: Quantisation, tmp_path: Path) -> None:
         model.merge_and_unload()
 
 
-@pytest.mark.parametrize(
-    ("name", "task", "kind"), cover([("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")], KINDS)
-)
+@pytest.mark.parametrize(("name", "task", "kind"), cover([("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")], KINDS))
 def test_adapters_of_quantised_bases_come_back(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
     from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.identity import identify

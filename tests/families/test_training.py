@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from family_models import CELLS, FAMILIES, TWO_STACKS, Task, given, labels_for, make, predict, sided, texts
-from fusion_models import flare, slot
+from fusion_models import checkpoint, flare, slot
 from lanes import cover
 
 HEADS: dict[str, Task] = {"decoder": "CAUSAL_LM", "encoder": "TOKEN_CLS", "encoder-decoder": "SEQ_2_SEQ_LM"}
@@ -32,12 +32,6 @@ def apart(one: Gradients, other: Gradients) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
 
 
-def checkpointed(model: PeftModel, reentrant: bool) -> PeftModel:
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    model.enable_input_require_grads()
-    return model
-
-
 @pytest.mark.parametrize(("name", "task", "reentrant"), cover(CELLS, [True, False]))
 def test_gradients_are_the_same_with_checkpointing(name: str, task: Task, reentrant: bool) -> None:
     plain = gradients(flare(make(name, task), task_type=task).train(), given(name, task))
@@ -46,7 +40,7 @@ def test_gradients_are_the_same_with_checkpointing(name: str, task: Task, reentr
         6 if (name, task) in TWO_STACKS else 2
     )  # the encoder's, the decoder's, and the decoder's to the encoder
     assert len([path for path in plain if "lora_" in path]) == per_block * attentions
-    model, seen = checkpointed(flare(make(name, task), task_type=task).train(), reentrant), []
+    model, seen = checkpoint(flare(make(name, task), task_type=task).train(), reentrant=reentrant), []
     fusing = next(m for path, m in model.named_modules() if path.endswith(f"0.{_attention(model, name)}"))
     fusing.register_forward_hook(lambda *args: seen.append(slot(model).reading))
     again = gradients(model, given(name, task))

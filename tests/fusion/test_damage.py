@@ -262,7 +262,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_under_any_key_gives_a_configuration_or_one_line(saved: Path, tmp_path: Path, data: Any) -> None:
     content = json.loads((saved / CONFIG).read_text())

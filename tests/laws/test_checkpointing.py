@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from fusion_models import FAMILIES, batch, build, flare, slot
+from fusion_models import FAMILIES, batch, build, checkpoint, flare, slot
 from lanes import cover
 
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
@@ -31,8 +31,7 @@ def inputs(mt: bool) -> dict[str, Tensor]:
 def train(model: PeftModel, reentrant: bool | None) -> PeftModel:
     """Put the model in training with or without checkpointing; the dropout rates are zero."""
     if reentrant is not None:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-        model.enable_input_require_grads()
+        checkpoint(model, reentrant=reentrant)
     return model.train()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
@@ -86,7 +86,6 @@ def test_no_gradient_reaches_the_base_or_the_source_pass() -> None:
     assert not any(state.requires_grad for state in side.source.states)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.sampled_from(PAIRS), st.integers(0, 99))
 def test_gradients_are_finite_with_rows_without_source(pair: tuple[str, str], seed: int) -> None:
     model = flare(build("bert"), fusion=pair[0], alignment=pair[1], seed=seed).train()

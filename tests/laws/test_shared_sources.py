@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.fusion.sources import ModelStates
-from fusion_models import FAMILIES, PAIRS, batch, build, flare, logits, pad, rows, slot
+from fusion_models import FAMILIES, PAIRS, batch, build, checkpoint, flare, logits, pad, rows, slot
 from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, adapted, prompts
 
@@ -66,7 +66,7 @@ def test_every_family(family: str) -> None:
     assert_alike(both_ways(lambda: flare(build(family)), shared(), labels))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_share(data: st.DataObject) -> None:
     sources = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4))
@@ -114,10 +114,7 @@ def test_latents_of_a_translation_encoder() -> None:
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_under_activation_checkpointing(reentrant: bool) -> None:
     def make() -> Any:
-        model = flare(build("bert"))
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-        model.enable_input_require_grads()
-        return model
+        return checkpoint(flare(build("bert")), reentrant=reentrant)
 
     assert_alike(both_ways(make, shared(), torch.tensor([0, 1, 2, 0, 1])))
 

@@ -25,7 +25,7 @@ from crossflare.training.settings import Settings
 from crossflare.training.span_batches import IGNORED
 from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
 from crossflare.training.xmixup.mixing import GATE, prepare
-from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, logits, pad, rows
+from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, checkpoint, logits, pad, rows
 from reference.slow_mixing import mixed
 from training.question_tools import sentencepiece
 from training.writing_tools import QUESTIONS, asked
@@ -158,8 +158,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         model = adapted(prepared("bert", 1)).train()
         if checkpointing:
-            model.enable_input_require_grads()
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint(model, reentrant=False)
         output = model(**batch().both())
         (output.logits.square().sum() + output.source_logits.sum()).backward()
         found.append([p.grad for p in model.parameters() if p.requires_grad and p.grad is not None])

@@ -71,9 +71,7 @@ def prepare_quantised(model: Any) -> int:
     Raises:
         UserError: No layer of it is quantised.
     """
-    before = model.is_gradient_checkpointing
     prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    assert model.is_gradient_checkpointing == before
     count = sum(1 for module in model.modules() if is_quantised(module))
     if not count:
         raise UserError(f"{type(model).__name__}: no layer was quantised; set quantise to none for this model")
