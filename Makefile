@@ -53,7 +53,7 @@ test-all: $(VENV)/.dev
 	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs $(ARGS)
 
 test-times: $(VENV)/.dev
-	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times build/test-times.txt $(ARGS)
+	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times=build/test-times.txt $(ARGS)
 	$(SAY) build/test-times.txt
 
 docs: $(VENV)/.dev

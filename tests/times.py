@@ -1,4 +1,4 @@
-"""What tests cost: `pytest --times FILE` writes the functions of both lanes, the dearest first.
+"""What tests cost: `pytest --times=FILE` writes the functions of both lanes, the dearest first.
 
 The time is the processor's, user and system, of the test and of the processes that it starts and waits for: a busy
 machine changes it little. Fixtures count where they are first asked for, a session's in every worker anew.

@@ -27,10 +27,10 @@ def test_control_the_usual_loader_changes_words() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    list(
-        {"1e-3": 0.001, "2E5": 2e5, "1.": 1.0, ".5": 0.5, "-3": -3, "+7": 7, "0": 0, "0.0": 0.0}.items()
-        | {"true": True, "false": False, "null": None, "~": None, "": None, '"1e-3"': "1e-3", "'no'": "no"}.items()
-    ),
+    [
+        *{"1e-3": 0.001, "2E5": 2e5, "1.": 1.0, ".5": 0.5, "-3": -3, "+7": 7, "0": 0, "0.0": 0.0}.items(),
+        *{"true": True, "false": False, "null": None, "~": None, "": None, '"1e-3"': "1e-3", "'no'": "no"}.items(),
+    ],
 )
 def test_plain_values(text: str, value: object) -> None:
     got = strict_yaml.parse(f"key: {text}", "f").value["key"]
