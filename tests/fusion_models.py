@@ -20,6 +20,7 @@ from transformers import (
 )
 
 import crossflare
+from crossflare.fusion.frame import READING
 from crossflare.fusion.functions import FUSIONS
 
 torch.set_num_threads(1)
@@ -114,15 +115,6 @@ def flare(base: Any, *, scale: float = 0.5, seed: int = 3, **options: Any) -> Pe
     return model.eval()
 
 
-def checkpoint(model: Any, *, reentrant: bool) -> Any:
-    """Switch activation checkpointing on, by the name that this transformers has for it, and return the model."""
-    own = hasattr(model, "activation_checkpointing_enable")
-    enable = model.activation_checkpointing_enable if own else model.gradient_checkpointing_enable
-    enable({"use_reentrant": reentrant})
-    model.enable_input_require_grads()
-    return model
-
-
 def plain_lora(base: Any, like: PeftModel) -> PeftModel:
     """Put stock LoRA on another copy of the base, with the lora_A, lora_B and head of `like`."""
     config = like.peft_config["default"]
@@ -160,6 +152,16 @@ def logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
         return model(**inputs).logits
 
 
-def slot(model: PeftModel) -> Any:
-    """Return the slot that the adapter's layers share."""
-    return model.base_model.slot
+def calls(model: PeftModel) -> Any:
+    """Return what the adapter's layers ask for the frame of their call."""
+    return model.base_model.attachment.calls
+
+
+def frame_of(model: PeftModel, inputs: dict[str, Tensor]) -> Any:
+    """Return the frame that the fusing layers see in one call."""
+    seen: list[Any] = []
+    (block, *_), *_ = model.base_model.attachment.source_pass.blocks.values()
+    handle = block.register_forward_hook(lambda *args: seen.append(calls(model).frame))
+    model(**inputs)
+    handle.remove()
+    return next(frame for frame in reversed(seen) if frame is not READING)

@@ -13,6 +13,7 @@ ORDER = (
     ("tasks",),
     ("translation",),
     ("fusion",),
+    ("selftest",),
     ("training",),
     ("lab",),
     ("evaluation",),

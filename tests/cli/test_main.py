@@ -52,6 +52,12 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert loaded_after(f"from crossflare.cli import main; main({words})") == set()
 
 
+def test_the_first_lines_of_doctor_need_nothing_heavy() -> None:
+    """What takes seconds to import comes last: versions, extras, engines and data are known before it."""
+    code = "from crossflare.cli.examination import examine\nfor check in examine():\n if check.group == 'data': break"
+    assert loaded_after(code) == set()
+
+
 def test_control_the_look_at_loaded_modules_sees_them() -> None:
     assert loaded_after("import crossflare.cli, pyarrow") == {"pyarrow"}
 

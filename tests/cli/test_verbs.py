@@ -1,6 +1,7 @@
 """What each verb prints, for people and for scripts."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -209,14 +210,43 @@ def test_doctor_says_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "✓ ready" in capsys.readouterr().out
 
 
+def test_doctor_prints_each_check_when_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crossflare.cli import examination
+    from crossflare.cli.examination import Check
+
+    shown: list[str] = []
+
+    def slowly() -> Iterator[Check]:
+        for name in ("one", "two"):
+            yield Check("group", name, True, "here")
+            shown.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(examination, "examine", slowly)
+    assert main(["doctor"]) == 0
+    assert [line.split() for line in shown] == [["group", "✓", "one", "here"], ["✓", "two", "here"]]
+
+
+def test_doctor_says_which_version_is_not_tested(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crossflare.cli import examination
+
+    monkeypatch.setattr(examination, "outside", lambda name: "newer than tested (<1)" if name == "peft" else None)
+    assert main(["doctor", "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["peft"]["found"].endswith(", newer than tested (<1): run `crossflare doctor --self-test`")
+    assert "tested" not in checks["torch"]["found"]
+
+
 def test_doctor_fails_where_something_needed_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from crossflare.cli import examination
 
-    monkeypatch.setenv("COLUMNS", "200")
-    real = examination._version
-    monkeypatch.setattr(examination, "_version", lambda name: None if name in ("peft", "jinja2") else real(name))
+    real = examination.installed
+    monkeypatch.setattr(examination, "installed", lambda name: None if name in ("peft", "jinja2") else real(name))
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
     assert "needed and not right: peft" in shown
@@ -229,12 +259,12 @@ def test_doctor_shows_what_would_fuse(capsys: pytest.CaptureFixture[str], tmp_pa
     LlamaConfig(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, vocab_size=50
     ).save_pretrained(tmp_path)
-    assert main(["doctor", "--model", str(tmp_path), "--json"]) == 0
+    assert main(["doctor", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["stacks"][0]["projections"] == ["self_attn.q_proj", "self_attn.v_proj"]
     assert found["fusing"] == 6
     assert found["stacks"][0]["norm"].startswith("pre-norm")
-    assert main(["doctor", "--model", str(tmp_path / "nothing")]) == 2
+    assert main(["doctor", str(tmp_path / "nothing")]) == 2
     assert "error: model '" in capsys.readouterr().err
 
 

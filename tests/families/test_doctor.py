@@ -10,7 +10,7 @@ from peft.tuners.lora.layer import LoraLayer
 
 import crossflare
 from crossflare.cli.main import main
-from crossflare.cli.model_examination import examine_model
+from crossflare.cli.model_examination import _files, examine_model
 from crossflare.errors import UserError
 from family_models import CELLS, FAMILIES, HIDDEN, TWO_STACKS, Task, configuration, make
 from lanes import cover
@@ -87,3 +87,32 @@ def test_models_without_attention(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "in_proj" in said  # the names that were seen
     with pytest.raises(UserError, match="expected a folder"):
         examine_model(str(tmp_path / "nothing"))
+
+
+def test_weights_that_are_never_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configuration("bert").save_pretrained(tmp_path)
+    assert main(["doctor", str(tmp_path)]) == 0  # a configuration alone says what would fuse
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    capsys.readouterr()
+    assert main(["doctor", str(tmp_path)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("✗ ")
+    assert "has only pickled weights (pytorch_model.bin)" in last
+    assert "only safetensors are read; convert them once" in last
+    assert main(["doctor", str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["weights"].startswith("has only pickled weights")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert main(["doctor", str(tmp_path)]) == 0
+
+
+def test_weights_of_models_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: ["config.json", "a.bin", "onnx/b.bin"])
+    assert sorted(_files("some/model")) == ["a.bin", "config.json"]
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: 1 / 0)  # no network
+    assert _files("some/model") == []
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    cached = str(tmp_path / "config.json")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: cached)
+    assert _files("some/model") == ["pytorch_model.bin"]

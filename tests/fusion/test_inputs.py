@@ -8,7 +8,7 @@ from torch import Tensor
 
 import crossflare
 from crossflare.errors import UserError
-from fusion_models import batch, build, flare, logits, slot
+from fusion_models import batch, build, calls, flare, logits
 
 
 def tokens(rows: int, columns: int) -> Tensor:
@@ -66,7 +66,7 @@ def test_wrong_calls(model: Any, given: dict[str, Any], message: str) -> None:
         model(**TARGET | given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert slot(model).frame is None
+    assert calls(model).frame is None
 
 
 def test_no_target_tokens() -> None:

@@ -205,11 +205,10 @@ def test_unload_gives_the_base_back(family: str) -> None:
 @pytest.mark.parametrize("family", ["bert", "deberta"])
 def test_a_deep_copy_computes_the_same_and_is_independent(family: str) -> None:
     given, model = batch().both(), flare(build(family), fusion="cross_attention").train()
-    model(**given).logits.sum().backward()  # in the middle of training: a frame with a graph is there
+    model(**given).logits.sum().backward()  # in the middle of training
     twin = copy.deepcopy(model)
-    assert twin.base_model.slot is not model.base_model.slot
-    assert model.base_model.slot.frame is not None
-    assert twin.base_model.slot.frame is None
+    assert twin.base_model.attachment is not model.base_model.attachment
+    assert twin.base_model.attachment.model is twin.get_base_model()
     model.eval()
     twin.eval()
     expected = logits(model, given)

@@ -1,4 +1,4 @@
-"""The states of the source: how they are recorded, and the rows that have none."""
+"""The states of the source: how they are and the rows that have none."""
 
 import pickle
 
@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.frame import Frame, Side, Slot
-from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, recorded
+from crossflare.fusion.calls import Calls
+from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.reading import Reader
+from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows
 
 MASKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4).map(torch.tensor)
 
@@ -38,25 +40,36 @@ def test_the_share_of_dropped_rows() -> None:
     assert abs(float(kept) - 0.7) < 0.03
 
 
-def run(blocks: list[nn.Module], order: list[int]) -> list[torch.Tensor]:
+class Model(nn.Module):
+    """Runs its blocks in an order of choice."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+        self.order = order
+
+    def forward(self, attention_mask: torch.Tensor) -> None:
+        x = torch.ones(1, 3, 2)
+        for index in self.order:
+            x = self.layer[index](x)
+
+
+def run(order: list[int]) -> list[torch.Tensor]:
     """Return the recorded states of a pass that runs the blocks in this order."""
-    x = torch.ones(1, 3, 2)
-    with recorded({"blocks": blocks}) as states:
-        for index in order:
-            x = blocks[index](x)
+    model = Model(order)
+    states = Reader(model, {"blocks": list(model.layer)}).read({"attention_mask": torch.ones(1, 3)}).states
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     return states["blocks"]
 
 
 def test_blocks_that_run_twice_or_never_are_refused() -> None:
-    blocks: list[nn.Module] = [nn.Linear(2, 2), nn.Linear(2, 2)]
-    assert [state.shape for state in run(blocks, [0, 1])] == [(1, 3, 2)] * 3
+    assert [state.shape for state in run([0, 1])] == [(1, 3, 2)] * 3
     with pytest.raises(
         UserError, match=r"gave 2 states for 2 blocks of blocks, .*; this model does not run each block once"
     ):
-        run(blocks, [0])
+        run([0])
     with pytest.raises(UserError, match="gave 5 states for 2 blocks"):
-        run(blocks, [0, 0, 1])
-    assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
+        run([0, 0, 1])
 
 
 def test_states_and_masks_of_different_shapes() -> None:
@@ -67,10 +80,11 @@ def test_states_and_masks_of_different_shapes() -> None:
         LatentStates(torch.ones(2, 4, 5), mask)
 
 
-def test_copies_of_a_slot_hold_no_frame() -> None:
-    slot, mask = Slot(), torch.ones(1, 1, dtype=torch.bool)
-    slot.frame = Frame({"blocks": Side(ModelStates([torch.ones(1, 1, 2)], mask), mask)})
-    twin = pickle.loads(pickle.dumps(slot))
+def test_copies_hold_no_frame() -> None:
+    calls, mask = Calls(), torch.ones(1, 1, dtype=torch.bool)
+    calls.open(Frame({"blocks": Side(ModelStates([torch.ones(1, 1, 2)], mask), mask)}))
+    twin = pickle.loads(pickle.dumps(calls))
     assert twin.frame is None
-    assert twin.reading is False
-    assert slot.frame is not None
+    assert calls.frame is not None
+    calls.close()
+    assert calls.frame is None

@@ -1,13 +1,19 @@
 """Gradients are the same with activation checkpointing, which runs the layers again after the forward call is over."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from fusion_models import FAMILIES, batch, build, checkpoint, flare, slot
+from crossflare.errors import UserError
+from crossflare.fusion.frame import READING
+from crossflare.fusion.local import Carrying
+from crossflare.libraries.transformers import with_checkpointing
+from fusion_models import FAMILIES, batch, build, calls, flare
 from lanes import cover
 
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
@@ -31,16 +37,17 @@ def inputs(mt: bool) -> dict[str, Tensor]:
 def train(model: PeftModel, reentrant: bool | None) -> PeftModel:
     """Put the model in training with or without checkpointing; the dropout rates are zero."""
     if reentrant is not None:
-        checkpoint(model, reentrant=reentrant)
+        with_checkpointing(model, reentrant=reentrant)
     return model.train()
 
 
-def gradients(model: PeftModel, batch: dict[str, Tensor], *, lose_frame: bool = False) -> dict[str, Tensor]:
+def gradients(model: PeftModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     model.zero_grad()
-    loss = model(**batch, labels=torch.tensor([0, 1, 2])).loss
-    if lose_frame:
-        slot(model).clear()
-    loss.backward()
+    model(**batch, labels=torch.tensor([0, 1, 2])).loss.backward()
+    return taken(model)
+
+
+def taken(model: PeftModel) -> dict[str, Tensor]:
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
     assert len(found) == sum(p.requires_grad for p in model.parameters())
     return found
@@ -63,24 +70,85 @@ def test_gradients_are_the_same(family: str, setting: str, reentrant: bool) -> N
 
 
 @pytest.mark.parametrize(("family", "reentrant"), cover(FAMILIES, [True, False]))
-def test_checkpointing_needs_the_frame_until_backward(family: str, reentrant: bool) -> None:
-    """The control: with the frame gone the layers would run again as if there were no source."""
-    plain = gradients(train(flare(build(family)), None), inputs(False))
-    model = train(flare(build(family)), reentrant)
-    try:
-        broken = gradients(model, inputs(False), lose_frame=True)
-    except (RuntimeError, torch.utils.checkpoint.CheckpointError):
-        return  # the other way to be broken: torch sees that the graph differs
-    assert not same(broken, plain)
+def test_what_is_run_again_needs_the_frame_of_its_forward(
+    family: str, reentrant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: where nothing carries the frame, the layers refuse to run again as if there were no source."""
+    monkeypatch.setattr(Carrying, "__call__", lambda self, *args, **kwargs: self.plain(*args, **kwargs))
+    monkeypatch.setattr("crossflare.fusion.calls.tag", lambda states: None)
+    with pytest.raises(UserError, match=r"runs this layer again, and its source is not known; use the model's own"):
+        gradients(train(flare(build(family)), reentrant), inputs(False))
+
+
+def summed(model: PeftModel, batches: list[dict[str, Tensor]]) -> Tensor:
+    """Return the loss of several calls, each with its own source."""
+    return torch.stack([model(**each, labels=torch.tensor([0, 1, 2])).loss for each in batches]).sum()
+
+
+def unlike() -> list[dict[str, Tensor]]:
+    return [batch([7, 4, 5], [5, 8, 0]).both(), batch([6, 4, 7], [9, 2, 4]).both()]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("family", ["bert", "deberta"])
+def test_two_forwards_and_then_both_backwards(family: str, reentrant: bool) -> None:
+    plain, model = train(flare(build(family)), None), train(flare(build(family)), reentrant)
+    summed(plain, unlike()).backward()
+    summed(model, unlike()).backward()
+    assert same(taken(model), taken(plain))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_forward_in_one_thread_and_backward_in_another(reentrant: bool) -> None:
+    plain, model = train(flare(build("bert")), None), train(flare(build("bert")), reentrant)
+    summed(plain, unlike()).backward()
+    loss = summed(model, unlike())
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(loss.backward).result()
+    assert same(taken(model), taken(plain))
+
+
+class Wrapped(torch.nn.Module):
+    """A block under a checkpoint of torch's, hooks and all."""
+
+    def __init__(self, block: torch.nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.block, self.reentrant = block, reentrant
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return checkpoint(lambda *given: self.block(*given, **kwargs), *args, use_reentrant=self.reentrant)
+
+
+def wrapped(reentrant: bool) -> PeftModel:
+    model = flare(build("bert"))
+    layers = model.base_model.model.bert.encoder.layer
+    for at, block in enumerate(list(layers)):
+        layers[at] = Wrapped(block, reentrant)
+    model.enable_input_require_grads()
+    return model.train()
+
+
+def test_blocks_checkpointed_from_outside() -> None:
+    plain, model = train(flare(build("bert")), None), wrapped(False)
+    summed(plain, unlike()).backward()
+    summed(model, unlike()).backward()
+    assert list(taken(model).values()) != []
+    for mine, theirs in zip(taken(model).values(), taken(plain).values(), strict=True):
+        torch.testing.assert_close(mine, theirs, **EXACT)
+
+
+def test_blocks_checkpointed_from_outside_in_the_reentrant_mode_are_refused() -> None:
+    with pytest.raises(UserError, match="checkpoint whole blocks with use_reentrant=False"):
+        summed(wrapped(True), unlike()).backward()
 
 
 def test_checkpointing_is_really_on() -> None:
-    model, calls = train(flare(build("bert")), True), []
+    model, seen = train(flare(build("bert")), True), []
     model.base_model.model.bert.encoder.layer[0].attention.self.query.register_forward_hook(
-        lambda *args: calls.append(slot(model).reading)
+        lambda *args: seen.append(calls(model).frame is READING)
     )
     gradients(model, inputs(False))
-    assert calls == [True, False, False]  # the source, the target, the target again
+    assert seen == [False, False]  # the target, and the target again; the source is read without adapters
 
 
 def test_the_frame_of_the_last_forward_serves_two_backward_passes() -> None:

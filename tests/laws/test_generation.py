@@ -3,17 +3,19 @@
 Every law has a control that breaks the rule it rests on, and must then fail.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 from crossflare.errors import UserError
 from crossflare.fusion.frame import Side
 from crossflare.fusion.generation import REFUSED, PairedCache
+from crossflare.libraries.transformers import cache_argument
 from fusion_models import PAD
 from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, END, MORE, adapted, build, prompts, write
@@ -249,7 +251,7 @@ def test_what_cannot_be_right_is_refused(option: str) -> None:
         setattr(configured, option, value)
         with pytest.raises(UserError, match=f"cannot use {option}"):
             model.generate(**inputs, generation_config=configured)
-    assert model.base_model.slot.session is None
+    assert model.base_model.attachment.session.get() is None
 
 
 def test_prompts_padded_on_the_right() -> None:
@@ -261,9 +263,15 @@ def test_prompts_padded_on_the_right() -> None:
 def test_a_source_beside_a_filled_cache() -> None:
     model, inputs = adapted("llama"), prompts("llama", TARGETS, SOURCES)
     with torch.no_grad():
-        cache = model(**inputs, use_cache=True).past_key_values
-        with pytest.raises(UserError, match=r"past_key_values already hold one; call generate\(source_input_ids"):
-            model(**inputs, past_key_values=cache)
+        plain = {name: each for name, each in inputs.items() if not name.startswith("source_")}
+        cache = DynamicCache()
+        name = cache_argument(inspect.signature(model.get_base_model().forward).parameters)
+        model(**plain, use_cache=True, **{name: cache})
+        for call in (model, model.generate):
+            with pytest.raises(
+                UserError, match=r"the key-value cache given holds \d+ tokens already; leave the cache out"
+            ):
+                call(**inputs, **{name: cache})
 
 
 def test_generate_leaves_nothing_behind() -> None:
@@ -273,5 +281,5 @@ def test_generate_leaves_nothing_behind() -> None:
         write(model, inputs)
         after = model(**inputs, decoder_input_ids=torch.full((3, 2), END)).logits
     assert torch.equal(before, after)
-    assert model.base_model.slot.session is None
-    assert model.base_model.slot.frame is None
+    assert model.base_model.attachment.session.get() is None
+    assert model.base_model.attachment.calls.frame is None

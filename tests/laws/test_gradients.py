@@ -11,7 +11,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from crossflare.fusion.alignment import attention, position, whole
 from crossflare.fusion.functions import FUSIONS
-from fusion_models import PAIRS, batch, build, flare
+from fusion_models import PAIRS, batch, build, flare, frame_of
 from lanes import cover
 
 
@@ -80,9 +80,8 @@ def test_no_gradient_reaches_the_base_or_the_source_pass() -> None:
     for name, parameter in model.named_parameters():  # even when the base could take one
         parameter.requires_grad_(True)
         del name
-    output = model(**batch().both())
-    assert not output.source_logits.requires_grad
-    (side,) = model.base_model.slot.frame.sides.values()
+    assert not model(**batch().both()).source_logits.requires_grad
+    (side,) = frame_of(model, batch().both()).sides.values()
     assert not any(state.requires_grad for state in side.source.states)
 
 

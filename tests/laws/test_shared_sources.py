@@ -10,7 +10,8 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.fusion.sources import ModelStates
-from fusion_models import FAMILIES, PAIRS, batch, build, checkpoint, flare, logits, pad, rows, slot
+from crossflare.libraries.transformers import with_checkpointing
+from fusion_models import FAMILIES, PAIRS, batch, build, calls, flare, frame_of, logits, pad, rows
 from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, adapted, prompts
 
@@ -114,7 +115,7 @@ def test_latents_of_a_translation_encoder() -> None:
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_under_activation_checkpointing(reentrant: bool) -> None:
     def make() -> Any:
-        return checkpoint(flare(build("bert")), reentrant=reentrant)
+        return with_checkpointing(flare(build("bert")), reentrant=reentrant)
 
     assert_alike(both_ways(make, shared(), torch.tensor([0, 1, 2, 0, 1])))
 
@@ -124,9 +125,9 @@ def test_each_source_is_read_once_and_kept_once() -> None:
     model, seen = flare(build("bert")), []
     embeddings = model.base_model.model.bert.embeddings
     embeddings.register_forward_hook(lambda module, args, out: seen.append(len(out)))
-    model(**shared([3] * 6, [4], [0] * 6))
+    frame = frame_of(model, shared([3] * 6, [4], [0] * 6))
     assert seen == [1, 6]
-    (side,) = slot(model).frame.sides.values()
+    (side,) = frame.sides.values()
     assert isinstance(side.source, ModelStates)
     assert {len(state) for state in side.source.states} == {1}
 
@@ -154,7 +155,7 @@ def test_wrong_rows(which: Tensor, sources: list[int], message: str) -> None:
     model = flare(build("bert"))
     with pytest.raises(UserError, match=message):
         model(**batch([4, 3, 2], sources).both(), source_rows=which)
-    assert slot(model).frame is None
+    assert calls(model).frame is None
 
 
 def test_rows_of_no_source_at_all() -> None:

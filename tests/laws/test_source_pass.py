@@ -7,11 +7,11 @@ from torch import Tensor
 
 from crossflare.fusion.sources import ModelStates
 from crossflare.fusion.variant import FlareVariant
-from fusion_models import BLOCKS, FAMILIES, RELATIVE_POSITIONS, batch, build, flare, logits, pad, rows, slot
+from fusion_models import BLOCKS, FAMILIES, RELATIVE_POSITIONS, batch, build, flare, frame_of, logits, pad, rows
 
 
-def states_of(model: PeftModel) -> list[Tensor]:
-    source = next(iter(slot(model).frame.sides.values())).source
+def states_of(model: PeftModel, inputs: dict[str, Tensor]) -> list[Tensor]:
+    source = next(iter(frame_of(model, inputs).sides.values())).source
     assert isinstance(source, ModelStates)
     return source.states
 
@@ -48,12 +48,12 @@ def test_training_reads_the_source_in_eval_mode_and_draws_no_random_numbers(fami
 
 @pytest.mark.parametrize("family", ["bert", "xlm-r", "distilbert"])
 def test_states_are_those_that_transformers_gives(family: str) -> None:
-    both, model = batch(), flare(build(family))
-    model(**both.both())
+    both = batch()
+    states = states_of(flare(build(family)), both.both())
     with torch.no_grad():
         expected = build(family)(**both.source, output_hidden_states=True).hidden_states
-    assert len(states_of(model)) == BLOCKS + 1
-    for mine, theirs in zip(states_of(model), expected, strict=True):
+    assert len(states) == BLOCKS + 1
+    for mine, theirs in zip(states, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 

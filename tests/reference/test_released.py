@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import crossflare
 from crossflare.errors import UserError
-from fusion_models import batch, build, checkpoint, flare, logits, pad, rows, slot
+from crossflare.libraries.transformers import with_checkpointing
+from fusion_models import batch, build, calls, flare, logits, pad, rows
 from reference.slow_flare import attend, phi
 from writing_models import adapted, prompts
 from writing_models import build as build_writer
@@ -138,7 +139,7 @@ def test_nothing_fuses_in_training_under_checkpointing() -> None:
     for released in (True, False):
         model = flare(build("bert"), released=released)
         fused, alone = logits(model, both.both()), logits(model, both.target)
-        checkpoint(model, reentrant=False)
+        with_checkpointing(model, reentrant=False)
         torch.testing.assert_close(logits(model, both.both()), fused, **EXACT)  # in evaluation it does
         model.train()
         torch.testing.assert_close(model(**both.both()).logits, alone if released else fused, **EXACT)
@@ -177,7 +178,7 @@ def test_generation_reads_the_last_step_of_the_sources_own_answer(family: str, c
     torch.testing.assert_close(torch.stack(out.logits, 1), expected, **CLOSE)
     right = adapted(family).generate(**inputs, **asked)
     assert (out.logits[0] - right.logits[0]).abs().max() > 1e-3
-    assert slot(model).session is None
+    assert model.base_model.attachment.session.get() is None
 
 
 def test_beams_repeat_the_sources_state() -> None:
@@ -194,7 +195,7 @@ def test_sides_of_unequal_width_are_refused() -> None:
     model = flare(build("bert"), released=True)
     with pytest.raises(UserError, match=r"the source has 8 columns and the target 7; pad both to one length"):
         model(**batch([7, 4, 5], [5, 8, 3]).both())
-    assert slot(model).frame is None
+    assert calls(model).frame is None
 
 
 def test_sources_padded_on_the_right_cannot_be_answered() -> None:

@@ -9,12 +9,13 @@ from transformers import BertConfig, BertForQuestionAnswering
 
 from crossflare.errors import UserError
 from crossflare.fusion.identity import identify
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.classification import TextTask
 from crossflare.training.answering import SpanForm
 from crossflare.training.choosing import HeadForm
 from crossflare.training.filter import prepare
 from crossflare.training.forms import make_form
-from fusion_models import BLOCKS, Batch, batch, build, checkpoint, logits, pad, rows
+from fusion_models import BLOCKS, Batch, batch, build, logits, pad, rows
 from reference.slow_mixing import joined
 from training.question_tools import TOKENIZERS
 from training.writing_tools import QUESTIONS, asked
@@ -98,7 +99,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         model = prepare(build("bert"), 0, 1).train()
         if checkpointing:
-            checkpoint(model, reentrant=False)
+            with_checkpointing(model, reentrant=False)
         model(**batch().both()).logits.square().sum().backward()
         found.append([p.grad for p in model.parameters() if p.grad is not None])
     assert all(torch.allclose(one, two, atol=1e-9) for one, two in zip(*found, strict=True))

@@ -14,6 +14,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForQuestionAnswering
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.training.annealing import Annealing
@@ -25,7 +26,7 @@ from crossflare.training.settings import Settings
 from crossflare.training.span_batches import IGNORED
 from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
 from crossflare.training.xmixup.mixing import GATE, prepare
-from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, checkpoint, logits, pad, rows
+from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, logits, pad, rows
 from reference.slow_mixing import mixed
 from training.question_tools import sentencepiece
 from training.writing_tools import QUESTIONS, asked
@@ -158,7 +159,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         model = adapted(prepared("bert", 1)).train()
         if checkpointing:
-            checkpoint(model, reentrant=False)
+            with_checkpointing(model, reentrant=False)
         output = model(**batch().both())
         (output.logits.square().sum() + output.source_logits.sum()).backward()
         found.append([p.grad for p in model.parameters() if p.requires_grad and p.grad is not None])

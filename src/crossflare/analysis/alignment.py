@@ -81,15 +81,15 @@ def _weights(phi: Any, source: Tensor, target: Tensor, pairing: Pairing) -> Tens
 @contextmanager
 def _tokens_read(model: Any) -> Generator[dict[str, Tensor]]:
     """Note the token ids [B,S] and [B,T] of the first texts that the base reads as source and as target."""
-    slot, base = model.base_model.slot, model.get_base_model()
+    base = model.get_base_model()
     reader = base.get_encoder() if base.config.is_encoder_decoder else base
+    words = reader.get_input_embeddings()
     ids: dict[str, Tensor] = {}
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del module
-        ids.setdefault("source" if slot.reading else "target", (args[0] if args else kwargs["input"]).cpu())
+        ids.setdefault("target" if module is words else "source", (args[0] if args else kwargs["input"]).cpu())
 
-    handle = reader.get_input_embeddings().register_forward_pre_hook(note, with_kwargs=True)
+    handle = words.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield ids
     finally:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from crossflare.errors import UserError
 from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.functions import Phi
-from crossflare.fusion.peft_seams import LoraLayer
+from crossflare.libraries.peft import LoraLayer
 from crossflare.fusion.variant import FlareVariant
 
 

@@ -1,7 +1,7 @@
 """The verbs that look for trouble before any work: validate and doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=PANEL,
         epilog=examples(
             ("crossflare doctor", "what is installed, what is missing, how to get it"),
+            ("crossflare doctor --self-test", "does the method compute what it should, with these libraries, here?"),
             ("crossflare doctor xlm-roberta-large", "which projections of a model would fuse"),
             ("crossflare doctor --json", "for bug reports"),
         ),
@@ -110,35 +111,42 @@ def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="A folder or name: show which projections would fuse.")
     ] = None,
-    named: Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER", help="The same.", hidden=True)] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check the method's laws on tiny models: ten seconds, no download.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is installed, what is missing and how to get it; or what FLARE would do with a model."""
-    from crossflare.cli.examination import examine
+    if self_test:
+        if model is not None:
+            raise UserError(f"--self-test has tiny models of its own; leave '{model}' out")
+        from crossflare.cli.self_test import self_test as check_laws
 
-    wanted = model or named
-    if wanted is not None:
-        _show_model(wanted, as_json)
-        return
-    checks = examine()
+        check_laws(as_json)
+    elif model is not None:
+        _show_model(model, as_json)
+    else:
+        _show_environment(as_json)
+
+
+def _show_environment(as_json: bool) -> None:
+    """Print each check when it is known, the quick ones first."""
+    from crossflare.cli.examination import Check, examine
+
+    checks: list[Check] = []
+    for check in examine():
+        if not as_json:
+            new = not checks or check.group != checks[-1].group
+            mark = OK if check.ok else BAD if check.needed else "[yellow]○[/]"
+            advice = f"  [dim]{plain(check.advice)}[/]" if check.advice and not check.ok else ""
+            group = f"[bold]{check.group if new else '':<13}[/]"
+            say(f"{group}{mark} {check.name:<15} {plain(check.found)}{advice}")
+        checks.append(check)
     if as_json:
         print_json(
             [{"group": c.group, "name": c.name, "ok": c.ok, "found": c.found, "advice": c.advice} for c in checks]
         )
         return
-    shown = table("", "", "", "")
-    shown.show_header = False
-    group = ""
-    for check in checks:
-        if group and check.group != group:
-            shown.add_section()
-        mark = OK if check.ok else BAD if check.needed else "[yellow]○[/]"
-        advice = f"  [dim]{plain(check.advice)}[/]" if check.advice and not check.ok else ""
-        shown.add_row(
-            "" if check.group == group else f"[bold]{check.group}[/]", mark, check.name, plain(check.found) + advice
-        )
-        group = check.group
-    out().print(shown)
     broken = [check.name for check in checks if check.needed and not check.ok]
     if broken:
         say(f"{BAD} needed and not right: {', '.join(broken)}")
@@ -152,7 +160,13 @@ def _show_model(model: str, as_json: bool) -> None:
     found = examine_model(model)
     if as_json:
         print_json(found)
-        return
+    else:
+        _show_stacks(model, found)
+    if found["weights"] is not None:
+        raise typer.Exit(1)
+
+
+def _show_stacks(model: str, found: dict[str, Any]) -> None:
     shown = table("blocks", "", "projections that fuse", "norm", "attention", title=plain(f"{model}: {found['type']}"))
     for stack in found["stacks"]:
         facts = (stack["name"], stack["blocks"], ", ".join(stack["projections"]), stack["norm"], stack["attention"])
@@ -161,3 +175,5 @@ def _show_model(model: str, as_json: bool) -> None:
     heads = "; ".join(f"{task}: {', '.join(names) or 'none'}" for task, names in found["heads"].items())
     say(f"  hidden size {found['hidden_size']}; padding {found['padding']}; heads {plain(heads)}")
     say(f"{OK} {found['fusing']} projections would fuse in {sum(stack['blocks'] for stack in found['stacks'])} blocks")
+    if found["weights"] is not None:
+        say(f"{BAD} {plain(model)} {plain(found['weights'])}")

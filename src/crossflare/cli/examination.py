@@ -4,11 +4,13 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 
 from crossflare.errors import UserError
+from crossflare.libraries.guard import installed, outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,30 @@ class Check:
     """Whether crossflare is of no use without it."""
 
 
-def examine() -> list[Check]:
-    """Return all checks, in the order in which they are shown."""
-    return [*_libraries(), *_device(), *_extras(), *_models_and_data(), *_translation()]
+def examine() -> Iterator[Check]:
+    """Yield all checks as they become known: first what is known at once, last what needs torch and transformers."""
+    yield from _libraries()
+    yield from _extras()
+    yield from _translation()
+    yield _data()
+    yield from _device()
+    yield from _models()
 
 
-def _libraries() -> list[Check]:
-    checks = [Check("versions", "python", True, platform.python_version(), needed=True)]
-    for name in ("crossflare", "torch", "transformers", "peft", "datasets", "safetensors"):
-        found = _version(name)
-        checks.append(
-            Check("versions", name, found is not None, found or "missing", f"pip install {name}", needed=True)
-        )
-    return checks
+def _libraries() -> Iterator[Check]:
+    yield _library("crossflare")
+    yield Check("versions", "python", True, f"{platform.python_version()} on {platform.platform()}", needed=True)
+    for name in ("torch", "transformers", "peft", "datasets", "safetensors"):
+        yield _library(name)
+
+
+def _library(name: str) -> Check:
+    found = installed(name)
+    how = outside(name)
+    said = (
+        "missing" if found is None else found if how is None else f"{found}, {how}: run `crossflare doctor --self-test`"
+    )
+    return Check("versions", name, found is not None, said, f"pip install {name}", needed=True)
 
 
 def _device() -> list[Check]:
@@ -58,13 +71,11 @@ def _device() -> list[Check]:
     ]
 
 
-def _extras() -> list[Check]:
-    checks: list[Check] = []
+def _extras() -> Iterator[Check]:
     for extra, packages in _extra_packages().items():
-        missing = [name for name in packages if _version(name) is None]
+        missing = [name for name in packages if installed(name) is None]
         found = f"missing {', '.join(missing)}" if missing else ", ".join(packages)
-        checks.append(Check("extras", extra, not missing, found, f'pip install "crossflare[{extra}]"'))
-    return checks
+        yield Check("extras", extra, not missing, found, f'pip install "crossflare[{extra}]"')
 
 
 def _extra_packages() -> dict[str, list[str]]:
@@ -80,14 +91,14 @@ def _extra_packages() -> dict[str, list[str]]:
     return extras
 
 
-def _models_and_data() -> list[Check]:
-    from crossflare.training.base_models import minilm_folder
-
+def _models() -> Iterator[Check]:
+    yield _hub()
     try:
-        model = Check("models", "minilm", True, f"{_size(minilm_folder())}, hash as known")
-    except UserError as error:
-        model = Check("models", "minilm", False, str(error))
-    return [model, _hub(), _data()]
+        from crossflare.training.base_models import minilm_folder
+
+        yield Check("models", "minilm", True, f"{_size(minilm_folder())}, hash as known")
+    except (UserError, ImportError) as error:
+        yield Check("models", "minilm", False, str(error))
 
 
 def _hub() -> Check:
@@ -126,13 +137,6 @@ def _apertium_pairs(command: str) -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return sorted(line.strip() for line in listed.splitlines() if line.strip())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _size(folder: Path) -> str:

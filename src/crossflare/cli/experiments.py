@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossflare.cli.terminal import bars, err, examples, out, plain, say
+from crossflare.cli.terminal import bars, err, examples, out, plain, say, say_untested
 
 if TYPE_CHECKING:
     from crossflare.experiment.grid import Recipe as Made
@@ -129,6 +129,7 @@ def run(
     from crossflare.experiment.run import StepsFailedError
     from crossflare.experiment.run import run as make_missing
 
+    say_untested()
     err().print(_headline(made), soft_wrap=True)
     if tiny:
         err().print("[yellow]tiny random models on made-up rows: its numbers mean nothing[/]", soft_wrap=True)

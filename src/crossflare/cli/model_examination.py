@@ -1,7 +1,9 @@
 """What `crossflare doctor MODEL` tells: which projections of a model would fuse, from its configuration alone."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
@@ -33,6 +35,8 @@ class Stack:
 def examine_model(model: str) -> dict[str, Any]:
     """Return what FLARE would do with a model: its stacks of blocks, its size, its heads; no weights are read.
 
+    `weights` says why its weights, where it has any, cannot be read; None where nothing speaks against it.
+
     Args:
         model: A folder, a name on the hub, or `minilm`.
 
@@ -41,8 +45,10 @@ def examine_model(model: str) -> dict[str, Any]:
     """
     from crossflare.fusion.blocks import find_projections, find_sites, is_encoder_decoder
     from crossflare.fusion.identity import head_modules
+    from crossflare.training.base_models import minilm_folder, only_pickles
 
-    config, made = _without_weights(model)
+    where = str(minilm_folder()) if model == "minilm" else model
+    config, made = _without_weights(model, where)
     shown = next(iter(made.values()))
     try:
         sites = find_sites(shown, find_projections(shown))
@@ -69,19 +75,32 @@ def examine_model(model: str) -> dict[str, Any]:
         "heads": {task: head_modules(each) for task, each in made.items()},
         "stacks": [asdict(stack) for stack in stacks],
         "fusing": len(sites),
+        "weights": only_pickles(_files(where)),
     }
 
 
-def _without_weights(model: str) -> tuple[Any, dict[str, Any]]:
+def _files(where: str) -> Iterable[str]:
+    """Return the names of a model's files: in its folder, on the hub, or else as far as they are in the cache."""
+    import huggingface_hub
+
+    if not Path(where).is_dir():
+        try:
+            return [name for name in huggingface_hub.list_repo_files(where) if "/" not in name]
+        except Exception:  # no network: whatever the hub's client raises then
+            known = huggingface_hub.try_to_load_from_cache(where, "config.json")
+            if not isinstance(known, str):
+                return []
+            where = str(Path(known).parent)
+    return [path.name for path in Path(where).iterdir()]
+
+
+def _without_weights(model: str, where: str) -> tuple[Any, dict[str, Any]]:
     """Return a model's configuration, and for each task that it can have the model without weights."""
     import torch
     import transformers
     from transformers.utils import logging
 
-    from crossflare.training.base_models import minilm_folder
-
     logging.set_verbosity_error()
-    where = str(minilm_folder()) if model == "minilm" else model
     try:
         config: Any = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         made: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossflare.cli.terminal import bars, examples, out, plain, say, table
+from crossflare.cli.terminal import bars, examples, out, plain, say, say_untested, table
 from crossflare.errors import UserError
 
 PANEL = "Models"
@@ -65,6 +65,7 @@ def predict(
     from crossflare.experiment.engine_flags import engine_options
     from crossflare.experiment.predict_file import Column, predict_file
 
+    say_untested()
     chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
     with bars():
         counts = predict_file(

@@ -68,6 +68,15 @@ def complain(lines: Iterable[str]) -> None:
         err().print(f"[bold red]error:[/] {plain(line)}", soft_wrap=True)
 
 
+def say_untested() -> None:
+    """Print one line to standard error where a library's version is not a tested one, unless that was said before."""
+    from crossflare.libraries.untested import news
+
+    line = news()
+    if line is not None:
+        err().print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
+
+
 def plain(value: object) -> str:
     """Return a value as text that is no markup, without the control characters that could drive a terminal."""
     return escape("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)))

@@ -1,7 +1,7 @@
 """The method: LoRA layers that fuse the low-rank states of a text with those of its translation."""
 
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.peft_seams import register
+from crossflare.libraries.peft import register
 from crossflare.fusion.tuner import FlareModel
 
 register(FlareConfig, FlareModel)

@@ -26,6 +26,7 @@ from crossflare.files import commit_dir, open_dir, read_json
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.latents import current_name
 from crossflare.fusion.quantised_layers import is_quantised
 from crossflare.fusion.readme import readme
 
@@ -184,12 +185,13 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            names = {current_name(key): key for key in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in names.items()}
             _compare(path, shapes, {key: tuple(tensor.shape) for key, tensor in expected.items()})
-            for key in shapes:
+            for key in names.values():
                 if (found := file.get_slice(key).get_dtype()) not in FLOATING:
                     raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
-            tensors = {key: file.get_tensor(key) for key in shapes}
+            tensors = {name: file.get_tensor(key) for name, key in names.items()}
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again"

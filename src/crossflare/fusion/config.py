@@ -9,6 +9,7 @@ from peft import LoraConfig
 from crossflare.errors import UserError, choose
 from crossflare.fusion.alignment import ALIGNMENTS
 from crossflare.fusion.functions import FUSIONS
+from crossflare.libraries.peft import FlareType
 
 RELEASED_FUSIONS = ("add", "mul", "add_relu", "cross_attention_paper")
 """The fusion functions that the authors' released code has, too."""
@@ -70,22 +71,23 @@ class FlareConfig(LoraConfig):
     flare_format: int = field(default=FORMAT, metadata={"help": "version of the saved adapter"})
 
     def __post_init__(self) -> None:
-        """Refuse contradictions.
-
-        Raises:
-            UserError: An option is unknown, out of range, or contradicts another.
-        """
+        """Fill in what follows from other options, and refuse contradictions (see `check`)."""
         if self.alignment is None and self.fusion in FUSIONS:
             self.alignment = "position" if FUSIONS[self.fusion].aligned else "none"
         if self.released:
             self.lead, self.source_norm = 0, False
-        self._check()
+        self.check()
         if self.fusion_modules is not None:
             self.fusion_modules = sorted(self.fusion_modules)
         super().__post_init__()
-        self.peft_type = "FLARE"  # type: ignore[assignment]  # peft's own types are a closed enum
+        self.peft_type = FlareType.FLARE  # type: ignore[assignment]  # peft's own types are a closed enum
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse contradictions: at construction, and again when the adapter is put on a model.
+
+        Raises:
+            UserError: An option is unknown, out of range, or contradicts another.
+        """
         fusion = FUSIONS[choose("fusion", self.fusion, FUSIONS)]
         choose("alignment", str(self.alignment), ALIGNMENTS)
         if fusion.aligned == (self.alignment == "none"):

@@ -1,16 +1,12 @@
 """One forward pass as the fusing layers see it: for each stack of blocks its source states, and who pairs with whom."""
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from crossflare.fusion.alignment import Anchor, Pairing, attention, identity, position, proportional, whole
 from crossflare.fusion.sources import SourceStates
-
-if TYPE_CHECKING:
-    from crossflare.fusion.generation import Session
 
 BY_INDEX = ("position", "proportional")
 """Alignments that depend on masks alone."""
@@ -86,7 +82,7 @@ class Side:
         return replace(self, offset=offset, width=width, known=kept)
 
 
-@dataclass
+@dataclass(eq=False)
 class Frame:
     """One forward pass: the side of every stack, and what the source pass said."""
 
@@ -96,26 +92,9 @@ class Frame:
     """The base model's own prediction for the source; rows without a source are NaN."""
     tokens: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     """Block -> the target states that its attention was called with, where a block projects other things too."""
+    elsewhere: set[str] = field(default_factory=set[str])
+    """Names of the projections that are projecting such other things now (DeBERTa's relative positions)."""
 
 
-class Slot:
-    """What the tuner and its layers share. The frame stays until the next forward pass when gradients are on.
-
-    Activation checkpointing runs the layers again during backward, after the forward call has returned; clearing the
-    frame with the call would silently change the gradients.
-    """
-
-    def __init__(self) -> None:
-        self.frame: Frame | None = None
-        self.session: Session | None = None
-        """The call of `generate` that is going on."""
-        self.reading = False
-        """True during the source pass: every adapter layer is then its base layer."""
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the frame out of copies: it belongs to a pass of the original, and holds its graph."""
-        return {"frame": None, "session": None, "reading": False}
-
-    def clear(self) -> None:
-        """Drop the frame."""
-        self.frame = None
+READING = Frame({})
+"""Bound while the base model reads the source: no layer with an adapter may run then."""

@@ -59,12 +59,13 @@ class _RankAttention(nn.Module):
 
         With `same` both sides hold the same tokens, and each reads its own twin alone.
         """
-        values = memory @ self.value.T
+        values = memory @ self.value.to(memory.dtype).T
         return values if same else self.weights(queries, memory, memory_mask) @ values
 
     def weights(self, queries: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) [B,Q,M] over the real tokens of `memory` [B,M,r]."""
-        scores = (queries @ self.query.T) @ (memory @ self.key.T).transpose(1, 2) / math.sqrt(queries.shape[-1])
+        asked, offered = queries @ self.query.to(queries.dtype).T, memory @ self.key.to(memory.dtype).T
+        scores = asked @ offered.transpose(1, 2) / math.sqrt(queries.shape[-1])
         # The lowest finite number, not -inf: a row with no memory at all stays finite and is dropped by the caller.
         return scores.masked_fill(~memory_mask[:, None, :], torch.finfo(scores.dtype).min).softmax(-1)
 

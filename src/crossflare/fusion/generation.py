@@ -6,9 +6,8 @@ encoder-decoder model's encoder fuses once; its decoder fuses at every step with
 same tokens under the source. Whatever is cached, each step sees what the full pass would.
 """
 
-import inspect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +15,15 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from crossflare.errors import UserError
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.calls import Calls
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.frame import READING, Frame, Side
 from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.reading import Reader
 from crossflare.fusion.released import last_step
-from crossflare.fusion.source_pass import SHARED
+from crossflare.fusion.source_pass import SHARED, SourcePass
 from crossflare.fusion.sources import LatentStates, ModelStates, real_rows
-
-if TYPE_CHECKING:
-    from crossflare.fusion.tuner import FlareModel
+from crossflare.libraries.transformers import cache_argument, cached_tokens
 
 REFUSED: dict[str, str] = {
     "assistant_model": "the assistant knows nothing of the source, and its guesses are checked in one pass",
@@ -74,42 +74,58 @@ class PairedCache(EncoderDecoderCache):
 class Session:
     """One call of `generate`: the source's states, for as many rows as prompts; beams repeat them."""
 
-    tuner: "FlareModel"
+    reader: Reader
     prompt: dict[str, Side]
     """Of the stacks that read the prompt."""
+    encoder_decoder: bool = False
     encoded: Tensor | None = None
     """The base encoder's output for the source [R,S,d], of an encoder-decoder model that reads text."""
 
     def frame(self, inputs: Inputs) -> Frame:
-        """Return what one call of the model, made by `generate`, fuses with."""
-        rows = next(iter(self.prompt.values())).fusing.shape[0]
-        if not self.tuner.source_pass.encoder_decoder:
-            tokens = inputs.tokens
-            past = inputs.target.get("past_key_values")
-            offset = 0 if past is None else int(past.get_seq_length())
-            beams = tokens.shape[0] // rows
-            return Frame({name: self._beams(name, beams).at(offset, tokens.shape[1]) for name in self.prompt})
-        ids: Tensor = inputs.target["decoder_input_ids"]
+        """Return what one call of the model, made by `generate`, fuses with.
+
+        Raises:
+            UserError: The call has fewer columns than the prompt, and no cache that holds the others.
+        """
+        side = next(iter(self.prompt.values()))
+        rows, prompt = side.fusing.shape
+        if self.encoder_decoder:
+            return self._paired(inputs, inputs.target["decoder_input_ids"], rows)
+        tokens, offset = inputs.tokens, cached_tokens(inputs.cache)
+        if offset == 0 and tokens.shape[1] < prompt:
+            raise UserError(
+                f"a step of generate has {tokens.shape[1]} columns of a prompt of {prompt}, and no key-value cache was "
+                "found that holds the others; run `crossflare doctor --self-test`, and pass use_cache=False meanwhile"
+            )
+        beams = tokens.shape[0] // rows
+        sides = {name: self._beams(name, beams).at(offset, tokens.shape[1]) for name in self.prompt}
+        return Frame(sides, None, {}, set())
+
+    def _paired(self, inputs: Inputs, ids: Tensor, rows: int) -> Frame:
+        """Return the frame of a step of an encoder-decoder model, whose decoder reads tokens [B,T]."""
         beams = ids.shape[0] // rows
         name = next(iter(self.prompt))
         encoder = self._beams(name, beams)
         decoder = {} if self.encoded is None else self._decoder(inputs, encoder, self.encoded, ids, beams)
-        return Frame({name: encoder} | decoder)
+        return Frame({name: encoder} | decoder, None, {}, set())
 
     def _decoder(self, inputs: Inputs, encoder: Side, encoded: Tensor, ids: Tensor, beams: int) -> dict[str, Side]:
-        past = inputs.target.get("past_key_values")
+        cache = inputs.cache
         shared = {name: inputs.target[name] for name in SHARED if inputs.target.get(name) is not None}
-        if isinstance(past, PairedCache):
-            shared |= {"past_key_values": past.source, "use_cache": True}
+        if isinstance(cache, PairedCache):
+            shared |= {cache_argument(self.reader.options): cache.source, "use_cache": True}
+        elif cached_tokens(cache) > 0:
+            raise UserError(
+                "a step of generate came with another key-value cache than the one it began with; run "
+                "`crossflare doctor --self-test`, and pass use_cache=False meanwhile"
+            )
         hidden: Any = BaseModelOutput(last_hidden_state=encoded.repeat_interleave(beams, 0))
         mask = encoder.source.mask
-        reading = self.tuner.source_pass.reader.read(
-            shared | {"encoder_outputs": hidden, "attention_mask": real_rows(mask).long()}
-        )
+        reading = self.reader.read(shared | {"encoder_outputs": hidden, "attention_mask": real_rows(mask).long()})
         has_source = mask.any(1, keepdim=True).expand_as(ids)
         states = {name: states for name, states in reading.states.items() if states}
         all_real = torch.ones_like(ids, dtype=torch.bool)
-        return {name: Side(ModelStates(s, has_source), all_real, same=True) for name, s in states.items()}
+        return {name: Side(ModelStates(s, has_source), all_real, same=True, known={}) for name, s in states.items()}
 
     def _beams(self, name: str, beams: int) -> Side:
         """Return a side whose rows are repeated for `beams` beams, and keep it for the next step."""
@@ -125,54 +141,72 @@ class Session:
         self._repeated: dict[str, Side] = {}
 
 
-def begin(tuner: "FlareModel", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session | None, dict[str, Any]]:
+def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
     """Read the source of a call of `generate`.
 
+    Args:
+        source_pass: Of the model.
+        calls: Of the model.
+        config: Of the active adapter.
+        inputs: The arguments of `generate`, with a source.
+
     Returns:
-        The session, None when no source is given; and the arguments for the base model's own `generate`.
+        The session, and the arguments for the base model's own `generate`.
 
     Raises:
-        UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
+        UserError: An option under which the source would be read wrongly, a prompt that is padded on the right, or a
+            cache that holds a part of the text already.
     """
-    model: Any = tuner.model
-    names = list(inspect.signature(model.generate).parameters)
-    given = dict(zip(names, args, strict=False)) | kwargs
-    if given.get("inputs") is not None:
-        given["input_ids"] = given.pop("inputs")
-    inputs = Inputs.take(model, (), given)
+    model: Any = source_pass.model
     if inputs.rows is not None:
         raise UserError("generate reads one source row for each prompt; leave source_rows out, and repeat the rows")
-    if not inputs.has_source or tuner.adapters_off:
-        return None, inputs.rest
     _refuse(inputs.rest, getattr(model, "generation_config", None))
-    inputs = _with_mask(inputs, model, tuner.source_pass.encoder_decoder)
-    if tuner.source_pass.encoder_decoder:
-        return _encode(tuner, inputs)
-    sides = (
-        last_step(tuner, inputs)
-        if tuner.active_config.released
-        else tuner.source_pass.frame(inputs, tuner.active_config).sides
-    )
-    return Session(tuner, sides), inputs.rest
+    refuse_filled(inputs)
+    inputs = _with_mask(inputs, model, source_pass.encoder_decoder)
+    calls.open(READING)
+    try:
+        reader = source_pass.reader()
+        if source_pass.encoder_decoder:
+            frame = source_pass.frame(inputs, config, encoder=reader)
+        elif config.released:
+            return Session(reader, last_step(reader, source_pass.stacks, inputs)), inputs.rest
+        else:
+            return Session(reader, source_pass.frame(inputs, config).sides), inputs.rest
+    finally:
+        calls.close()
+    return _encode(model, reader, calls, frame, inputs)
 
 
-def _encode(tuner: "FlareModel", inputs: Inputs) -> tuple[Session, dict[str, Any]]:
-    """Run both encoders; the target's one fuses."""
-    model: Any = tuner.model
-    frame = tuner.source_pass.frame(inputs, tuner.active_config, encoder_only=True)
-    tuner.slot.frame = frame
+def refuse_filled(inputs: Inputs) -> None:
+    """Refuse a source beside a cache that holds tokens already: they were not fused with it.
+
+    Raises:
+        UserError: There is such a cache.
+    """
+    if (held := cached_tokens(inputs.cache)) > 0:
+        raise UserError(
+            f"a source is read with the whole prompt, but the key-value cache given holds {held} tokens already; leave "
+            "the cache out, or call generate(source_input_ids=...), which makes its own"
+        )
+
+
+def _encode(model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
+    """Run the target's encoder, which fuses."""
+    calls.open(frame)
     try:
         with torch.no_grad():
             texts = {name: inputs.rest[name] for name in ("input_ids", "inputs_embeds") if name in inputs.rest}
             output = model.get_encoder()(**texts, attention_mask=inputs.rest["attention_mask"], return_dict=True)
     finally:
-        tuner.slot.clear()
+        calls.close()
     side = next(iter(frame.sides.values()))
     encoded = side.source.final if isinstance(side.source, ModelStates) else None
-    rest = inputs.rest | {"encoder_outputs": output}
+    cache = inputs.cache  # an empty one of the user's: the pair below takes its place
+    rest = {name: value for name, value in inputs.rest.items() if cache is None or value is not cache}
+    rest["encoder_outputs"] = output
     if rest.get("use_cache", True) and model.generation_config.use_cache is not False:
-        rest["past_key_values"] = PairedCache()
-    return Session(tuner, dict(frame.sides), encoded), rest
+        rest[cache_argument(reader.options)] = PairedCache()
+    return Session(reader, dict(frame.sides), True, encoded), rest
 
 
 def _refuse(options: dict[str, Any], model_config: Any) -> None:

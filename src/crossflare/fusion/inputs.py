@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
+from crossflare.libraries.transformers import cache_among
 
 PREFIX = "source_"
 LATENTS = "source_latents"
 MASK = "source_attention_mask"
 ROWS = "source_rows"
 FUSION_MASK = "fusion_mask"
+ADDED = ("source_input_ids", MASK, "source_token_type_ids", "source_inputs_embeds", LATENTS, ROWS, FUSION_MASK)
+"""Names that a model with FLARE adapters takes beside its own; further ones with the prefix `source_` as well."""
 
 
 @dataclass
@@ -51,6 +54,11 @@ class Inputs:
             shown = ", ".join(sorted(came))
             raise UserError(f"got {shown} and no source: expected source_input_ids or source_latents beside it")
         return inputs
+
+    @property
+    def cache(self) -> Any:
+        """The key-value cache among the arguments; None when there is none."""
+        return cache_among(self.target.values())
 
     @property
     def tokens(self) -> Tensor:

@@ -11,8 +11,9 @@
   of the prompt and every new token.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,8 @@ from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.inputs import Inputs
+from crossflare.fusion.reading import Reader
 from crossflare.fusion.sources import ModelStates, real_rows
-
-if TYPE_CHECKING:
-    from crossflare.fusion.tuner import FlareModel
 
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")
 """Options of `generate` that the source's answer is written with as well."""
@@ -86,7 +85,7 @@ def unmasked(frame: Frame) -> Frame:
     return replace(frame, sides={name: _unmasked(side) for name, side in frame.sides.items()})
 
 
-def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
+def last_step(reader: Reader, stacks: Iterable[str], inputs: Inputs) -> dict[str, Side]:
     """Let the source model write its answer, greedily, and return the state of the last step as every column's source.
 
     The released code takes the source's step min(n - 1, N - 1) at a target of n tokens, padding included, where N steps
@@ -103,9 +102,8 @@ def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
             "tokenizer.padding_side = 'left'"
         )
     options = {name: inputs.rest[name] for name in LENGTHS if name in inputs.rest}
-    model: Any = tuner.model
-    with tuner.source_pass.reader.reading():
-        answer = model.generate(
+    with torch.no_grad():
+        answer = reader.model.generate(
             **inputs.source | {"attention_mask": mask.long()} | options,
             do_sample=False,
             num_beams=1,
@@ -114,11 +112,13 @@ def last_step(tuner: "FlareModel", inputs: Inputs) -> dict[str, Side]:
         )
     states = [state[:, -1:] for state in answer.hidden_states[-1]]
     given = inputs.source_mask.any(1, keepdim=True)
-    return {name: ReleasedSide(ModelStates(states, given), inputs.target_mask) for name in tuner.source_pass.stacks}
+    return {name: ReleasedSide(ModelStates(states, given), inputs.target_mask, known={}) for name in stacks}
 
 
 def _unmasked(side: Side) -> Side:
     assert isinstance(side.source, ModelStates), "the released setting reads text"
     source, mask = side.source, side.source.mask
     every = mask.any(1, keepdim=True).expand_as(mask)
-    return ReleasedSide(ModelStates(source.states, every, source.final, source.rows), torch.ones_like(side.fusing))
+    return ReleasedSide(
+        ModelStates(source.states, every, source.final, source.rows), torch.ones_like(side.fusing), known={}
+    )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from crossflare.fusion import released
 from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import Frame, Side, Slot
+from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
@@ -20,13 +20,12 @@ SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask"
 class SourcePass:
     """Reads the source: with the model itself, or as the latents of a translation model's encoder."""
 
-    def __init__(self, model: nn.Module, sites: list[Site], slot: Slot) -> None:
+    def __init__(self, model: nn.Module, sites: list[Site]) -> None:
         """Find the stacks of blocks of a model.
 
         Args:
             model: With its adapters.
             sites: The projections that may fuse.
-            slot: What the layers share.
         """
         self.model = model
         self.encoder_decoder = is_encoder_decoder(model)
@@ -34,26 +33,42 @@ class SourcePass:
         stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
         self.stacks = dict(sorted(stacks.items(), key=lambda item: "decoder" in item[0]))
         """Name of the list of blocks -> one of its sites; the encoder's first."""
-        blocks = {name: list(model.get_submodule(name).children()) for name in self.stacks}
-        self.reader = Reader(model, blocks, slot)
+        self.blocks = {name: list(model.get_submodule(name).children()) for name in self.stacks}
+        self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
+        """Whether the model is decoder-only."""
+        self.ready = Reader(model, self.blocks)
+        """For graphs that are traced."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the reader out of copies: it is made of the original's modules."""
+        return {name: value for name, value in vars(self).items() if name != "ready"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was copied."""
+        vars(self).update(state)
+
+    def reader(self, *, live: bool = False) -> Reader:
+        """Return a reader of the model as it is now.
+
+        A graph that is traced cannot make one: it takes one that is made as the tracing begins.
+        """
+        if torch.compiler.is_compiling():
+            _renew(self)
+            return self.ready
+        return Reader(self.model, self.blocks, live=live)
 
     @property
     def first(self) -> str:
         """The stack that reads the text: an encoder's, or the only one."""
         return next(iter(self.stacks))
 
-    @property
-    def causal(self) -> bool:
-        """Whether the model is decoder-only."""
-        return not self.encoder_decoder and is_causal(self.model, self.stacks[self.first])
-
-    def frame(self, inputs: Inputs, config: FlareConfig, *, encoder_only: bool = False) -> Frame:
+    def frame(self, inputs: Inputs, config: FlareConfig, *, encoder: Reader | None = None) -> Frame:
         """Return what one call of the model fuses with.
 
         Args:
             inputs: Of one batch.
             config: Of the active adapter.
-            encoder_only: Leave an encoder-decoder model's decoder out.
+            encoder: Read with this reader's encoder alone, and leave an encoder-decoder model's decoder out.
 
         Raises:
             UserError: The source does not fit the adapter or the target (see `Inputs.check`).
@@ -68,32 +83,36 @@ class SourcePass:
         causal, target = self.causal, inputs.target_mask
         anchor = "end" if causal else "start"
         if inputs.latents is not None:
-            return Frame({self.first: Side(LatentStates(inputs.latents, kept, rows), target, anchor, causal)})
-        source, shared = self._arguments(inputs, mask, causal)
-        if encoder_only:
-            reading = self.reader.encode(source)
+            latent = LatentStates(inputs.latents, kept, rows)
+            return Frame({self.first: Side(latent, target, anchor, causal, known={})}, None, {}, set())
+        reader = encoder or self.reader(live=config.released)
+        source, shared = self._arguments(inputs, mask, causal, reader)
+        if encoder is not None:
+            reading = reader.encode(source)
         elif shared and rows is not None:
-            reading = self.reader.read_shared(source, shared, rows)
+            reading = reader.read_shared(source, shared, rows)
         else:
-            reading = self.reader.read(source | shared, live=config.released)
+            reading = reader.read(source | shared)
         sides: dict[str, Side] = {}
         for name, states in reading.states.items():
             if name == self.first:
-                sides[name] = Side(ModelStates(states, kept, reading.final, rows), target, anchor, causal)
+                sides[name] = Side(ModelStates(states, kept, reading.final, rows), target, anchor, causal, known={})
             elif states and shared:  # the decoder reads the same tokens, whatever the encoder read
                 every = torch.ones(states[0].shape[:2], dtype=torch.bool, device=mask.device)
-                sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True)
+                sides[name] = Side(ModelStates(states, every & kept.any(1, keepdim=True)), every, same=True, known={})
             elif states:  # a classifier's decoder reads the text itself
-                sides[name] = Side(ModelStates(states, kept, None, rows), target)
+                sides[name] = Side(ModelStates(states, kept, None, rows), target, known={})
         own = reading.logits if rows is None or shared or reading.logits is None else reading.logits[rows]
-        frame = Frame(sides, _without_empty(own, real))
+        frame = Frame(sides, _without_empty(own, real), {}, set())
         return released.unmasked(frame) if config.released else frame
 
-    def _arguments(self, inputs: Inputs, mask: Tensor, causal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _arguments(
+        self, inputs: Inputs, mask: Tensor, causal: bool, reader: Reader
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the source pass's own arguments, and what its decoder reads of the target's."""
         real = real_rows(mask).long()
         source = inputs.source | {"attention_mask": real}
-        if causal and "position_ids" in self.reader.options and "position_ids" not in source:
+        if causal and "position_ids" in reader.options and "position_ids" not in source:
             source["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)  # absolute positions must not count padding
         if not self.encoder_decoder:
             return source, {}
@@ -109,6 +128,13 @@ class SourcePass:
     def _writes(self) -> bool:
         """Whether the model writes text: its labels are tokens, and its decoder reads them."""
         return self.model.get_output_embeddings() is not None  # type: ignore[operator]
+
+
+@torch.compiler.assume_constant_result
+def _renew(source_pass: SourcePass) -> bool:
+    """Make the reader for graphs anew, of the model as it is now; runs while a graph is traced, never in it."""
+    source_pass.ready = Reader(source_pass.model, source_pass.blocks)
+    return True
 
 
 def _without_empty(logits: Tensor | None, mask: Tensor) -> Tensor | None:

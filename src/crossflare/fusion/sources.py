@@ -1,7 +1,6 @@
 """Where the source states come from: the same model reading the source, or a translation model's encoder."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -68,41 +67,18 @@ class LatentStates(_Shared):
 SourceStates = ModelStates | LatentStates
 
 
-@contextmanager
-def recorded(stacks: Mapping[str, Sequence[nn.Module]]) -> Generator[dict[str, list[Tensor]]]:
-    """Record the input of the first block and the output of every block of each stack in the pass that runs inside.
+def keep_input(states: list[Tensor]) -> Callable[..., None]:
+    """Return a forward pre-hook that appends a block's input states."""
 
-    A stack that does not run (an encoder whose output is given) has no states.
-
-    Raises:
-        UserError: Afterwards, when a block ran twice, or only some blocks of a stack ran.
-    """
-    states: dict[str, list[Tensor]] = {name: [] for name in stacks}
-    handles = []
-    for name, blocks in stacks.items():
-        handles.append(blocks[0].register_forward_pre_hook(_keep_input(states[name]), with_kwargs=True))
-        handles += [block.register_forward_hook(_keep_output(states[name])) for block in blocks]
-    try:
-        yield states
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, blocks in stacks.items():
-        if len(states[name]) not in (0, len(blocks) + 1):
-            raise UserError(
-                f"the source pass gave {len(states[name])} states for {len(blocks)} blocks of {name}, expected one "
-                "more than blocks; this model does not run each block once and is not supported"
-            )
-
-
-def _keep_input(states: list[Tensor]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         states.append(hidden_states(args, kwargs))
 
     return hook
 
 
-def _keep_output(states: list[Tensor]) -> Callable[..., None]:
+def keep_output(states: list[Tensor]) -> Callable[..., None]:
+    """Return a forward hook that appends a block's output states."""
+
     def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         first = output[0] if isinstance(output, tuple) else output
         assert isinstance(first, Tensor), f"{type(module).__name__} returned {type(first).__name__}, not states"
@@ -121,12 +97,12 @@ def hidden_states(args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor
 def real_rows(mask: Tensor) -> Tensor:
     """Return `mask` [B,S] with one token opened in rows that have none, so that attention over them stays finite.
 
-    It is the last column where the others end there (left padding), the first otherwise.
+    It is the last column where the others end there (left padding), the first otherwise. Nothing here depends on values
+    in a way that a traced graph could not follow.
     """
     empty = ~mask.any(1)
-    opened = mask.clone()
-    opened[:, -1 if bool((mask[:, -1] | empty).all()) else 0] |= empty
-    return opened
+    last = (mask[:, -1] | empty).all().long() * (mask.shape[1] - 1)
+    return mask | (empty[:, None] & (torch.arange(mask.shape[1], device=mask.device) == last))
 
 
 def with_stand_ins(tokens: Tensor, mask: Tensor, end: int | None) -> dict[str, Tensor]:
@@ -135,13 +111,13 @@ def with_stand_ins(tokens: Tensor, mask: Tensor, end: int | None) -> dict[str, T
     What is read there is never used. Without any source at all, the opened token is `end`.
     """
     real, empty = real_rows(mask), ~mask.any(1, keepdim=True)
-    if bool(empty.all()):
-        tokens = tokens if end is None else tokens.masked_fill(real, end)
-        return {"input_ids": tokens, "attention_mask": real.long()}
-    like = int(empty[:, 0].long().argmin())
+    like = empty.long().argmin(0)  # [1]: the first row with a source
+    nobody = empty.all()
+    if end is not None:
+        tokens = torch.where(nobody & real, end, tokens)
     return {
-        "input_ids": torch.where(empty, tokens[like], tokens),
-        "attention_mask": torch.where(empty, mask[like], mask).long(),
+        "input_ids": torch.where(empty & ~nobody, tokens[like], tokens),
+        "attention_mask": torch.where(empty & ~nobody, mask[like], real).long(),
     }
 
 

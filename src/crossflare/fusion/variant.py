@@ -7,22 +7,29 @@ x are the target states that enter the projection, v_source the source states (s
 
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import Role
-from crossflare.fusion.frame import Side, Slot
+from crossflare.fusion.calls import Calls
+from crossflare.fusion.frame import READING, Frame, Side
 from crossflare.fusion.functions import Phi
-from crossflare.fusion.peft_seams import LoraLayer, LoraVariant, cast_input, lora_a
 from crossflare.fusion.sources import LatentStates, hidden_states
+from crossflare.libraries.peft import LoraVariant, cast_input, lora_a
 
 
-class FlareVariant(LoraVariant):
+class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in peft
     """How one LoRA layer computes its output for one adapter; peft calls it for plain and quantised layers alike."""
 
-    def __init__(self, slot: Slot) -> None:
-        """Make a layer that does not fuse: plain LoRA, silent during the source pass."""
-        self.slot = slot
+    def __init__(self, calls: Calls, layer: str) -> None:
+        """Make a layer that does not fuse: plain LoRA.
+
+        Args:
+            calls: Of the model.
+            layer: The layer's name in the model.
+        """
+        self.calls, self.layer = calls, layer
         self.phi: Phi | None = None
         self.stack = ""
         self.block = -1
@@ -31,11 +38,9 @@ class FlareVariant(LoraVariant):
         self.alignment = "position"
         self.norm: nn.Module | None = None
         self.latents: nn.Module | None = None
-        self.on_target = True
-        """Whether this call projects the target's tokens; DeBERTa's layers also project relative positions."""
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # peft's is static, and called on an instance
-        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
+        self, module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
         """Return the layer's whole output.
 
@@ -46,28 +51,40 @@ class FlareVariant(LoraVariant):
             result: W x [B,T,d_out].
             kwargs: Inputs of other variants; always empty here.
         """
-        if self.slot.reading:
-            return result
+        frame = self.calls.layer_frame(self.layer)
         down, dropout = lora_a(module, active_adapter), module.lora_dropout[active_adapter]
         low = down(dropout(x))
         if self.phi is not None:
-            side = self._side(x)
-            if side is None or side.silent(self.alignment):
-                low = self.phi(None, low, None)
-            else:
-                source = cast_input(module, self._source_states(side), active_adapter)
-                # Down first, then to the rows that share a source: autograd keeps [U,S,d], and [B,S,r] only.
-                low_source = side.source.spread(down(dropout(source)))
-                low = self.phi(low_source, low, side.pairing(self.alignment, x, source))
-        return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
+            low = self._fused(frame, module, active_adapter, x, low)
+        return result + _up(module, active_adapter, low)
 
-    def _side(self, x: Tensor) -> Side | None:
+    def _fused(self, frame: Frame | None, module: Any, adapter: str, x: Tensor, low: Tensor) -> Tensor:
+        """Return phi of the source's low-rank states and the target's, low [B,T,r]."""
+        assert self.phi is not None, "only a fusing layer fuses"
+        side = self._side(frame, x)
+        low = _wide(low)
+        if side is None or side.silent(self.alignment):
+            return self._with_idle_weights(self.phi(None, low, None))
+        source = cast_input(module, self._source_states(side), adapter)
+        # Down first, then to the rows that share a source: autograd keeps [U,S,d], and [B,S,r] only.
+        low_source = _wide(side.source.spread(lora_a(module, adapter)(module.lora_dropout[adapter](source))))
+        fused = self.phi(low_source, low, side.pairing(self.alignment, x, source))
+        return self._with_idle_weights(fused) if side.same else fused
+
+    def _with_idle_weights(self, fused: Tensor) -> Tensor:
+        """Add weights that this call does not use, times zero: training over several processes waits for all gradients."""
+        if torch.is_grad_enabled():
+            for module in (self.phi, self.latents):
+                for weight in module.parameters() if isinstance(module, nn.Module) else ():
+                    fused = fused + 0.0 * weight.sum()
+        return fused
+
+    def _side(self, frame: Frame | None, x: Tensor) -> Side | None:
         """Return what this call fuses with; None when there is no source for it."""
-        frame = self.slot.frame
-        side = None if frame is None or not self.on_target else frame.sides.get(self.stack)
+        side = None if frame is None or self.layer in frame.elsewhere else frame.sides.get(self.stack)
         if side is not None and x.shape[:-1] != (side.fusing.shape[0], side.columns):
             raise UserError(
-                f"block {self.block}: the projection's input {tuple(x.shape)} does not fit the target's mask "
+                f"{self.layer}: the projection's input {tuple(x.shape)} does not fit the target's mask "
                 f"{(side.fusing.shape[0], side.columns)}; expected [B,T,d] and [B,T]"
             )
         return side
@@ -84,20 +101,21 @@ class FlareVariant(LoraVariant):
 
     def note_states(self, attention: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Note the states an attention was called with (a forward pre-hook, on watched blocks)."""
-        if self.slot.frame is not None and not self.slot.reading:
-            self.slot.frame.tokens[self.block] = hidden_states(args, kwargs)
+        if (frame := self.calls.frame) is not None and frame is not READING:
+            frame.tokens[self.block] = hidden_states(args, kwargs)
 
     def note_input(self, layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Note whether the layer is called with them; before peft may cast them, which makes another tensor."""
-        frame = self.slot.frame
-        self.on_target = frame is None or frame.tokens.get(self.block) is args[0]
+        if (frame := self.calls.frame) is not None:
+            here = frame.tokens.get(self.block) is args[0]
+            (frame.elsewhere.discard if here else frame.elsewhere.add)(self.layer)
 
     @staticmethod
-    def init(module: LoraLayer, adapter_name: str, **kwargs: Any) -> None:
+    def init(module: Any, adapter_name: str, **kwargs: Any) -> None:
         """Do nothing: the tuner sets the layer up."""
 
     @staticmethod
-    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> NoReturn:
+    def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> NoReturn:
         """Refuse: no weight has the effect of a fusion."""
         raise UserError(
             "a FLARE adapter cannot be merged: its result depends on the source text; keep it as an adapter, or use "
@@ -110,3 +128,17 @@ class FlareVariant(LoraVariant):
     def supports_lora_conversion(self) -> bool:
         """Say no to peft's conversion to plain LoRA."""
         return False
+
+
+def _wide(low: Tensor) -> Tensor:
+    """Return low-rank states of half precision in full: a sum or product of two may exceed what float16 holds."""
+    return low.float() if low.dtype == torch.float16 else low
+
+
+def _up(module: Any, adapter: str, low: Tensor) -> Tensor:
+    """Return (alpha/r) lora_B(low) [B,T,d_out], in the type of `low`."""
+    up, scale = module.lora_B[adapter], module.scaling[adapter]
+    if low.dtype == up.weight.dtype or torch.is_autocast_enabled(low.device.type):
+        return up(low) * scale
+    bias = None if up.bias is None else up.bias.to(low.dtype)
+    return nn.functional.linear(low, up.weight.to(low.dtype), bias) * scale

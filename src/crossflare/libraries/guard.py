@@ -10,6 +10,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from crossflare.errors import UserError
 
@@ -26,10 +27,13 @@ class LibraryError(UserError):
 
 @cache
 def tested(library: str) -> SpecifierSet:
-    """Return the versions of a library that crossflare is tested with, such as `<5.25,>=5.15`."""
+    """Return the versions of a library that crossflare is tested with, such as `<5.25,>=5.15`; any where unknown."""
     if library == "torch":
         return TORCH
-    wanted = (Requirement(line) for line in requires("crossflare") or ())
+    try:
+        wanted = [Requirement(line) for line in requires("crossflare") or ()]
+    except PackageNotFoundError:  # the sources alone, not installed
+        wanted = []
     return next((each.specifier for each in wanted if each.name == library and each.specifier), SpecifierSet())
 
 
@@ -41,13 +45,19 @@ def installed(library: str) -> str | None:
         return None
 
 
+def outside(library: str) -> str | None:
+    """Return how an installed version lies outside of the tested ones, as `newer than tested (>=5.15,<5.25)`."""
+    found, bounds = installed(library), tested(library)
+    if found is None or bounds.contains(found, prereleases=True):
+        return None
+    older = Version(found) < min(Version(each.version.removesuffix(".*")) for each in bounds)
+    shown = ",".join(sorted(map(str, bounds), reverse=True))  # the lower bound first
+    return f"{'older' if older else 'newer'} than tested ({shown})"
+
+
 def untested() -> list[str]:
     """Return a clause for each installed library whose version is outside of the tested range."""
-    return [
-        f"{library} {found} (tested: {tested(library)})"
-        for library in MOVING
-        if (found := installed(library)) is not None and not tested(library).contains(found, prereleases=True)
-    ]
+    return [f"{library} {installed(library)} is {how}" for library in MOVING if (how := outside(library)) is not None]
 
 
 def fail(library: str, what: str) -> LibraryError:

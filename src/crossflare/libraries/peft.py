@@ -1,0 +1,97 @@
+"""Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
+
+from enum import Enum
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from crossflare.libraries.guard import fail, name
+
+# pyright: reportPrivateUsage=false
+
+LoraModel = name("peft.tuners.lora:LoraModel")
+LoraLayer = name("peft.tuners.lora.layer:LoraLayer")
+LoraVariant = name("peft.tuners.lora.layer:LoraVariant")
+BaseTunerLayer = name("peft.tuners.tuners_utils:BaseTunerLayer")
+_cast = name("peft.tuners.lora.layer:LoraLayer._cast_input_dtype")
+AuxiliaryTrainingWrapper = name("peft.utils.other:AuxiliaryTrainingWrapper")
+"""What wraps a module that is trained whole, such as a head; it keeps the `original_module`."""
+
+TABLES = (
+    "peft.mapping:PEFT_TYPE_TO_CONFIG_MAPPING",
+    "peft.mapping:PEFT_TYPE_TO_TUNER_MAPPING",
+    "peft.mapping:PEFT_TYPE_TO_PREFIX_MAPPING",
+)
+METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks", "unload", "set_adapter")
+"""Methods of `LoraModel` that FLARE overrides."""
+
+
+class FlareType(str, Enum):
+    """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
+
+    FLARE = "FLARE"
+
+
+def register(config: type, tuner: type) -> None:
+    """Make peft know the FLARE method: its own `register_peft_method` takes only names of a closed enum.
+
+    With the type in these tables `get_peft_model` and `PeftModel.from_pretrained` work; a peft that has not seen
+    crossflare refuses the adapter instead of loading it as plain LoRA.
+
+    Raises:
+        LibraryError: This peft lacks a table, or a method that FLARE overrides.
+    """
+    for method in METHODS:
+        if not callable(getattr(LoraModel, method, None)):
+            raise fail("peft", f"LoraModel.{method}")
+    for place, value in zip(TABLES, (config, tuner, LoraModel.prefix), strict=True):
+        cast(dict[str, Any], name(place))[FlareType.FLARE.value] = value
+
+
+def is_targeted(config: Any, module: str) -> bool:
+    """Whether peft would put an adapter with this configuration on the module with this name."""
+    return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))
+
+
+def all_linear(config: Any, model: nn.Module) -> Any:
+    """Return the names that peft takes for `target_modules="all-linear"`; other values as they are."""
+    return name("peft.tuners.tuners_utils:_maybe_include_all_linear_layers")(config, model).target_modules
+
+
+def is_on(layer: Any, adapter: str) -> bool:
+    """Whether a LoRA layer of matrices carries an adapter."""
+    return isinstance(layer, LoraLayer) and adapter in layer.lora_A
+
+
+def lora_a(layer: Any, adapter: str) -> nn.Linear:
+    """Return an adapter's map down to rank r."""
+    return cast(nn.Linear, layer.lora_A[adapter])
+
+
+def cast_input(layer: Any, states: Tensor, adapter: str) -> Tensor:
+    """Bring states to the type of the adapter's weights, unless the user has switched that off in peft."""
+    return _cast(layer, states, lora_a(layer, adapter).weight.dtype)
+
+
+def add_adapter_weights(layer: Any, kind: str, adapter: str, weights: nn.Module) -> None:
+    """Give an adapter's layer further trained weights, which peft then saves, moves, freezes and deletes with it.
+
+    They are trained when the adapter's other weights are.
+    """
+    if not hasattr(layer, kind):
+        setattr(layer, kind, nn.ModuleDict())
+        layer.adapter_layer_names = (*layer.adapter_layer_names, kind)
+    getattr(layer, kind)[adapter] = weights
+    if adapter in getattr(layer, "lora_A", ()):
+        weights.requires_grad_(lora_a(layer, adapter).weight.requires_grad)
+
+
+def without_adapters(module: nn.Module) -> nn.Module:
+    """Return what stands below peft's wrappers of a module: the base's own layer or head."""
+    while True:
+        if isinstance(module, BaseTunerLayer) and "base_layer" in module._modules:
+            module = module.get_base_layer()
+        elif isinstance(module, AuxiliaryTrainingWrapper):
+            module = cast(nn.Module, module.original_module)
+        else:
+            return module
