@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Generator, Sequence
+from inspect import currentframe
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +25,7 @@ BETWEEN = ("logging", "warnings", "functools", "contextlib")
 
 def caller(ours: Sequence[Path]) -> str | None:
     """Return file and line of the call that a library complains of, if a file in the folders `ours` made it."""
-    complains, frame = "", sys._getframe(1)
+    complains, frame = "", currentframe()
     while frame is not None:
         path, name = frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if path != __file__ and name not in BETWEEN and not (complains and name == "torch"):
