@@ -2,6 +2,7 @@
 #
 #   make demo       install what the demonstration needs, and run it (a few minutes on two cores)
 #   make test       install the development tools, and run the tests that take seconds
+#   make test-times what each test costs, in build/test-times.txt: both lanes, the dearest first
 #   make check      format, lint, types, all tests, documentation
 #   make locked     the lane of the locked versions: bring .venv to them, then make check
 #   make lowest     the lane of the lowest versions that pyproject.toml admits: its main tests
@@ -32,7 +33,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all bench docs clean locked lowest newest versions upgrade locks
+.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -58,7 +59,11 @@ types: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(SAY) all tests
-	$(PYTEST) --ignore=tests/docs $(ARGS)
+	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs $(ARGS)
+
+test-times: $(VENV)/.dev
+	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times=build/test-times.txt $(ARGS)
+	$(SAY) build/test-times.txt
 
 docs: $(VENV)/.dev
 	$(SAY) documentation

@@ -55,7 +55,7 @@ WORDS = "the The An a tower Tower 's el las der của ال ملك । “ ؟ - _
 pieces = st.lists(st.sampled_from([*WORDS.split(), *" \t\n\u00a0\u3000"]), max_size=7).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     prediction=pieces | st.text(max_size=8),
     golds=st.lists(pieces | st.text(max_size=8), min_size=1, max_size=3),

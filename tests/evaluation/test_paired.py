@@ -75,7 +75,6 @@ def test_mcnemar_is_the_binomial_test_of_the_unequal_pairs(a: list[int], b: list
     assert mcnemar([1] * len(a), a, b) == pytest.approx(expected)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 30), st.integers(0, 1000))
 def test_the_permutation_of_one_seed_s_accuracy_is_mcnemar_s_test(number: int, random: int) -> None:
     gold, a, b = labels(number, 1, random)
@@ -84,7 +83,7 @@ def test_the_permutation_of_one_seed_s_accuracy_is_mcnemar_s_test(number: int, r
         assert found.p == pytest.approx(mcnemar(gold, a[0], b[0]))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 1000), st.sampled_from(["accuracy", "macro_f1"]))
 def test_exact_p_is_that_of_labels_swapped_and_scored_anew(number: int, seeds: int, random: int, metric: str) -> None:
     gold, a, b = labels(number, seeds, random)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -196,7 +196,6 @@ def test_a_failure_keeps_the_old_output(folder: Path, rows: Path, monkeypatch: p
     assert sorted(path.name for path in rows.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.sampled_from(LABELS)), min_size=1))
 def test_csv_gives_back_any_id_and_label(content: list[tuple[str, str]]) -> None:
     ids = [name for name, _ in content]

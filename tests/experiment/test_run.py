@@ -1,9 +1,6 @@
 """A run is the missing steps, made: each once, each alike wherever it is made, each only where it is needed."""
 
-import gc
 import json
-import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,30 +9,18 @@ import numpy as np
 import pytest
 
 import crossflare.experiment.make as making
-from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.board import Board
 from crossflare.experiment.context import Context
 from crossflare.experiment.plan import plan
-from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.run import run
 from crossflare.experiment.spec import Spec
-from crossflare.experiment.stages import Stage1, Stage2
-from crossflare.experiment.steps import all_steps, check_ready
-from crossflare.experiment.work import work
+from crossflare.experiment.stages import Stage2
+from crossflare.experiment.steps import all_steps
 from crossflare.files import read_json
 from tiny_experiment import READERS, TRAINED, WORDS, Lab, read_jsonl, results
 
 RATES = [0.01, 0.03]
 Found = dict[tuple[str, str, int], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    gc.collect()
-    gc.freeze()  # each training collects garbage: let it not look through all libraries every time
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -172,197 +157,6 @@ def test_two_workers_give_the_same_bytes(spec: Spec, ran: Path, tmp_path: Path) 
     assert results(run(spec, tmp_path, workers=2)) == results(ran)
 
 
-# Ids -----------------------------------------------------------------------------------------------------------------
-
-Key = tuple[str, str, str, int]
-
-
-def ids(spec: Spec) -> dict[Key, str]:
-    """Return the id of each step by (kind, method, language, seed)."""
-    made: dict[Key, str] = {}
-    for step in all_steps(Context(spec, Path("nowhere"))):
-        if isinstance(step, Stage1):
-            made["stage 1", "", "", step.seed] = step.id
-        else:
-            made[step.kind, step.method.name, step.language, step.seed] = step.id
-    return made
-
-
-ALL, ENGLISH, ES = {"en", "es", "sw"}, {"en"}, {"es"}
-MACHINE = {"translate-test", "flare", "ensemble", "flare+source"}
-"""Methods whose test rows carry a translation."""
-
-
-def everything(key: Key) -> bool:
-    return True
-
-
-def nothing(key: Key) -> bool:
-    return False
-
-
-def stage2(key: Key) -> bool:
-    return key[0] == "stage 2" or (key[0] == "predict" and key[1] not in ("zero-shot", "translate-test"))
-
-
-def predictions(key: Key) -> bool:
-    return key[0] == "predict"
-
-
-def of_flare(key: Key) -> bool:
-    return key[1] in READERS
-
-
-def flare_and_its_average(key: Key) -> bool:
-    return key[0] == "predict" and key[1] in ("flare", "flare+source")
-
-
-def machine(key: Key) -> bool:
-    return key[0] == "predict" and key[1] in MACHINE
-
-
-def in_es(law: Any) -> Any:
-    return lambda key: key[2] == "es" and law(key)
-
-
-@pytest.fixture
-def own_lab(tmp_path: Path, lab: Lab) -> Lab:
-    """A copy of the lab whose files may be changed."""
-    shutil.copytree(lab.folder, tmp_path / "lab", ignore=shutil.ignore_patterns("runs"))
-    return Lab(tmp_path / "lab")
-
-
-@pytest.mark.parametrize(
-    ("changes", "law"),
-    [
-        ({"name": "other"}, nothing),
-        ({"targets": ["sw", "es"]}, nothing),
-        ({"stage1.lr": 0.01}, everything),
-        ({"stage1.alpha": 3}, everything),
-        ({"stage2.lr": 0.01}, stage2),
-        ({"stage2.lr": [0.02]}, nothing),
-        *[({f"stage2.{name}": value}, stage2) for name, value in
-          {"epochs": 3, "batch_size": 5, "warmup": 0.2, "weight_decay": 0.1, "patience": 1, "evaluations": 3, "r": 2,
-           "alpha": 2, "dropout": 0.5}.items()],
-        ({"stage2.max_length": 20}, lambda key: stage2(key) or predictions(key)),
-        ({"stage2.precision": "bf16"}, lambda key: stage2(key) or predictions(key)),
-        *[({"methods.flare": {name: value}}, of_flare) for name, value in
-          {"fusion": "mul", "alignment": "attention", "lead": 0, "source_dropout": 0.5, "r": 3, "alpha": 3, "epochs": 4,
-           "lr": 0.5, "train_source": "machine"}.items()],
-        ({"methods.flare": {"test_source": "oracle"}}, flare_and_its_average),
-        ({"methods.lora": {"r": 2}}, lambda key: key[1] in ("lora", "ensemble")),
-        ({"translation.to_source.licence": "mine"}, machine),
-        ({"task.limit": {"test": 5}}, predictions),
-        ({"task.limit": {"train": 8}}, everything),
-        ({"task.labels": ["good", "bad"]}, everything),
-        ({"task.dev_from_train": 4}, everything),
-    ],
-    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_a_change_of_the_recipe_changes_what_hangs_on_it(lab: Lab, changes: dict[str, Any], law: Any) -> None:
-    old, new = ids(lab.spec()), ids(lab.spec(changes))
-    assert set(old) == {key for key in new if ":" not in key[1]}  # the rest are parts of others
-    assert {key for key in old if old[key] != new[key]} == {key for key in old if law(key)}
-
-
-def test_more_seeds_languages_and_methods_leave_the_rest_as_it_is(lab: Lab) -> None:
-    old = ids(lab.spec())
-    more = ids(lab.spec({"seeds": [1, 0, 7], "methods.half": {"kind": "lora", "r": 2}}))
-    assert old.items() <= more.items()
-    less = ids(lab.spec({"targets": ["sw"], "task.files": {k: lab.recipe["task"]["files"][k] for k in ("en", "sw")}}))
-    assert less.items() <= old.items()
-    assert len(set(more.values())) == len(more)
-
-
-def change_word(rows: list[dict[str, str]]) -> None:
-    rows[0]["text"] += " bueno"
-
-
-def change_label(rows: list[dict[str, str]]) -> None:
-    rows[0]["label"], rows[1]["label"] = rows[1]["label"], rows[0]["label"]
-
-
-def rename(rows: list[dict[str, str]]) -> None:
-    rows[0]["id"] = "other"
-
-
-@pytest.mark.parametrize("change", [change_word, change_label, rename, list.reverse, list.pop])
-@pytest.mark.parametrize(
-    ("language", "part", "law"),
-    [
-        ("es", "test", in_es(predictions)),
-        ("es", "train", in_es(stage2)),
-        ("es", "dev", in_es(stage2)),
-    ],
-)
-def test_a_changed_row_changes_what_hangs_on_it(own_lab: Lab, change: Any, language: str, part: str, law: Any) -> None:
-    old = ids(own_lab.spec())
-    own_lab.edit(language, part, change)
-    if change in (change_label, rename):  # its partners too, else they do not correspond
-        own_lab.edit("en", part, change)
-        own_lab.edit("sw", part, change)
-        law = predictions if part == "test" else everything
-    new = ids(own_lab.spec())
-    assert {key for key in old if old[key] != new[key]} == {key for key in old if law(key)}
-
-
-def test_a_changed_source_row_changes_everything(own_lab: Lab) -> None:
-    old = ids(own_lab.spec())
-    own_lab.edit("en", "train", change_word)
-    assert not old.items() & ids(own_lab.spec()).items()
-
-
-def test_a_changed_test_row_of_the_source_language_is_the_oracles_alone(own_lab: Lab) -> None:
-    old = ids(own_lab.spec())
-    own_lab.edit("en", "test", change_word)
-    new = ids(own_lab.spec())
-    assert {key[1] for key in old if old[key] != new[key]} == {"oracle"}
-
-
-def test_a_word_of_the_lexicon_changes_what_is_read_with_a_translation(own_lab: Lab) -> None:
-    spec = {"methods.flare": {"train_source": "machine"}}
-    plain, back = ids(own_lab.spec()), ids(own_lab.spec(spec))
-    with (own_lab.folder / "words.tsv").open("a") as file:
-        file.write("nuevo\tnew\n")
-    new = ids(own_lab.spec())
-    assert {key for key in plain if plain[key] != new[key]} == {key for key in plain if machine(key)}
-    new = ids(own_lab.spec(spec))
-    assert {key for key in back if back[key] != new[key]} == {key for key in back if machine(key) or of_flare(key)}
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_a_changed_file_of_the_base_model_changes_everything(own_lab: Lab, name: str) -> None:
-    old = ids(own_lab.spec())
-    with (own_lab.folder / "base" / name).open("ab") as file:
-        file.write(b" ")
-    assert not old.items() & ids(own_lab.spec()).items()
-
-
-def test_ids_are_those_of_any_folder(lab: Lab, own_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = ids(lab.spec())
-    monkeypatch.chdir(tmp_path)
-    assert ids(own_lab.spec()) == old
-
-
-@pytest.mark.slow
-def test_ids_are_those_of_any_process(lab: Lab) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path; from tiny_experiment import Lab\n"
-        "from crossflare.experiment.context import Context; from crossflare.experiment.steps import all_steps\n"
-        "print(sorted(step.id for step in all_steps(Context(Lab(Path(sys.argv[2])).spec(), Path('x')))))"
-    )
-    tests = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, tests, str(lab.folder)],
-        env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == str(sorted(ids(lab.spec()).values()))
-
-
 # Learning rates ------------------------------------------------------------------------------------------------------
 
 
@@ -463,97 +257,6 @@ def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -
     assert isinstance(alone, ChoiceOutputs)
     np.testing.assert_allclose(log_probabilities(ran, record), alone.log_probabilities, atol=1e-5)
     assert all("source_log_probabilities" not in row for row in read_jsonl(ran / record["predictions"]))
-
-
-# Failures ------------------------------------------------------------------------------------------------------------
-
-SMALL = {"stage1.epochs": 1, "stage1.evaluations": 1, "seeds": [0]}
-
-
-def small(lab: Lab, changes: dict[str, Any], *methods: str) -> Spec:
-    """Return a recipe in one language with one seed and hardly any training."""
-    files = {language: lab.recipe["task"]["files"][language] for language in ("en", "es")}
-    return lab.spec({**SMALL, "targets": ["es"], "task.files": files, **changes}, methods)
-
-
-def test_a_step_that_fails_takes_only_those_along_that_need_it(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = small(lab, {}, "zero-shot", "translate-test", "lora", "flare", "ensemble", "flare-no-source")
-    made: list[str] = []
-
-    def fake(step: Any) -> None:
-        check_ready(step)
-        made.append(f"{step.kind} {step.label}")
-        if made[-1] == "stage 2 lora, es, seed 0":
-            raise UserError("the loss is nan")
-        done = step.record if isinstance(step, Prediction) else step.path / "crossflare.json"
-        for path in (done, *([step.predictions] if isinstance(step, Prediction) else [])):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("{}")
-
-    monkeypatch.setattr(making, "make", fake)
-    with pytest.raises(UserError) as caught:
-        run(spec, tmp_path, workers=1)
-    assert "stage 2 lora, es, seed 0: the loss is nan" in str(caught.value)
-    assert "2 more need" in str(caught.value)
-    assert {path.stem for path in (tmp_path / "tiny" / "records").glob("*.json")} == {
-        step.id for step in all_steps(Context(spec, tmp_path))
-        if isinstance(step, Prediction) and step.method.name not in ("lora", "ensemble")
-    }  # fmt: skip
-    assert made.count("stage 2 lora, es, seed 0") == 1
-
-
-def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = Context(small(lab, {}, "flare", "flare-no-source", "oracle", "flare+source"), tmp_path)
-    board = Board([context])
-
-    def fake(step: Any) -> None:
-        if isinstance(step, Prediction) and step.method.name == "flare":
-            raise UserError("no engine")
-        paths = [step.record, step.predictions] if isinstance(step, Prediction) else [step.path / "crossflare.json"]
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("{}")
-
-    monkeypatch.setattr(making, "make", fake)
-    work([context])
-    board.look()
-    assert [(each.kind, each.label, each.error) for each in board.failures] == [
-        ("predict", "flare, es, seed 0", "no engine")
-    ]
-    done = {step.label for step in all_steps(context) if isinstance(step, Prediction) and step.done()}
-    assert done == {"flare-no-source, es, seed 0", "oracle, es, seed 0"}
-
-
-def test_a_loss_that_is_not_a_number_is_told_with_step_and_checkpoint(lab: Lab, tmp_path: Path) -> None:
-    # Such a decay makes the weights grow a thousand times a step: some steps are finite, then none.
-    changes = {"lr": 1, "weight_decay": 1e3, "warmup": 0, "epochs": 9, "evaluations": 9}
-    spec = small(lab, {"stage2": {**lab.recipe["stage2"], **changes}}, "zero-shot", "lora")
-    with pytest.raises(UserError) as caught:
-        run(spec, tmp_path, workers=1)
-    said = str(caught.value)
-    assert "stage 2 lora, es, seed 0: " in said
-    assert re.search(r"training stopped before step \d+: the (loss|norm of the gradient) is (nan|inf), on the ro", said)
-    assert [record[0] for record in records(tmp_path / "tiny")] == ["zero-shot"]
-    kept = list((tmp_path / "tiny" / "checkpoints").glob("*/step-*"))
-    assert kept, "the last good checkpoint stays"
-    assert str(kept[-1].parent) in said
-
-
-def test_a_broken_test_file_is_found_before_anything_is_made(own_lab: Lab, tmp_path: Path) -> None:
-    own_lab.edit("es", "test", lambda rows: rows[3].update(label="godo"))
-    with pytest.raises(UserError, match=r"es/test\.csv:5: unknown label 'godo': did you mean 'good'\?"):
-        run(small(own_lab, {}, "zero-shot"), tmp_path, workers=1)
-    assert list(tmp_path.glob("tiny/*")) == []
-
-
-def test_steps_are_asked_for_in_order(lab: Lab, tmp_path: Path) -> None:
-    steps = all_steps(Context(small(lab, {}, "zero-shot"), tmp_path))
-    with pytest.raises(UserError, match="zero-shot, es, seed 0: needs en, seed 0 first"):
-        making.make(steps[-1])
 
 
 # Older recipes -------------------------------------------------------------------------------------------------------

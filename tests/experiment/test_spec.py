@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import event, given, reject, settings
+from hypothesis import event, given, reject
 from hypothesis import strategies as st
 
 from crossflare.experiment import strict_yaml
@@ -302,7 +302,6 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None)
 @given(recipes())
 def test_a_written_recipe_reads_back_equal(recipe: dict[str, Any]) -> None:
     try:

@@ -13,6 +13,7 @@ from crossflare.cli.main import main
 from crossflare.cli.model_examination import _files, examine_model
 from crossflare.errors import UserError
 from family_models import CELLS, FAMILIES, HIDDEN, TWO_STACKS, Task, configuration, make
+from lanes import cover
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -35,7 +36,7 @@ def test_it_tells_what_would_fuse(name: str, tmp_path: Path) -> None:
     assert set(family.heads) == set(found["heads"])
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_what_it_tells_is_what_an_adapter_does(name: str, task: Task, tmp_path: Path) -> None:
     configuration(name).save_pretrained(tmp_path)
     found = examine_model(str(tmp_path))

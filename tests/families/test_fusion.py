@@ -25,6 +25,7 @@ from family_models import (
     texts,
 )
 from fusion_models import flare, randomise
+from lanes import cover
 
 TARGETS, SOURCES = [7, 4, 9], [5, 8, 0]
 
@@ -48,7 +49,7 @@ def anchor(name: str, task: Task) -> str:
     return "end" if FAMILIES[name].kind == "decoder" else "start"
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_a_batch_is_the_equation_for_each_row(name: str, task: Task) -> None:
     model = flare(make(name, task), task_type=task, alignment="proportional")
     found = predict(model, task, sided(name, task).both())
@@ -57,7 +58,7 @@ def test_a_batch_is_the_equation_for_each_row(name: str, task: Task) -> None:
     assert apart(found, predict(model, task, sided(name, task).target)) > 1e-2  # the control: the source matters
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_texts_meet_at_the_prompts_end_in_decoders_and_at_the_start_in_encoders(name: str, task: Task) -> None:
     model = flare(make(name, task), task_type=task, alignment="position")
     found = predict(model, task, sided(name, task).both())
@@ -69,7 +70,7 @@ def test_texts_meet_at_the_prompts_end_in_decoders_and_at_the_start_in_encoders(
     assert apart(found, right) < FAMILIES[name].exact
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_all_linear_layers_learn_and_two_fuse(name: str, task: Task) -> None:
     model = flare(make(name, task), scale=0.2, task_type=task, alignment="proportional", target_modules="all-linear")
     adapted = {path.split(".lora_A")[0] for path, _ in model.named_parameters() if ".lora_A" in path}
@@ -79,7 +80,7 @@ def test_all_linear_layers_learn_and_two_fuse(name: str, task: Task) -> None:
     assert apart(found, wanted) < 10 * FAMILIES[name].exact
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_a_fresh_adapter_changes_nothing(name: str, task: Task) -> None:
     from peft import get_peft_model
 
@@ -93,8 +94,7 @@ def test_a_fresh_adapter_changes_nothing(name: str, task: Task) -> None:
     assert apart(predict(model, task, given.both()), base) > 1e-2
 
 
-@pytest.mark.parametrize("dtype", [None, torch.float32])
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task", "dtype"), cover(CELLS, [None, torch.float32]))
 def test_padding_changes_nothing(name: str, task: Task, dtype: torch.dtype | None) -> None:
     family, model = FAMILIES[name], flare(make(name, task, dtype=dtype), scale=0.3, task_type=task)
     plain = predict(model, task, sided(name, task).both())
@@ -110,7 +110,7 @@ def test_padding_changes_nothing(name: str, task: Task, dtype: torch.dtype | Non
         assert apart(predict(model, task, sided(name, task, side=other).both()), plain) < exact
 
 
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task"), cover(CELLS))
 def test_an_open_mask_over_padding_does_matter(name: str, task: Task) -> None:
     """The control of the test above."""
     sources = [5, 8, 3] if FAMILIES[name].kind == "encoder-decoder" else SOURCES  # whose classifiers refuse such a row
@@ -120,7 +120,8 @@ def test_an_open_mask_over_padding_does_matter(name: str, task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "task"), [(name, task) for name, task in CELLS if name != "mdeberta" and not FAMILIES[name].eager_only]
+    ("name", "task"),
+    cover([(name, task) for name, task in CELLS if name != "mdeberta" and not FAMILIES[name].eager_only]),
 )
 def test_sdpa_and_eager_agree(name: str, task: Task) -> None:
     """In float32: mDeBERTa has no SDPA in transformers, and Gemma 2 needs eager attention (below)."""
@@ -204,8 +205,7 @@ CROSSED = [
 ]
 
 
-@pytest.mark.parametrize("lead", [0, 1])
-@pytest.mark.parametrize(("name", "task", "fusion", "alignment"), CROSSED)
+@pytest.mark.parametrize(("name", "task", "fusion", "alignment", "lead"), cover(CROSSED, [0, 1]))
 def test_the_decoders_attention_to_the_encoder(name: str, task: Task, fusion: str, alignment: str, lead: int) -> None:
     """Plain LoRA unless `fuse_cross_attention` says otherwise; then query and value fuse, each with its own states."""
     found = {}
@@ -217,7 +217,7 @@ def test_the_decoders_attention_to_the_encoder(name: str, task: Task, fusion: st
     assert apart(found[True], found[False]) > 1e-3
 
 
-@pytest.mark.parametrize(("name", "task"), TWO_STACKS)
+@pytest.mark.parametrize(("name", "task"), cover(TWO_STACKS))
 def test_the_norms_of_both_stacks(name: str, task: Task) -> None:
     """In pre-norm families `source_norm` off is another model, and the equation without; in BART it is the same."""
     found = {}
@@ -229,7 +229,7 @@ def test_the_norms_of_both_stacks(name: str, task: Task) -> None:
     assert (apart(found[True], found[False]) > 1e-3) == FAMILIES[name].pre_norm
 
 
-@pytest.mark.parametrize(("name", "task"), TWO_STACKS)
+@pytest.mark.parametrize(("name", "task"), cover(TWO_STACKS))
 def test_a_batch_where_nobody_has_a_source(name: str, task: Task) -> None:
     model = flare(make(name, task), task_type=task)
     none = sided(name, task, TARGETS, [0, 0, 0])

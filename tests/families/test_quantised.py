@@ -14,6 +14,7 @@ from torch import Tensor
 import crossflare
 from crossflare.errors import UserError
 from crossflare.fusion.identity import head_modules
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.training import quantised
 from crossflare.training.quantised import (
     Quantisation,
@@ -24,6 +25,7 @@ from crossflare.training.quantised import (
 from families.by_hand import CROSS
 from family_models import CELLS, FAMILIES, Task, apart, configuration, given, make, predict, texts
 from fusion_models import randomise
+from lanes import cover, few, only
 
 AUTO: dict[Task, str] = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -91,11 +93,10 @@ def repacks() -> bool:
     return bool(getattr(Linear4bit(2, 2), "support_avx512bf16_for_cpu", False))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("name", "task"), BASES)
+@pytest.mark.parametrize(("name", "task", "kind"), cover(BASES, KINDS))
 def test_the_body_is_quantised_and_the_head_is_whole(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
     base = load(tmp_path, name, task, kind)
-    assert not base.is_gradient_checkpointing
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in base.modules())
     assert {p.dtype for p in base.parameters() if p.is_floating_point()} == {torch.float32}
     body = [path for path, module in base.named_modules() if is_quantised(module)]
     # Of T5's two blocks: 4 + 2 linear layers in the encoder's, 4 + 4 + 2 in the decoder's; it keeps `wo` in float32.
@@ -106,8 +107,7 @@ def test_the_body_is_quantised_and_the_head_is_whole(name: str, task: Task, kind
         assert base.lm_head.weight is base.model.embed_tokens.weight
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("name", "task"), BASES)
+@pytest.mark.parametrize(("name", "task", "kind"), cover(BASES, KINDS))
 def test_quantised_bases_fuse(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
     """In every layer: with all lora_B but one at zero, the source still shows."""
     model, inputs = adapted(load(tmp_path, name, task, kind), task), given(name, task, labels=False)
@@ -128,9 +128,8 @@ def test_quantised_bases_fuse(name: str, task: Task, kind: Quantisation, tmp_pat
             assert apart(fused[2:], alone[2:]) < (0.1 * max(1, largest) if kind == "int8" else 1e-2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("name", "task"), [pytest.param(*cell, marks=[] if cell in BASES else pytest.mark.slow) for cell in CELLS]
+    ("name", "task", "kind"), only([(*cell, kind) for cell in CELLS for kind in KINDS], few(BASES, KINDS))
 )
 def test_gradients_and_loss_with_and_without_checkpointing(
     name: str, task: Task, kind: Quantisation, tmp_path: Path
@@ -140,8 +139,7 @@ def test_gradients_and_loss_with_and_without_checkpointing(
         for reentrant in (None, True, False):
             model = adapted(load(tmp_path, name, task, kind), task).train()
             if reentrant is not None:
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-                model.enable_input_require_grads()
+                with_checkpointing(model, reentrant=reentrant)
             found += [step(model, inputs), step(model, inputs)]  # the second step sees what the first left behind
     loss, gradients = found[0]
     assert all(gradient.abs().max() > 0 for path, gradient in gradients.items() if "lora_" in path)
@@ -194,14 +192,7 @@ def test_merging_is_refused(kind: Quantisation, tmp_path: Path) -> None:
         model.merge_and_unload()
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "int8",
-        "nf4",
-    ],
-)
-@pytest.mark.parametrize(("name", "task"), [("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")])
+@pytest.mark.parametrize(("name", "task", "kind"), cover([("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")], KINDS))
 def test_adapters_of_quantised_bases_come_back(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
     from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.identity import identify

@@ -22,7 +22,7 @@ def cases(test: str) -> list[tuple[Any, ...]]:
         if mark.name == "parametrize" and mark.args[0][:2] == ("name", "task"):
             found += [tuple(getattr(case, "values", case))[:2] for case in mark.args[1]]
         if mark.name == "parametrize" and mark.args[0] == ("family", "kind"):  # the laws of writing, by other names
-            for name in {WRITERS[case[0]] for case in mark.args[1] if case[0] in WRITERS}:
+            for name in {WRITERS[case.values[0]] for case in mark.args[1] if case.values[0] in WRITERS}:
                 found += [(name, task) for task in FAMILIES[name].heads if task in WRITTEN]
     return found
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
+from crossflare.libraries.transformers import with_checkpointing
 from family_models import CELLS, FAMILIES, TWO_STACKS, Task, given, labels_for, make, predict, sided, texts
 from fusion_models import flare
+from lanes import cover
 
 HEADS: dict[str, Task] = {"decoder": "CAUSAL_LM", "encoder": "TOKEN_CLS", "encoder-decoder": "SEQ_2_SEQ_LM"}
 ONE_HEAD = [(name, HEADS[family.kind]) for name, family in FAMILIES.items()]
@@ -31,14 +33,7 @@ def apart(one: Gradients, other: Gradients) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one) / largest
 
 
-def checkpointed(model: PeftModel, reentrant: bool) -> PeftModel:
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    model.enable_input_require_grads()
-    return model
-
-
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task", "reentrant"), cover(CELLS, [True, False]))
 def test_gradients_are_the_same_with_checkpointing(name: str, task: Task, reentrant: bool) -> None:
     plain = gradients(flare(make(name, task), task_type=task).train(), given(name, task))
     per_block = 2 * len({*FAMILIES[name].projections})
@@ -46,7 +41,7 @@ def test_gradients_are_the_same_with_checkpointing(name: str, task: Task, reentr
         6 if (name, task) in TWO_STACKS else 2
     )  # the encoder's, the decoder's, and the decoder's to the encoder
     assert len([path for path in plain if "lora_" in path]) == per_block * attentions
-    model, seen = checkpointed(flare(make(name, task), task_type=task).train(), reentrant), []
+    model, seen = with_checkpointing(flare(make(name, task), task_type=task).train(), reentrant=reentrant), []
     fusing = next(m for path, m in model.named_modules() if path.endswith(f"0.{_attention(model, name)}"))
     fusing.register_forward_hook(lambda *args: seen.append(True))
     again = gradients(model, given(name, task))
@@ -61,8 +56,7 @@ def _attention(model: PeftModel, name: str) -> str:
     return path.rpartition(".0.")[2]
 
 
-@pytest.mark.parametrize("number", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("name", "task"), ONE_HEAD)
+@pytest.mark.parametrize(("name", "task", "number"), cover(ONE_HEAD, [torch.bfloat16, torch.float16]))
 def test_autocast_is_finite_and_close(name: str, task: Task, number: torch.dtype) -> None:
     model = flare(make(name, task, dtype=torch.float32), scale=0.2, task_type=task).train()
     inputs = given(name, task)
@@ -111,8 +105,7 @@ def test_tied_embeddings_stay_tied_and_untrained(name: str, tmp_path: Path) -> N
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("targets", ["fusing", "all-linear"])
-@pytest.mark.parametrize(("name", "task"), CELLS)
+@pytest.mark.parametrize(("name", "task", "targets"), cover(CELLS, ["fusing", "all-linear"]))
 def test_adapters_come_back_from_disk(name: str, task: Task, targets: str, tmp_path: Path) -> None:
     from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.identity import identify

@@ -62,6 +62,7 @@ def test_folder_is_whole_wherever_the_process_ends(tmp_path, disk, start):
     assert len(seen) == 2
 
 
+@pytest.mark.slow  # every pair of places; each place alone is above
 def test_folder_is_whole_when_the_next_save_and_the_recovery_end_too(tmp_path, disk):
     """Two faults on top of each other: the process ends at one rename or removal, the next one at another."""
     names = ("replace", "unlink", "rmdir")

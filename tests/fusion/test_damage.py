@@ -1,6 +1,7 @@
 """Damaged and hostile adapter folders: refused in one line, with the base model as it was."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,9 +217,11 @@ def test_wrong_configurations(folder: Path, values: dict[str, Any], message: str
     assert message in refused(edit(folder, **values))
 
 
-def test_code_named_in_the_configuration_is_not_looked_up(folder: Path) -> None:
+def test_code_named_in_the_configuration_is_not_looked_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
     edit(folder, auto_mapping={"parent_library": "this", "base_model_class": "s"}, megatron_core="this")
     crossflare.load_adapter(build("bert"), folder)
+    assert "this" not in sys.modules
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"FLARE"', "{", "", "[" * 99999])
@@ -259,7 +262,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_under_any_key_gives_a_configuration_or_one_line(saved: Path, tmp_path: Path, data: Any) -> None:
     content = json.loads((saved / CONFIG).read_text())

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -17,7 +17,6 @@ from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real
 MASKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4).map(torch.tensor)
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_rows_without_tokens_get_one_and_the_others_none(mask: torch.Tensor) -> None:
     """Some kernels of attention give NaN for a row with nothing to attend to."""
@@ -27,7 +26,6 @@ def test_rows_without_tokens_get_one_and_the_others_none(mask: torch.Tensor) -> 
         assert after == (before if any(before) else [not others_end_last, False, others_end_last])
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_dropped_rows_are_whole_rows(mask: torch.Tensor) -> None:
     dropped = drop_rows(mask, 0.5)

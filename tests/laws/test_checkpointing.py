@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from crossflare.errors import UserError
 from crossflare.fusion.frame import READING
 from crossflare.fusion.local import Carrying
+from crossflare.libraries.transformers import with_checkpointing
 from fusion_models import FAMILIES, batch, build, calls, flare
+from lanes import cover
 
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -35,8 +37,7 @@ def inputs(mt: bool) -> dict[str, Tensor]:
 def train(model: PeftModel, reentrant: bool | None) -> PeftModel:
     """Put the model in training with or without checkpointing; the dropout rates are zero."""
     if reentrant is not None:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-        model.enable_input_require_grads()
+        with_checkpointing(model, reentrant=reentrant)
     return model.train()
 
 
@@ -57,9 +58,9 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.allclose(one[name], other[name], **EXACT) for name in one)
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("family", ["bert", "deberta", "modernbert"])
+@pytest.mark.parametrize(
+    ("family", "setting", "reentrant"), cover(["bert", "deberta", "modernbert"], SETTINGS, [True, False])
+)
 def test_gradients_are_the_same(family: str, setting: str, reentrant: bool) -> None:
     options, given = SETTINGS[setting], inputs("mt_dim" in SETTINGS[setting])
     plain = gradients(train(flare(build(family), **options), None), given)
@@ -68,8 +69,7 @@ def test_gradients_are_the_same(family: str, setting: str, reentrant: bool) -> N
     assert same(gradients(checkpointed, given), plain)  # and at the second step
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "reentrant"), cover(FAMILIES, [True, False]))
 def test_what_is_run_again_needs_the_frame_of_its_forward(
     family: str, reentrant: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

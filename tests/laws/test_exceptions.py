@@ -11,6 +11,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 
 from crossflare.fusion.frame import READING
 from fusion_models import FAMILIES, batch, build, calls, flare, logits
+from lanes import cover
 
 
 class Trouble(Exception):
@@ -35,9 +36,7 @@ def fail_while(reading: bool, model: PeftModel) -> Callable[..., None]:
     return hook
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("reading", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "reading", "training"), cover(FAMILIES, [True, False], [True, False]))
 def test_an_error_leaves_no_state(family: str, reading: bool, training: bool) -> None:
     both, model = batch(), flare(build(family))
     expected = logits(model, both.both())

@@ -17,6 +17,7 @@ from crossflare.fusion.frame import Side
 from crossflare.fusion.generation import REFUSED, PairedCache
 from crossflare.libraries.transformers import cache_argument
 from fusion_models import PAD
+from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, END, MORE, adapted, build, prompts, write
 
 FAMILIES = DECODERS + ENCODER_DECODERS
@@ -53,7 +54,7 @@ def row(inputs: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     return alone
 
 
-@pytest.mark.parametrize(("family", "kind"), CASES)
+@pytest.mark.parametrize(("family", "kind"), cover(CASES))
 def test_with_the_cache_as_without_it(family: str, kind: str) -> None:
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     tokens, logits = steps(model, inputs)
@@ -63,8 +64,7 @@ def test_with_the_cache_as_without_it(family: str, kind: str) -> None:
     assert float((logits[:, 0] - logits[:, 1]).abs().max()) > 1e-3  # a model that says one thing agrees with anything
 
 
-@pytest.mark.parametrize("kind", SHORT)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kind"), cover(FAMILIES, SHORT))
 def test_the_source_is_read(family: str, kind: str) -> None:
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     _, logits = steps(model, inputs)
@@ -86,7 +86,7 @@ def test_control_a_step_that_takes_itself_for_the_prompt(monkeypatch: pytest.Mon
     assert float((logits[:, 1] - full[:, 1]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize(("family", "kind"), CASES)
+@pytest.mark.parametrize(("family", "kind"), cover(CASES))
 def test_each_prompt_alone_as_in_the_batch(family: str, kind: str) -> None:
     model = adapted(family, **KINDS[kind])
     inputs = prompts(family, TARGETS, SOURCES)
@@ -124,7 +124,7 @@ def full_logits(model: Any, inputs: dict[str, Tensor], written: Tensor) -> Tenso
     return out.logits[:, inputs["input_ids"].shape[1] - 1 : -1]
 
 
-@pytest.mark.parametrize(("family", "kind"), CASES)
+@pytest.mark.parametrize(("family", "kind"), cover(CASES))
 def test_teacher_forcing_as_in_training(family: str, kind: str) -> None:
     """The log-probabilities summed while decoding are those that training computes for the same answer."""
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
@@ -169,8 +169,7 @@ def slow_beams(model: Any, inputs: dict[str, Tensor], beams: int) -> Tensor:
     return torch.tensor([hypotheses[0][1]])
 
 
-@pytest.mark.parametrize("kind", SHORT)
-@pytest.mark.parametrize("family", ["llama", "mistral", "mt5", "m2m100"])
+@pytest.mark.parametrize(("family", "kind"), cover(["llama", "mistral", "mt5", "m2m100"], SHORT))
 def test_beam_search_as_a_slow_loop(family: str, kind: str) -> None:
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     for cached in (True, False):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
@@ -12,6 +12,7 @@ from torch.autograd.gradcheck import GradcheckError
 from crossflare.fusion.alignment import attention, position, whole
 from crossflare.fusion.functions import FUSIONS
 from fusion_models import PAIRS, batch, build, flare, frame_of
+from lanes import cover
 
 
 def numbers(*shape: int, seed: int) -> Tensor:
@@ -54,7 +55,7 @@ def test_gradcheck_sees_a_wrong_gradient() -> None:
         )
 
 
-@pytest.mark.parametrize(("fusion", "alignment"), PAIRS)
+@pytest.mark.parametrize(("fusion", "alignment"), cover(PAIRS))
 def test_a_whole_step_against_differences(fusion: str, alignment: str) -> None:
     both, labels = batch([5, 3], [4, 0]), torch.tensor([0, 2])
     model: Any = flare(build("bert"), fusion=fusion, alignment=alignment)
@@ -84,7 +85,6 @@ def test_no_gradient_reaches_the_base_or_the_source_pass() -> None:
     assert not any(state.requires_grad for state in side.source.states)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.sampled_from(PAIRS), st.integers(0, 99))
 def test_gradients_are_finite_with_rows_without_source(pair: tuple[str, str], seed: int) -> None:
     model = flare(build("bert"), fusion=pair[0], alignment=pair[1], seed=seed).train()

@@ -11,6 +11,7 @@ import crossflare
 from crossflare.fusion.functions import FUSIONS
 from crossflare.fusion.sources import ModelStates
 from fusion_models import FAMILIES, PAIRS, batch, build, flare, logits, plain_lora
+from lanes import cover
 
 LINEAR_ALONE = [name for name, row in FUSIONS.items() if row.linear_alone]
 
@@ -67,16 +68,14 @@ def test_add_with_a_zero_source_is_plain_lora(family: str, monkeypatch: pytest.M
     torch.testing.assert_close(logits(model, both.both()), lora, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("fusion", LINEAR_ALONE)
+@pytest.mark.parametrize(("family", "fusion"), cover(FAMILIES, LINEAR_ALONE))
 def test_without_a_source_it_is_plain_lora(family: str, fusion: str) -> None:
     both, model = batch(), flare(build(family), fusion=fusion)
     lora = plain_lora(build(family), model)
     torch.testing.assert_close(logits(model, both.target), logits(lora, both.target), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("fusion", ["add_relu", "mul_relu"])
+@pytest.mark.parametrize(("family", "fusion"), cover(FAMILIES, ["add_relu", "mul_relu"]))
 def test_without_a_source_the_relu_forms_are_lora_with_a_relu(family: str, fusion: str) -> None:
     both, model = batch(), flare(build(family), fusion=fusion)
     lora = plain_lora(build(family), model)

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_models import PAIRS, SHIFTING, Batch, batch, build, flare, logits, pad, rows
 
-QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
 
 lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=4)
@@ -22,7 +21,6 @@ def texts(drawn: list[tuple[int, int]]) -> tuple[list[list[int]], list[list[int]
     return rows([target for target, _ in drawn], 1), rows([source for _, source in drawn], 2)
 
 
-@QUICK
 @given(lengths, st.sampled_from(PAIRS), st.sampled_from(["left", "right"]), st.integers(0, 7))
 def test_source_padding(drawn: list[tuple[int, int]], pair: tuple[str, str], side: str, extra: int) -> None:
     targets, sources = texts(drawn)
@@ -31,7 +29,6 @@ def test_source_padding(drawn: list[tuple[int, int]], pair: tuple[str, str], sid
     torch.testing.assert_close(padded, plain, **EXACT)
 
 
-@QUICK
 @given(lengths, st.sampled_from(PAIRS), st.integers(1, 7))
 def test_target_padding(drawn: list[tuple[int, int]], pair: tuple[str, str], extra: int) -> None:
     targets, sources = texts(drawn)
@@ -40,7 +37,6 @@ def test_target_padding(drawn: list[tuple[int, int]], pair: tuple[str, str], ext
     torch.testing.assert_close(padded, plain, **EXACT)
 
 
-@QUICK
 @given(lengths, st.sampled_from(PAIRS))
 def test_each_row_alone_is_as_in_the_batch(drawn: list[tuple[int, int]], pair: tuple[str, str]) -> None:
     targets, sources = texts(drawn)
@@ -50,7 +46,6 @@ def test_each_row_alone_is_as_in_the_batch(drawn: list[tuple[int, int]], pair: t
         torch.testing.assert_close(alone[0], together[row], **EXACT)
 
 
-@QUICK
 @given(lengths, st.sampled_from(PAIRS), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows(drawn: list[tuple[int, int]], pair: tuple[str, str], random: Any) -> None:
     targets, sources = texts(drawn)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fusion_models import BLOCKS, FAMILIES, HIDDEN, WEIGHT_FREE, WEIGHTED, build, flare, plain_lora
+from lanes import cover
 
 RANK, FUSING = 4, 2 * BLOCKS
 
@@ -13,8 +14,7 @@ def trained(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("fusion", WEIGHT_FREE)
+@pytest.mark.parametrize(("family", "fusion"), cover(FAMILIES, WEIGHT_FREE))
 def test_weight_free_phi_train_what_lora_trains(family: str, fusion: str) -> None:
     model = flare(build(family), fusion=fusion)
     lora = plain_lora(build(family), model)

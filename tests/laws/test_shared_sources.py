@@ -10,7 +10,9 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.fusion.sources import ModelStates
+from crossflare.libraries.transformers import with_checkpointing
 from fusion_models import FAMILIES, PAIRS, batch, build, calls, flare, frame_of, logits, pad, rows
+from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, adapted, prompts
 
 EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-10, "check_dtype": False, "equal_nan": True}
@@ -53,7 +55,7 @@ def assert_alike(found: list[tuple[Any, dict[str, Tensor]]], **exact: Any) -> No
         torch.testing.assert_close(gradient, expected_gradients[name], msg=name, **EXACT | exact)
 
 
-@pytest.mark.parametrize(("fusion", "alignment"), PAIRS)
+@pytest.mark.parametrize(("fusion", "alignment"), cover(PAIRS))
 def test_every_fusion(fusion: str, alignment: str) -> None:
     labels = torch.tensor([0, 1, 2, 0, 1])
     assert_alike(both_ways(lambda: flare(build("bert"), fusion=fusion, alignment=alignment), shared(), labels))
@@ -65,7 +67,7 @@ def test_every_family(family: str) -> None:
     assert_alike(both_ways(lambda: flare(build(family)), shared(), labels))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_share(data: st.DataObject) -> None:
     sources = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4))
@@ -75,8 +77,9 @@ def test_any_share(data: st.DataObject) -> None:
     torch.testing.assert_close(logits(model, given), logits(model, repeated(given)), **EXACT)
 
 
-@pytest.mark.parametrize("fusion", ["add_relu", "cross_attention"])
-@pytest.mark.parametrize("family", [*DECODERS[:2], *ENCODER_DECODERS])
+@pytest.mark.parametrize(
+    ("family", "fusion"), cover([*DECODERS[:2], *ENCODER_DECODERS], ["add_relu", "cross_attention"])
+)
 def test_models_that_write(family: str, fusion: str) -> None:
     given = prompts(family, TARGETS, SOURCES) | {"source_rows": torch.tensor(READS)}
     labels = given["input_ids"] if family in DECODERS else pad(rows([3] * len(TARGETS), 5))["input_ids"]
@@ -112,10 +115,7 @@ def test_latents_of_a_translation_encoder() -> None:
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_under_activation_checkpointing(reentrant: bool) -> None:
     def make() -> Any:
-        model = flare(build("bert"))
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-        model.enable_input_require_grads()
-        return model
+        return with_checkpointing(flare(build("bert")), reentrant=reentrant)
 
     assert_alike(both_ways(make, shared(), torch.tensor([0, 1, 2, 0, 1])))
 

@@ -1,7 +1,7 @@
 """Pairings against loops, for masks of every shape, holes included."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.fusion.alignment import Pairing, attention, position, proportional, whole
@@ -34,7 +34,6 @@ def slow(alignment: str, target: torch.Tensor, source: torch.Tensor) -> dict[int
     return {column: theirs[k] for column, k in found.items() if k is not None}
 
 
-@settings(deadline=None, max_examples=150)
 @given(masks())
 def test_position_counts_from_the_first_real_token(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
     target, source = drawn
@@ -43,7 +42,6 @@ def test_position_counts_from_the_first_real_token(drawn: tuple[torch.Tensor, to
         assert pairs(found, row) == slow("position", target[row], source[row])
 
 
-@settings(deadline=None, max_examples=150)
 @given(masks())
 def test_position_from_the_end_is_position_of_the_reversed_masks(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
     target, source = drawn
@@ -53,7 +51,6 @@ def test_position_from_the_end_is_position_of_the_reversed_masks(drawn: tuple[to
         assert pairs(found, row) == {last - t: end - s for t, s in pairs(back, row).items()}
 
 
-@settings(deadline=None, max_examples=150)
 @given(masks())
 def test_proportional_rounds_halves_up_and_stays_inside(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
     target, source = drawn
@@ -69,7 +66,6 @@ def test_proportional_by_hand() -> None:
     assert list(pairs(proportional(ones, ones), 0).values()) == [0, 1, 2, 3, 4, 5]
 
 
-@settings(deadline=None, max_examples=60)
 @given(masks(), st.integers(0, 9))
 def test_attention_is_a_distribution_over_the_real_source_tokens(
     drawn: tuple[torch.Tensor, torch.Tensor], seed: int
@@ -88,7 +84,6 @@ def test_attention_is_a_distribution_over_the_real_source_tokens(
             torch.testing.assert_close(found.weights[row, column], expected, rtol=0, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
 @given(masks())
 def test_whole_pairs_every_target_token_of_a_row_with_a_source(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
     target, source = drawn

@@ -8,6 +8,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from fusion_models import BLOCKS, PAIRS, Batch, batch, build, flare, logits, pad, rows
+from lanes import cover
 from reference.slow_flare import SlowBert, State, Term, fused
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -66,8 +67,7 @@ def eps_of(base: Any) -> float:
     return base.config.layer_norm_eps
 
 
-@pytest.mark.parametrize("lead", [0, 1])
-@pytest.mark.parametrize(("fusion", "alignment"), PAIRS)
+@pytest.mark.parametrize(("fusion", "alignment", "lead"), cover(PAIRS, [0, 1]))
 def test_equals_the_slow_loops(fusion: str, alignment: str, lead: int) -> None:
     targets, sources = rows([6, 3, 5, 4], 1), rows([4, 7, 0, 4], 2)  # longer, shorter, missing, equal
     model = flare(build("bert"), fusion=fusion, alignment=alignment, lead=lead)

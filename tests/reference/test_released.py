@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import crossflare
 from crossflare.errors import UserError
+from crossflare.libraries.transformers import with_checkpointing
 from fusion_models import batch, build, calls, flare, logits, pad, rows
 from reference.slow_flare import attend, phi
 from writing_models import adapted, prompts
@@ -138,11 +139,13 @@ def test_nothing_fuses_in_training_under_checkpointing() -> None:
     for released in (True, False):
         model = flare(build("bert"), released=released)
         fused, alone = logits(model, both.both()), logits(model, both.target)
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with_checkpointing(model, reentrant=False)
         torch.testing.assert_close(logits(model, both.both()), fused, **EXACT)  # in evaluation it does
         model.train()
         torch.testing.assert_close(model(**both.both()).logits, alone if released else fused, **EXACT)
-        model.gradient_checkpointing_disable()
+        for module in model.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False
         torch.testing.assert_close(model(**both.both()).logits, fused, **EXACT)
 
 

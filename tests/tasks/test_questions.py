@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
@@ -108,7 +108,6 @@ scripts = st.text(st.sampled_from("ab é́ñ ßবাংলা 👍𝔸 العر
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=60, deadline=None)
 @given(parts=st.lists(st.tuples(scripts, scripts.filter(str.strip)), min_size=1, max_size=5))
 def test_offsets_in_other_units_are_named(
     tmp_path_factory: pytest.TempPathFactory, unit: str, parts: list[tuple[str, str]]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
@@ -23,7 +23,6 @@ def batches(draw: st.DrawFn) -> list[Example]:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@settings(max_examples=60, deadline=None)
 @given(rows=batches())
 def test_a_batch_is_the_tokenizers_own_padded_result(tokenizers, side: str, rows: list[Example]) -> None:
     tokenizer = tokenizers[side]
@@ -47,7 +46,6 @@ def test_a_batch_is_the_tokenizers_own_padded_result(tokenizers, side: str, rows
     assert batch["labels"].tolist() == [e.label for e in rows]
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=batches())
 def test_rows_tokenised_before_make_the_same_batch(tokenizers, rows: list[Example]) -> None:
     collate = PairCollator(tokenizers["right"], WIDTH, with_source=True)
@@ -61,7 +59,6 @@ def test_rows_tokenised_before_make_the_same_batch(tokenizers, rows: list[Exampl
     assert encoded.lengths.tolist() == lengths.tolist()
 
 
-@settings(max_examples=25, deadline=None)
 @given(rows=batches(), other=batches())
 def test_the_rest_of_a_batch_never_changes_a_rows_logits(tokenizers, new_model, rows, other) -> None:
     model = new_model(adapter=False).eval()
@@ -73,7 +70,6 @@ def test_the_rest_of_a_batch_never_changes_a_rows_logits(tokenizers, new_model, 
     assert torch.allclose(alone, together, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=batches())
 def test_each_source_comes_once_where_that_saves_rows(tokenizers, rows: list[Example]) -> None:
     encoded = encode(tokenizers["right"], rows, WIDTH, with_source=True)

@@ -9,6 +9,7 @@ from transformers import BertConfig, BertForQuestionAnswering
 
 from crossflare.errors import UserError
 from crossflare.fusion.identity import identify
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.classification import TextTask
 from crossflare.training.answering import SpanForm
 from crossflare.training.choosing import HeadForm
@@ -98,7 +99,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         model = prepare(build("bert"), 0, 1).train()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            with_checkpointing(model, reentrant=False)
         model(**batch().both()).logits.square().sum().backward()
         found.append([p.grad for p in model.parameters() if p.grad is not None])
     assert all(torch.allclose(one, two, atol=1e-9) for one, two in zip(*found, strict=True))

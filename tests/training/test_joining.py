@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForQuestionAnswering
 
@@ -73,7 +73,6 @@ def test_a_row_without_a_source_is_the_plain_row(task: TextTask, tokenizer: Any)
     assert not any(name.startswith("source_") for name in batch)
 
 
-@settings(max_examples=60)
 @given(example=questions(source=True))
 def test_a_span_is_the_same_text_after_the_shift(example: Example) -> None:
     made = joined(example, by_field)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -19,7 +19,6 @@ from training.question_tools import CORPUS, SPECIALS, TOKENIZERS, words, wrapped
 PAIRS = TextTask("pairs", 1, ("yes", "no"), text_count=2)
 ASKED = QuestionTask("asked", 1)
 PROMPT = "Context: Question: Answer: Premise: Hypothesis: Label: Sentiment: yes no positive negative"
-QUICK = settings(max_examples=60, deadline=None)
 
 
 def pieces() -> PreTrainedTokenizerFast:
@@ -71,7 +70,6 @@ def test_the_templates_are_the_papers() -> None:
         assert "".join(lines) + template.answer == wanted
 
 
-@QUICK
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 100))
 def test_the_longest_loses_first_and_last_tokens_one_by_one(lengths: list[int], room: int) -> None:
     kept = fit(lengths, room)
@@ -89,7 +87,6 @@ def test_the_longest_loses_first_and_last_tokens_one_by_one(lengths: list[int], 
         assert all(k <= shortest_cut + 1 for k in kept), "no text is cut while another is longer"
 
 
-@QUICK
 @given(
     kind=kinds,
     texts=st.tuples(lines, lines),
@@ -137,7 +134,6 @@ def test_where_stem_and_answer_melt_together_the_answer_stands_alone() -> None:
     assert prompter.answer("the").tolist() == [*tokenizer("the", add_special_tokens=False).input_ids, 2]
 
 
-@QUICK
 @given(kind=kinds, texts=st.tuples(lines, lines), extra=st.integers(2, 30))
 def test_only_texts_are_cut_at_their_ends_and_it_fits(kind: str, texts: tuple[str, str], extra: int) -> None:
     tokenizer = KINDS[kind]

@@ -19,6 +19,7 @@ from crossflare.training.translator import CARD, Sizes, build_translator, train_
 from crossflare.translation.checkpoint import read_licence
 from crossflare.translation.hf import Transformers
 from digests import digests
+from lanes import only
 
 PAIRS = [
     ("nyumba kubwa", "a big house"), ("mbwa mdogo", "a small dog"), ("samaki mkubwa", "a big fish"),
@@ -91,7 +92,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return files(root)
 
 
-@pytest.mark.parametrize("at", [2, 14, 29])
+@pytest.mark.parametrize("at", only([2, 14, 29], [14]))
 def test_broken_off_and_resumed_gives_the_same_bytes(
     undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
@@ -185,7 +186,7 @@ def test_rows_go_both_ways_and_long_ones_are_left_out() -> None:
     assert codes == ["swh_Latn", "eng_Latn"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 11), min_size=2, max_size=5))
 def test_padding_changes_no_loss(picked: list[int]) -> None:
     """The loss of a batch is that of its rows alone, weighed by their tokens."""

@@ -14,6 +14,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForQuestionAnswering
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.training.annealing import Annealing
@@ -158,8 +159,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         model = adapted(prepared("bert", 1)).train()
         if checkpointing:
-            model.enable_input_require_grads()
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            with_checkpointing(model, reentrant=False)
         output = model(**batch().both())
         (output.logits.square().sum() + output.source_logits.sum()).backward()
         found.append([p.grad for p in model.parameters() if p.requires_grad and p.grad is not None])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
@@ -20,7 +20,6 @@ BREAKS = "\0\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 SIGNS = [*'*@#^$/[]{}<>\\~+_&=|;:,!?()"%`', "\t", "  ", "\u00a0", "[1]", "^a<n>$", "\\n", "@x", "*x", "#x", "~x"]
 
 
-@settings(deadline=None)
 @given(
     st.text(st.one_of(st.characters(codec="utf-8", exclude_characters=BREAKS), st.sampled_from("*@#^$/[]{}<>\\~ \t")))
 )
@@ -182,7 +181,6 @@ def test_signs_line_breaks_and_unknown_words(engine: Apertium) -> None:
 
 
 @real
-@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.lists(

@@ -12,6 +12,7 @@ import translation_models
 from crossflare.errors import UserError
 from crossflare.translation.engines import build
 from crossflare.translation.hf import Transformers
+from lanes import cover
 
 pytest.importorskip("ctranslate2")
 
@@ -28,7 +29,10 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-@pytest.fixture(scope="module", params=["m2m", "nllb", "marian", "mbart", "madlad"])
+FOLDERS = ["m2m", "nllb", "marian", "mbart", "madlad"]
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return getattr(translation_models, request.param)(tmp_path_factory.mktemp("models") / request.param)
 
@@ -42,7 +46,7 @@ def ct2(folder: Path, **options: Any) -> Any:
     return build({"engine": "ctranslate2", "model": str(folder), "device": "cpu", "threads": 1, **options})
 
 
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(("folder", "beams"), cover(FOLDERS, [1, 4]), indirect=["folder"])
 def test_the_same_translations_as_transformers(folder: Path, beams: int) -> None:
     given = [*texts(24), " ", "", "שלום 👩‍👧 e\u0301", "a\0b", "\ud800"]
     options = {"beams": beams, "length_ratio": 1.0, "tokens_per_batch": 200}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
@@ -40,7 +40,6 @@ def test_one_round_by_hand() -> None:
     assert got == pytest.approx({("", "a"): 2 / 3, ("", "b"): 1 / 3, ("x", "a"): 2 / 3, ("x", "b"): 1 / 3})
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(*[st.lists(st.sampled_from("abcde"), min_size=1, max_size=5)] * 2), min_size=1, max_size=6),
     st.integers(1, 6),

@@ -39,7 +39,7 @@ letters = st.text(st.sampled_from(list("ab c\u0301.é好")), max_size=30)
 
 
 @given(letters, st.data(), st.sampled_from(sorted(MARKERS)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_marks_that_come_through_lead_back_to_text_and_spans(text, data, name):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pairs = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False) if text[a:b].strip()]
@@ -86,7 +86,7 @@ def test_marks_go_with_the_engine():
 
 
 @given(st.text("abcé", max_size=9), st.text("abcé", max_size=9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_similarity_is_that_of_the_textbook(a, b):
     rows = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):

@@ -37,7 +37,7 @@ def parts(text: str, language: str = "en") -> list[str]:
 
 
 @given(TEXTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_sentences_and_their_blanks_are_the_text(text: str) -> None:
     pieces = sentences(text)
     assert "".join(piece + gap for piece, gap in pieces) == text
@@ -47,7 +47,7 @@ def test_sentences_and_their_blanks_are_the_text(text: str) -> None:
 
 
 @given(TEXTS, st.integers(1, 12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_pieces_fit_and_join_to_the_text(text: str, budget: int) -> None:
     pieces = split(text, lambda texts: [len(piece) <= budget for piece in texts])
     assert join(pieces, [piece for piece, _ in pieces]) == text
@@ -61,7 +61,6 @@ def test_pieces_fit_and_join_to_the_text(text: str, budget: int) -> None:
 
 
 @given(st.lists(TEXTS, max_size=4), st.integers(1, 30))
-@settings(max_examples=200, deadline=None)
 def test_an_engine_that_repeats_gives_the_texts_back(texts: list[str], budget: int) -> None:
     for by in ("sentence", "budget"):
         assert Split(Echo(), budget, by).translate(texts, source="en", target="sw") == texts

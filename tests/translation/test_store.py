@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import faulty
@@ -42,7 +42,6 @@ def test_same_order_each_text_once_blanks_untouched(tmp_path: Path) -> None:
     assert again.seen == ["ef"]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(st.characters(), max_size=8), max_size=12), st.integers(1, 5))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, given_texts: list[str], batch: int) -> None:
     root = tmp_path_factory.mktemp("store")

@@ -143,6 +143,15 @@ def checkpointing(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return found
 
 
+def with_checkpointing(model: Any, *, reentrant: bool) -> Any:
+    """Switch a model's activation checkpointing on, by the name that this transformers has for it; return the model."""
+    own = hasattr(model, "activation_checkpointing_enable")
+    enable = model.activation_checkpointing_enable if own else model.gradient_checkpointing_enable
+    enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    return model
+
+
 def wrap_checkpoint(module: nn.Module, wrap: Callable[[Any], Any]) -> None:
     """Replace the function that a module runs its blocks with."""
     setattr(module, CHECKPOINT, wrap(getattr(module, CHECKPOINT)))

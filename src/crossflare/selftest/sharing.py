@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crossflare.libraries.transformers import with_checkpointing
 from crossflare.selftest.measure import CLOSE, Measure, Measures, agree
 from crossflare.selftest.models import FEW, OTHERS, SOURCES, TASKS, Kind, adapted, batch
 from crossflare.selftest.results import answers, logits, written
@@ -55,8 +56,7 @@ def _gradients(
     """Return the gradients of all trained weights as one vector: a forward for each source, then all backwards."""
     model: Any = adapted(kind, device, **options)
     if reentrant is not None:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-        model.enable_input_require_grads()
+        with_checkpointing(model, reentrant=reentrant)
     model.train()
     losses: list[Tensor] = []
     for lengths in sources:

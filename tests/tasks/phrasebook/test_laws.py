@@ -15,7 +15,7 @@ from crossflare.translation.lexicon import Lexicon
 from crossflare.translation.words import words as words_of
 
 seeds = st.integers(0, 10_000)
-few = settings(max_examples=4, deadline=None)
+few = settings(max_examples=4)
 
 
 def texts(data: DataSet, language: str, *parts: str) -> list[str]:

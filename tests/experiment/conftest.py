@@ -1,0 +1,24 @@
+"""The tiny laboratory that the tests of runs share."""
+
+import gc
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tiny_experiment import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    gc.collect()
+    gc.freeze()  # each training collects garbage: let it not look through all libraries every time
+    return made
+
+
+@pytest.fixture
+def own_lab(tmp_path: Path, lab: Lab) -> Lab:
+    """A copy of the lab whose files may be changed."""
+    shutil.copytree(lab.folder, tmp_path / "lab", ignore=shutil.ignore_patterns("runs"))
+    return Lab(tmp_path / "lab")
