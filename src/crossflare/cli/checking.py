@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossflare.cli.terminal import BAD, OK, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 PANEL = "Checks"
@@ -120,7 +120,8 @@ def doctor(
     if wanted is not None:
         _show_model(wanted, as_json)
         return
-    checks = examine()
+    with bars():
+        checks = examine()
     if as_json:
         print_json(
             [{"group": c.group, "name": c.name, "ok": c.ok, "found": c.found, "advice": c.advice} for c in checks]
@@ -149,7 +150,8 @@ def doctor(
 def _show_model(model: str, as_json: bool) -> None:
     from crossflare.cli.model_examination import examine_model
 
-    found = examine_model(model)
+    with bars():
+        found = examine_model(model)
     if as_json:
         print_json(found)
         return

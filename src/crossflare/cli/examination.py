@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from crossflare.errors import UserError
+from crossflare.progress import bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,20 @@ class Check:
 
 def examine() -> list[Check]:
     """Return all checks, in the order in which they are shown."""
-    return [*_libraries(), *_device(), *_extras(), *_models_and_data(), *_translation()]
+    looks = {
+        "libraries": _libraries,
+        "device": _device,
+        "extras": _extras,
+        "models and data": _models_and_data,
+        "translation": _translation,
+    }
+    found: list[Check] = []
+    with bar("looking at", len(looks)) as done:
+        for name, look in looks.items():
+            with bar(name, None):
+                found += look()
+            done(1)
+    return found
 
 
 def _libraries() -> list[Check]:
