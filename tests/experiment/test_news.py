@@ -72,8 +72,14 @@ def test_what_another_worker_made_is_said_too(
 ) -> None:
     """As `share` and `on_ray` see it: files and lines of the log that appear from elsewhere."""
     fake, context = FakeMake(), Context(spec, tmp_path / "tiny")
-    other, *_ = all_steps(Context(spec, tmp_path / "tiny"))
-    with progress.display(Console(file=log)), progress.bar("steps", 6) as advance:
+    before, other, *_ = all_steps(Context(spec, tmp_path / "tiny"))
+    fake(before)
+    moved: list[int] = []
+
+    def advance(done: int, /, note: str = "", left: float | None = None) -> None:
+        moved.append(done)
+
+    with progress.display(Console(file=log)):
         news = News(Board([context]), advance)
         fake(other)
         news.look()  # its files are there, its line is not yet
@@ -81,7 +87,10 @@ def test_what_another_worker_made_is_said_too(
         note(context.shared, Made(other.id, other.kind, other.label, 41.0))
         news.look()
         news.look()
-    assert log.getvalue().splitlines() == ["step 1 of 6 done: stage 1 en, seed 0 (41 s)"]
+    assert log.getvalue().splitlines() == [
+        "step 2 of 6 done: Spanish  zero-shot  accuracy 100.0 (100.0–100.0), seed 0 (41 s)"
+    ]
+    assert sum(moved) == 2
 
 
 def test_a_failure_is_said_when_it_happens(

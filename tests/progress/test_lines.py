@@ -191,12 +191,12 @@ def test_a_file_gets_lines_and_a_terminal_bars(monkeypatch: pytest.MonkeyPatch) 
     written: dict[bool, str] = {}
     for terminal in (False, True):
         file = io.StringIO()
-        with progress.display(Console(file=file, force_terminal=terminal, width=90)), progress.bar("steps", 2, 1):
+        with progress.display(Console(file=file, force_terminal=terminal, width=90)), progress.bar("steps [y]", 2, 1):
             progress.say("step 1 of 2 done: [x]")
         written[terminal] = file.getvalue()
     assert written[False] == "step 1 of 2 done: [x]\n"
     assert "step 1 of 2 done: [x]" in written[True]
-    assert "steps" in written[True]
+    assert "steps [y]" in written[True]
     assert "1/2" in written[True]
     assert "\x1b[" in written[True]
     monkeypatch.setenv("TERM", "dumb")  # can draw nothing: it gets lines
