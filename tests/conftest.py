@@ -34,3 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Deprecations([HERE, *map(Path, spec.submodule_search_locations or ())]))
     if (path := config.getoption("--times")) is not None:
         config.pluginmanager.register(Times(path), "times")
+
+
+@pytest.fixture(autouse=True)
+def _no_progress_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep lines that only time brings out of what commands print: how slow this machine is changes no test."""
+    monkeypatch.setattr("crossflare.progress.lines.BEAT", 1e6)

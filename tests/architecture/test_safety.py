@@ -25,7 +25,7 @@ WRITES_IN_FULL = {
 }  # fmt: skip
 # What may write elsewhere, and why.
 ALLOWED = {
-    ("crossflare.experiment.work", "open"): "appends a line to the log, which nothing is computed from",
+    ("crossflare.experiment.made", "open"): "appends a line to the log, which no result is computed from",
     ("crossflare.training.checkpoints", "open"): "the lock file, which holds no content to lose",
     ("crossflare.training.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
     ("crossflare.training.memory", "write_text"): "to the kernel, which then measures memory anew",

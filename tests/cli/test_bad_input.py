@@ -41,6 +41,10 @@ def lab(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return Lab(tmp_path / "lab", languages=("es",), seeds=(0,))
 
 
+PROGRESS = ("tiny: ", "step ", "failed: ", "time of the steps: ")
+"""How the lines begin that say what is to be run, and how far it is."""
+
+
 @pytest.fixture
 def complaints(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """Run the command line; return its lines of error once the exit code is that of a user's mistake."""
@@ -51,8 +55,8 @@ def complaints(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
         shown = capsys.readouterr()
         assert "Traceback" not in shown.err + shown.out
         lines = shown.err.splitlines()
-        if words[0] == "run" and lines and lines[0].startswith("tiny: "):  # what is to be run
-            lines = lines[1:]
+        if words[0] == "run":
+            lines = [line for line in lines if not line.startswith(PROGRESS)]
         return lines
 
     return run_it

@@ -6,11 +6,12 @@ import pytest
 
 import crossflare.experiment.make as making
 from crossflare.experiment.context import Context
-from crossflare.experiment.estimate import measured, spoken
+from crossflare.experiment.estimate import measured
 from crossflare.experiment.plan import plan
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.experiment.steps import all_steps
 from crossflare.experiment.work import work
+from crossflare.progress import spoken
 from fake_steps import FakeMake
 from tiny_experiment import Lab
 

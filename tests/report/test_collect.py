@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.evaluation.record import sealed
+from crossflare.evaluation.first_look import first_look
+from crossflare.evaluation.predictions import load_predictions
+from crossflare.evaluation.record import load_record, sealed
 from crossflare.report.collect import collect
 from crossflare.report.results import Results
 from crossflare.report.runs import MACRO
@@ -39,6 +41,18 @@ def test_main_metric_is_the_task_s_and_macro_f1_where_records_name_none(make: Ma
         record["task"]["main_metric"] = "accuracy"
         path.write_text(json.dumps(sealed(record)))
     assert collect(folder).metrics == ("accuracy", "macro_f1")
+
+
+def test_the_line_that_a_run_says_has_the_score_and_the_interval_of_one_seed_s_table(make: Make) -> None:
+    folder = make(seeds=1, languages={"ace": 0.0})
+    cells = collect(folder).cells
+    for path in (folder / "records").glob("*.json"):
+        record = load_record(path)
+        lines = (folder / record.predictions).read_text().splitlines()
+        (folder / "turned.jsonl").write_text("\n".join(reversed(lines)) + "\n")  # a report puts its rows in order
+        for metric in ("accuracy", "macro_f1"):
+            said = first_look(load_predictions(folder / "turned.jsonl"), len(record.task["labels"]), metric)
+            assert said == cells[metric, str(record.method["name"]), "ace"].score
 
 
 def test_contrasts_are_differences_of_cells_and_q_is_no_smaller_than_p(results: Results) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossflare.cli.terminal import bars, examples, out, plain, print_json, say, table
+from crossflare.progress import track
 
 if TYPE_CHECKING:
     from crossflare.analysis.opening import Adapter
@@ -172,12 +173,13 @@ def layers(
 
 
 def _steps(run: Path, method: str | None, languages: list[str], seed: int | None, as_json: bool) -> "list[Prediction]":
-    from crossflare.analysis.opening import find
-    from crossflare.analysis.pictures import check_extra
+    with bars():
+        from crossflare.analysis.opening import find
+        from crossflare.analysis.pictures import check_extra
 
-    if not as_json:
-        check_extra()
-    return find(run, method, languages, seed)
+        if not as_json:
+            check_extra()
+        return find(run, method, languages, seed)
 
 
 def _each(steps: "list[Prediction]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:
@@ -185,7 +187,7 @@ def _each(steps: "list[Prediction]", rows: int | None, look: "Callable[[Adapter]
     from crossflare.analysis.opening import load
 
     with bars():
-        return {step.language: look(load(step, rows)) for step in steps}
+        return {step.language: look(load(step, rows)) for step in track(steps, "languages")}
 
 
 def _about(step: "Prediction", kind: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossflare.cli.terminal import BAD, OK, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 PANEL = "Checks"
@@ -157,7 +157,8 @@ def _show_environment(as_json: bool) -> None:
 def _show_model(model: str, as_json: bool) -> None:
     from crossflare.cli.model_examination import examine_model
 
-    found = examine_model(model)
+    with bars():
+        found = examine_model(model)
     if as_json:
         print_json(found)
     else:

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crossflare.cli.terminal import ABSENT, BAD, OK, out, plain, print_json, say, table
-from crossflare.experiment.estimate import spoken
 from crossflare.experiment.grid import Recipe
 from crossflare.experiment.plan import Planned
+from crossflare.progress import spoken
 
 FAILURES = 10
 """Most failures that are shown one by one."""

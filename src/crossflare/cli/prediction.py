@@ -62,12 +62,12 @@ def predict(
         raise UserError("expected one of --source, --translate and --no-source, got several; pick one")
     if option and translate is None:
         raise UserError("--option belongs to --translate; say which engine")
-    from crossflare.experiment.engine_flags import engine_options
-    from crossflare.experiment.predict_file import Column, predict_file
-
     say_untested()
-    chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
     with bars():
+        from crossflare.experiment.engine_flags import engine_options
+        from crossflare.experiment.predict_file import Column, predict_file
+
+        chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
         counts = predict_file(
             adapter=adapter,
             input=input,

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
@@ -32,7 +32,7 @@ def err() -> Console:
 
 @contextmanager
 def bars() -> Generator[None]:
-    """Show progress on standard error while inside, where that is a terminal; a log file gets none.
+    """Show progress on standard error while inside: bars on a terminal, plain lines in a file or a pipe.
 
     What the package has to say meanwhile (a licence that binds, a damaged row) stands above the bars.
     """
@@ -40,7 +40,7 @@ def bars() -> Generator[None]:
     notices, log = _Notices(console), logging.getLogger("crossflare")
     log.addHandler(notices)
     try:
-        with progress.display(console) if console.is_terminal else nullcontext():
+        with progress.display(console):
             yield
     finally:
         log.removeHandler(notices)

@@ -58,9 +58,15 @@ class Board:
         return [step for step, done in zip(self.steps, self._done, strict=True) if not done]
 
     @property
+    def makeable(self) -> list[Step]:
+        """The steps that are not done, and that no failure stops."""
+        marks = zip(self.steps, self._done, self._broken, strict=True)
+        return [step for step, done, broken in marks if not done and not broken]
+
+    @property
     def over(self) -> bool:
         """Whether nothing is left that could be made."""
-        return all(done or broken for done, broken in zip(self._done, self._broken, strict=True))
+        return not self.makeable
 
     @property
     def ready(self) -> list[Step]:

@@ -34,9 +34,9 @@ class Speeds:
         work = _work(step)
         if isinstance(step, Prediction):
             each = self.per_row.get(work)
-            return None if each is None else each * _rows(step)
+            return None if each is None else each * rows_of(step)
         each = self.per_step.get(work)
-        return None if each is None else each * _optimizer_steps(step)
+        return None if each is None else each * optimizer_steps(step)
 
 
 def measured(top: Path) -> Speeds:
@@ -63,14 +63,6 @@ def measured(top: Path) -> Speeds:
     return Speeds({work: median(found) for work, found in steps.items()}, {w: median(f) for w, f in rows.items()})
 
 
-def spoken(seconds: float) -> str:
-    """Return a time as a person says it, rounded up to the minute from the first one on."""
-    if seconds < 60:
-        return f"{ceil(seconds)} s"
-    hours, minutes = divmod(ceil(seconds / 60), 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
-
-
 def unknown(steps: Iterable[Step]) -> list[str]:
     """Return what the steps are whose time nothing tells of: kind of step, of method, and model, each once."""
     found: dict[str, None] = {}
@@ -88,14 +80,15 @@ def _work(step: Step) -> Work:
     return spec.model.name, kind, training.max_length
 
 
-def _optimizer_steps(step: Stage1 | Stage2) -> int:
+def optimizer_steps(step: Stage1 | Stage2) -> int:
     """Return how many there are at most: of translations some may be left out."""
     languages = 1 if isinstance(step, Stage1) else step.language.count("+") + 1
     rows = len(step.context.data.source_task("train")) * languages
     return step.training.epochs * ceil(rows / step.training.batch_size)
 
 
-def _rows(step: Prediction) -> int:
+def rows_of(step: Prediction) -> int:
+    """Return how many rows it reads."""
     data = step.context.data
     return len(data.test(step.language, "none") if step.split == "test" else data.source_task("dev"))
 

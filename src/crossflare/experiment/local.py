@@ -14,8 +14,9 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
+from crossflare.experiment.news import News
 from crossflare.experiment.work import Order
-from crossflare.progress import bar
+from crossflare.progress import bar, relay_to_display, send_to
 
 LOOK = 2.0
 """Seconds between two looks at how far the workers are: a look opens files for every step that is missing."""
@@ -30,22 +31,27 @@ def share(order: Order, board: Board, workers: int) -> None:
     Raises:
         UserError: A worker was killed, or could not write.
     """
+    with relay_to_display(workers) as senders:
+        _share(order, board, workers, senders)
+
+
+def _share(order: Order, board: Board, workers: int, senders: Sequence[Connection]) -> None:
     spawn = get_context("spawn")
     gone, alive = spawn.Pipe(duplex=False)  # closed by whatever ends this process: the others notice, and end too
     numbers = spawn.SimpleQueue()
     for number in range(workers):
         numbers.put(number)
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(gone, numbers, gpus()))
+    given = (gone, numbers, gpus(), senders)
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=given)
     try:
         futures = [pool.submit(_worker, order, workers) for _ in range(workers)]
         with bar("steps", len(board.steps)) as advance:
-            shown = 0
+            news = News(board, advance, workers)
             while finished(futures, timeout=LOOK).not_done:
-                board.look()
-                advance(board.done - shown)
-                shown = board.done
-        for future in futures:
-            future.result()
+                news.look()
+            for future in futures:
+                future.result()
+            news.last()
         pool.shutdown()  # their work is done: let them leave in order
     except BrokenProcessPool as error:
         raise UserError(
@@ -75,13 +81,16 @@ def device_of(worker: int, devices: Sequence[str]) -> Mapping[str, str]:
     return {VISIBLE: devices[worker % len(devices)]} if len(devices) > 1 else {}
 
 
-def _begin(gone: Connection, numbers: Any, devices: Sequence[str]) -> None:
-    """Take a GPU, before anything looks for one, and end with the process that started this one.
+def _begin(gone: Connection, numbers: Any, devices: Sequence[str], senders: Sequence[Connection]) -> None:
+    """Take a GPU, before anything looks for one, tell of progress, and end with the process that started this one.
 
     Training saves a checkpoint first. Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so
     that one signal reaches them once.
     """
-    os.environ.update(device_of(numbers.get(), devices))
+    number: int = numbers.get()
+    os.environ.update(device_of(number, devices))
+    if senders:
+        send_to(senders[number])
     os.setpgrp()
 
     def watch() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
+from crossflare.experiment.news import News
 from crossflare.experiment.work import WAIT, Order
 from crossflare.progress import bar
 from crossflare.translation.workers import connect
@@ -41,18 +42,17 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
     left = dict.fromkeys(running.values(), REPLACED)
     try:
         with bar("steps", len(board.steps)) as advance:
-            shown = 0
+            news = News(board, advance, count)
             while running:
                 ended, _ = ray.wait(list(running), num_returns=1, timeout=WAIT)
                 for each in ended:
                     number = running.pop(each)
                     if _went_away(ray, each) and _replace(number, left):
                         running[task.remote(order, told)] = number
-                board.look()
-                advance(board.done - shown)
-                shown = board.done
+                news.look()
                 if board.over:
                     break  # a worker may still wait for a place on a node
+            news.last()
     finally:
         for each in running:
             ray.cancel(each, force=True)

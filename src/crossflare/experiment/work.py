@@ -3,14 +3,11 @@
 A step is made under its lock, and the lock of a killed process is free.
 """
 
-import json
-import os
 import socket
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +17,8 @@ from crossflare.experiment.board import Board, Marks, id_of
 from crossflare.experiment.cells import open_cells
 from crossflare.experiment.context import Context
 from crossflare.experiment.failures import Failure, clear_failures, save_failure
+from crossflare.experiment.made import Made, note
+from crossflare.experiment.news import News
 from crossflare.experiment.spec import spec_from
 from crossflare.experiment.steps import Step
 from crossflare.files import content_id
@@ -27,8 +26,6 @@ from crossflare.progress import bar
 
 WAIT = 0.5
 """Seconds between looks when all that is left is being made by others."""
-LOG = "made.jsonl"
-"""One line for each step that was made: what, when, how long, by whom."""
 
 
 @dataclass(frozen=True)
@@ -49,35 +46,43 @@ class Order:
         return cls(cells, str(contexts[0].shared.resolve()), dict(before))
 
     def carry_out(self) -> None:
-        """See `work`."""
+        """Make steps until none is left to make; who gave the order says what is finished."""
         places = [(text, Path(folder)) for text, folder in self.cells]
         if not all((folder / "spec.yaml").is_file() for _, folder in places):
             raise UserError(
                 f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
                 "all of them share, at the same path"
             )
-        work(open_cells([(spec_from(text, folder), folder) for text, folder in places], Path(self.shared)), self.before)
+        contexts = open_cells([(spec_from(text, folder), folder) for text, folder in places], Path(self.shared))
+        board = Board(contexts, self.before)
+        _make_all(board, board.look)
 
 
 def work(contexts: Sequence[Context], before: Marks | None = None) -> None:
-    """Make steps until none is left to make; those that fail are marked, and not tried again.
+    """Make steps until none is left to make, and say of each that it is finished.
+
+    Those that fail are marked, and not tried again.
 
     Raises:
         UserError: A mark cannot be written, or the data cannot be read.
     """
-    from crossflare.experiment.make import make
-
     board = Board(contexts, before)
     with bar("steps", len(board.steps)) as advance:
-        shown = 0
-        while True:
-            board.look()
-            advance(board.done - shown)
-            shown = board.done
-            if board.over:
-                return
-            if not _make_one(board, make):
-                time.sleep(WAIT)
+        news = News(board, advance)
+        _make_all(board, news.look)
+        news.last()
+
+
+def _make_all(board: Board, look: Callable[[], None]) -> None:
+    """Make steps until none is left to make; `look` sees what has changed."""
+    from crossflare.experiment.make import make
+
+    while True:
+        look()
+        if board.over:
+            return
+        if not _make_one(board, make):
+            time.sleep(WAIT)
 
 
 def _make_one(board: Board, make: Callable[[Step], None]) -> bool:
@@ -93,29 +98,15 @@ def _make_one(board: Board, make: Callable[[Step], None]) -> bool:
 
 
 def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
-    begun = time.monotonic()
+    begun, label = time.monotonic(), board.label(step)
     try:
-        make(step)
+        with bar(f"{step.kind} {label}", None):
+            make(step)
     except Exception as error:  # whatever it is, the other cells go on; the mark says what it was
-        failure = Failure.of(step.id, step.kind, board.label(step), error, board.stopped_by(step))
-        save_failure(board.shared, failure)
+        save_failure(board.shared, Failure.of(step.id, step.kind, label, error, board.stopped_by(step)))
     else:
         clear_failures(board.shared, [step.id])
-        _note(step, board, time.monotonic() - begun)
-
-
-def _note(step: Step, board: Board, seconds: float) -> None:
-    """Add a line to the log; appended in one write, so that the lines of several workers do not mix."""
-    line = {
-        "id": step.id,
-        "kind": step.kind,
-        "label": board.label(step),
-        "seconds": round(seconds, 2),
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": f"{socket.gethostname()}:{os.getpid()}",
-    }
-    with (board.shared / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        note(board.shared, Made(step.id, step.kind, label, time.monotonic() - begun))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from crossflare.progress import quiet
+from crossflare.libraries.transformers import quiet
 from crossflare.selftest import reading, sharing, writing
 from crossflare.selftest.measure import Measure, Measures
 from crossflare.selftest.verdict import Verdict, in_one_line

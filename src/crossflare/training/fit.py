@@ -150,8 +150,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
     if step < plan.steps and not progress.stopped:
         cache, verbosity = config_value(model.config, "use_cache"), hf_logging.get_verbosity()
         try:
-            with bar("training", plan.steps) as advance, Interrupts() as interrupts:
-                advance(step)
+            with bar("training", plan.steps, step) as advance, Interrupts() as interrupts:
                 trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
                 trainer.train()
         except torch.OutOfMemoryError as error:

@@ -1,0 +1,137 @@
+"""Progress: silent in a library, shown on standard error once the command line asks for it.
+
+A terminal gets bars, anything else (a file, a pipe) gets plain lines. What runs in a worker process is shown by the
+process that started it.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+
+from crossflare.progress.bars import Bars
+from crossflare.progress.display import Display, spoken
+from crossflare.progress.lines import Lines
+from crossflare.progress.relay import Sender, relayed
+
+__all__ = ["Advance", "bar", "display", "quiet", "relay_to_display", "say", "send_to", "shown", "spoken", "track"]
+
+Item = TypeVar("Item")
+
+
+class Advance(Protocol):
+    """Called with the number of units done since the last call."""
+
+    def __call__(self, done: int, /, note: str = "", left: float | None = None) -> None:
+        """Move the bar.
+
+        Args:
+            done: Units.
+            note: Such as a speed; shown behind the bar until there is another.
+            left: Seconds that the rest will take, where the caller knows better than the bar's own rate.
+        """
+        ...
+
+
+_display: Display | None = None
+_numbers = count()
+
+
+@contextmanager
+def display(console: Console | None = None) -> Generator[None]:
+    """Show the progress of everything that runs inside, on standard error."""
+    global _display
+    console = console or Console(stderr=True)
+    bars = console.is_terminal and not console.is_dumb_terminal
+    with Bars(console) if bars else Lines(console.file, muted=console.quiet) as shown:
+        _display = shown
+        try:
+            yield
+        finally:
+            _display = None
+
+
+def shown() -> bool:
+    """Return whether somebody looks on."""
+    return _display is not None
+
+
+def say(line: str) -> None:
+    """Write a line that stays: something is finished."""
+    if _display is not None:
+        _display.say(line)
+
+
+@contextmanager
+def bar(description: str, total: int | None, done: int = 0) -> Generator[Advance]:
+    """Yield a function to call with the number of units done; shows nothing outside of `display`.
+
+    Args:
+        description: What is being done.
+        total: Units in all; None: not known, or what is inside counts.
+        done: Units that were done before.
+    """
+    display, reached = _display, done
+    if display is None:
+        yield lambda done, /, note="", left=None: None
+        return
+    key = (0, next(_numbers))
+    display.begin(key, description, total, done)
+
+    def advance(done: int, /, note: str = "", left: float | None = None) -> None:
+        nonlocal reached
+        reached += done
+        display.move(key, reached, note, left)
+
+    whole = False
+    try:
+        yield advance
+        whole = True
+    finally:
+        display.end(key, whole)
+
+
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items` one by one under a bar."""
+    with bar(description, total if total is not None else (len(items) if hasattr(items, "__len__") else None)) as done:  # type: ignore[arg-type]
+        for item in items:
+            yield item
+            done(1)
+
+
+def send_to(connection: Connection) -> None:
+    """Have this process, a worker, tell another one of its progress, from now on."""
+    global _display
+    _display = Sender(connection)
+
+
+@contextmanager
+def relay_to_display(workers: int) -> Generator[tuple[Connection, ...]]:
+    """Yield a connection for each worker process to `send_to`; what comes is shown here until the end."""
+    if _display is None:
+        yield ()
+        return
+    with relayed(workers, _display) as connections:
+        yield connections
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Hide transformers' own bars of loading and saving, and its report of missing head weights."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging as transformers
+
+    levels, bars = (transformers.get_verbosity(), hub.get_verbosity()), transformers.is_progress_bar_enabled()
+    transformers.set_verbosity_error()
+    hub.set_verbosity_error()
+    transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.set_verbosity(levels[0])
+        hub.set_verbosity(levels[1])
+        if bars:
+            transformers.enable_progress_bar()
