@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress"),
+    ("errors", "files", "progress", "devices"),
     ("libraries",),
     ("languages",),
     ("tasks",),

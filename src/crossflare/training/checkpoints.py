@@ -25,6 +25,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, open_dir, read_json, write_json
 from crossflare.training.weights import Tensors
@@ -191,14 +192,13 @@ def pack_random() -> tuple[Tensors, dict[str, Any]]:
     """Return the state of all random generators as tensors and JSON."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
-    if torch.cuda.is_available():
-        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    tensors |= devices.random_state(devices.best_device())
     return tensors, {"python": random.getstate(), "numpy": [kind, int(position), int(has_gauss), float(gauss)]}
 
 
 def random_states() -> list[Tensor]:
-    """Return the state of torch's generators, on the CPU and of the GPU in use."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+    """Return the state of torch's generators, of the CPU and of the device that trains."""
+    return [torch.get_rng_state(), *devices.random_state(devices.best_device()).values()]
 
 
 def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
@@ -208,9 +208,7 @@ def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
     kind, position, has_gauss, cached = rest["numpy"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(tensors["torch"])
-    for name, state in tensors.items():
-        if name.startswith("cuda."):
-            torch.cuda.set_rng_state(state, int(name.removeprefix("cuda.")))
+    devices.set_random_state(devices.best_device(), tensors)
 
 
 def _found(folder: Path) -> list[Path]:
