@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 SECOND = torch.device("lazy", 0)
 COPIES = {"aten::copy_", "aten::_to_copy"}
@@ -54,22 +54,24 @@ class Elsewhere(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        _check_alike(call, tree_flatten((args, kwargs))[0])
-        goes_to = torch.device(kwargs["device"]) if kwargs.get("device") is not None else SECOND
-        if goes_to.type == SECOND.type and "device" in kwargs:
-            kwargs["device"] = torch.device("cpu")
-        known: dict[int, Elsewhere] = {}
+        given = (args, dict(kwargs or {}))
+        leaves = tree_flatten(given)[0]
+        _check_alike(call, leaves)
+        goes_to = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), SECOND)
+        known: dict[int, Tensor] = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}
 
-        def unwrap(tensor: Elsewhere) -> Tensor:
-            known[id(tensor.numbers)] = tensor
-            return tensor.numbers
+        def unwrap(value: Any) -> Any:
+            if isinstance(value, Elsewhere):
+                known[id(value.numbers)] = value
+                return value.numbers
+            return torch.device("cpu") if isinstance(value, torch.device) and value.type == SECOND.type else value
 
-        made = call(*tree_map_only(Elsewhere, unwrap, args), **tree_map_only(Elsewhere, unwrap, kwargs))
+        args, kwargs = tree_map(unwrap, given)
+        made = call(*args, **kwargs)
         if goes_to.type != SECOND.type:
             return made
 
-        def wrap(tensor: Tensor) -> Elsewhere:
+        def wrap(tensor: Tensor) -> Tensor:
             same = known.get(id(tensor))  # what was changed in place comes back as itself
             return Elsewhere(tensor) if same is None else same
 

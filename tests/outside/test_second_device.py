@@ -224,7 +224,7 @@ def test_a_recipe_over_labels_in_words(kind: str, tmp_path: Path, monkeypatch: p
 
     lab = Lab(tmp_path, languages=("es",), seeds=(0,))
     model = make_writer(tmp_path / "writer", kind)
-    changes = {"model.name": str(model), "task.form": "words", "methods": {"lora": None, "flare": None}}
+    changes = {"model.name": str(model), "task.form": "text", "methods": {"lora": None, "flare": None}}
     spec = lab.spec(changes)
     here = run(spec, tmp_path / "here", workers=1)
     with second_device(monkeypatch) as visits:

@@ -127,7 +127,7 @@ def train_translator(
     }
 
     def fill(target: Path) -> None:
-        model.save_pretrained(target)
+        model.cpu().save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / CARD, card)
         write_atomic(target / "README.md", _readme(card))
