@@ -7,6 +7,8 @@ processor, and only the places differ. As on a GPU, tensors of two devices do no
 - a number (a tensor without dimensions) may be anywhere,
 - the indices of a look-up (`x[index]`) may be in main memory,
 - copying from one device to another is what brings a tensor there.
+
+As on an Apple GPU there is no float64.
 """
 
 from collections import Counter
@@ -35,6 +37,8 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, numbers: Tensor) -> "Elsewhere":
+        if numbers.dtype == torch.float64:
+            raise TypeError(f"{SECOND} has no float64")
         with torch.inference_mode(numbers.is_inference()):  # a view of what was made outside is no inference tensor
             made: Elsewhere = Tensor._make_wrapper_subclass(
                 cls, numbers.size(), strides=numbers.stride(), storage_offset=numbers.storage_offset(),

@@ -55,6 +55,8 @@ def test_control_tensors_of_two_devices_do_not_meet(visits: Visits) -> None:
     assert there[torch.tensor([0, 2])].tolist() == [1, 1]
     with pytest.raises(RuntimeError, match="numpy"):
         there.numpy()
+    with pytest.raises(TypeError, match="no float64"):
+        there.double()
 
 
 def test_control_a_forgotten_batch_and_a_forgotten_model_are_seen(visits: Visits, tmp_path: Path) -> None:
