@@ -60,7 +60,7 @@ def _is_there(kind: str) -> bool:
 
 
 def place(model: Any) -> Any:
-    """Move a model to the best device and return it; one that was loaded onto a device, as quantised ones are, stays."""
+    """Move a model to the best device and return it; one that was loaded onto a device (quantised ones are) stays."""
     return model if getattr(model, "hf_device_map", None) else model.to(best_device())
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board, Marks, id_of
 from crossflare.experiment.cells import open_cells
@@ -23,6 +21,7 @@ from crossflare.experiment.failures import Failure, clear_failures, save_failure
 from crossflare.experiment.spec import spec_from
 from crossflare.experiment.steps import Step
 from crossflare.files import content_id
+from crossflare.locks import claimed
 from crossflare.progress import bar
 
 WAIT = 0.5
@@ -114,7 +113,7 @@ def _note(step: Step, board: Board, seconds: float) -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": f"{socket.gethostname()}:{os.getpid()}",
     }
-    with (board.shared / LOG).open("a", encoding="utf-8") as file:
+    with (board.shared / LOG).open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -126,14 +125,5 @@ def _claimed(step: Step) -> Generator[bool]:
         yield False
         return
     place = step.context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with claimed(place) as mine:
+        yield mine

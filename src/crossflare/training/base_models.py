@@ -84,7 +84,7 @@ def load_base(
     where = str(minilm_folder()) if name == "minilm" else name
     if Path(where).is_dir():
         _check_folder(Path(where))
-    elif where.startswith((".", "/", "~")) or where.count("/") > 1:
+    elif where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where:
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
         )

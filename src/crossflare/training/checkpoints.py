@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from crossflare import devices
+from crossflare import devices, locks
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, open_dir, read_json, write_json
 from crossflare.training.weights import Tensors
@@ -152,9 +152,7 @@ def locked(folder: Path) -> Generator[None]:
     Raises:
         UserError: Another process trains there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
-        _lock(file, folder)
+    with locks.alone(folder / ".lock", "trains there"):
         for junk in (*folder.glob(".step-*.tmp"), *folder.glob(".step-*.drop")):
             shutil.rmtree(junk, ignore_errors=True)
         yield
@@ -223,20 +221,3 @@ def _drop(path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _lock(file: Any, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock to take
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        raise UserError(
-            f"{folder}: process {file.read() or 'unknown'} trains there already; wait for it or use another folder"
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()

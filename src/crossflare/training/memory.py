@@ -15,8 +15,8 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peak_memory() -> Generator[Callable[[], int | None]]:
     """Measure from here on; call what is yielded for the most bytes held at once.
 
-    On a CPU, and where a GPU shares its memory, it is the resident size of the whole process, libraries and base model included, and None on systems that
-    cannot measure it anew (Linux can).
+    On a CPU, and where a GPU shares its memory, it is the resident size of the whole process, libraries and base model
+    included, and None on systems that cannot measure it anew (Linux can).
     """
     device = devices.best_device()
     if device.type in ("cuda", "xpu"):
@@ -26,13 +26,13 @@ def peak_memory() -> Generator[Callable[[], int | None]]:
         return
     anew = False
     with suppress(OSError):
-        RESET.write_text("5")  # see proc(5): resets the highest resident size
+        RESET.write_text("5", encoding="ascii")  # see proc(5): resets the highest resident size
         anew = True
     yield _highest if anew else _unknown
 
 
 def _highest() -> int | None:
-    lines = STATUS.read_text().splitlines()
+    lines = STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
     found = next((line for line in lines if line.startswith("VmHWM:")), None)
     return None if found is None else int(found.split()[1]) * 1024
 
