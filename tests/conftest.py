@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports the hub's client
+os.environ.setdefault("CROSSFLARE_DEVICE", "cpu")  # whose results the laws compare byte by byte, on any machine
 for library in ("OMP", "MKL", "OPENBLAS"):  # before torch and numpy: workers beside each other do not fight for cores
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 HERE = Path(__file__).parent

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from typing import Any, BinaryIO
 from crossflare.errors import UserError
 
 MANIFEST = "manifest.json"
+TAKEN = (errno.EACCES,) if sys.platform == "win32" else (errno.ENOTEMPTY, errno.EEXIST)
+"""What a system says when a folder is renamed to a name that is taken."""
 
 
 def canonical(value: Any) -> str:
@@ -64,9 +67,9 @@ def replacing(path: Path) -> Generator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise _storage_error(path, error) from error
     finally:
@@ -127,18 +130,18 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
             raise UserError(f"{final}: expected a new folder, found something not saved by crossflare; choose another")
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
-        os.chmod(temporary, 0o777 & ~_umask())
+        os.chmod(temporary, 0o777 & ~umask())
         fill(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in files:
-            os.chmod(path, 0o666 & ~_umask())
-            _sync(path)
+            os.chmod(path, 0o666 & ~umask())
+            sync(path)
         hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
         write_json(temporary / MANIFEST, {"format": 1, "sha256": hashes})
         for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
-            _sync(folder)
+            sync(folder)
         _swap(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
         recover_dir(final)
     except OSError as error:
         with suppress(OSError):
@@ -215,19 +218,23 @@ def _swap(temporary: Path, final: Path) -> None:
         try:
             return os.replace(temporary, final)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in TAKEN:
                 raise
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the rights that new files of this process lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk; Windows knows no such thing for folders."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -21,12 +21,26 @@ def test_the_gpus_are_those_that_may_be_used(
     count: int, given: str | None, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.delenv(local.VISIBLE, raising=False)
     if given is not None:
         monkeypatch.setenv(local.VISIBLE, given)
     assert local.gpus() == found
     monkeypatch.setattr(local.os, "cpu_count", lambda: 64)
     assert local.default_workers() == (len(found) or 4)
+
+
+def test_gpus_are_left_alone_where_the_processor_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CROSSFLARE_DEVICE", "cpu")
+    assert local.gpus() == ()
+
+
+def test_workers_do_not_share_one_gpu_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert local.default_workers() == 1
 
 
 def test_workers_take_the_gpus_in_turn() -> None:

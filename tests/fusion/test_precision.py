@@ -10,6 +10,8 @@ from torch import Tensor
 import crossflare
 from fusion_models import FAMILIES, PAIRS, batch, build, flare
 
+ROUNDING = torch.finfo(torch.bfloat16).eps / 2
+
 
 def inputs(mt_dim: int | None, dtype: torch.dtype) -> dict[str, Tensor]:
     both = batch([7, 4, 5], [5, 8, 0])
@@ -59,9 +61,12 @@ def test_autocast_trains_with_finite_gradients(fusion: str, alignment: str) -> N
         output = model(**given, labels=labels)
     output.loss.backward()
     assert output.source_logits[:2].isfinite().all()
+    whole = torch.stack([grad.norm() for grad in exact.values()]).norm()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
             near = torch.nn.functional.cosine_similarity(parameter.grad.flatten(), exact[name].flatten(), 0)
-            assert exact[name].norm() < 1e-6 or near > 0.8, (name, float(near))
+            # Where an attention's terms cancel, what is left (1e-4 of the whole) is smaller than bfloat16's rounding.
+            error = (parameter.grad - exact[name]).norm() / whole
+            assert near > 0.8 or error < ROUNDING, (name, float(near), float(error))

@@ -219,3 +219,9 @@ def test_identity(engine: Apertium) -> None:
     assert engine_id(engine.identity) == engine_id(Apertium("English", "spa").identity)
     with pytest.raises(UserError, match=r"this engine translates en to es and back; Apertium's en to ca is not in"):
         engine.translate(["x"], source="en", target="ca")
+
+
+def test_on_windows_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossflare.translation.apertium.sys.platform", "win32")
+    with pytest.raises(UserError, match="programs that Windows lacks; use WSL, or another engine"):
+        Apertium("en", "es")

@@ -149,13 +149,13 @@ def test_a_held_part_is_left_alone(tmp_path: Path) -> None:
     first.append([("a", "1")])
     second.append([("b", "2")])
     first.append([("c", "3")])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.jsonl", "0001.jsonl"]
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["0000.jsonl", "0001.jsonl"]
     assert second.find("abcd") == {"a": "1", "b": "2", "c": "3"}
     first.close()
     second.close()
     with Shelf(tmp_path) as third:  # takes over what is free
         third.append([("d", "4")])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
 def test_a_forked_writer_takes_its_own_part(tmp_path: Path) -> None:

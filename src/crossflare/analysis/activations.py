@@ -47,7 +47,7 @@ def mean_activations(adapter: Adapter, block: int | None = None) -> Activations:
         has_source = pairing.source_mask.any(1, keepdim=True)
         real = pairing.target_mask & has_source
         for state, values, mask in zip(STATES, (source, target, fused), (pairing.source_mask, real, real), strict=True):
-            kept = values[mask].double().sum(0).cpu().numpy()
+            kept = values[mask].cpu().double().sum(0).numpy()  # an Apple GPU has no float64
             sums[state] = sums.get(state, np.zeros_like(kept)) + kept
             tokens[state] += int(mask.sum())
 

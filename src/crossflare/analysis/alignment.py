@@ -67,7 +67,7 @@ def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) 
         tuple(_shown(adapter.tokenizer, token) for token in side[0][mask].tolist())
         for side, mask in ((ids["target"], rows), (ids["source"], columns))
     ]
-    return Heat(layer.name, found[0].id, texts[0], texts[1], weights[0].double().cpu().numpy()[rows][:, columns])
+    return Heat(layer.name, found[0].id, texts[0], texts[1], weights[0].cpu().double().numpy()[rows][:, columns])
 
 
 def _weights(phi: Any, source: Tensor, target: Tensor, pairing: Pairing) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.libraries.guard import installed, outside
 
@@ -60,12 +61,13 @@ def _device() -> list[Check]:
         from crossflare.training.precision import resolve
     except ImportError as error:
         return [Check("device", "torch", False, f"cannot be imported ({error})", "install it again", needed=True)]
-    cuda = torch.cuda.is_available()
-    name = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {os.cpu_count()} cores"
-    memory = f", {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB" if cuda else ""
-    fast = resolve("auto", torch.device("cuda" if cuda else "cpu")) == "bf16"
+    device = devices.best_device()
+    kind = "cpu" if device.type == "cpu" else "gpu"
+    name = f"{platform.machine()}, {os.cpu_count()} cores" if kind == "cpu" else devices.name_of(device)
+    memory = devices.memory(device)
+    fast = resolve("auto", device) == "bf16"
     return [
-        Check("device", "gpu" if cuda else "cpu", True, name + memory),
+        Check("device", kind, True, name if memory is None else f"{name}, {memory / 2**30:.0f} GiB"),
         Check("device", "bf16", fast, "fast" if fast else "no instructions for it: fp32 is used"),
         Check("device", "threads", True, str(torch.get_num_threads())),
     ]

@@ -1,5 +1,6 @@
 """The entry point: the verbs, and the one place where an error becomes a line and an exit code."""
 
+import io
 import os
 import sys
 import warnings
@@ -59,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What stands after the program's name; None: the process's own.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.platform == "win32":  # where a pipe has an encoding without most of the world's letters
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="replace")
     debug = "--debug" in given
     if not debug:
         _hush()

@@ -51,9 +51,10 @@ def _sum_up(verdicts: list[Verdict], failed: list[Verdict]) -> None:
 def _verdicts() -> Iterator[Verdict]:
     start = time.perf_counter()
     try:
-        from crossflare.selftest.run import device_in_use, self_test
+        from crossflare.devices import best_device
+        from crossflare.selftest.run import self_test
 
-        device = device_in_use()
+        device = best_device()
     except Exception as error:  # whatever a library raises: it is what the user wants to know
         yield Verdict(IMPORTS, time.perf_counter() - start, in_one_line(error))
         return

@@ -6,6 +6,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from crossflare import devices
+
 LIBRARIES = ("crossflare", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
@@ -25,11 +27,11 @@ def hardware() -> dict[str, Any]:
     """Return processor, number of cores, threads in use, and the accelerator's name, if any."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    device = devices.best_device()
     return {
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if cuda else None,
+        "accelerator": None if device.type == "cpu" else devices.name_of(device),
     }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
 from crossflare.experiment.news import News
@@ -64,6 +66,8 @@ def _share(order: Order, board: Board, workers: int, senders: Sequence[Connectio
 
 def default_workers() -> int:
     """Return one for each GPU, or one per core, at most 4, where there is none."""
+    if devices.best_device().type not in ("cuda", "cpu"):
+        return 1  # one GPU, whose memory they would share
     return len(gpus()) or min(4, os.cpu_count() or 1)
 
 
@@ -71,32 +75,38 @@ def gpus() -> tuple[str, ...]:
     """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES gives them."""
     import torch
 
+    if devices.best_device().type != "cuda":
+        return ()
     count = torch.cuda.device_count()
     given = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return tuple(given[:count] if given else map(str, range(count)))
 
 
-def device_of(worker: int, devices: Sequence[str]) -> Mapping[str, str]:
+def device_of(worker: int, cards: Sequence[str]) -> Mapping[str, str]:
     """Return what a worker's environment says of GPUs: one is its own, in turn; nothing where there is no choice."""
-    return {VISIBLE: devices[worker % len(devices)]} if len(devices) > 1 else {}
+    return {VISIBLE: cards[worker % len(cards)]} if len(cards) > 1 else {}
 
 
-def _begin(gone: Connection, numbers: Any, devices: Sequence[str], senders: Sequence[Connection]) -> None:
+def _begin(gone: Connection, numbers: Any, cards: Sequence[str], senders: Sequence[Connection]) -> None:
     """Take a GPU, before anything looks for one, tell of progress, and end with the process that started this one.
 
     Training saves a checkpoint first. Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so
     that one signal reaches them once.
     """
     number: int = numbers.get()
-    os.environ.update(device_of(number, devices))
+    os.environ.update(device_of(number, cards))
     if senders:
         send_to(senders[number])
-    os.setpgrp()
+    if sys.platform != "win32":  # Windows has no groups of this kind
+        os.setpgrp()
 
     def watch() -> None:
         wait([gone])
         while True:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if sys.platform == "win32":  # os.kill would end the process there and then
+                signal.raise_signal(signal.SIGTERM)
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(GRACE)
 
     Thread(target=watch, daemon=True).start()

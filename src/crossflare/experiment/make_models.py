@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from crossflare import devices
 from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.context import Context
@@ -70,8 +70,7 @@ def make_stage2(step: Stage2) -> None:
 
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
     """Add an adapter whose first weights depend on the seed alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with devices.seeded(seed):
         return get_peft_model(model, config)
 
 

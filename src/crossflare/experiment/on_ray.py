@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
 from crossflare.experiment.news import News
@@ -33,8 +34,9 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
     """
     ray: Any = connect(address)
     room: dict[str, float] = ray.cluster_resources()
-    needs = {"num_gpus": 1} if room.get("GPU", 0) >= 1 else {"num_cpus": 1}
-    count = min(workers or int(room.get("GPU", 0)) or int(room.get("CPU", 1)), len(board.steps))
+    cards = int(room.get("GPU", 0)) if devices.asked() in (None, "cuda") else 0
+    needs = {"num_gpus": 1} if cards else {"num_cpus": 1}
+    count = min(workers or cards or int(room.get("CPU", 1)), len(board.steps))
     # The loop itself is what is taken up again: a task that Ray repeated by itself would do so without a word.
     task: Any = ray.remote(max_retries=0, scheduling_strategy="SPREAD", **needs)(_worker)
     told = {name: value for name, value in os.environ.items() if name.startswith(_TOLD)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 
+from crossflare import devices
 from crossflare.experiment.context import Context
 from crossflare.experiment.engines import model_place
 from crossflare.experiment.kinds import KINDS, Kind, Mixes
@@ -69,14 +70,15 @@ def mixing_of(method: MethodSpec) -> dict[str, int | None]:
 
 
 def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
-    """Return the recipe's base model with a trained adapter on it, and its tokenizer."""
+    """Return the recipe's base model with a trained adapter on it, on the device that trains, and its tokenizer."""
     card = read_card(adapter)
     kind = KINDS.get(str(card.get("kind")), KINDS["zero-shot"])  # stage 1 is read as zero-shot is
     task = adapter / SOURCE_TASK
     first = task if context.spec.model.quantise != "none" and task.is_dir() else None
     base = load_base_of(context, seed, first)
     model = prepare(base.model, kind.mixes, card.get("mixing") or {})
-    return load_adapter(model, adapter, base=base.identity, merged=first is not None), base.tokenizer
+    trained = load_adapter(model, adapter, base=base.identity, merged=first is not None)
+    return devices.place(trained), base.tokenizer
 
 
 def form_of(

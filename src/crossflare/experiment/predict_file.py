@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crossflare import devices
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
@@ -170,8 +171,6 @@ def _read(
     encoder: EngineOptions | None,
     size: int,
 ) -> Outputs:
-    import torch
-
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
     from crossflare.training.base_models import load_base
@@ -196,8 +195,7 @@ def _read(
     model = load_adapter(
         prepare(base.model, kind.mixes, card.get("mixing") or {}), adapter, base=base.identity, merged=first is not None
     )
-    if quantise == "none":
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+    devices.place(model)
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
     lengths: dict[str, Any] = {name: int(card[name]) for name in ("stride", "answer_tokens") if name in card}
     form = make_form(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.experiment.tiny_rows import languages, place, vocabulary
 from crossflare.files import commit_dir
@@ -82,7 +83,6 @@ def _translator(seed: int) -> tuple[Any, Any]:
 
 def _gemma(tokenizer: Any) -> Any:
     """Return an untrained Gemma 2; the global random generators are left as they are."""
-    import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     config = Gemma2Config(
@@ -91,6 +91,5 @@ def _gemma(tokenizer: Any) -> Any:
         sliding_window=LONGEST // 2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with devices.seeded(0):
         return Gemma2ForCausalLM(config)

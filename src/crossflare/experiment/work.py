@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board, Marks, id_of
 from crossflare.experiment.cells import open_cells
@@ -22,6 +20,7 @@ from crossflare.experiment.news import News
 from crossflare.experiment.spec import spec_from
 from crossflare.experiment.steps import Step
 from crossflare.files import content_id
+from crossflare.locks import claimed
 from crossflare.progress import bar
 
 WAIT = 0.5
@@ -117,14 +116,5 @@ def _claimed(step: Step) -> Generator[bool]:
         yield False
         return
     place = step.context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with claimed(place) as mine:
+        yield mine

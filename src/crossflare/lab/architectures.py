@@ -15,6 +15,7 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
+from crossflare import devices
 from crossflare.lab.tokenizer import LONGEST, Family
 
 HEADS = 4
@@ -34,8 +35,7 @@ def build(family: Family, tokenizer: Any, width: int, layers: int, seed: int) ->
     """
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     size: dict[str, Any] = {"vocab_size": len(tokenizer), **special}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with devices.seeded(seed):
         if family == "encoder":
             model = XLMRobertaForMaskedLM(
                 XLMRobertaConfig(

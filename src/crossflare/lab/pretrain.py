@@ -52,7 +52,7 @@ def pretrain(recipe: Recipe) -> Path:
         tokens[document.language] += len(row.ids)
 
     def fill(target: Path) -> None:
-        model.save_pretrained(target)
+        model.cpu().save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / CARD, _card(recipe, outcome, tokens, model))
 

@@ -31,12 +31,6 @@ ELSEWHERE: dict[str, Law] = {"the device gives what the CPU gives": reading.as_o
 """More laws, on another device than the CPU."""
 
 
-def device_in_use() -> torch.device:
-    """Return the accelerator of this machine, or the CPU where there is none."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found or torch.device("cpu")
-
-
 def self_test(device: torch.device) -> Iterator[Verdict]:
     """Check all laws on a device, one after the other; an error in one is its failure, and the others go on."""
     laws = LAWS if device.type == "cpu" else LAWS | ELSEWHERE

@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import digest_file
 from crossflare.fusion.adapter_files import load_adapter
@@ -64,6 +65,8 @@ def load_base(
 ) -> Base:
     """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
+    A quantised one is on the device that it will run on; any other is in main memory (`devices.place` moves it).
+
     Args:
         name: `minilm`, the path of a folder, or a name on the hub.
         task: The task.
@@ -81,7 +84,7 @@ def load_base(
     where = str(minilm_folder()) if name == "minilm" else name
     if Path(where).is_dir():
         _check_folder(Path(where))
-    elif where.startswith((".", "/", "~")) or where.count("/") > 1:
+    elif where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where:
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
         )
@@ -97,8 +100,7 @@ def load_base(
     )
     hub = {"revision": revision}
     try:
-        with quiet(), torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with quiet(), devices.seeded(seed):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
             auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
             model, loading = auto.from_pretrained(
@@ -123,9 +125,8 @@ def load_base(
     _set_padding(name, model, tokenizer, writes=form in WRITTEN)
     identity = identify(model, called or name)
     if quantise != "none":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
-        model = quantise_model(model, auto, quantise, device, merging)
+        model = quantise_model(model, auto, quantise, devices.best_device(), merging)
     return Base(model, tokenizer, identity)
 
 

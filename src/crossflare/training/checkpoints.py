@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from crossflare import devices, locks
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, open_dir, read_json, write_json
 from crossflare.training.weights import Tensors
@@ -148,9 +149,7 @@ def locked(folder: Path) -> Generator[None]:
     Raises:
         UserError: Another process trains there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
-        _lock(file, folder)
+    with locks.alone(folder / ".lock", "trains there"):
         for junk in (*folder.glob(".step-*.tmp"), *folder.glob(".step-*.drop")):
             shutil.rmtree(junk, ignore_errors=True)
         yield
@@ -188,14 +187,13 @@ def pack_random() -> tuple[Tensors, dict[str, Any]]:
     """Return the state of all random generators as tensors and JSON."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
-    if torch.cuda.is_available():
-        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    tensors |= devices.random_state(devices.best_device())
     return tensors, {"python": random.getstate(), "numpy": [kind, int(position), int(has_gauss), float(gauss)]}
 
 
 def random_states() -> list[Tensor]:
-    """Return the state of torch's generators, on the CPU and of the GPU in use."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+    """Return the state of torch's generators, of the CPU and of the device that trains."""
+    return [torch.get_rng_state(), *devices.random_state(devices.best_device()).values()]
 
 
 def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
@@ -205,9 +203,7 @@ def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
     kind, position, has_gauss, cached = rest["numpy"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(tensors["torch"])
-    for name, state in tensors.items():
-        if name.startswith("cuda."):
-            torch.cuda.set_rng_state(state, int(name.removeprefix("cuda.")))
+    devices.set_random_state(devices.best_device(), tensors)
 
 
 def _found(folder: Path) -> list[Path]:
@@ -222,20 +218,3 @@ def _drop(path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _lock(file: Any, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock to take
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        raise UserError(
-            f"{folder}: process {file.read() or 'unknown'} trains there already; wait for it or use another folder"
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, distributed
 from transformers import set_seed
 
+from crossflare import devices
 from crossflare.errors import UserError
 
 T = TypeVar("T")
@@ -86,9 +87,10 @@ def start() -> None:
     if _group is not None or launched() == 1:
         return
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    if torch.cuda.is_available():
+    on_gpus = devices.best_device().type == "cuda"
+    if on_gpus:
         _take_gpu(local)
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PROMPT)
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PROMPT)
     _group = _Group(rank, size, distributed.new_group(backend="gloo", timeout=PATIENT))
     for name in LAUNCHER:  # accelerate would wrap the model and split the batches once more
         os.environ.pop(name, None)
@@ -210,13 +212,15 @@ def add_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     present = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in parameters]
     flat = torch.cat([present, *parts])
+    if device.type not in ("cpu", "cuda"):
+        flat = flat.cpu()  # the processes meet there
     try:
         distributed.all_reduce(flat)
     except RuntimeError as error:
         raise _lost(error) from error
     present, *sums = flat.split([len(parameters), *(p.numel() for p in parameters)])
     for parameter, some, total in zip(parameters, present.tolist(), sums, strict=True):
-        parameter.grad = total.view_as(parameter).to(parameter.dtype) if some else None
+        parameter.grad = total.view_as(parameter).to(parameter) if some else None
 
 
 def seed_step(seed: int, step: int) -> None:

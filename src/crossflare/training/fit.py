@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from transformers.utils import logging as hf_logging
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
@@ -63,8 +64,8 @@ def fit(
     """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
 
     A run that was killed at any moment and started again ends with the very weights of an undisturbed one (on a CPU,
-    with the same number of threads). Afterwards the model is in evaluation mode and has the chosen weights; the
-    checkpoints stay, so that running again costs nothing, until the caller deletes the folder.
+    with the same number of threads). Afterwards the model is on the best device, in evaluation mode and has the chosen
+    weights; the checkpoints stay, so that running again costs nothing, until the caller deletes the folder.
 
     Args:
         model: Any model with a loss.
@@ -143,6 +144,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
     resumed = found[1] if found else None
     progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
+    devices.place(model)  # before it scores or trains
     if resumed is not None:
         put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
     if plan.steps == 0 and (measure := plan.score) is not None:
@@ -198,7 +200,7 @@ def _fingerprint(
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "peft": version("peft"),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "device": devices.name_of(device),
         "threads": torch.get_num_threads(),
     }
 

@@ -1,10 +1,12 @@
-"""How much memory a piece of work took at most: of the GPU where it runs on one, else of this process."""
+"""How much memory a piece of work took at most: of the GPU where it runs on one that counts, else of this process."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+
+from crossflare import devices
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -13,22 +15,24 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peak_memory() -> Generator[Callable[[], int | None]]:
     """Measure from here on; call what is yielded for the most bytes held at once.
 
-    On a CPU it is the resident size of the whole process, libraries and base model included, and None on systems that
-    cannot measure it anew (Linux can).
+    On a CPU, and where a GPU shares its memory, it is the resident size of the whole process, libraries and base model
+    included, and None on systems that cannot measure it anew (Linux can).
     """
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        yield torch.cuda.max_memory_allocated
+    device = devices.best_device()
+    if device.type in ("cuda", "xpu"):
+        counter = torch.get_device_module(device)
+        counter.reset_peak_memory_stats()
+        yield counter.max_memory_allocated
         return
     anew = False
     with suppress(OSError):
-        RESET.write_text("5")  # see proc(5): resets the highest resident size
+        RESET.write_text("5", encoding="ascii")  # see proc(5): resets the highest resident size
         anew = True
     yield _highest if anew else _unknown
 
 
 def _highest() -> int | None:
-    lines = STATUS.read_text().splitlines()
+    lines = STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
     found = next((line for line in lines if line.startswith("VmHWM:")), None)
     return None if found is None else int(found.split()[1]) * 1024
 

@@ -15,8 +15,8 @@ def resolve(precision: Precision, device: torch.device) -> Number:
     """Return `precision`, with `auto` replaced: bf16 where the device has instructions for it."""
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type in ("cuda", "xpu"):
+        return "bf16" if torch.get_device_module(device).is_bf16_supported(including_emulation=False) else "fp32"
     # Emulated bfloat16 is slower than float32: ask oneDNN, which does the matrix products on CPUs.
     known = device.type == "cpu" and torch.backends.mkldnn.is_available()
     return "bf16" if known and guard.name("torch:ops.mkldnn._is_mkldnn_bf16_supported")() else "fp32"

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
 from crossflare.training.bitext import Bitext, PairCollator, train_vocabulary, translation_loss
@@ -128,7 +127,7 @@ def train_translator(
     }
 
     def fill(target: Path) -> None:
-        model.save_pretrained(target)
+        model.cpu().save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / CARD, card)
         write_atomic(target / "README.md", _readme(card))
@@ -152,8 +151,7 @@ def build_translator(tokenizer: Any, sizes: Sizes) -> Any:
         decoder_start_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(sizes.seed)
+    with devices.seeded(sizes.seed):
         return M2M100ForConditionalGeneration(config)
 
 

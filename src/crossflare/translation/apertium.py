@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -40,8 +41,12 @@ class Apertium:
             via: Tags of the languages to go through, one pair after the other (`es` for English to Catalan).
 
         Raises:
-            UserError: Apertium or a pair is not installed; names the Debian package.
+            UserError: Apertium or a pair is not installed; names the Debian package. Or this is Windows.
         """
+        if sys.platform == "win32":
+            raise UserError(
+                "the engine apertium runs programs that Windows lacks; use WSL, or another engine, such as transformers"
+            )
         self._pair = (find(source).tag, find(target).tag)
         check_pair(*self._pair)
         self._stops = [self._pair[0], *(find(tag).tag for tag in via), self._pair[1]]

@@ -5,6 +5,7 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
+from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import content_id, digest_file
 
@@ -48,7 +49,12 @@ def load_tokenizer(model: str, revision: str | None) -> Any:
 
 
 def own_card(count: int) -> str | None:
-    """Return the graphics card of this process among `count`: worker processes take them in turn; None without one."""
+    """Return the graphics card of this process among `count`: worker processes take them in turn; None without one.
+
+    None too where CROSSFLARE_DEVICE asks for another kind of device.
+    """
+    if devices.asked() not in (None, "cuda"):
+        return None
     worker = re.search(r"-(\d+)$", current_process().name)  # SpawnProcess-3
     return f"cuda:{(int(worker[1]) - 1) % count if worker else 0}" if count else None
 
@@ -61,7 +67,7 @@ def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
         raise UserError(
             f"option 'dtype' of the engine transformers: expected float32, float16 or bfloat16, found {dtype}"
         )
-    chosen = device or own_card(torch.cuda.device_count()) or "cpu"
+    chosen = device or own_card(torch.cuda.device_count()) or str(devices.best_device())
     return chosen, dtype or ("float16" if chosen.startswith("cuda") else "float32")
 
 

@@ -37,8 +37,8 @@ class Transformers(Neural):
         Args:
             model: Hub name or local folder; weights in safetensors only, no code from the model is run.
             revision: Of a hub name.
-            device: `cpu`, `cuda`, `cuda:1`, ...; by default a graphics card where there is one.
-            dtype: `float32`, `float16` or `bfloat16`; by default float32 on the processor, else float16.
+            device: `cpu`, `cuda`, `cuda:1`, `mps`, ...; by default a graphics card where there is one.
+            dtype: `float32`, `float16` or `bfloat16`; by default float16 on a card of NVIDIA's kind, else float32.
             beams: Of the beam search; 1 is greedy. The search ends with as many finished translations.
             tokens_per_batch: Source tokens with padding in one batch; changes speed and memory, never the result.
             length_ratio: A translation ends at this many tokens per source token, and a few more.
@@ -74,7 +74,8 @@ class Transformers(Neural):
             source: BCP-47 tag of the language that is read.
 
         Returns:
-            One tensor [S, d_mt] per text, S its own tokens with the special ones, on the engine's device.
+            One tensor [S, d_mt] per text, S its own tokens with the special ones, in main memory: batches go to the
+            device that trains, one by one.
 
         Raises:
             UserError: The model lacks the language, or a text is longer than it can read.
@@ -90,7 +91,7 @@ class Transformers(Neural):
             with torch.no_grad():  # not inference mode: the states enter a graph that is trained
                 hidden = self._model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
             for index, state in zip(batch, hidden, strict=True):
-                states[index] = state[: len(rows[index])].clone()
+                states[index] = state[: len(rows[index])].to("cpu", copy=True)
         return states
 
     def pieces(self, texts: Sequence[str], source: str) -> list[list[str]]:

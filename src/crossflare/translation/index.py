@@ -6,7 +6,6 @@ or because one was damaged are all returned, and the reader compares the texts.
 """
 
 import json
-import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,15 +63,18 @@ class Index:
         damaged = 0
         with path.open("rb") as file:
             size = BLOCK
-            while data := os.pread(file.fileno(), size, start):
+            file.seek(start)
+            while data := file.read(size):
                 whole = data.rfind(b"\n") + 1
                 if whole == 0:  # a row longer than the block, or the torn end of the part
                     if len(data) < size:
                         break
                     size *= 2
+                    file.seek(start)
                     continue
                 damaged += self._enter(data[:whole], part, start)
                 start, size = start + whole, BLOCK
+                file.seek(start)
         return start, damaged
 
     def find(self, keys: NDArray[np.int64]) -> list[Place]:

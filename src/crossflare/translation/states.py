@@ -95,7 +95,7 @@ class States:
             for start in range(0, len(missing), 256):
                 block = missing[start : start + 256]
                 for text, state in zip(block, self._encoder.encode(block, self._language), strict=True):
-                    waiting[text_key(text)] = state.detach().to("cpu", kind)
+                    waiting[text_key(text)] = state.detach().to(kind)
                     size += state.numel() * kind.itemsize
                     if size >= self._bytes:
                         self._write(waiting)

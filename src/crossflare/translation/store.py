@@ -1,6 +1,7 @@
 """Translations on disk, by the content of engine and text: what was translated once is never translated again.
 
     <root>/<engine id>/identity.json
+    <root>/<engine id>/<source>-<target>/.<part>.lock
     <root>/<engine id>/<source>-<target>/<part>.jsonl      {"key": sha256 of text, "text": ..., "translation": ...}
 
 Parts only grow. A process holds the lock of the part it writes, so that many may write at once; each batch is one
@@ -8,17 +9,19 @@ write, flushed to the disk. A line cut off by a kill is ignored by readers and r
 Memory does not grow with the rows: they stay on the disk, found through `Index`.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from filelock import BaseFileLock
 
 from crossflare.errors import UserError
-from crossflare.files import read_json, write_json
+from crossflare.files import read_json, sync, write_json
+from crossflare.locks import leave_to_parent, take
 from crossflare.translation.index import Index, Place, keys_of
 from crossflare.translation.translator import engine_id
 
@@ -41,7 +44,7 @@ class Shelf:
         self._read: dict[int, int] = {}  # part -> bytes of it that are in the index, always whole lines
         self._index: Index | None = None
         self._reader = 0
-        self._handle: int | None = None
+        self._own: tuple[BinaryIO, BaseFileLock] | None = None
         self._owner = 0
 
     def __enter__(self) -> "Shelf":
@@ -83,7 +86,7 @@ class Shelf:
         lines = [{"key": text_key(text), "text": text, "translation": translation} for text, translation in rows]
         data = b"".join(_encode(_WRITE(line)) + b"\n" for line in lines)
         try:
-            handle = self._own_part()
+            handle = self._own_part().fileno()
             end = os.fstat(handle).st_size
             try:
                 written = 0
@@ -99,9 +102,14 @@ class Shelf:
 
     def close(self) -> None:
         """Release the part; the next `append` takes one again."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        if self._own is not None:
+            file, lock = self._own
+            file.close()
+            if self._owner == os.getpid():
+                lock.release()
+            else:
+                leave_to_parent(lock)
+            self._own = None
         if self._index is not None and self._reader == os.getpid():
             self._index.close()
         self._index = None
@@ -135,7 +143,8 @@ class Shelf:
                 end += 1
             size = places[end - 1].start + places[end - 1].size - first.start
             with (self._folder / _name(first.part)).open("rb") as file:
-                data = os.pread(file.fileno(), size, first.start)
+                file.seek(first.start)
+                data = file.read(size)
             for place in places[at:end]:
                 yield place, data[place.start - first.start : place.start - first.start + place.size]
             at = end
@@ -144,32 +153,25 @@ class Shelf:
         path = self._folder / _name(part)
         _log.warning("%s: a damaged row is ignored, its text is translated again (%s)", path, reason)
 
-    def _own_part(self) -> int:
-        """Return the locked handle of this process's part: the first that nobody holds, without a torn last line."""
-        if self._handle is not None and self._owner == os.getpid():
-            return self._handle
-        if self._handle is not None:
+    def _own_part(self) -> BinaryIO:
+        """Return this process's part, locked: the first that nobody holds, without a torn last line."""
+        if self._own is not None and self._owner == os.getpid():
+            return self._own[0]
+        if self._own is not None:
             self.close()  # after a fork part and index stay the parent's
-        self._folder.mkdir(parents=True, exist_ok=True)
         number = 0
-        while self._handle is None:
-            handle = os.open(self._folder / _name(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._handle, self._owner = handle, os.getpid()
-            except BlockingIOError:
-                os.close(handle)
-                number += 1
-            except OSError:
-                os.close(handle)
-                raise
-        _cut_torn_line(self._handle)
-        folder = os.open(self._folder, os.O_RDONLY)
+        while (lock := take(self._folder / f".{number:04d}.lock")) is None:
+            number += 1
         try:
-            os.fsync(folder)  # the name of a new part
-        finally:
-            os.close(folder)
-        return self._handle
+            path = self._folder / _name(number)
+            file = path.open("a+b", buffering=0)
+            _cut_torn_line(file)
+            sync(self._folder)  # the name of a new part
+        except BaseException:
+            lock.release()
+            raise
+        self._own, self._owner = (file, lock), os.getpid()
+        return file
 
 
 class Store:
@@ -218,15 +220,16 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _cut_torn_line(handle: int) -> None:
+def _cut_torn_line(file: BinaryIO) -> None:
     """Cut a file after its last line feed."""
-    end = position = os.fstat(handle).st_size
+    end = position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(position - 65536, 0)
-        feed = os.pread(handle, position - start, start).rfind(b"\n")
+        file.seek(start)
+        feed = file.read(position - start).rfind(b"\n")
         if feed >= 0:
             position = start + feed + 1
             break
         position = start
     if position < end:
-        os.ftruncate(handle, position)
+        file.truncate(position)

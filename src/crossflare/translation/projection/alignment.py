@@ -86,7 +86,7 @@ class StatesAligner:
 
     def _words(self, text: str, language: str) -> NDArray[np.float64]:
         """Return one unit vector [words, d_mt] per word; zeros for a word that no token belongs to."""
-        states = self.engine.encode([text], language)[0].float().cpu().numpy().astype(np.float64)
+        states = self.engine.encode([text], language)[0].float().numpy().astype(np.float64)
         owners = word_of_pieces(text, self.engine.pieces([text], language)[0])
         count = len(spans(text))
         sums = np.zeros((count, states.shape[1]))

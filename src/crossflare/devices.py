@@ -1,0 +1,105 @@
+"""The one place that says on which device models run, and that puts them there.
+
+torch is imported when a device is asked for, not before.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from crossflare.errors import UserError, choose
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+VARIABLE = "CROSSFLARE_DEVICE"
+"""The environment variable that overrules the choice."""
+KINDS = ("cuda", "xpu", "mps", "cpu")
+"""The first one that is there is taken."""
+
+
+def best_device() -> "torch.device":
+    """Return the device that models train and predict on: the first of `KINDS`, or what CROSSFLARE_DEVICE names.
+
+    Of several GPUs it is the first that this process sees; CUDA_VISIBLE_DEVICES says which one that is.
+
+    Raises:
+        UserError: CROSSFLARE_DEVICE names no kind of device, or one that is not there.
+    """
+    import torch
+
+    kind = asked()
+    if kind is None:
+        kind = next(each for each in KINDS if _is_there(each))
+    elif not _is_there(kind):
+        there = ", ".join(each for each in KINDS if _is_there(each))
+        raise UserError(f"{VARIABLE} is '{kind}', but torch finds no such device here (it finds {there}); unset it")
+    return torch.device(kind, 0) if kind in ("cuda", "xpu") else torch.device(kind)
+
+
+def asked() -> str | None:
+    """Return the kind of device that CROSSFLARE_DEVICE names; None where it is not set.
+
+    Raises:
+        UserError: It names no kind of device.
+    """
+    kind = os.environ.get(VARIABLE, "").strip().lower()
+    if kind.startswith(("cuda:", "xpu:")):
+        raise UserError(f"{VARIABLE} is '{kind}': expected {', '.join(KINDS)}; choose a GPU by CUDA_VISIBLE_DEVICES")
+    return choose(f"device in {VARIABLE}", kind, KINDS) if kind else None
+
+
+def _is_there(kind: str) -> bool:
+    import torch
+
+    if kind == "mps":
+        return torch.backends.mps.is_available()
+    return kind == "cpu" or bool(getattr(torch, kind).is_available())
+
+
+def place(model: Any) -> Any:
+    """Move a model to the best device and return it; one that was loaded onto a device (quantised ones are) stays."""
+    return model if getattr(model, "hf_device_map", None) else model.to(best_device())
+
+
+def name_of(device: "torch.device") -> str:
+    """Return the name that a device goes by: of a GPU its model, otherwise its kind."""
+    import torch
+
+    named = device.type in ("cuda", "xpu")
+    return str(torch.get_device_module(device).get_device_name(device)) if named else device.type
+
+
+def memory(device: "torch.device") -> int | None:
+    """Return the bytes of memory that a GPU has; None for a device that shares its memory with the processor."""
+    import torch
+
+    own = device.type in ("cuda", "xpu")
+    return int(torch.get_device_module(device).get_device_properties(device).total_memory) if own else None
+
+
+def random_state(device: "torch.device") -> "dict[str, Tensor]":
+    """Return the state of a device's own random generator, `<kind>.0`; nothing for the processor."""
+    import torch
+
+    return {} if device.type == "cpu" else {f"{device.type}.0": torch.get_device_module(device).get_rng_state()}
+
+
+def set_random_state(device: "torch.device", states: "dict[str, Tensor]") -> None:
+    """Put a device's own random generator where `random_state` found it; other tensors in `states` are left alone."""
+    import torch
+
+    if device.type != "cpu" and (state := states.get(f"{device.type}.0")) is not None:
+        torch.get_device_module(device).set_rng_state(state)
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Draw from a seed while inside, on the processor, where new weights are made; all generators stay as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,74 @@
+"""Locks that keep other processes out: the system frees one when its process ends, however it ends."""
+
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from crossflare.errors import UserError
+from crossflare.files import umask
+
+_parents: list[BaseFileLock] = []
+"""Locks of the process that this one was forked from. Kept, since older filelocks free what they no longer need."""
+
+
+def take(path: Path) -> BaseFileLock | None:
+    """Return the lock file `path`, held; None when another process holds it, or another part of this one.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, mode=0o666 & ~umask(), thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def leave_to_parent(lock: BaseFileLock) -> None:
+    """Let go, after a fork, of a lock that the parent process still holds."""
+    _parents.append(lock)
+
+
+@contextmanager
+def claimed(path: Path) -> Generator[bool]:
+    """Hold a lock file while inside; False when another process holds it."""
+    lock = take(path)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+@contextmanager
+def alone(path: Path, does: str) -> Generator[None]:
+    """Hold a lock file while inside, and say beside it who does.
+
+    Args:
+        path: The lock file.
+        does: What its holder does, as in `trains there`.
+
+    Raises:
+        UserError: Another process holds it; names that process and its machine. Or the folder cannot be written.
+    """
+    holder = path.with_name(f"{path.name}.holder")
+    try:
+        lock = take(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path.parent}: could not be written ({reason}); choose another folder") from error
+    if lock is None:
+        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+        raise UserError(f"{path.parent}: {who} {does} already; wait for it or use another folder")
+    try:
+        with suppress(OSError):  # a full disk is told of by what needs it
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
