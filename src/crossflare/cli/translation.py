@@ -64,11 +64,12 @@ def translate(
     from dataclasses import asdict
 
     from crossflare.experiment.engine_flags import engine_options
+    from crossflare.languages import tag_of
     from crossflare.translation.checks import Flag
     from crossflare.translation.documents import translate_file
     from crossflare.translation.workers import Cluster, Processes
 
-    targets = [tag.strip() for tag in to.split(",") if tag.strip()]
+    targets = list(dict.fromkeys(tag_of(name) for name in to.split(",") if name.strip()))
     if not targets:
         raise UserError("--to: expected languages with commas between, found none; as --to sw,ace")
     chosen = engine_options(engine, option)

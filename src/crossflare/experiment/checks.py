@@ -4,14 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crossflare.errors import UserError, nearest
+from crossflare.errors import nearest
 from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.marks import field_types, shown
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.spec import Spec, TaskSpec, Training
 from crossflare.experiment.translation_checks import check_sources, check_translation
-from crossflare.languages import find
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -46,10 +45,6 @@ def check(spec: Spec, reader: Reader) -> None:
 
 
 def _languages(spec: Spec, reader: Reader) -> None:
-    if reader.sound("source"):
-        _known_language(spec.source, ("source",), reader)
-    for place, target in enumerate(spec.targets or ()):  # None where it could not be read
-        _known_language(target, ("targets", place), reader)
     if reader.sound("targets"):
         _unique("targets", spec.targets, reader)
         if reader.sound("source") and spec.source in spec.targets:
@@ -75,13 +70,6 @@ def _uses_source_language(method: MethodSpec, source: str) -> str:
         return f"{method.name} would translate it into itself"
     trains = method.kind not in ("zero-shot", "translate-test") and method.trained_in in (None, source)
     return f"{method.name} would train an adapter in it" if trains else ""
-
-
-def _known_language(tag: str, path: tuple[str | int, ...], reader: Reader) -> None:
-    try:
-        find(tag)
-    except UserError as error:
-        reader.wrong(path, str(error))
 
 
 def _unique(name: str, values: Sequence[object], reader: Reader) -> None:

@@ -14,6 +14,7 @@ from crossflare.experiment.parts import prepare
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
+from crossflare.languages import tag_of
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -154,7 +155,7 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
             f"--translate {options.engine}: only a recipe's data set can do this; "
             "give a lexicon or a model, or use --source COLUMN"
         )
-    pair = {"source": str(card.get("language")), "target": str(card.get("source"))}
+    pair = {"source": tag_of(str(card.get("language"))), "target": tag_of(str(card.get("source")))}
     engine = for_long_texts(build_engine(options, **pair))
     texts = [text for example in examples for text in example.texts]
     done = iter(engine.translate(texts, **pair))

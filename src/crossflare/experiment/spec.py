@@ -11,6 +11,7 @@ from crossflare.experiment.fields import Reader
 from crossflare.experiment.marks import (
     Bounds,
     Keyed,
+    LanguageTag,
     ModelPath,
     Names,
     PathText,
@@ -55,7 +56,7 @@ class TaskSpec:
     """The column of the label."""
     id: str | None = None
     """The column of the row's name; None: its number."""
-    files: dict[str, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
+    files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
     """language -> part -> CSV, TSV or JSONL file."""
     source_texts: tuple[str, ...] = ()
     """The columns that hold the same texts in the source language, where the files have them."""
@@ -127,9 +128,9 @@ class Spec:
     name: str
     """Also the name of the run's folder."""
     task: TaskSpec
-    source: str
-    """BCP-47 tag of the language with labels."""
-    targets: tuple[str, ...]
+    source: LanguageTag
+    """BCP-47 tag of the language with labels; any other tag or name of it is read as this one, here and elsewhere."""
+    targets: tuple[LanguageTag, ...]
     model: ModelSpec
     seeds: tuple[Annotated[int, Bounds(0, 2**32 - 1)], ...]
     methods: Annotated[tuple[MethodSpec, ...], Keyed("name", "kind")]

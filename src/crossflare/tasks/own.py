@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from crossflare.errors import UserError, choose
+from crossflare.languages import tag_of
 from crossflare.tasks.classification import Metric, TextTask
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
@@ -134,7 +135,7 @@ class _OwnSet(LanguageParts):
         given: str | None,
     ) -> None:
         super().__init__(name, task, parts, read, align=align)
-        self._given = given
+        self._given = given and tag_of(given)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
-        return self.split(language, part) if source == self._given else super().parallel(language, part, source)
+        return self.split(language, part) if tag_of(source) == self._given else super().parallel(language, part, source)

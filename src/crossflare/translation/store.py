@@ -19,6 +19,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import read_json, write_json
+from crossflare.languages import tag_of
 from crossflare.translation.index import Index, Place, keys_of
 from crossflare.translation.translator import engine_id
 
@@ -190,7 +191,7 @@ class Store:
             write_json(path, dict(identity))
         elif (found := read_json(path)) != json.loads(json.dumps(dict(identity))):
             raise UserError(f"{path}: expected the identity of {identity.get('engine')}, found {found}; move it away")
-        return Shelf(folder / f"{source}-{target}")
+        return Shelf(folder / f"{tag_of(source)}-{tag_of(target)}")
 
 
 def _name(part: int) -> str:
