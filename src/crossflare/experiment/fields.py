@@ -110,8 +110,9 @@ class Reader:
             at = (*path, key)
             if key not in names:
                 self.wrong(at, f"unknown key: {nearest(key, names)}")
-            name: Any = self.value(hints[0], key, at) if get_origin(hints[0]) is Annotated else key
-            if name != key and name is not None:
+            name = key
+            if get_origin(hints[0]) is Annotated:
+                name = str(self.value(hints[0], key, at) or key)
                 self.document.also(at, (*path, name))
             if name in read:
                 self.wrong(at, f"is {shown(name)}, which stands here in another spelling, too; keep one")

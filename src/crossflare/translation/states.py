@@ -15,7 +15,7 @@ from crossflare.errors import UserError, choose
 from crossflare.files import MANIFEST, commit_dir, content_id, open_dir, read_json, write_json
 from crossflare.languages import tag_of
 from crossflare.progress import bar
-from crossflare.translation.store import text_key
+from crossflare.translation.stored import text_key
 
 if TYPE_CHECKING:
     import torch
