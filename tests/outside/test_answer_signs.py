@@ -71,7 +71,8 @@ def test_a_token_ends_where_its_sign_does(text: str) -> None:
     begin, end = passages.begin.tolist(), passages.end.tolist()
     assert begin == sorted(begin)
     assert end == sorted(end)
-    inner = {place for found in regex.finditer(r"\X", text) for place in range(found.start() + 1, found.end())}
+    whole = [found for found in regex.finditer(r"\X", text) if " " not in found[0]]
+    inner = {place for found in whole for place in range(found.start() + 1, found.end())}
     for here, there in zip(begin, end, strict=True):
         assert here not in inner or here in end
         assert there not in inner or there in begin
