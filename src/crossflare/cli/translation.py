@@ -58,6 +58,10 @@ def translate(
     split: Annotated[
         bool, typer.Option("--split/--whole", help="Translate sentence by sentence, or each text as it is.")
     ] = True,
+    quotes: Annotated[
+        bool | None,
+        typer.Option("--quotes/--no-quotes", help="Cells of a TSV file are quoted. By default as it shows."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Translate a file, row by row; after an interruption the same command goes on where it was."""
@@ -85,6 +89,7 @@ def translate(
             store=store,
             columns=column or ["text"],
             split=split,
+            quotes=quotes,
             pool=pool,
         )
     if json:

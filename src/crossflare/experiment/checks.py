@@ -40,7 +40,7 @@ def check(spec: Spec, reader: Reader) -> None:
             ("stage1", "lr"), "expected one learning rate: every method starts from the same stage 1; pick one"
         )
     if reader.sound("translation"):
-        check_translation(spec.translation, reader)
+        check_translation(spec.translation, spec.task if reader.sound("task") else None, reader)
     _methods(spec.methods or (), spec, reader)  # None where it could not be read
 
 
@@ -95,8 +95,9 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
-        for name, value in {**own, "aliases": task.aliases, "id": task.id, "source_texts": task.source_texts}.items():
-            if value:
+        more = {name: getattr(task, name) for name in ("aliases", "id", "source_texts", "quotes")}
+        for name, value in {**own, **more}.items():
+            if value or value is False:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
         return
     missing = [name for name, value in own.items() if not value]

@@ -9,7 +9,18 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from crossflare.errors import UserError, nearest
-from crossflare.experiment.marks import Bounds, Checked, Keyed, Made, Names, PathMark, describe, field_types, shown
+from crossflare.experiment.marks import (
+    AsText,
+    Bounds,
+    Checked,
+    Keyed,
+    Made,
+    Names,
+    PathMark,
+    describe,
+    field_types,
+    shown,
+)
 from crossflare.experiment.strict_yaml import Document, KeyPath, dotted
 
 T = TypeVar("T")
@@ -123,6 +134,8 @@ class Reader:
         keyed = [mark for mark in marks if isinstance(mark, Keyed)]
         if keyed:
             return self._keyed(get_args(hint)[0], keyed[0], value, path)
+        if isinstance(value, int) and any(isinstance(mark, AsText) for mark in marks):
+            value = shown(value)
         value = self.value(hint, value, path)
         if not self.sound(*path):
             return None

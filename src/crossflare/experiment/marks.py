@@ -54,6 +54,11 @@ class Made:
 
 
 @dataclass(frozen=True)
+class AsText:
+    """A whole number or a truth value is read as its text."""
+
+
+@dataclass(frozen=True)
 class Keyed:
     """A tuple of dataclasses written as a mapping: the key becomes the field `name`, and the default of `default`."""
 
@@ -76,6 +81,7 @@ class PathMark:
 
 
 LanguageTag = Annotated[str, Made(lambda name: find(name).tag)]
+Label = Annotated[str, AsText()]
 PathText = Annotated[str, PathMark()]
 ModelPath = Annotated[str, PathMark(maybe_name=True)]
 

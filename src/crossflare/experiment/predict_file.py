@@ -54,6 +54,7 @@ def predict_file(
     no_source: bool = False,
     texts: Sequence[str] = (),
     id_column: str | None = None,
+    quotes: bool | None = None,
     batch_size: int = 64,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
@@ -67,6 +68,7 @@ def predict_file(
         no_source: A FLARE adapter reads the texts alone.
         texts: The columns of the texts; by default `text`, or `premise` and `hypothesis`.
         id_column: The column of the row's name; by default `id` where there is one, else the row's number from 0.
+        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
         batch_size: Rows in one forward pass.
 
     Raises:
@@ -81,7 +83,7 @@ def predict_file(
     card = read_card(adapter)
     task = _task(card, adapter)
     reads = _reads(card, adapter, source, no_source)
-    rows = read_rows(input)
+    rows = read_rows(input, quotes=quotes)
     examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
