@@ -6,6 +6,7 @@ that every answer stands in its context where the file says, counted in code poi
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def read_questions(
     if path.suffix.lower() != ".json":
         found = _flat(path, columns, None, quotes)
     else:
-        found = _flat(path, columns, "jsonl", None) if _is_lines(path) else _nested(path)
+        found = _flat(path, columns, "jsonl", None) if _is_lines(path, columns.question) else _nested(path)
     return checked_questions(path, [(question.place, question.example) for question in found])
 
 
@@ -171,14 +172,12 @@ def _nested(path: Path) -> Iterator[_Question]:
                 yield _Question(place, Example(key, texts, origin=f"{path}:{number}", answers=answers))
 
 
-def _is_lines(path: Path) -> bool:
-    """Whether a `.json` file holds a JSON object on each line: its first line is one, and not the whole of a set."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and "data" not in first
+def _is_lines(path: Path, column: str) -> bool:
+    """Whether a `.json` file holds a question on each line: its first line is one."""
+    with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:
+        first = json.loads(file.readline())
+        return isinstance(first, dict) and column in first
+    return False
 
 
 def _flat(path: Path, columns: QuestionColumns, format: str | None, quotes: bool | None) -> Iterator[_Question]:
