@@ -2,6 +2,7 @@
 
 from crossflare.evaluation.predictions import Predictions
 from crossflare.report.runs import RunFolder
+from crossflare.training.settings import few_steps
 
 RULES = {
     "met": "macro-F1 is the mean over the labels that occur there or were predicted",
@@ -12,7 +13,7 @@ RULES = {
 
 def label_warnings(folder: RunFolder) -> list[str]:
     """Return a line for each language and method whose scores need one; none for questions."""
-    return [*_absent(folder), *_collapsed(folder)]
+    return [*_absent(folder), *_barely_trained(folder), *_collapsed(folder)]
 
 
 def _absent(folder: RunFolder) -> list[str]:
@@ -34,6 +35,17 @@ def _absent(folder: RunFolder) -> list[str]:
         elif absent:
             rules = "; ".join(RULES[rule] for rule in dict.fromkeys(run.record.labels for run in runs))
             found.append(f"{language}: no test row has the label {' or '.join(absent)}; {rules}.")
+    return found
+
+
+def _barely_trained(folder: RunFolder) -> list[str]:
+    found: list[str] = []
+    for method in folder.methods:
+        records = [run.record for language in folder.languages for run in folder.of(method, language)]
+        said = {few_steps(int(record.training.get("steps", 0))) for record in records}
+        only = {f"all {part} rows had the label {label}" for record in records
+                for part, label in dict(record.data.get("one_label") or {}).items()}  # fmt: skip
+        found += [f"{method}: {line}." for line in sorted({*said, *only} - {""})]
     return found
 
 

@@ -51,9 +51,9 @@ def _groups(runs: Sequence[Run]) -> list[tuple[Sequence[Run], Mapping[str, Sampl
 
 def _sample_labels(runs: Sequence[Run], labels: Sequence[Predictions]) -> dict[str, Sample]:
     """Return the samples of labels, each run by the rule of its own record (see `Labels`)."""
-    rules = [run.record.labels for run in runs]
+    rules: list[Labels] = [run.record.labels for run in runs]
     predicted, classes = np.stack([each.predicted for each in labels]), len(runs[0].record.task["labels"])
-    drawn: dict[Labels, dict[str, Sample]] = {
+    drawn = {
         rule: sample(labels[0].ids, labels[0].gold, predicted, classes, range(len(runs)), labels=rule)
         for rule in dict.fromkeys(rules)
     }
