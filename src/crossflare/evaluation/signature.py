@@ -39,13 +39,16 @@ class Signature:
     def __str__(self) -> str:
         """Return one line `task:nusax|version:1|...`."""
         names = {"task_version": "version", "model_digest": "digest", "version": "crossflare"}
-        values = {**self.to_json(), "seeds": "+".join(map(str, self.seeds))}
+        values = {**self._values(), "seeds": "+".join(map(str, self.seeds))}
         return "|".join(f"{names.get(key, key)}:{value}" for key, value in values.items())
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        values = {**asdict(self), "seeds": list(self.seeds)}
-        return {name: value for name, value in values.items() if (name, value) != ("labels", "all")}
+        return {**self._values(), "seeds": list(self.seeds)}
+
+    def _values(self) -> dict[str, Any]:
+        """Return the fields; a rule for labels only where it is not that of older records."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("labels", "all")}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **more: Any) -> "Signature":
