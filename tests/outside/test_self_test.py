@@ -232,7 +232,7 @@ def raises(device: torch.device) -> Iterator[Measure]:
 def laws(monkeypatch: pytest.MonkeyPatch, **table: Law) -> None:
     monkeypatch.setattr(run, "LAWS", table)
     monkeypatch.setattr(run, "ELSEWHERE", {})
-    monkeypatch.setattr(run, "device_in_use", lambda: CPU)
+    monkeypatch.setattr("crossflare.devices.best_device", lambda: CPU)
 
 
 def test_all_green(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

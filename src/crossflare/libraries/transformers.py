@@ -1,15 +1,18 @@
 """What crossflare uses of transformers beyond its documented API, and what its releases name differently."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from crossflare.libraries import guard
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 LIBRARY = "transformers"
 
