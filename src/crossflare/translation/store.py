@@ -202,9 +202,7 @@ def _name(part: int) -> str:
     return f"{part:04d}.jsonl"
 
 
-from crossflare.files import read_json, sync, write_json
-from crossflare.languages import tag_of
-from crossflare.locks import leave_to_parent, take
+def _cut_torn_line(file: BinaryIO) -> None:
     """Cut a file after its last line feed."""
     end = position = file.seek(0, os.SEEK_END)
     while position > 0:
