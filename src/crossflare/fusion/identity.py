@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from crossflare.errors import UserError
+from crossflare.fusion.latents import PLACE
 
 ADAPTER_PARTS = ("lora_", "modules_to_save.")
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # numpy has no bfloat16
@@ -48,7 +49,8 @@ def head_modules(model: nn.Module) -> list[str]:
             return []
         words = model.get_input_embeddings()  # type: ignore[operator]
         children = {name: child for name, child in children.items() if child is not words and name not in PARTS}
-    return [name for name, child in children.items() if name != backbone and any(True for _ in child.parameters())]
+    inside = (backbone, PLACE)
+    return [name for name, child in children.items() if name not in inside and any(True for _ in child.parameters())]
 
 
 def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:

@@ -6,6 +6,7 @@ Inside a block it would be sharded away, with that block, before the next one re
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from crossflare.libraries.peft import BaseTunerLayer, add_adapter_weights
 
@@ -17,10 +18,13 @@ PLACE = "flare_latents"
 class Latents(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # read by its place in peft
     """Holds the projections of all adapters of a model; peft trains, freezes, moves and deletes them as any layer's."""
 
+    weight = bias = None
+    """peft asks each of its layers for those of the layer it wraps: this one wraps none."""
+
     def __init__(self) -> None:
         super().__init__()
         self.merged_adapters: list[str] = []
-        self.register_load_state_dict_pre_hook(_take_in_old_names)
+        self.handle: RemovableHandle | None = None
 
 
 def add_projection(model: nn.Module, adapter: str, size: int, like: Tensor) -> nn.Linear:
@@ -34,6 +38,8 @@ def add_projection(model: nn.Module, adapter: str, size: int, like: Tensor) -> n
     """
     if not hasattr(model, PLACE):
         setattr(model, PLACE, Latents())
+        # On the model: only there the names that are loaded are still together.
+        getattr(model, PLACE).handle = model.register_load_state_dict_pre_hook(_take_in_old_names)
     holder: Any = getattr(model, PLACE)
     projection = nn.Linear(size, like.shape[1]).to(like)
     add_adapter_weights(holder, KIND, adapter, projection)
@@ -43,6 +49,7 @@ def add_projection(model: nn.Module, adapter: str, size: int, like: Tensor) -> n
 def remove_projections(model: nn.Module) -> None:
     """Take all projections off a model."""
     if hasattr(model, PLACE):
+        getattr(model, PLACE).handle.remove()
         delattr(model, PLACE)
 
 
@@ -56,5 +63,5 @@ def current_name(name: str) -> str:
 
 def _take_in_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     """Load the projection from where it was kept before."""
-    for name in [name for name in state if f".{KIND}." in name and not name.startswith(prefix)]:
-        state[f"{prefix}{KIND}.{name.partition(f'.{KIND}.')[2]}"] = cast(object, state.pop(name))
+    for name in [name for name in state if f".{KIND}." in name and f"{PLACE}.{KIND}." not in name]:
+        state[f"{prefix}{PLACE}.{KIND}.{name.partition(f'.{KIND}.')[2]}"] = cast(object, state.pop(name))
