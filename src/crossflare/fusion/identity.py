@@ -50,7 +50,8 @@ def head_modules(model: nn.Module) -> list[str]:
             return []
         words = model.get_input_embeddings()  # type: ignore[operator]
         children = {name: child for name, child in children.items() if child is not words and name not in PARTS}
-    return [name for name, child in children.items() if name != backbone and any(True for _ in child.parameters())]
+    inside = (backbone, PLACE)
+    return [name for name, child in children.items() if name not in inside and any(True for _ in child.parameters())]
 
 
 def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:
