@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress"),
+    ("errors", "files", "progress", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),

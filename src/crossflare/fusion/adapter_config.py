@@ -9,8 +9,8 @@ from typing import Any, cast
 from peft import LoraConfig, TaskType
 
 from crossflare.errors import UserError, nearest
-from crossflare.files import read_json
 from crossflare.fusion.config import FlareConfig
+from crossflare.untrusted import read_small_json
 
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 SIZE_LIMIT = 100_000
@@ -32,8 +32,15 @@ def _name(value: object) -> bool:
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
-def _list_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and all(check(item) for item in cast(list[object], value))
+def _list_of(check: Callable[[object], bool], most: int = 1000) -> Callable[[object], bool]:
+    def checks(value: object) -> bool:
+        return isinstance(value, list) and len(items := cast(list[object], value)) <= most and all(map(check, items))
+
+    return checks
+
+
+def _word(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[A-Za-z0-9_]{1,100}", value) is not None
 
 
 def _flag(value: object) -> bool:
@@ -41,7 +48,7 @@ def _flag(value: object) -> bool:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and len(value) <= 1000
 
 
 def _either(*checks: Callable[[object], bool]) -> Callable[[object], bool]:
@@ -52,7 +59,7 @@ def _none(value: object) -> bool:
     return value is None
 
 
-MODULES = (_either(_none, _list_of(_name)), "a list of module names")
+MODULES = (_either(_none, _list_of(_name)), "a list of at most 1000 module names")
 ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "r": (_whole(1, 4096), "a whole number from 1 to 4096"),
     "lora_alpha": (_number(1e-6, 1e6), "a number above 0 and at most 1e6"),
@@ -63,13 +70,13 @@ ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "fusion_modules": MODULES,
     "layers_to_transform": (
         _either(_none, _whole(0, 9999), _list_of(_whole(0, 9999))),
-        "a block's index or a list of them",
+        "a block's index or a list of at most 1000",
     ),
-    "layers_pattern": (_either(_none, _name, _list_of(_name)), "a name or a list of names"),
+    "layers_pattern": (_either(_none, _word, _list_of(_word, 8)), "a name or a list of at most 8 names"),
     "task_type": (lambda value: value in (None, *(kind.value for kind in TaskType)), "one of peft's task types"),
-    "base_model_name_or_path": (_either(_none, _text), "text"),
-    "revision": (_either(_none, _text), "text"),
-    "peft_version": (_either(_none, _text), "text"),
+    "base_model_name_or_path": (_either(_none, _text), "text of at most 1000 signs"),
+    "revision": (_either(_none, _text), "text of at most 1000 signs"),
+    "peft_version": (_either(_none, _text), "text of at most 1000 signs"),
     "fan_in_fan_out": (_flag, "true or false"),
     "inference_mode": (_flag, "true or false"),
     "use_rslora": (_flag, "true or false"),
@@ -94,11 +101,7 @@ def parse_config(path: Path) -> LoraConfig:
         UserError: The file is missing, too large or not an object, a key is unknown, or a value is not one that a
             saved adapter may have. Names are taken literally: one with the signs of a regular expression is refused.
     """
-    if path.is_file() and path.stat().st_size > SIZE_LIMIT:
-        raise UserError(
-            f"{path}: {path.stat().st_size} bytes, expected at most {SIZE_LIMIT}; not an adapter configuration"
-        )
-    values = read_json(path)
+    values = read_small_json(path, SIZE_LIMIT)
     kind = cast(object, values.get("peft_type")) if isinstance(values, dict) else f"a {type(values).__name__}"
     if not isinstance(values, dict) or not isinstance(kind, str) or kind not in CLASSES:
         raise UserError(f"{path}: expected an adapter of type {' or '.join(CLASSES)}, got {str(kind)[:80]}")
