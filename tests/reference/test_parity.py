@@ -116,7 +116,7 @@ def test_flare_mt_equals_the_slow_loops() -> None:
     fast = logits(model, pad(targets) | {"source_latents": latents, "source_attention_mask": mask})
     base = build("bert")
     slow, eps = slow_model("bert", base), eps_of(base)
-    first = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_latents.default."
+    first = "base_model.model.flare_latents.lora_latents.default."
     projection, bias = (model.state_dict()[first + name] for name in ("weight", "bias"))
     for row, text in enumerate(targets):
         v = torch.stack([projection @ state + bias for state in latents[row, : lengths[row]]]) if lengths[row] else None

@@ -27,6 +27,7 @@ from crossflare.fusion.notices import warn_of_overflow
 from crossflare.fusion.source_pass import SourcePass
 from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.transformers import checkpointing, wrap_checkpoint
+from crossflare.libraries.untested import warn_once
 
 
 class Attachment:
@@ -71,7 +72,7 @@ class Attachment:
             ]
         self._replace("forward", MethodType(_with_source_arguments(self.model.forward), self.model))
         if callable(getattr(self.model, "generate", None)):
-            self._replace("generate", self.generate)
+            self._replace("generate", MethodType(_generate, self.model))
 
     def _replace(self, name: str, value: Any) -> None:
         if name in vars(self.model):
@@ -111,7 +112,8 @@ class Attachment:
         Raises:
             UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
         """
-        plain = self.replaced.get("generate") or MethodType(type(self.model).generate, self.model)  # type: ignore[attr-defined]
+        warn_once()
+        plain = self.replaced.get("generate") or _own_generate(self.model)
         given = dict(zip(inspect.signature(plain).parameters, args, strict=False)) | kwargs
         if given.get("inputs") is not None:
             given["input_ids"] = given.pop("inputs")
@@ -169,6 +171,16 @@ class Attachment:
             object.__setattr__(output, "source_logits", frame.logits)
         warn_of_overflow(output)
         return output
+
+
+def _own_generate(model: nn.Module) -> Any:
+    return MethodType(type(model).generate, model)  # type: ignore[attr-defined]
+
+
+def _generate(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Write with a source; a view of the base model, which has no attachment, writes as its class does."""
+    attachment = Attachment.of(model)
+    return (_own_generate(model) if attachment is None else attachment.generate)(*args, **kwargs)
 
 
 def check_alike(configs: dict[str, FlareConfig]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from crossflare.errors import UserError
+from crossflare.fusion.latents import PLACE
 
 ADAPTER_PARTS = ("lora_", "modules_to_save.")
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # numpy has no bfloat16
@@ -43,6 +44,7 @@ def head_modules(model: nn.Module) -> list[str]:
     if getattr(model, "get_output_embeddings", lambda: None)() is not None:
         return []
     backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
+    children.pop(PLACE, None)  # of another adapter
     if backbone not in children:  # the model is a backbone itself, or holds one's parts (T5 that answers questions)
         if "encoder" not in children or "decoder" not in children:
             return []

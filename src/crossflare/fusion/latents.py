@@ -5,9 +5,9 @@ Inside a block it would be sharded away, with that block, before the next one re
 
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
-from crossflare.libraries.peft import BaseTunerLayer, add_adapter_weights
+from crossflare.libraries.peft import BaseTunerLayer, add_adapter_weights, lora_a
 
 KIND = "lora_latents"
 PLACE = "flare_latents"
@@ -17,24 +17,34 @@ PLACE = "flare_latents"
 class Latents(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # read by its place in peft
     """Holds the projections of all adapters of a model; peft trains, freezes, moves and deletes them as any layer's."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: Any) -> None:
+        """Make an empty holder.
+
+        Args:
+            layer: A LoRA layer of the model: the projections are moved to where its base layer is.
+        """
         super().__init__()
         self.merged_adapters: list[str] = []
+        self._like = (layer,)  # in a tuple: it is no child
         self.register_load_state_dict_pre_hook(_take_in_old_names)
 
+    def get_base_layer(self) -> nn.Module:
+        """Return a layer of the base."""
+        return self._like[0].get_base_layer()
 
-def add_projection(model: nn.Module, adapter: str, size: int, like: Tensor) -> nn.Linear:
+
+def add_projection(model: nn.Module, adapter: str, size: int, layer: Any) -> nn.Linear:
     """Give a model the projection of an adapter.
 
     Args:
         model: That carries the adapter.
         adapter: The adapter's name.
         size: d_mt.
-        like: A weight [r,d] of the adapter: gives d, type and device, and whether it is trained.
+        layer: A LoRA layer of the adapter: its lora_A [r,d] gives d, type and device, and whether it is trained.
     """
     if not hasattr(model, PLACE):
-        setattr(model, PLACE, Latents())
-    holder: Any = getattr(model, PLACE)
+        setattr(model, PLACE, Latents(layer))
+    holder, like = cast(Any, getattr(model, PLACE)), lora_a(layer, adapter).weight
     projection = nn.Linear(size, like.shape[1]).to(like)
     add_adapter_weights(holder, KIND, adapter, projection)
     return projection.requires_grad_(like.requires_grad)

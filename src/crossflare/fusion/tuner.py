@@ -21,7 +21,7 @@ from crossflare.fusion.blocks import (
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 from crossflare.fusion.identity import head_modules
-from crossflare.fusion.latents import add_projection, remove_projections
+from crossflare.fusion.latents import Latents, add_projection, remove_projections
 from crossflare.fusion.quantised_layers import keep_differentiable
 from crossflare.fusion.variant import FlareVariant
 from crossflare.libraries.peft import (
@@ -40,6 +40,9 @@ HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
     """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's."""
+
+    tuner_layer_cls = (LoraLayer, Latents)
+    """What peft sets active, freezes and deletes."""
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         self.attachment = Attachment.of(model) or Attachment(model)
@@ -88,7 +91,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         _check_count(config, [sites[name] for name in fusing], list(sites.values()))
         latents = None
         if config.mt_dim is not None:
-            latents = add_projection(model, adapter, config.mt_dim, lora_a(layers[fusing[0]], adapter).weight)
+            latents = add_projection(model, adapter, config.mt_dim, layers[fusing[0]])
         for name, layer in layers.items():
             variant = FlareVariant(self.attachment.calls, name)
             if name in sites:
