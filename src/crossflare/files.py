@@ -156,15 +156,20 @@ def clear_unfinished(final: Path) -> None:
         shutil.rmtree(junk, ignore_errors=True)
 
 
-def recover_dir(final: Path) -> None:
-    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it."""
+def recover_dir(final: Path, tidy: bool = True) -> None:
+    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it.
+
+    Args:
+        final: The folder.
+        tidy: Drop it; a reader does not, since a folder of that name may be somebody else's.
+    """
     final = final.resolve()
     old = _old(final)
-    if (old / MANIFEST).is_file() or (old.is_dir() and not any(old.iterdir())):  # nobody else's
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+    if old.exists():
+        if not final.exists():
             os.replace(old, final)
+        elif tidy:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str, str]:
@@ -182,7 +187,7 @@ def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str,
             regular file or too large, or the folder holds what it should not.
     """
     with suppress(OSError, RuntimeError):  # a folder that may only be read is read as it is; a loop of links is none
-        recover_dir(folder)
+        recover_dir(folder, tidy=False)
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
     manifest = folder / MANIFEST
@@ -194,7 +199,7 @@ def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str,
         raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
     if limits is not None and (other := sorted(hashes.keys() - limits)):
         raise UserError(
-            f"{folder}: its manifest names {other[0]!a:.80}, expected only {', '.join(sorted(limits))}; do not use it"
+            f"{folder}: its manifest names {other[0]!a:.80}, expected {', '.join(limits)} at most (safetensors only)"
         )
     paths = {name: regular(folder, name, limits[name] if limits else LARGEST) for name in hashes}
     if limits is not None:

@@ -15,6 +15,8 @@ from crossflare.untrusted import read_small_json
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 SIZE_LIMIT = 100_000
 """Bytes; a configuration is a few kilobytes."""
+MOST = 1000
+"""Entries of a list."""
 CLASSES: dict[str, type[LoraConfig]] = {"FLARE": FlareConfig, "LORA": LoraConfig}
 IGNORED = ("peft_type", "auto_mapping", "runtime_config", "megatron_core", "init_lora_weights")
 """Keys that name code to import, or a start that the saved weights replace: never used, whatever they say."""
@@ -32,7 +34,7 @@ def _name(value: object) -> bool:
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
-def _list_of(check: Callable[[object], bool], most: int = 1000) -> Callable[[object], bool]:
+def _list_of(check: Callable[[object], bool], most: int = MOST) -> Callable[[object], bool]:
     def checks(value: object) -> bool:
         return isinstance(value, list) and len(items := cast(list[object], value)) <= most and all(map(check, items))
 
@@ -59,7 +61,7 @@ def _none(value: object) -> bool:
     return value is None
 
 
-MODULES = (_either(_none, _list_of(_name)), "a list of at most 1000 module names")
+MODULES = (_either(_none, _list_of(_name)), "a list of module names")
 ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "r": (_whole(1, 4096), "a whole number from 1 to 4096"),
     "lora_alpha": (_number(1e-6, 1e6), "a number above 0 and at most 1e6"),
@@ -70,7 +72,7 @@ ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "fusion_modules": MODULES,
     "layers_to_transform": (
         _either(_none, _whole(0, 9999), _list_of(_whole(0, 9999))),
-        "a block's index or a list of at most 1000",
+        "a block's index or a list of them",
     ),
     "layers_pattern": (_either(_none, _word, _list_of(_word, 8)), "a name or a list of at most 8 names"),
     "task_type": (lambda value: value in (None, *(kind.value for kind in TaskType)), "one of peft's task types"),
@@ -123,6 +125,8 @@ def _checked(path: Path, values: dict[str, Any], default: LoraConfig) -> dict[st
         value = values[key]
         if key in ALLOWED:
             allows, wanted = ALLOWED[key]
+            if isinstance(value, list) and len(cast(list[object], value)) > MOST:
+                raise UserError(f"{path}: {key} has {len(cast(list[object], value))} entries, expected at most {MOST}")
             if not allows(value):
                 raise UserError(f"{path}: {key} must be {wanted}, got {value!r:.80}")
             if key != "base_model_name_or_path":  # where it lay when it was trained; the card says which base it is
