@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress", "untrusted"),
+    ("errors", "files", "progress", "schema", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),

@@ -215,9 +215,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_folder_that_is_not_what_it_should_be(
-    folder: Path, damage: Callable[[Path], None], message: str
-) -> None:
+def test_a_folder_that_is_not_what_it_should_be(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder)
     assert re.search(message, refused(folder))
 
@@ -253,7 +251,11 @@ def test_a_snapshot_of_the_hubs_cache_loads(folder: Path, tmp_path: Path) -> Non
 def test_in_a_snapshot_too_links_lead_to_its_own_blobs_alone(folder: Path, tmp_path: Path) -> None:
     snapshot = hub_snapshot(folder, tmp_path)
     blob = (snapshot / CARD).resolve()
-    others = [tmp_path / "models--a--c" / "blobs" / "x", tmp_path / "models--a--b" / "refs" / "x", blob.parent / "y" / "x"]
+    others = [
+        tmp_path / "models--a--c" / "blobs" / "x",
+        tmp_path / "models--a--b" / "refs" / "x",
+        blob.parent / "y" / "x",
+    ]
     for place in others:
         place.parent.mkdir(parents=True)
         shutil.copy(blob, place)

@@ -41,7 +41,6 @@ from crossflare.fusion.rollback import unchanged_on_failure
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
 
 
-
 def save_adapter(
     model: PeftModel,
     folder: Path,
