@@ -18,6 +18,7 @@ from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file, open_dir
 from crossflare.fusion.adapter_check import CARD, CONFIG, SOURCE_TASK, WEIGHTS
 from fusion_models import batch, build, flare, logits, randomise
+from model_state import same, state
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +44,6 @@ def seal(folder: Path, **hashes: str) -> None:
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     own = {name: digest_file(folder / name) for name in files if name != MANIFEST}
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "sha256": own | hashes}))
-
-
-def state(model: Any) -> list[Any]:
-    """Everything of a model that a load could change."""
-    tensors = [(name, each, each.clone(), each.requires_grad) for name, each in model.named_parameters()]
-    modules = [
-        (name, each, each.training, sorted(vars(each)), len(each._forward_hooks), len(each._forward_pre_hooks))
-        for name, each in model.named_modules()
-    ]
-    return [tensors, modules, [(name, each.clone()) for name, each in model.named_buffers()]]
-
-
-def same(one: list[Any], other: list[Any]) -> bool:
-    tensors = zip(one[0], other[0], strict=True)
-    equal = all(a[0] == b[0] and a[1] is b[1] and torch.equal(a[2], b[2]) and a[3] == b[3] for a, b in tensors)
-    buffers = zip(one[2], other[2], strict=True)
-    return equal and one[1] == other[1] and all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in buffers)
 
 
 def refused(folder: Path) -> str:

@@ -1,7 +1,8 @@
 """An adapter's folder, checked in full before a tensor of it or of the base model is used."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,11 @@ def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[
         UserError: The configuration does not fit the model, replaces more than its head, or the tensors are not
             exactly the ones of such an adapter, floating, finite and of sane size.
     """
-    bare = _hollow_copy(model)
+    bare, config = _hollow_copy(model), copy.deepcopy(config)
+    config.base_model_name_or_path = None  # peft would tell of the name that it gives
     _check_heads(bare, config, folder)
     try:
-        wrapped = get_peft_model(bare, copy.deepcopy(config))
+        wrapped = get_peft_model(bare, config)
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}") from error
     except Exception as error:  # whatever peft raises: the file is the user's, and nothing has been touched
@@ -99,25 +101,54 @@ def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
+    with _opened(path) as file:
+        names = {current_name(key): key for key in file.keys()}
+        if len(names) < len(file.keys()):
+            raise UserError(f"{path}: holds {next(iter(set(file.keys()) - set(names.values())))!r:.200} twice")
+        shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in names.items()}
+        _compare(path, shapes, expected)
+        return {name: _sane(path, file, key) for name, key in names.items()}
+
+
+def check_tensors(path: Path, known: Callable[[str], bool]) -> None:
+    """Check what can be said of tensors without a model.
+
+    Args:
+        path: A safetensors file.
+        known: Whether an adapter can have a tensor of a name.
+
+    Raises:
+        UserError: The file is damaged, or a tensor has another name, is not floating, not finite or not of sane size.
+    """
+    with _opened(path) as file:
+        if others := [key for key in file.keys() if not known(key)]:
+            raise UserError(
+                f"{path}: {others[0]!a:.200} is no adapter's tensor ({len(others)} such); it would replace weights of "
+                "the base; do not use this file"
+            )
+        for key in file.keys():
+            _sane(path, file, key)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
+    """Yield an open safetensors file; what is wrong with it becomes one line."""
     _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            names = {current_name(key): key for key in keys}
-            if len(names) < len(keys):
-                raise UserError(f"{path}: holds {next(iter(set(keys) - set(names.values())))!r:.200} twice")
-            shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in names.items()}
-            _compare(path, shapes, expected)
-            for key in names.values():
-                if (found := file.get_slice(key).get_dtype()) not in FLOATING:
-                    raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
-            tensors = {name: file.get_tensor(key) for name, key in names.items()}
+            yield file
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all() or (tensor.numel() and tensor.abs().max() > HIGHEST):
-            raise UserError(f"{path}: {key} holds numbers that are not finite or above {HIGHEST:g}; train it again")
-    return tensors
+
+
+def _sane(path: Path, file: Any, key: str) -> Tensor:
+    """Return a tensor; refuse one that is not floating, or not finite."""
+    if (found := file.get_slice(key).get_dtype()) not in FLOATING:
+        raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
+    tensor: Tensor = file.get_tensor(key)
+    if not torch.isfinite(tensor).all() or (tensor.numel() and tensor.abs().max() > HIGHEST):
+        raise UserError(f"{path}: {key} holds numbers that are not finite or above {HIGHEST:g}; train it again")
+    return tensor
 
 
 def check_base(opened: Opened, found: BaseIdentity) -> None:
