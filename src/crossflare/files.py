@@ -263,4 +263,5 @@ def _sync(path: Path) -> None:
 
 def _storage_error(path: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
-    return UserError(f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost")
+    said = f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost"
+    return UserError(said, "disk")

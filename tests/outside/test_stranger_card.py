@@ -22,9 +22,9 @@ from tiny_adapters import SOURCES, TEXTS, make_adapters, write
 
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 3, 2**31, 2**63, 10**40, -0.5, 1e308, 0.1, "", "x", "../../x", "/etc/passwd",
-    "\x1b[31m", "a\nb", "\0", "n" * 2000, [], [1], [[]], ["a", "a"], ["x"] * 5000, {}, {"a": 1}, {"name": []}, {"engine": 3},
-    {"labels": 3}, [None], [{"a": []}], {"": ""}, "nan", "true", "flare", "lora", "flare-mt", "xmixup", "filter",
-    "input-fusion", "bf16", "nf4", "text",
+    "\x1b[31m", "a\nb", "\0", "n" * 2000, [], [1], [[]], ["a", "a"], ["x"] * 5000, {}, {"a": 1}, {"name": []},
+    {"engine": 3}, {"labels": 3}, [None], [{"a": []}], {"": ""}, "nan", "true", "flare", "lora", "flare-mt", "xmixup",
+    "filter", "input-fusion", "bf16", "nf4", "text",
 ]  # fmt: skip
 """What a mutation writes."""
 

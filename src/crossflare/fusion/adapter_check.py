@@ -102,9 +102,10 @@ def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
     with _opened(path) as file:
-        names = {current_name(key): key for key in file.keys()}
-        if len(names) < len(file.keys()):
-            raise UserError(f"{path}: holds {next(iter(set(file.keys()) - set(names.values())))!r:.200} twice")
+        keys: list[str] = list(file.keys())
+        names = {current_name(key): key for key in keys}
+        if len(names) < len(keys):
+            raise UserError(f"{path}: holds {next(iter(set(keys) - set(names.values())))!a:.200} twice")
         shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in names.items()}
         _compare(path, shapes, expected)
         return {name: _sane(path, file, key) for name, key in names.items()}
@@ -121,12 +122,13 @@ def check_tensors(path: Path, known: Callable[[str], bool]) -> None:
         UserError: The file is damaged, or a tensor has another name, is not floating, not finite or not of sane size.
     """
     with _opened(path) as file:
-        if others := [key for key in file.keys() if not known(key)]:
+        keys: list[str] = list(file.keys())
+        if others := [key for key in keys if not known(key)]:
             raise UserError(
                 f"{path}: {others[0]!a:.200} is no adapter's tensor ({len(others)} such); it would replace weights of "
                 "the base; do not use this file"
             )
-        for key in file.keys():
+        for key in keys:
             _sane(path, file, key)
 
 

@@ -34,7 +34,7 @@ TENSOR = re.compile(r"base_model\.model\.(.+\.)?lora_[A-Za-z_]+(\.[a-z_]+)*")
 
 
 def read_config(path: Path, read: Any) -> dict[str, Any]:
-    """Read a configuration as peft does; that of a FLARE adapter once its folder has passed every check without a model.
+    """Read a configuration as peft does; that of a FLARE adapter once its folder has passed what needs no model.
 
     Args:
         path: Of an `adapter_config.json`.

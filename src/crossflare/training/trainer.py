@@ -187,7 +187,8 @@ class SafeTrainer(Trainer):
         )
         raise UserError(
             f"training stopped before step {self.state.global_step + 1}: {what}, on the rows {shown}; {last}; lower "
-            "lr, set precision to fp32, or look at these rows"
+            "lr, set precision to fp32, or look at these rows",
+            "numbers",
         )
 
     # Evaluation and checkpoints ----------------------------------------------------------------------------------
