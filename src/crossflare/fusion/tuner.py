@@ -22,6 +22,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
+from crossflare.fusion.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
 from crossflare.libraries.bitsandbytes import keep_differentiable
 from crossflare.libraries.peft import (
@@ -55,6 +56,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
                 leaves some of them out.
         """
         config: FlareConfig = self.peft_config[adapter_name]
+        check_model(model, config)
         before = _State(model)
         try:
             sites = self._expected(model, config)

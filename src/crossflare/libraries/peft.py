@@ -1,6 +1,10 @@
 """Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
 
+import os
+from collections.abc import Callable
 from enum import StrEnum
+from functools import wraps
+from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -46,6 +50,24 @@ def register(config: type, tuner: type) -> None:
             raise fail("peft", f"LoraModel.{method}")
     for place, value in zip(TABLES, (config, tuner, LoraModel.prefix), strict=True):
         cast(dict[str, Any], name(place))[FlareType.FLARE.value] = value
+
+
+def read_configs_by(checked: Callable[[Path, Callable[[Path], dict[str, Any]]], dict[str, Any]]) -> None:
+    """Let every configuration that peft reads from a file be read by a function, which is given peft's own.
+
+    All of peft's and transformers' ways to load an adapter come through here, `hotswap_adapter` too.
+
+    Raises:
+        LibraryError: This peft reads in another way.
+    """
+    mixin = name("peft.config:PeftConfigMixin")
+    own = name("peft.config:PeftConfigMixin.from_json_file").__func__
+
+    @wraps(own)
+    def read(cls: type, path_json_file: str | os.PathLike[str], **kwargs: Any) -> dict[str, Any]:
+        return checked(Path(path_json_file), lambda path: own(cls, str(path), **kwargs))
+
+    mixin.from_json_file = classmethod(read)
 
 
 def is_targeted(config: Any, module: str) -> bool:
