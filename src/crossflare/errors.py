@@ -1,5 +1,6 @@
 """The one error that a user's mistake raises, and the suggestions that go with it."""
 
+import inspect
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -49,13 +50,15 @@ class UserError(ValueError):
 def _kind_here() -> Kind:
     """Return what the module that makes an error is about."""
     kind: Kind = "usage"
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module not in READERS:
             names = (module, module.rpartition(".")[0])
-            return next((PLACES[name] for name in names if name in PLACES), kind)
-        kind = "usage" if module == "crossflare.errors" else "artefact"
+            found = [PLACES[name] for name in names if name in PLACES]
+            return found[0] if found else kind
+        if module != "crossflare.errors":
+            kind = "artefact"
         frame = frame.f_back
     return kind
 

@@ -44,7 +44,7 @@ class SavedType(str):
         made.folder = folder
         return made
 
-    def __getnewargs__(self) -> tuple[Path]:
+    def __getnewargs__(self) -> tuple[Path]:  # type: ignore[override]
         """Return what a copy is made with."""
         return (self.folder,)
 

@@ -47,7 +47,7 @@ def add_projection(model: nn.Module, adapter: str, size: int, layer: Any) -> nn.
         setattr(model, PLACE, Latents(layer))
         # On the model: only there the names that are loaded are still together.
         getattr(model, PLACE).handle = model.register_load_state_dict_pre_hook(_take_in_old_names)
-    holder, like = cast(Any, getattr(model, PLACE)), lora_a(layer, adapter).weight
+    holder, like = getattr(model, PLACE), lora_a(layer, adapter).weight
     projection = nn.Linear(size, like.shape[1]).to(like)
     add_adapter_weights(holder, KIND, adapter, projection)
     return projection.requires_grad_(like.requires_grad)

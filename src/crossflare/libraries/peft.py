@@ -90,6 +90,11 @@ def lora_a(layer: Any, adapter: str) -> nn.Linear:
     return cast(nn.Linear, layer.lora_A[adapter])
 
 
+def lora_variant(layer: Any, adapter: str) -> Any:
+    """Return what computes an adapter's part in a LoRA layer; None for plain LoRA."""
+    return layer.lora_variant.get(adapter)
+
+
 def cast_input(layer: Any, states: Tensor, adapter: str) -> Tensor:
     """Bring states to the type of the adapter's weights, unless the user has switched that off in peft."""
     return _cast(layer, states, lora_a(layer, adapter).weight.dtype)
