@@ -54,9 +54,7 @@ def _kind_here() -> Kind:
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module not in READERS:
-            names = (module, module.rpartition(".")[0])
-            found = [PLACES[name] for name in names if name in PLACES]
-            return found[0] if found else kind
+            return PLACES.get(module) or PLACES.get(module.rpartition(".")[0]) or kind
         if module != "crossflare.errors":
             kind = "artefact"
         frame = frame.f_back
