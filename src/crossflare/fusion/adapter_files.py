@@ -20,10 +20,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.files import commit_dir
+from crossflare.files import MANIFEST, commit_dir
 from crossflare.fusion.adapter_check import (
     CARD,
     CONFIG,
+    NAMES,
     README,
     SOURCE_TASK,
     WEIGHTS,
@@ -76,7 +77,10 @@ def save_adapter(
         (place / README).write_text(readme(base, card or {}), encoding="utf-8")
         (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
         if source_task is not None:
-            shutil.copytree(source_task, place / SOURCE_TASK)
+            (place / SOURCE_TASK).mkdir()
+            for name in (*NAMES, MANIFEST):
+                if (source_task / name).is_file():
+                    shutil.copyfile(source_task / name, place / SOURCE_TASK / name)
 
     commit_dir(folder, fill)
 
