@@ -36,7 +36,8 @@ class Failure:
     def of(cls, id: str, kind: str, label: str, error: Exception, stops: Iterable[Mapping[str, Any]]) -> "Failure":
         """Describe a failure that happens now."""
         said = " ".join(str(error).split())
-        known, about = isinstance(error, UserError), getattr(error, "kind", "internal")
+        known = isinstance(error, UserError)
+        about: Kind = error.kind if isinstance(error, UserError) else "internal"
         trace = () if known else tuple("".join(traceback.format_exception(error)).splitlines())
         text = said if known else f"{type(error).__name__}: {said}"
         return cls(id, kind, label, text, datetime.now(UTC).isoformat(), tuple(stops), trace, about)

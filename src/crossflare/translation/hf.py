@@ -148,7 +148,7 @@ def _in_time(deadline: Deadline) -> "StoppingCriteriaList":
     from transformers import StoppingCriteria, StoppingCriteriaList
 
     class InTime(StoppingCriteria):
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             deadline.check()
             return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
