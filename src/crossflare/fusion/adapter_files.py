@@ -185,7 +185,8 @@ def _check_merge(model: PeftModel, folder: Path) -> None:
         layer: Any = module
         if isinstance(layer, LoraLayer):
             for adapter in layer.active_adapters:
-                merged = layer.get_base_layer().weight + layer.get_delta_weight(adapter)
+                weight: Tensor = layer.get_base_layer().weight
+                merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # which holds less than the sum
                 if not torch.isfinite(merged).all():
                     raise UserError(f"{folder}: merging it makes {name} infinite or no number; train it again")
 
