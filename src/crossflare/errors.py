@@ -1,9 +1,9 @@
 """The one error that a user's mistake raises, and the suggestions that go with it."""
 
-import inspect
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import currentframe
 from typing import Literal
 
 Kind = Literal["usage", "data", "artefact", "disk", "numbers", "internal", "interrupted"]
@@ -27,7 +27,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.store": "artefact",
 }
 """The package or module that raises an error -> what it is then about; elsewhere it is how crossflare is used."""
-READERS = ("crossflare.errors", "crossflare.files", "crossflare.schema", "crossflare.untrusted")
+READERS = (__name__, "crossflare.files", "crossflare.schema", "crossflare.untrusted")
 """Modules that read for others: the error is about what those were reading, an artefact where that says nothing."""
 
 
@@ -50,13 +50,12 @@ class UserError(ValueError):
 def _kind_here() -> Kind:
     """Return what the module that makes an error is about."""
     kind: Kind = "usage"
-    frame = inspect.currentframe()
+    frame = currentframe()
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module not in READERS:
             return PLACES.get(module) or PLACES.get(module.rpartition(".")[0]) or kind
-        if module != "crossflare.errors":
-            kind = "artefact"
+        kind = "usage" if module == __name__ else "artefact"
         frame = frame.f_back
     return kind
 

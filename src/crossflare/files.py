@@ -175,7 +175,9 @@ def recover_dir(final: Path, tidy: bool = True) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str, str]:
+def open_dir(
+    folder: Path, limits: Mapping[str, int] | None = None, needed: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Check a folder written by `commit_dir` and return its manifest: relative name -> sha256.
 
     Only files that the manifest names are opened (see `untrusted` for which can be).
@@ -184,6 +186,7 @@ def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str,
         folder: The folder.
         limits: Name of each file that there can be -> its bytes at most; others are then refused. Names with a dot
             in front at the top are let be: hubs and git put them there, and they are never opened.
+        needed: Name of each file that there must be -> what to say where there is none.
 
     Raises:
         UserError: The folder or its manifest is missing, a name leaves the folder, a file is missing, changed, no
@@ -200,6 +203,9 @@ def open_dir(folder: Path, limits: Mapping[str, int] | None = None) -> dict[str,
     hashes = content.get("sha256") if isinstance(content, dict) else None
     if not isinstance(hashes, dict) or content.get("format") != 1:
         raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
+    for name, advice in (needed or {}).items():
+        if name not in hashes:
+            raise UserError(f"{folder}: {name} is missing; {advice}")
     if limits is not None and (other := sorted(hashes.keys() - limits)):
         raise UserError(
             f"{folder}: its manifest names {other[0]!a:.80}, expected {', '.join(limits)} at most (safetensors only)"

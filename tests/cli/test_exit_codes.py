@@ -134,6 +134,7 @@ def test_a_signal_ends_in_order(
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(crossflare.experiment.plan, "plan", work)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background may have it ignored
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (code, "interrupted")
     assert done == ["tidied"]
     assert signal.getsignal(signal.SIGTERM) is before

@@ -17,6 +17,7 @@ from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file, open_dir
 from crossflare.fusion.adapter_check import CARD, CONFIG, SOURCE_TASK, WEIGHTS
 from fusion_models import batch, build, flare, logits, randomise
+from hub_cache import hub_snapshot
 from model_state import same, state
 
 
@@ -210,19 +211,6 @@ def test_what_hubs_and_git_put_beside_is_let_be_and_never_opened(folder: Path) -
     crossflare.load_adapter(build("bert"), folder)
 
 
-def hub_snapshot(folder: Path, cache: Path) -> Path:
-    """Lay a folder out as huggingface_hub's cache does: files are links into the repository's blobs."""
-    snapshot, blobs = cache / "models--a--b" / "snapshots" / ("0" * 40), cache / "models--a--b" / "blobs"
-    blobs.mkdir(parents=True)
-    for path in [each for each in folder.rglob("*") if each.is_file()]:
-        blob = blobs / digest_file(path)
-        shutil.copy(path, blob)
-        link = snapshot / path.relative_to(folder)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
-    return snapshot
-
-
 def test_a_snapshot_of_the_hubs_cache_loads(folder: Path, tmp_path: Path) -> None:
     snapshot = hub_snapshot(folder, tmp_path)
     loaded = crossflare.load_adapter(build("bert"), snapshot)
@@ -240,7 +228,7 @@ def test_in_a_snapshot_too_links_lead_to_its_own_blobs_alone(folder: Path, tmp_p
         blob.parent / "y" / "x",
     ]
     for place in others:
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(blob, place)
         (snapshot / CARD).unlink()
         (snapshot / CARD).symlink_to(place)

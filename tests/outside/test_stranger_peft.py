@@ -17,6 +17,7 @@ import crossflare
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import CONFIG, WEIGHTS
 from fusion_models import batch, build, flare, logits
+from hub_cache import hub_snapshot
 from model_state import same, state
 
 EMBEDDINGS = "base_model.model.bert.embeddings.word_embeddings.weight"
@@ -62,11 +63,16 @@ def of_a_config(folder: Path, model: Any) -> Any:
     return PeftModel.from_pretrained(model, folder, config=PeftConfig.from_pretrained(folder))
 
 
+def with_a_config_of_ones_own(folder: Path, model: Any) -> Any:
+    own = crossflare.FlareConfig(task_type="SEQ_CLS", r=4, lora_alpha=8)
+    return PeftModel.from_pretrained(model, folder, config=own)
+
+
 def by_auto_class(folder: Path, model: Any) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
 
 
-ROUTES = [with_peft, beside_another, with_transformers, of_a_config, by_auto_class]
+ROUTES = [with_peft, beside_another, with_transformers, of_a_config, with_a_config_of_ones_own, by_auto_class]
 
 
 def config(folder: Path, **values: Any) -> None:
@@ -180,6 +186,20 @@ def test_every_way_makes_the_checks(folder: Path, route: Any, damage: Callable[[
     assert all(torch.equal(now[name], tensor) for name, tensor in weights.items())
 
 
+@pytest.mark.parametrize("damage", [_extra, _declared, _nan, _pickle])
+def test_weights_that_are_loaded_again_are_checked_again(folder: Path, damage: Callable[[Path], None]) -> None:
+    model = with_peft(folder, base())
+    other = Path(shutil.copytree(folder, folder.parent / "other"))
+    model.load_adapter(str(other), "default")
+    expected = logits(model, batch().both())
+    damage(other)
+    with pytest.raises(UserError):
+        model.load_adapter(str(other), "default")
+    with pytest.raises(UserError, match="are checked in a folder"):
+        model.load_adapter("somebody/adapter", "default")
+    assert torch.equal(logits(model, batch().both()), expected)
+
+
 @pytest.mark.parametrize("damage", [_extra, _nan, _pickle])
 def test_hotswap_reads_nothing_that_is_damaged(folder: Path, damage: Callable[[Path], None]) -> None:
     model = with_peft(folder, base())
@@ -221,3 +241,17 @@ def test_a_configuration_alone_is_read_and_can_start_a_new_adapter(tmp_path: Pat
     crossflare.FlareConfig(task_type="SEQ_CLS", r=3).save_pretrained(tmp_path)
     again = crossflare.FlareConfig.from_pretrained(tmp_path)
     assert get_peft_model(base(), again).peft_config["default"].r == 3
+
+
+def test_a_name_on_the_hub_is_checked_in_the_cache(folder: Path, tmp_path: Path) -> None:
+    hub_snapshot(folder, tmp_path / "sound")
+    loaded = PeftModel.from_pretrained(base(), "a/b", cache_dir=str(tmp_path / "sound")).eval()
+    assert torch.equal(logits(loaded, batch().both()), logits(flare(base()), batch().both()))
+    _extra(folder)
+    hub_snapshot(folder, tmp_path / "hostile")
+    with pytest.raises(UserError, match="is no adapter's tensor"):
+        PeftModel.from_pretrained(base(), "a/b", cache_dir=str(tmp_path / "hostile"))
+    _pickle(folder)
+    hub_snapshot(folder, tmp_path / "pickled")
+    with pytest.raises(UserError, match=r"a/b: .*cannot be fetched .* only safetensors are read"):
+        PeftModel.from_pretrained(base(), "a/b", cache_dir=str(tmp_path / "pickled"))

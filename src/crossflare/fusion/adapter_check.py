@@ -29,6 +29,7 @@ SOURCE_TASK = "source_task"
 NAMES = {WEIGHTS: LARGEST, CONFIG: SIZE_LIMIT, CARD: SMALL, README: SMALL}
 LIMITS = NAMES | {f"{SOURCE_TASK}/{name}": size for name, size in (NAMES | {MANIFEST: SMALL}).items()}
 """Every file that an adapter's folder can have -> its bytes at most."""
+EXPECTED = "expected an adapter saved by crossflare (safetensors only)"
 FLOATING = ("F64", "F32", "F16", "BF16")
 HIGHEST = 1e6
 """No trained adapter weight comes near this; larger ones are damage or mischief."""
@@ -56,10 +57,7 @@ def open_adapter(folder: Path) -> Opened:
         UserError: A file is missing, changed, not named by the manifest, no regular file or too large; the card or a
             configuration is not one of an adapter.
     """
-    names = open_dir(folder, LIMITS)
-    for name in (WEIGHTS, CONFIG, CARD):
-        if name not in names:
-            raise UserError(f"{folder}: {name} is missing; expected an adapter saved by crossflare (safetensors only)")
+    names = open_dir(folder, LIMITS, dict.fromkeys((WEIGHTS, CONFIG, CARD), EXPECTED))
     card = read_small_json(folder / CARD)
     if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
         raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")

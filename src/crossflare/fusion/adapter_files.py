@@ -19,10 +19,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.files import commit_dir
+from crossflare.files import MANIFEST, commit_dir
 from crossflare.fusion.adapter_check import (
     CARD,
     CONFIG,
+    NAMES,
     README,
     SOURCE_TASK,
     WEIGHTS,
@@ -75,7 +76,10 @@ def save_adapter(
         (place / README).write_text(readme(base, card or {}), encoding="utf-8")
         (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
         if source_task is not None:
-            shutil.copytree(source_task, place / SOURCE_TASK)
+            (place / SOURCE_TASK).mkdir()
+            for name in (*NAMES, MANIFEST):
+                if (source_task / name).is_file():
+                    shutil.copyfile(source_task / name, place / SOURCE_TASK / name)
 
     commit_dir(folder, fill)
 
@@ -180,7 +184,8 @@ def _check_merge(model: PeftModel, folder: Path) -> None:
         layer: Any = module
         if isinstance(layer, LoraLayer):
             for adapter in layer.active_adapters:
-                merged = layer.get_base_layer().weight + layer.get_delta_weight(adapter)
+                weight: Tensor = layer.get_base_layer().weight
+                merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # which holds less than the sum
                 if not torch.isfinite(merged).all():
                     raise UserError(f"{folder}: merging it makes {name} infinite or no number; train it again")
 

@@ -44,9 +44,9 @@ class SavedType(str):
         made.folder = folder
         return made
 
-    def __getnewargs__(self) -> tuple[Path]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type["SavedType"], tuple[Path]]:
         """Return what a copy is made with."""
-        return (self.folder,)
+        return type(self), (self.folder,)
 
     folder: Path
 
@@ -97,6 +97,7 @@ class FlareConfig(LoraConfig):
         kind: object = self.peft_type
         # The folder that peft read it from, until its tensors have been compared with a model's.
         self.saved_in: Path | None = kind.folder if isinstance(kind, SavedType) else None
+        self.checked_in: Path | None = None  # the folder of which that was done
         if self.fusion_modules is not None:
             self.fusion_modules = sorted(self.fusion_modules)
         super().__post_init__()

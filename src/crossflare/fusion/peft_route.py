@@ -65,6 +65,7 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
     folder, config.saved_in = config.saved_in, None
     if folder is None or not (folder / WEIGHTS).exists():
         return
+    config.checked_in = folder.resolve()
     if (folder / MANIFEST).exists() and not _in_hub_cache(folder):
         opened, found = open_adapter(folder), identify(model, adapted=True)
         if opened.stage1 is None:
@@ -75,6 +76,32 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
                 "load it with crossflare.load_adapter"
             )
     fitting_tensors(model, folder, config)
+
+
+def check_load(model: Any, place: Path | str, adapter: str) -> None:
+    """Check what is to be loaded into a FLARE adapter that is there already, whose folder peft does not look at.
+
+    That is so with `PeftModel.from_pretrained(..., config=...)`, and when an adapter's weights are loaded again.
+
+    Raises:
+        UserError: The folder is not what `load_adapter` would take, or is only a name on the hub.
+    """
+    config = model.peft_config.get(adapter)
+    if not isinstance(config, FlareConfig):
+        return
+    checked, config.checked_in = config.checked_in, None
+    if isinstance(place, Path):
+        if place.resolve() == checked:
+            return
+    elif checked is not None and _in_hub_cache(checked):
+        return
+    else:
+        raise UserError(
+            f"{place}: the weights of a FLARE adapter are checked in a folder; leave config= out, or fetch them first "
+            "with `hf download` and give the folder"
+        )
+    _check(place)
+    fitting_tensors(model.get_base_model(), place, config)
 
 
 def _check(folder: Path) -> None:

@@ -70,6 +70,24 @@ def read_configs_by(checked: Callable[[Path, Callable[[Path], dict[str, Any]]], 
     mixin.from_json_file = classmethod(read)
 
 
+def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
+    """Let a function look at each `PeftModel.load_adapter` first: at the model, the folder or name, the adapter.
+
+    Raises:
+        LibraryError: This peft has no such method.
+    """
+    model = name("peft:PeftModel")
+    own = name("peft:PeftModel.load_adapter")
+
+    @wraps(own)
+    def load_adapter(self: Any, model_id: str | os.PathLike[str], adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        local = Path(model_id) / (kwargs.get("subfolder") or "")
+        check(self, local if local.is_dir() else str(model_id), adapter_name)
+        return own(self, model_id, adapter_name, *args, **kwargs)
+
+    model.load_adapter = load_adapter
+
+
 def is_targeted(config: Any, module: str) -> bool:
     """Whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))
