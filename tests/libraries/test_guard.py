@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 import pytest
+import torch
 from packaging.specifiers import SpecifierSet
 
 from crossflare.libraries import guard
@@ -22,8 +23,6 @@ def test_a_missing_name(place: str) -> None:
 
 
 def test_a_name_that_is_there() -> None:
-    import torch
-
     assert guard.name("torch.nn:Module.forward") is torch.nn.Module.forward
     assert guard.name("torch.nn") is torch.nn
 

@@ -1,5 +1,6 @@
 """The contract with transformers: what crossflare takes its undocumented names to mean."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -14,8 +15,6 @@ from writing_models import DECODERS, ENCODER_DECODERS, build
 @pytest.mark.parametrize("family", [*DECODERS, *ENCODER_DECODERS])
 def test_the_cache_of_a_call(family: str) -> None:
     """The argument that is found by its name is the one that the model fills, and it counts its tokens."""
-    import inspect
-
     model = build(family)
     name = names.cache_argument(inspect.signature(model.forward).parameters)
     paired = model.config.is_encoder_decoder
