@@ -5,6 +5,8 @@
 #   make check    everything the continuous integration checks: format, lint, types, all tests, documentation
 #   make bench    measure the cost of a FLARE step; writes bench/results.json
 #   make docs     run the examples of the documentation and follow its links
+#   make peft-suite PEFT_TESTS=FOLDER
+#                 peft's own tests with FLARE in LoRA's place; FOLDER: `tests` of its repository (by hand, an hour)
 #   make setup    only make the environment (.venv)
 #
 # PYTHON=python3.12       the interpreter to make .venv with
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all bench docs clean
+.PHONY: setup demo test check format lint types test-all bench docs peft-suite clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -54,6 +56,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+peft-suite: $(VENV)/.dev
+	$(BIN)/python tools/peft_suite.py $(PEFT_TESTS) $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -24,7 +24,8 @@ def test_the_tables_of_methods() -> None:
     wanted = (crossflare.FlareConfig, crossflare.FlareModel, names.LoraModel.prefix)
     assert [guard.name(place)["FLARE"] for place in names.TABLES] == list(wanted)
     assert names.LoraModel.prefix == "lora_"
-    assert names.FlareType.FLARE.value == str(names.FlareType.FLARE) == "FLARE"
+    assert names.FlareType.FLARE.value == "FLARE"
+    assert flare(build("bert")).get_model_status().peft_types == {"default": "FLARE"}
 
 
 @pytest.mark.parametrize("method", names.METHODS)

@@ -1,6 +1,6 @@
 """Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
 
-from enum import StrEnum
+from enum import Enum
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(StrEnum):
+class FlareType(str, Enum):  # noqa: UP042  # peft cuts the class's name off its text, which a StrEnum's lacks
     """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
 
     FLARE = "FLARE"
