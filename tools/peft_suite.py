@@ -2,10 +2,10 @@
 
     make peft-suite PEFT_TESTS=FOLDER [ARGS="-k decoder"]
 
-FOLDER is the folder `tests` of peft's repository, of the release that is installed. They are run once as they are, which
-is the control, once with FLARE without a source, and once with one (the text itself, backwards). A case counts as
-failed where LoRA passes. Models that they would download are built from their configuration instead; what else needs a
-download (a tokenizer, a data set) is counted as skipped.
+FOLDER is the folder `tests` of peft's repository, of the release that is installed. They are run once as they are, the
+control, once with FLARE without a source, and once with one (the text itself, backwards). A case counts as failed where
+LoRA passes. Models that they would download are built from their configuration instead; what else needs a download (a
+tokenizer, a data set) is counted as skipped.
 """
 
 import importlib.util
