@@ -11,6 +11,8 @@
 #   make upgrade    make new locks, and show what changed; make locks: only what pyproject.toml has changed
 #   make bench      measure the cost of a FLARE step; writes bench/results.json
 #   make docs       run the examples of the documentation and follow its links
+#   make peft-suite PEFT_TESTS=FOLDER
+#                   peft's own tests with FLARE in LoRA's place; FOLDER: `tests` of its repository (by hand, an hour)
 #   make setup      only make the environment (.venv)
 #
 # torch is installed first and alone (locks/torch.txt), the rest from a lock with hashes, without dependencies. What is
@@ -33,7 +35,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks
+.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks peft-suite
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -71,6 +73,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+peft-suite: $(VENV)/.dev
+	$(BIN)/python tools/peft_suite.py $(PEFT_TESTS) $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +30,7 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(StrEnum):
+class FlareType(str, Enum):  # noqa: UP042  # peft cuts the class's name off its text, which a StrEnum's lacks
     """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
 
     FLARE = "FLARE"
