@@ -21,9 +21,11 @@ from typing import Any
 
 import pytest
 
-KINDS = {"optfor": "opt", "gpt2": "gpt2", "neox": "gpt_neox", "gptj": "gptj", "bloom": "bloom", "llama": "llama"}
-KINDS |= {"mistral": "mistral", "gemma": "gemma2", "qwen2": "qwen2", "distilbert": "distilbert", "roberta": "roberta"}
-KINDS |= {"deberta": "deberta-v2", "bert": "bert", "mt5": "mt5", "t5": "t5", "bart": "bart"}
+KINDS = {
+    "optfor": "opt", "gpt2": "gpt2", "neox": "gpt_neox", "gptj": "gptj", "bloom": "bloom", "llama": "llama",
+    "mistral": "mistral", "gemma": "gemma2", "qwen2": "qwen2", "distilbert": "distilbert", "roberta": "roberta",
+    "deberta": "deberta-v2", "bert": "bert", "mt5": "mt5", "t5": "t5", "bart": "bart",
+}  # fmt: skip
 """Part of a model's name -> the type of model that is built for it."""
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 1024}
 FEED = {"intermediate_size": 24, "ffn_dim": 24, "d_ff": 24, "word_embed_proj_dim": 16, "num_layers": 2, "d_kv": 4}
@@ -64,14 +66,16 @@ class Plugin:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Put FLARE and the small models in their places."""
         import peft
-        from transformers.models.auto.auto_factory import _BaseAutoModelClass as Auto
+
+        from crossflare.libraries.guard import name
 
         if importlib.util.find_spec("diffusers") is None:
             stand_in: Any = types.ModuleType("diffusers")
             stand_in.StableDiffusionPipeline = object
             sys.modules.setdefault("diffusers", stand_in)
-        plain = Auto.from_pretrained.__func__
-        Auto.from_pretrained = classmethod(
+        auto: Any = name("transformers.models.auto.auto_factory:_BaseAutoModelClass")
+        plain = auto.from_pretrained.__func__
+        auto.from_pretrained = classmethod(
             lambda cls, name, *args, **kwargs: (
                 plain(cls, name, *args, **kwargs) if os.path.isdir(str(name)) else build(cls, str(name), **kwargs)
             )
@@ -83,14 +87,15 @@ class Plugin:
 
         peft.LoraConfig = crossflare.FlareConfig
         if self.run == "flare with a source":
-            take = Inputs.take.__func__
+            inputs: Any = Inputs
+            take = inputs.take.__func__
 
             def with_source(cls: Any, model: Any, args: Any, kwargs: dict[str, Any]) -> Any:
                 if "input_ids" in kwargs and kwargs.get("source_input_ids") is None:
                     kwargs = kwargs | {"source_input_ids": kwargs["input_ids"].flip(1)}
                 return take(cls, model, args, kwargs)
 
-            Inputs.take = classmethod(with_source)
+            inputs.take = classmethod(with_source)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:

@@ -45,7 +45,7 @@ def test_names_that_are_gone_are_said_in_one_line() -> None:
 def test_checkpointing_modules_run_their_blocks_with_the_wrapped_function() -> None:
     model = build("llama").train()
     assert names.checkpointing(model.modules()) == []
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    names.with_checkpointing(model, reentrant=False)
     seen: list[bool] = []
     for module in (found := names.checkpointing(model.modules())):
         names.wrap_checkpoint(

@@ -12,8 +12,8 @@ from peft import LoraConfig
 from torch import nn
 
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST
 from crossflare.fusion.adapter_check import (
+    CARD,
     CONFIG,
     SOURCE_TASK,
     WEIGHTS,
@@ -66,7 +66,7 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
     if folder is None or not (folder / WEIGHTS).exists():
         return
     config.checked_in = folder.resolve()
-    if (folder / MANIFEST).exists() and not _in_hub_cache(folder):
+    if (folder / CARD).exists() and not _in_hub_cache(folder):
         opened, found = open_adapter(folder), identify(model, adapted=True)
         if opened.stage1 is None:
             check_base(opened, found)
@@ -114,7 +114,7 @@ def _check(folder: Path) -> None:
     config = parse_config(folder / CONFIG)
     if _in_hub_cache(folder) and not (folder / WEIGHTS).exists():
         _fetch_weights(folder)
-    elif (folder / MANIFEST).exists() and not _in_hub_cache(folder):
+    elif (folder / CARD).exists() and not _in_hub_cache(folder):
         open_adapter(folder)
     if (folder / WEIGHTS).exists() or (folder / WEIGHTS).is_symlink():
         check_tensors(regular(folder, WEIGHTS), lambda name: _is_adapters(name, config))
