@@ -18,6 +18,7 @@ from crossflare.experiment.predict_file import Column, predict_file
 from crossflare.files import MANIFEST, digest_file
 from crossflare.fusion.adapter_check import CARD, CONFIG
 from crossflare.untrusted import DEEPEST, read_small_json
+from hub_cache import hub_snapshot
 from tiny_adapters import SOURCES, TEXTS, make_adapters, write
 
 VALUES: list[Any] = [
@@ -219,3 +220,15 @@ def test_a_name_that_is_not_here_is_not_looked_up(adapter: Path, monkeypatch: py
     reseal(adapter)
     assert "'nobody/nothing-of-that-name' that the adapter names is not here; give it with --base" in outcome(adapter)
     assert asked == []
+
+
+def test_a_name_that_was_fetched_before_is_taken_from_the_cache(
+    adapter: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = outcome(adapter)
+    hub_snapshot(folder / "base", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    card = json.loads((adapter / CARD).read_text())
+    (adapter / CARD).write_text(json.dumps(card | {"model": {"name": "a/b"}}))
+    reseal(adapter)
+    assert outcome(adapter) == first
