@@ -18,6 +18,7 @@ from crossflare.experiment.predict_file import Column, predict_file
 from crossflare.files import MANIFEST, digest_file
 from crossflare.fusion.adapter_check import CARD, CONFIG
 from crossflare.untrusted import DEEPEST, read_small_json
+from hub_cache import hub_snapshot
 from tiny_adapters import SOURCES, TEXTS, make_adapters, write
 
 VALUES: list[Any] = [
@@ -206,7 +207,12 @@ def test_brackets_in_texts_are_no_levels(tmp_path: Path) -> None:
 def test_a_name_that_is_not_here_is_not_looked_up(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a revision; what the user names may be."""
     asked: list[Any] = []
-    monkeypatch.setattr("socket.socket.connect", lambda *address: asked.append(address) or 1 / 0)
+
+    def look_up(*address: Any, **_: Any) -> None:
+        asked.append(address)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     card = json.loads((adapter / CARD).read_text())
     card["model"] = {"name": "nobody/nothing-of-that-name", "revision": "abc"}
@@ -214,3 +220,15 @@ def test_a_name_that_is_not_here_is_not_looked_up(adapter: Path, monkeypatch: py
     reseal(adapter)
     assert "'nobody/nothing-of-that-name' that the adapter names is not here; give it with --base" in outcome(adapter)
     assert asked == []
+
+
+def test_a_name_that_was_fetched_before_is_taken_from_the_cache(
+    adapter: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = outcome(adapter)
+    hub_snapshot(folder / "base", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    card = json.loads((adapter / CARD).read_text())
+    (adapter / CARD).write_text(json.dumps(card | {"model": {"name": "a/b"}}))
+    reseal(adapter)
+    assert outcome(adapter) == first

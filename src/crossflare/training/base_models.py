@@ -84,6 +84,8 @@ def load_base(
             form, or it cannot be loaded.
     """
     where = str(minilm_folder()) if name == "minilm" else name
+    if not download and not Path(where).is_dir():
+        where = str(_fetched(name, revision))
     if Path(where).is_dir():
         _check_folder(Path(where))
     elif where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where:
@@ -100,7 +102,7 @@ def load_base(
             "label2id": {label: index for index, label in enumerate(task.labels)},
         }
     )
-    hub: dict[str, Any] = {"revision": revision} | ({} if download else {"local_files_only": True})
+    hub = {"revision": revision}
     try:
         with quiet(), devices.seeded(seed):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
@@ -115,11 +117,6 @@ def load_base(
                 **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        if not download and not Path(where).is_dir():
-            raise UserError(
-                f"the base model '{name}' that the adapter names is not here; give it with --base FOLDER, or fetch it "
-                f"with --base {name!r}"
-            ) from error
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "
@@ -135,6 +132,26 @@ def load_base(
         merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
         model = quantise_model(model, auto, quantise, devices.best_device(), merging)
     return Base(model, tokenizer, identity)
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """Return the folder of a model in the hub's cache; nobody is asked, which `local_files_only` does not promise.
+
+    Raises:
+        UserError: It is not there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except (ValueError, OSError):  # no name of a model
+        found = None
+    if not isinstance(found, str):
+        raise UserError(
+            f"the base model '{name}' that the adapter names is not here; give it with --base FOLDER, or fetch it with "
+            f"--base {name!r}"
+        )
+    return Path(found).parent
 
 
 def _merged(model: Any, *, adapter: Path, identity: BaseIdentity) -> Any:
