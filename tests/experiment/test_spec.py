@@ -90,7 +90,7 @@ def test_an_adapter_is_trained_as_its_own_method_says(recipe: Path) -> None:
 
 def test_overrides_are_typed_like_the_file(recipe: Path) -> None:
     spec = load_spec(recipe, ["targets=[no, nan]", "seeds=[3]", "methods.zero-shot.kind=lora", "stage1.lr=2e-3"])
-    assert spec.targets == ("no", "nan")
+    assert spec.targets == ("nb", "nan")
     assert spec.method("zero-shot").kind == "lora"
     assert spec.stage1.lr == 0.002
     with pytest.raises(GatheredError) as caught:
@@ -212,7 +212,7 @@ def test_own_files(tmp_path: Path) -> None:
     assert mistakes(OWN.replace("test:", "tset:"), tmp_path) == [
         "9: task.files.sw.tset: unknown key: did you mean 'test'? (known: dev, test, train)"
     ]
-    assert mistakes(OWN, tmp_path, "task.files.xx.train=a")[0].endswith(
+    assert mistakes(OWN, tmp_path, "task.files.ar.train=a")[0].endswith(
         "neither the source nor a target: known: en, sw"
     )
     assert mistakes(OWN, tmp_path, "task=")[0].endswith(

@@ -16,9 +16,9 @@ def test_labels_and_aliases_lead_to_the_index(mood: TextTask) -> None:
         ("Good", "unknown label 'Good'"),
         (None, "expected a label, found none; known: bad, good"),
         ("", "expected a label, found none"),
-        (1, "label 1 is a number; known: bad, good; declare integer labels"),
+        (1, "label 1 is a number; known: bad, good; say what it means, as in aliases: {'1': bad}"),
         ("1", "unknown label '1'"),
-        (True, "unknown label True"),
+        (True, "label true is a truth value; known: bad, good; say what it means, as in aliases"),
         (["good"], "unknown label ['good']"),
     ],
 )

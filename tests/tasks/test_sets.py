@@ -79,7 +79,7 @@ def test_xnli_train_of_a_target_is_translated_text_beside_its_source(xnli: DataS
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda data: data.split("jw", "test"), "unknown language of nusax 'jw'"),
+        (lambda data: data.split("xx", "test"), "unknown language of nusax 'xx'"),
         (lambda data: data.split("jv", "valid"), "unknown part 'valid': known: dev, test, train"),
         (lambda data: data.parallel("jv", "test", "id"), "unknown language of nusax 'id'"),
     ],

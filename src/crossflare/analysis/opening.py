@@ -16,6 +16,7 @@ from crossflare.experiment.parts import form_of, load_trained
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.spec import load_spec
 from crossflare.experiment.stages import NotReadyError
+from crossflare.languages import tag_of
 from crossflare.tasks.example import Split
 from crossflare.training.forms import Form
 
@@ -71,7 +72,9 @@ def find(
     targets = spec.languages(chosen)
     seeds = [str(each) for each in spec.seeds]
     number = int(choose("seed", seeds[0] if seed is None else str(seed), seeds))
-    steps = [Prediction(context, chosen, choose("language", each, targets), number) for each in languages or targets]
+    steps = [
+        Prediction(context, chosen, choose("language", tag_of(each), targets), number) for each in languages or targets
+    ]
     for step in steps:
         if not step.model.done():
             raise UserError(f"{path}: the adapter of {step.label} is not trained yet; run the recipe first")

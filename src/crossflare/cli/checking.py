@@ -53,8 +53,9 @@ def validate(
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
+    from crossflare.experiment.cautions import cautions
+    from crossflare.experiment.data import Data
     from crossflare.experiment.grid import load_recipe
-    from crossflare.experiment.opening import open_set
 
     recipe = load_recipe(path, assignments)
     for cell in recipe.cells:
@@ -64,13 +65,16 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
             if cell is not recipe.cells[-1]:
                 typer.echo("---")
             continue
-        data = open_set(spec)
+        rows = Data(spec, Path())
+        data = rows.set
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
         for language in (spec.source, *spec.targets):
             there = data.parts(language)
             sizes = {part: len(data.split(language, part)) if part in there else None for part in PARTS}
             shown.add_row(language, *(_rows(size, getattr(spec.task.limit, part)) for part, size in sizes.items()))
         out().print(shown)
+        for line in cautions(rows):
+            say(f"[yellow]![/] {plain(line)}")
         name = f"{plain(path)}{f' ({plain(cell.name)})' if cell.name else ''}"
         say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
 

@@ -55,6 +55,10 @@ def predict(
     id: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The column of the row's name; by default id, else its number.")
     ] = None,
+    quotes: Annotated[
+        bool | None,
+        typer.Option("--quotes/--no-quotes", help="Cells of a TSV file are quoted. By default as it shows."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
 ) -> None:
     """Label the rows of a file with a trained adapter, one prediction per row, in the rows' order."""
@@ -76,6 +80,7 @@ def predict(
             no_source=no_source,
             texts=tuple(text),
             id_column=id,
+            quotes=quotes,
             batch_size=batch_size,
         )
     shown = table("label", "rows", right=["rows"])

@@ -58,17 +58,22 @@ def translate(
     split: Annotated[
         bool, typer.Option("--split/--whole", help="Translate sentence by sentence, or each text as it is.")
     ] = True,
+    quotes: Annotated[
+        bool | None,
+        typer.Option("--quotes/--no-quotes", help="Cells of a TSV file are quoted. By default as it shows."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Translate a file, row by row; after an interruption the same command goes on where it was."""
     from dataclasses import asdict
 
     from crossflare.experiment.engine_flags import engine_options
+    from crossflare.languages import tag_of
     from crossflare.translation.checks import Flag
     from crossflare.translation.documents import translate_file
     from crossflare.translation.workers import Cluster, Processes
 
-    targets = [tag.strip() for tag in to.split(",") if tag.strip()]
+    targets = list(dict.fromkeys(tag_of(name) for name in to.split(",") if name.strip()))
     if not targets:
         raise UserError("--to: expected languages with commas between, found none; as --to sw,ace")
     chosen = engine_options(engine, option)
@@ -84,6 +89,7 @@ def translate(
             store=store,
             columns=column or ["text"],
             split=split,
+            quotes=quotes,
             pool=pool,
         )
     if json:

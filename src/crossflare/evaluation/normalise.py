@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import cache, partial
 
 from crossflare.errors import choose
+from crossflare.languages import bare_tag
 
 Normaliser = Callable[[str], str]
 """Text to its comparable form; the form's words, split at blanks, are what F1 counts."""
@@ -49,7 +50,8 @@ def squad(text: str) -> str:
 
 
 def mlqa(text: str, language: str) -> str:
-    """Return the form that MLQA compares in `language`, a bare language code."""
+    """Return the form that MLQA compares in a language, whose script and region do not matter."""
+    language = bare_tag(language)
     text = "".join(sign for sign in text.lower() if not _is_punctuation(sign))
     if language in ARTICLES:
         text = ARTICLES[language].sub(" ", text)
@@ -63,12 +65,12 @@ def normaliser(style: str, language: str) -> Normaliser:
 
     Args:
         style: `squad` or `mlqa`.
-        language: BCP-47 tag; script and region do not matter.
+        language: Any tag or name of it; script and region do not matter.
 
     Raises:
         UserError: The style is unknown.
     """
-    return NORMALISERS[choose("way to compare answers", style, NORMALISERS)](language.partition("-")[0].lower())
+    return NORMALISERS[choose("way to compare answers", style, NORMALISERS)](bare_tag(language))
 
 
 NORMALISERS: dict[str, Callable[[str], Normaliser]] = {

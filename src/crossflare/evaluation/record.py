@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from crossflare.errors import UserError
+from crossflare.evaluation.metrics import Labels
 from crossflare.evaluation.signature import Signature
 from crossflare.files import canonical, read_json, write_json
 
@@ -84,7 +85,13 @@ class Record:
 
     def signature_of(self, metric: str) -> Signature:
         """Return the signature of one of the scores."""
-        return Signature.from_json(self.signature, metric=metric)
+        more = {} if metric == "macro_f1" else {"labels": "all"}
+        return Signature.from_json(self.signature, metric=metric, **more)
+
+    @property
+    def labels(self) -> Labels:
+        """Over which labels macro-F1 is the mean in this record."""
+        return self.signature_of("macro_f1").labels
 
 
 def save_record(path: Path, record: Record) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
-from crossflare.errors import UserError
+from crossflare.errors import UserError, choose
+from crossflare.evaluation.metrics import Labels
 from crossflare.files import content_id
 
 
@@ -32,16 +33,19 @@ class Signature:
     """Content id of the scored examples."""
     version: str
     """Of crossflare."""
+    labels: Labels = "all"
+    """Of macro-F1, over which labels it is the mean; older records have `all`, as have other metrics."""
 
     def __str__(self) -> str:
         """Return one line `task:nusax|version:1|...`."""
         names = {"task_version": "version", "model_digest": "digest", "version": "crossflare"}
-        values = {**asdict(self), "seeds": "+".join(map(str, self.seeds))}
+        values = {**self.to_json(), "seeds": "+".join(map(str, self.seeds))}
         return "|".join(f"{names.get(key, key)}:{value}" for key, value in values.items())
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {**asdict(self), "seeds": list(self.seeds)}
+        values = {**asdict(self), "seeds": list(self.seeds)}
+        return {name: value for name, value in values.items() if (name, value) != ("labels", "all")}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **more: Any) -> "Signature":
@@ -50,11 +54,12 @@ class Signature:
         Raises:
             UserError: A field is missing or unknown, or not of its kind.
         """
-        given: dict[str, Any] = {**values, **more}
+        given: dict[str, Any] = {"labels": "all", **values, **more}
         known = {field.name for field in fields(cls)}
         if set(given) != known:
             odd = ", ".join(sorted(set(given) ^ known))
             raise UserError(f"expected a signature of {', '.join(sorted(known))}; missing or unknown: {odd}")
+        choose("rule for labels", given["labels"], get_args(Labels))
         seeds = given["seeds"]
         if not isinstance(seeds, list | tuple) or not all(isinstance(seed, int) for seed in seeds):
             raise UserError(f"expected the signature's seeds as a list of whole numbers, got {seeds!r}")

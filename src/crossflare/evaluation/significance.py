@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import METRICS, FloatArray, IntArray, statistics, weigh
+from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, metrics_over, statistics, weigh
 from crossflare.files import content_id
 
 RESAMPLES = 10_000
@@ -71,6 +71,7 @@ def sample(
     classes: int,
     seeds: Sequence[int],
     *,
+    labels: Labels = "met",
     resamples: int = RESAMPLES,
     random_seed: int = 0,
 ) -> dict[str, Sample]:
@@ -82,6 +83,7 @@ def sample(
         predicted: [S, N] label indices, a row for each of `seeds`.
         classes: K.
         seeds: S training seeds, unique.
+        labels: Over which labels macro-F1 is the mean.
         resamples: R.
         random_seed: Chooses the resamples.
 
@@ -93,7 +95,7 @@ def sample(
 
     def score(weights: IntArray) -> dict[str, FloatArray]:
         counts = weigh(rows, weights, classes)
-        return {name: metric(counts) for name, metric in METRICS.items()}
+        return {name: metric(counts) for name, metric in metrics_over(labels).items()}
 
     return _sample(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
 

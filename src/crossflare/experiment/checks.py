@@ -4,14 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crossflare.errors import UserError, nearest
+from crossflare.errors import nearest
 from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.marks import field_types, shown
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.spec import Spec, TaskSpec, Training
 from crossflare.experiment.translation_checks import check_sources, check_translation
-from crossflare.languages import find
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -41,15 +40,11 @@ def check(spec: Spec, reader: Reader) -> None:
             ("stage1", "lr"), "expected one learning rate: every method starts from the same stage 1; pick one"
         )
     if reader.sound("translation"):
-        check_translation(spec.translation, reader)
+        check_translation(spec.translation, spec.task if reader.sound("task") else None, reader)
     _methods(spec.methods or (), spec, reader)  # None where it could not be read
 
 
 def _languages(spec: Spec, reader: Reader) -> None:
-    if reader.sound("source"):
-        _known_language(spec.source, ("source",), reader)
-    for place, target in enumerate(spec.targets or ()):  # None where it could not be read
-        _known_language(target, ("targets", place), reader)
     if reader.sound("targets"):
         _unique("targets", spec.targets, reader)
         if reader.sound("source") and spec.source in spec.targets:
@@ -77,13 +72,6 @@ def _uses_source_language(method: MethodSpec, source: str) -> str:
     return f"{method.name} would train an adapter in it" if trains else ""
 
 
-def _known_language(tag: str, path: tuple[str | int, ...], reader: Reader) -> None:
-    try:
-        find(tag)
-    except UserError as error:
-        reader.wrong(path, str(error))
-
-
 def _unique(name: str, values: Sequence[object], reader: Reader) -> None:
     if not values:
         reader.wrong((name,), "expected at least one, got an empty list")
@@ -107,8 +95,9 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
-        for name, value in {**own, "aliases": task.aliases, "id": task.id, "source_texts": task.source_texts}.items():
-            if value:
+        more = {name: getattr(task, name) for name in ("aliases", "id", "source_texts", "quotes")}
+        for name, value in {**own, **more}.items():
+            if value or value is False:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
         return
     missing = [name for name, value in own.items() if not value]

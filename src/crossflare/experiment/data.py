@@ -42,7 +42,11 @@ class Data:
 
     def source_task(self, part: str) -> Split:
         """Return the rows of stage 1: source-language texts."""
-        return self._limited(self.set.split(self.spec.source, part))
+        return self.rows(self.spec.source, part)
+
+    def rows(self, language: str, part: str) -> Split:
+        """Return the rows of a part as the set has them, as many as the recipe takes."""
+        return self._limited(self.set.split(language, part))
 
     def training(self, language: str, part: str, train_source: str, seed: int = 0) -> Split:
         """Return train or dev rows in `language` with a source.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from crossflare.errors import UserError
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.translation_spec import EngineOptions
+from crossflare.languages import tag_of
 from crossflare.tasks.example import Split
 from crossflare.translation import splitting
 from crossflare.translation.translator import Translator
@@ -29,6 +30,7 @@ class Engines:
 
     def get(self, route: Route, language: str) -> Translator:
         """Return the engine of a route between the source language and `language`; `UserError` when there is none."""
+        language = tag_of(language)
         if (route, language) not in self._built:
             options: EngineOptions | None = getattr(self.spec.translation, route)
             if options is None:

@@ -9,10 +9,21 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from crossflare.errors import UserError, nearest
-from crossflare.experiment.marks import Bounds, Checked, Keyed, Names, PathMark, describe, field_types, shown
+from crossflare.experiment.marks import (
+    AsText,
+    Bounds,
+    Checked,
+    Keyed,
+    Made,
+    Names,
+    PathMark,
+    describe,
+    field_types,
+    shown,
+)
 from crossflare.experiment.strict_yaml import Document, KeyPath, dotted
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 class Reader:
@@ -40,9 +51,7 @@ class Reader:
         """Whether nothing wrong was noted at `path` or below it, so that its value can be used."""
         return not any(wrong[: len(path)] == path for wrong in self._wrong)
 
-    def dataclass(
-        self, made: type[Made], value: Any, path: KeyPath, fixed: Mapping[str, Any] | None = None
-    ) -> Made | None:
+    def dataclass(self, made: type[T], value: Any, path: KeyPath, fixed: Mapping[str, Any] | None = None) -> T | None:
         """Read a mapping as `made`; None when it is no mapping.
 
         A field that cannot be read takes its default, or None, so that the rest can still be checked.
@@ -98,21 +107,35 @@ class Reader:
         if origin in (dict, Mapping):
             if not isinstance(value, dict | NoneType):
                 return self._check(False, hint, value, path)
-            pairs = cast(dict[str, Any], value or {})
-            keys = get_args(arguments[0]) or pairs
-            for key in pairs.keys() - set(keys):
-                self.wrong((*path, key), f"unknown key: {nearest(key, keys)}")
-            return {key: self.value(arguments[1], item, (*path, key)) for key, item in pairs.items()}
+            return self._mapping(arguments, cast(dict[str, Any], value or {}), path)
         if dataclasses.is_dataclass(hint):
             return self.dataclass(cast(type[Any], hint), value, path)
         if hint is float and type(value) is int:
             return float(value) if abs(value) < 1e300 else self._check(False, hint, value, path)
         return self._check(type(value) is hint, hint, value, path)
 
+    def _mapping(self, hints: tuple[Any, ...], pairs: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+        read: dict[str, Any] = {}
+        names = get_args(hints[0]) if get_origin(hints[0]) is Literal else tuple(pairs)
+        for key, item in pairs.items():
+            at = (*path, key)
+            if key not in names:
+                self.wrong(at, f"unknown key: {nearest(key, names)}")
+            name = key
+            if get_origin(hints[0]) is Annotated:
+                name = str(self.value(hints[0], key, at) or key)
+                self.document.also(at, (*path, name))
+            if name in read:
+                self.wrong(at, f"is {shown(name)}, which stands here in another spelling, too; keep one")
+            read[name] = self.value(hints[1], item, at)
+        return read
+
     def _marked(self, hint: Any, marks: tuple[Any, ...], value: Any, path: KeyPath) -> Any:
         keyed = [mark for mark in marks if isinstance(mark, Keyed)]
         if keyed:
             return self._keyed(get_args(hint)[0], keyed[0], value, path)
+        if isinstance(value, int) and any(isinstance(mark, AsText) for mark in marks):
+            value = shown(value)
         value = self.value(hint, value, path)
         if not self.sound(*path):
             return None
@@ -124,6 +147,11 @@ class Reader:
             elif isinstance(mark, Checked):
                 try:
                     mark.check(value)
+                except UserError as error:
+                    self.wrong(path, str(error))
+            elif isinstance(mark, Made):
+                try:
+                    return mark.make(value)
                 except UserError as error:
                     self.wrong(path, str(error))
             elif isinstance(mark, PathMark):

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
+from crossflare.experiment.cautions import one_label
 from crossflare.experiment.context import Context
 from crossflare.experiment.controls import digest
 from crossflare.experiment.kinds import KINDS
@@ -119,6 +120,7 @@ def _train_and_save(
         **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+        | _one_label(context, rows, dev)
         | _lost(step)
         | _flagged(step),
         "settings": asdict(settings),
@@ -127,6 +129,12 @@ def _train_and_save(
     clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
+    """Return the label of each part that has but one, for the report to say so."""
+    found = {split.part: only for split in splits if (only := one_label(split, context.data.task.labels))}
+    return {"one_label": found} if found else {}
 
 
 def _lost(step: Stage1 | Stage2) -> dict[str, Any]:

@@ -167,6 +167,7 @@ def _signature(step: Prediction, split: Split, digest: str) -> dict[str, Any]:
         "seeds": [step.seed],
         "data": split.digest,
         "version": versions()["crossflare"],
+        **({"labels": "met"} if context.data.task.labels else {}),
     }
 
 

@@ -8,6 +8,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from crossflare.languages import find
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -45,6 +47,18 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Made:
+    """A function that makes of a text what the field holds; it raises `UserError` for one that it does not take."""
+
+    make: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class AsText:
+    """A whole number or a truth value is read as its text."""
+
+
+@dataclass(frozen=True)
 class Keyed:
     """A tuple of dataclasses written as a mapping: the key becomes the field `name`, and the default of `default`."""
 
@@ -66,6 +80,8 @@ class PathMark:
         return not self.maybe_name or text.startswith((".", "~", "$", "/"))
 
 
+LanguageTag = Annotated[str, Made(lambda name: find(name).tag)]
+Label = Annotated[str, AsText()]
 PathText = Annotated[str, PathMark()]
 ModelPath = Annotated[str, PathMark(maybe_name=True)]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from crossflare.experiment.kinds import KINDS, Group, Kind, group_of
-from crossflare.experiment.marks import Bounds, Checked, Names
+from crossflare.experiment.marks import Bounds, Checked, LanguageTag, Names
 from crossflare.experiment.named import check_train_source
 from crossflare.experiment.translation_spec import Count, Rate, Share
 
@@ -38,9 +38,9 @@ class MethodSpec:
     15 of 24 for questions; 1."""
     mix_blocks: Count | None = None
     """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
-    trained_in: str | None = None
+    trained_in: LanguageTag | None = None
     """The target language whose adapter is read in every other one too; None: each language has its own."""
-    languages: tuple[str, ...] = ()
+    languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None
     epochs: Count | None = None

@@ -29,13 +29,19 @@ def open_set(spec: Spec) -> DataSet:
         data = load_set(task.set, task.folder)
     elif task.questions:
         files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
-        data = own_questions(spec.name, files, align="id", source_language=spec.source)
+        data = own_questions(spec.name, files, align="id", source_language=spec.source, quotes=task.quotes)
     else:
         columns = Columns(
             texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
         )
         files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
         data = own_set(
-            spec.name, files, task.labels, columns=columns, aliases=task.aliases, source_language=spec.source
+            spec.name,
+            files,
+            task.labels,
+            columns=columns,
+            aliases=task.aliases,
+            source_language=spec.source,
+            quotes=task.quotes,
         )
     return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data

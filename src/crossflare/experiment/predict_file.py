@@ -14,6 +14,7 @@ from crossflare.experiment.parts import prepare
 from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
+from crossflare.languages import tag_of
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -53,6 +54,7 @@ def predict_file(
     no_source: bool = False,
     texts: Sequence[str] = (),
     id_column: str | None = None,
+    quotes: bool | None = None,
     batch_size: int = 64,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
@@ -66,6 +68,7 @@ def predict_file(
         no_source: A FLARE adapter reads the texts alone.
         texts: The columns of the texts; by default `text`, or `premise` and `hypothesis`.
         id_column: The column of the row's name; by default `id` where there is one, else the row's number from 0.
+        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
         batch_size: Rows in one forward pass.
 
     Raises:
@@ -80,7 +83,7 @@ def predict_file(
     card = read_card(adapter)
     task = _task(card, adapter)
     reads = _reads(card, adapter, source, no_source)
-    rows = read_rows(input)
+    rows = read_rows(input, quotes=quotes)
     examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
@@ -154,7 +157,7 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
             f"--translate {options.engine}: only a recipe's data set can do this; "
             "give a lexicon or a model, or use --source COLUMN"
         )
-    pair = {"source": str(card.get("language")), "target": str(card.get("source"))}
+    pair = {"source": tag_of(str(card.get("language"))), "target": tag_of(str(card.get("source")))}
     engine = for_long_texts(build_engine(options, **pair))
     texts = [text for example in examples for text in example.texts]
     done = iter(engine.translate(texts, **pair))

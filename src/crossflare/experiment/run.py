@@ -11,6 +11,7 @@ from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board, Marks, ids_of
+from crossflare.experiment.cautions import cautions
 from crossflare.experiment.cells import cell_of, contexts_of, run_folder, write_recipes
 from crossflare.experiment.context import Context
 from crossflare.experiment.damage import check_records
@@ -82,6 +83,8 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
         board = Board(contexts)
         board.look()
     write_recipes(recipe, top)
+    for line in dict.fromkeys(line for context in contexts for line in cautions(context.data)):
+        _log.warning("%s", line)
     before = _tried_again(board)
     if board.missing:
         _check_extras(contexts)

@@ -11,6 +11,8 @@ from crossflare.experiment.fields import Reader
 from crossflare.experiment.marks import (
     Bounds,
     Keyed,
+    Label,
+    LanguageTag,
     ModelPath,
     Names,
     PathText,
@@ -45,9 +47,9 @@ class TaskSpec:
     """With form `text`: label -> the word that the model writes for it, where that is not the label itself."""
     questions: bool = False
     """The own files hold questions with a context and answers, in SQuAD's layout or as flat rows."""
-    labels: tuple[str, ...] = ()
-    """The label names, in the order of the classifier's outputs."""
-    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    labels: tuple[Label, ...] = ()
+    """The label names, in the order of the classifier's outputs; numbers and truth values go by their text."""
+    aliases: dict[str, Label] = field(default_factory=dict[str, str])
     """Other spellings of labels found in the files: spelling -> label."""
     texts: tuple[str, ...] = ()
     """The columns of the text, or of the two texts."""
@@ -55,8 +57,10 @@ class TaskSpec:
     """The column of the label."""
     id: str | None = None
     """The column of the row's name; None: its number."""
-    files: dict[str, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
+    files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
     """language -> part -> CSV, TSV or JSONL file."""
+    quotes: bool | None = None
+    """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
     source_texts: tuple[str, ...] = ()
     """The columns that hold the same texts in the source language, where the files have them."""
 
@@ -127,9 +131,9 @@ class Spec:
     name: str
     """Also the name of the run's folder."""
     task: TaskSpec
-    source: str
-    """BCP-47 tag of the language with labels."""
-    targets: tuple[str, ...]
+    source: LanguageTag
+    """BCP-47 tag of the language with labels; any other tag or name of it is read as this one, here and elsewhere."""
+    targets: tuple[LanguageTag, ...]
     model: ModelSpec
     seeds: tuple[Annotated[int, Bounds(0, 2**32 - 1)], ...]
     methods: Annotated[tuple[MethodSpec, ...], Keyed("name", "kind")]

@@ -55,6 +55,12 @@ class Document:
 
         return sorted(dict.fromkeys(self.problems), key=line)
 
+    def also(self, path: KeyPath, name: KeyPath) -> None:
+        """Let what stands at `path` be found by another `name`, too."""
+        for known, place in list(self.places.items()):
+            if known[: len(path)] == path:
+                self.places.setdefault((*name, *known[len(path) :]), place)
+
     def place(self, path: KeyPath) -> str:
         """Return where the value at `path` came from, or its nearest parent where it has no place of its own."""
         while path and path not in self.places:

@@ -12,6 +12,7 @@ from filelock import FileLock
 from crossflare.errors import UserError
 from crossflare.experiment.translation_spec import TranslatorSpec
 from crossflare.files import read_json, write_json
+from crossflare.languages import tag_of
 from crossflare.training.translator import Sizes, train_translator, translator_id
 from crossflare.translation.engines import named
 from crossflare.translation.hf import Transformers
@@ -51,7 +52,7 @@ class Trained:
         Raises:
             UserError: The files are not there, are not parallel, or a size is out of range.
         """
-        self._spec, self._languages, self._root = spec, (source, language), root
+        self._spec, self._languages, self._root = spec, (tag_of(source), tag_of(language)), root
         self._decode_with, self._beams = decode_with, beams
         self._sizes = Sizes(**{each.name: getattr(spec, each.name) for each in fields(Sizes)})
         self._id = translator_id(self._languages, self._pairs("train"), self._pairs("dev"), self._sizes)

@@ -3,7 +3,7 @@
 from crossflare.experiment.fields import Reader
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.named import ENCODERS, is_translated
-from crossflare.experiment.spec import Spec
+from crossflare.experiment.spec import Spec, TaskSpec
 from crossflare.experiment.translation_spec import EngineOptions, TranslationSpec
 
 
@@ -22,8 +22,8 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
             )
 
 
-def check_translation(translation: TranslationSpec, reader: Reader) -> None:
-    """Check what the routes say of each other."""
+def check_translation(translation: TranslationSpec, task: TaskSpec | None, reader: Reader) -> None:
+    """Check what the routes say of each other and of the task; None: it could not be read."""
     routes = ("to_target", "to_source", "latents", "answers")
     engines: dict[str, EngineOptions | None] = {name: getattr(translation, name) for name in routes}
     users = [name for name, engine in engines.items() if engine is not None and engine.engine == "trained"]
@@ -34,6 +34,11 @@ def check_translation(translation: TranslationSpec, reader: Reader) -> None:
     for name, engine in engines.items():
         if engine is not None and "store" in engine.options and name != "latents":
             reader.wrong(("translation", name, "store"), "only states of an encoder (latents) are stored; take it out")
+        if engine is not None and engine.options.get("learn") == "set" and task and task.set != "phrasebook":
+            reader.wrong(
+                ("translation", name, "learn"),
+                f"{task.set or 'a set of own files'} brings no lexicon of its own; say learn: train or lexicon: FILE",
+            )
     latents = engines["latents"]
     if latents is not None and latents.engine not in ENCODERS:
         reader.wrong(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from crossflare.errors import choose
 from crossflare.lab.world import DOMAINS, JUDGED, Concept, concepts, pick
+from crossflare.languages import tag_of
 
 SOURCE = "qaa"
 LABELS = {f"{domain}-topic": domain for domain in DOMAINS} | {name: name for name in JUDGED}
@@ -68,7 +69,7 @@ class Lexicon:
 
 def spec_of(tag: str) -> Spec:
     """Return the knobs of a language; `UserError` when the laboratory has no such language."""
-    return _specs()[choose("language of the laboratory", tag, _specs())]
+    return _specs()[choose("language of the laboratory", tag_of(tag), _specs())]
 
 
 def tags() -> tuple[str, ...]:
@@ -76,10 +77,14 @@ def tags() -> tuple[str, ...]:
     return tuple(_specs())
 
 
-@cache
 def lexicon(tag: str, seed: int = 0) -> Lexicon:
-    """Make the words of a language, the same for the same seed."""
-    spec = spec_of(tag)
+    """Return the words of a language, the same for the same seed."""
+    return _lexicon(spec_of(tag), seed)
+
+
+@cache
+def _lexicon(spec: Spec, seed: int) -> Lexicon:
+    tag = spec.tag
     source = Random(f"lab words {seed} {tag}")
     made = Lexicon(spec, {}, {}, {})
     origin = {} if tag == SOURCE else lexicon(SOURCE, seed).stems

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 
 import langcodes
 
@@ -73,6 +73,26 @@ def find(tag: str) -> Language:
     name = standard if row is None else f"{row.name.split(' (')[0]} ({script} script)"
     bare = row is None and "-" not in standard
     return Language(standard, name, script, madlad=_madlad(standard) if bare else None, marian=_marian(standard, None))
+
+
+@lru_cache(4096)
+def tag_of(language: str) -> str:
+    """Return the one tag by which a language is looked up and kept, however it is written.
+
+    What names no known language comes back as it is: users may call the languages of their own files as they like.
+
+    >>> tag_of("swh_Latn"), tag_of("swa"), tag_of("Swahili"), tag_of("SW")
+    ('sw', 'sw', 'sw', 'sw')
+    """
+    try:
+        return find(language).tag
+    except UserError:
+        return str(language)
+
+
+def bare_tag(language: str) -> str:
+    """Return the tag of a language (see `tag_of`) without script and region, for rules that know neither."""
+    return tag_of(language).partition("-")[0].lower()
 
 
 @cache
@@ -176,6 +196,8 @@ def _by_name() -> dict[str, str]:
             forms += [row.nllb, row.nllb.replace("_", "-")]
         if row.nllb is not None and "-" not in row.tag:  # a bare code means the script it is mostly written in
             forms += [row.nllb[:3]]
+        if row.script is not None and "-" not in row.tag:
+            forms += [f"{row.tag}-{row.script}"]
         for form in forms:
             names.setdefault(form.lower(), row.tag)
     bare = [row.name.split(" (")[0].lower() for row in all_languages()]

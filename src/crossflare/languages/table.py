@@ -288,6 +288,7 @@ ALIASES = {
     "quy": "qu",
     "pbt": "ps",
     "fa-AF": "prs",
+    "prs-AF": "prs",
     "kmr": "ku",
     "dik": "din",
     "knc": "kr",
@@ -328,7 +329,7 @@ ALIASES = {
 }
 """Other ways to write a tag or a name (small letters, beside the tags) that langcodes does not know."""
 
-MEMBERS = frozenset({"fat", "fuc", "pbu", "quz"})
+MEMBERS = frozenset({"fat", "fuc", "pbu", "quz", "tw", "twi"})
 """Members of a macrolanguage for which another one stands here: CLDR would turn their tags into its own."""
 
 SCRIPTS = {"Kore": "Hang"}

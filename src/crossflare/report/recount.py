@@ -39,7 +39,7 @@ def recount(path: Path, record: Record, found: Predictions | AnswerPredictions) 
         given = {name: float(column.mean()) for name, column in found.values.items()}
     else:
         known = (name for name in record.scores if name in METRICS)
-        given = {name: score(name, found.gold, found.predicted, classes) for name in known}
+        given = {name: score(name, found.gold, found.predicted, classes, record.labels) for name in known}
     for metric, said in record.scores.items():
         if metric in given and abs(given[metric] - said) > TOLERANCE:
             raise UserError(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from crossflare.evaluation.metrics import Labels
 from crossflare.evaluation.predictions import ANSWER_METRICS, AnswerPredictions, Predictions
 from crossflare.evaluation.significance import Sample, sample, sample_values
 from crossflare.report.runs import Run, align
@@ -36,9 +37,7 @@ def _groups(runs: Sequence[Run]) -> list[tuple[Sequence[Run], Mapping[str, Sampl
     """Return the samples of columns of runs, each with the runs: one group for all metrics that all runs have."""
     labels = [run.predictions for run in runs if isinstance(run.predictions, Predictions)]
     if labels:
-        predicted = np.stack([each.predicted for each in labels])
-        classes = len(runs[0].record.task["labels"])
-        return [(runs, sample(labels[0].ids, labels[0].gold, predicted, classes, range(len(runs))))]
+        return [(runs, _sample_labels(runs, labels))]
     groups: dict[tuple[int, ...], list[str]] = {}
     values = [run.predictions.values if isinstance(run.predictions, AnswerPredictions) else {} for run in runs]
     for metric in ANSWER_METRICS:
@@ -48,6 +47,27 @@ def _groups(runs: Sequence[Run]) -> list[tuple[Sequence[Run], Mapping[str, Sampl
         for where, metrics in groups.items()
         if where
     ]
+
+
+def _sample_labels(runs: Sequence[Run], labels: Sequence[Predictions]) -> dict[str, Sample]:
+    """Return the samples of labels, each run by the rule of its own record (see `Labels`)."""
+    rules: list[Labels] = [run.record.labels for run in runs]
+    predicted, classes = np.stack([each.predicted for each in labels]), len(runs[0].record.task["labels"])
+    drawn = {
+        rule: sample(labels[0].ids, labels[0].gold, predicted, classes, range(len(runs)), labels=rule)
+        for rule in dict.fromkeys(rules)
+    }
+    first = drawn[rules[0]]
+    if len(drawn) == 1:
+        return first
+    return {
+        metric: replace(
+            each,
+            observed=np.array([drawn[rule][metric].observed[place] for place, rule in enumerate(rules)]),
+            resampled=np.stack([drawn[rule][metric].resampled[:, place] for place, rule in enumerate(rules)], axis=1),
+        )
+        for metric, each in first.items()
+    }
 
 
 def _sample_answers(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, Sample]:

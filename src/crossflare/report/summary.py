@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from crossflare.report.degenerate import label_warnings
 from crossflare.report.methods import upper_bounds
 from crossflare.report.results import Contrast, Results
 from crossflare.report.runs import MACRO, RunFolder
@@ -70,7 +71,7 @@ def _warnings(folder: RunFolder) -> tuple[str, ...]:
             f"{', '.join(mixed)} share some test items but not all: they are resampled as if they had none in common, "
             "and no paired test is made of their mean."
         )
-    return tuple(found)
+    return (*found, *label_warnings(folder))
 
 
 def _told_apart(task: Mapping[str, Any]) -> tuple[str, str]:

@@ -73,7 +73,8 @@ def _pair(folder: RunFolder, language: str, metric: str, pair: Methods, seeds: t
     first = folder.runs[pair[0], language, seeds[0]]
     if isinstance(first.predictions, Predictions):
         a, b = (_labels(folder, language, method, seeds) for method in pair)
-        return label_pair(first.predictions.gold, a, b, len(first.record.task["labels"]), metric)
+        over = first.record.labels  # a pair of two rules has no difference, hence no test that anyone reads
+        return label_pair(first.predictions.gold, a, b, len(first.record.task["labels"]), metric, over)
     runs = [[folder.runs[method, language, seed].predictions for seed in seeds] for method in pair]
     values = [
         [each.values[metric] for each in side if isinstance(each, AnswerPredictions) and metric in each.values]

@@ -47,6 +47,8 @@ class TextTask:
     def label_index(self, value: object, origin: str) -> int:
         """Return the index in `labels` of what a file gives as a label.
 
+        Numbers and truth values go by their text: 1 is the label `1`, true is `true`, in whatever case it is written.
+
         Args:
             value: A label, an alias, or, where `integers` is set, an index as a number or in digits.
             origin: `file:line`, for the message.
@@ -54,24 +56,35 @@ class TextTask:
         Raises:
             UserError: Anything else.
         """
-        if isinstance(value, str):
-            name = self.aliases.get(value, value)
-            if name in self.labels:
-                return self.labels.index(name)
-            index = int(value) if self.integers and value.isascii() and value.isdigit() and len(value) < 10 else None
-        else:
-            index = value if self.integers and isinstance(value, int) and not isinstance(value, bool) else None
+        text = str(value) if isinstance(value, str | int) else None
+        name = None if text is None else self._name(text)
+        if name is not None:
+            return self.labels.index(name)
+        index = None
+        if self.integers and text is not None and not isinstance(value, bool) and len(text) < 10:
+            index = int(text) if text.isascii() and text.isdigit() else None
         if index is not None and 0 <= index < len(self.labels):
             return index
         raise UserError(f"{origin}: {self._complaint(value)}")
+
+    def _name(self, text: str) -> str | None:
+        """Return the label that a text names: itself, by an alias, or as a truth value in another case."""
+        known = {**{label: label for label in self.labels}, **self.aliases}
+        if text in known:
+            return known[text]
+        alike = {label for form, label in known.items() if form.lower() == text.lower() in ("true", "false")}
+        return alike.pop() if len(alike) == 1 else None
 
     def _complaint(self, value: object) -> str:
         if value is None or value == "":
             return f"expected a label, found none; {self._known}; label the row or read the file as unlabelled"
         if isinstance(value, str) and not self.integers:
             return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; mend it or declare an alias"
-        if isinstance(value, int) and not isinstance(value, bool) and not self.integers:
-            return f"label {value} is a number; {self._known}; declare integer labels if {value} counts them from 0"
+        if isinstance(value, bool | int | float) and not self.integers:
+            kind = "a truth value" if isinstance(value, bool) else "a number"
+            text = str(value).lower()
+            advice = f"say what it means, as in aliases: {{'{text}': {self.labels[0]}}}"
+            return f"label {text} is {kind}; {self._known}; {advice}"
         return f"unknown label {value!r:.80}; {self._known}"
 
     @property

@@ -1,9 +1,11 @@
 """What a data set offers to the later stages, and the one implementation that all sets share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 from crossflare.errors import UserError, choose
+from crossflare.languages import tag_of
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.questions import QuestionTask
@@ -19,7 +21,7 @@ Reader = Callable[[str, str], Sequence[Example]]
 
 @runtime_checkable
 class DataSet(Protocol):
-    """The same task in several languages."""
+    """The same task in several languages, each of which may be asked for by any tag or name of it."""
 
     @property
     def name(self) -> str:
@@ -57,6 +59,20 @@ class DataSet(Protocol):
         ...
 
 
+def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
+    """Return tag -> what a set calls the language.
+
+    Raises:
+        UserError: Two of its names mean the same language.
+    """
+    found: dict[str, str] = {}
+    for own in languages:
+        first = found.setdefault(tag_of(own), own)
+        if first != own:
+            raise UserError(f"{name}: '{first}' and '{own}' are the same language ({tag_of(own)}); give it once")
+    return found
+
+
 class LanguageParts:
     """A `DataSet` over a function that reads one part in one language; every part is read once.
 
@@ -64,7 +80,7 @@ class LanguageParts:
         name: The set's name.
         task: The task.
         parts: Which parts each language has.
-        read: Reads one of them.
+        read: Reads one of them, of a language by the name that `parts` has for it.
         align: How languages correspond: by example id, by row, or not at all.
         machine: Reads shipped machine translations as (language, part, source) -> examples, or None where there
             are none.
@@ -82,8 +98,9 @@ class LanguageParts:
     ) -> None:
         self.name = name
         self.task: Task = task
-        self.languages = tuple(sorted(parts))
-        self._parts = {language: tuple(p for p in PARTS if p in set(given)) for language, given in parts.items()}
+        self._own = own_names(name, parts)
+        self._parts = {tag: tuple(p for p in PARTS if p in set(parts[own])) for tag, own in self._own.items()}
+        self.languages = tuple(sorted(self._own))
         self._read = read
         self._align: Literal["id", "row", "none"] = align
         self._machine = machine
@@ -91,29 +108,30 @@ class LanguageParts:
 
     def parts(self, language: str) -> tuple[str, ...]:
         """Which of train, dev and test the language has; `UserError` when the set lacks the language."""
-        return self._parts[choose(f"language of {self.name}", language, self.languages)]
+        return self._parts[choose(f"language of {self.name}", tag_of(language), self.languages)]
 
     def split(self, language: str, part: str) -> Split:
         """Return one part in one language; `UserError` when the set lacks it."""
         if choose("part", part, PARTS) not in self.parts(language):
             has = ", ".join(self.parts(language))
             raise UserError(f"{self.name} has no {part} part in '{language}'; it has: {has}")
-        key = (language, part)
+        key = (tag_of(language), part)
         if key not in self._cache:
-            self._cache[key] = Split(part, language, tuple(self._read(language, part)))
+            self._cache[key] = Split(part, key[0], tuple(self._read(self._own[key[0]], part)))
         return self._cache[key]
 
     def parallel(self, language: str, part: str, source: str) -> Split:
         """Return one part with its parallel text in `source`; see `DataSet.parallel`."""
         target = self.split(language, part)
         if self._align == "none" or part not in self.parts(source):
-            return Split(part, language, tuple(example.with_source(None) for example in target))
-        return Split(part, language, attach_sources(target.examples, self.split(source, part).examples, self._align))
+            return replace(target, examples=tuple(example.with_source(None) for example in target))
+        return replace(target, examples=attach_sources(target.examples, self.split(source, part).examples, self._align))
 
     def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:
         """Return shipped machine translations, row by row; see `DataSet.machine_source`."""
         target = self.split(language, part)
-        shipped = None if self._machine is None else self._machine(language, part, source)
+        own, into = self._own[target.language], self._own.get(tag_of(source), tag_of(source))
+        shipped = None if self._machine is None else self._machine(own, part, into)
         if shipped is None:
             return None
         return [example.source or () for example in attach_sources(target.examples, shipped, "row")]

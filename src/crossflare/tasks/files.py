@@ -1,17 +1,20 @@
 """Strict reading of CSV, TSV, JSONL and Parquet: text arrives exactly as written, and damage is named by its line.
 
-Nothing is guessed: the words NA, null, None and nan stay text, blanks stay, an empty text stays empty. Lines end with
-the line feed alone, because texts hold U+2028, U+0085 and the like; a TSV with CR LF at every line loses the CR.
+Nothing is guessed but whether the cells of a TSV file are quoted (see `quoting`): the words NA, null, None and nan stay
+text, blanks stay, an empty text stays empty. Lines end with the line feed alone, because texts hold U+2028, U+0085 and
+the like; a TSV with CR LF at every line loses the CR.
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError, choose, nearest
+from crossflare.tasks.quoting import is_quoted
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -41,24 +44,30 @@ class Row:
         return value
 
 
-def read_rows(path: Path | str, format: str | None = None, header: Sequence[str] | None = None) -> list[Row]:
+def read_rows(
+    path: Path | str, format: str | None = None, header: Sequence[str] | None = None, quotes: bool | None = None
+) -> list[Row]:
     """Read all rows of a file; see `iterate_rows`."""
-    return list(iterate_rows(path, format, header))
+    return list(iterate_rows(path, format, header, quotes))
 
 
-def iterate_rows(path: Path | str, format: str | None = None, header: Sequence[str] | None = None) -> Iterator[Row]:
+def iterate_rows(
+    path: Path | str, format: str | None = None, header: Sequence[str] | None = None, quotes: bool | None = None
+) -> Iterator[Row]:
     """Yield the rows of a file, of which only one is held in memory (of a Parquet file one group of rows).
 
     Args:
         path: The file.
         format: `csv`, `tsv`, `jsonl` or `parquet`; by default from the file's name.
         header: Column names of a CSV or TSV file that has no header line.
+        quotes: Whether a TSV file's cells are quoted, as those of CSV always are; None: as the whole file shows.
 
     Yields:
         At least one row. Cells of CSV and TSV are text; those of JSONL and Parquet what the file holds.
 
     Raises:
-        UserError: The file is missing, empty, not UTF-8 or damaged; names the line.
+        UserError: The file is missing, empty, not UTF-8 or damaged, or a TSV file that may be quoted or not; names the
+            line.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,18 +76,21 @@ def iterate_rows(path: Path | str, format: str | None = None, header: Sequence[s
         raise UserError(f"{path}: expected a file, found none; check the path; {hint}")
     if format is None and path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: unknown kind of file '{path.suffix}'; say csv, tsv, jsonl or parquet")
-    chosen = choose("file format", format or FORMATS[path.suffix.lower()], _READERS)
+    chosen = choose("file format", format or FORMATS[path.suffix.lower()], FORMATS.values())
     if header is not None and chosen not in ("csv", "tsv"):
         raise UserError(f"{path}: column names are given for a headless file, but a {chosen} file names its own")
     row = None
-    for row in _READERS[chosen](path, header):
+    if chosen == "tsv" and quotes is None:
+        quotes = is_quoted(path, lambda: _lines_of_tsv(path))
+    for row in _READERS["quoted" if chosen == "tsv" and quotes else chosen](path, header):
         yield row
     if row is None:
         raise UserError(f"{path}: expected at least one row, found {_nothing(path, chosen, header)}")
 
 
-def _read_csv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
-    reader = csv.reader((line + "\n" for line in read_lines(path)), strict=True)
+def _read_csv(path: Path, header: Sequence[str] | None, delimiter: str = ",") -> Iterator[Row]:
+    reader = csv.reader((line + "\n" for line in read_lines(path)), delimiter=delimiter, strict=True)
+    kind = "CSV" if delimiter == "," else "TSV with quoted cells"
     # The limit guards against a forgotten quote, which strict mode reports anyway; texts may be long.
     limit = csv.field_size_limit(2**31 - 1)
 
@@ -90,7 +102,7 @@ def _read_csv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
                 yield line, fields
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise UserError(f"{path}:{line}: damaged CSV ({error}); look for a quote that is not doubled") from error
+            raise UserError(f"{path}:{line}: damaged {kind} ({error}); look for a quote that is not doubled") from error
 
     try:
         yield from _table(path, records(), header)
@@ -99,10 +111,13 @@ def _read_csv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _read_tsv(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
+    yield from _table(path, ((n, line.split("\t")) for n, line in enumerate(_lines_of_tsv(path), 1)), header)
+
+
+def _lines_of_tsv(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         returns = all(line.endswith(b"\r\n") for line in file)
-    lines = (line[:-1] for line in read_lines(path)) if returns else read_lines(path)
-    yield from _table(path, ((number, line.split("\t")) for number, line in enumerate(lines, 1)), header)
+    return (line[:-1] for line in read_lines(path)) if returns else read_lines(path)
 
 
 def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequence[str] | None) -> Iterator[Row]:
@@ -153,6 +168,7 @@ def _read_parquet(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
 _READERS: dict[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
+    "quoted": partial(_read_csv, delimiter="\t"),
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from crossflare.errors import UserError, choose
+from crossflare.languages import tag_of
 from crossflare.tasks.classification import Metric, TextTask
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
@@ -28,6 +29,7 @@ def own_set(
     align: Literal["id", "row", "none"] | None = None,
     source_language: str = "en",
     header: Sequence[str] | None = None,
+    quotes: bool | None = None,
     base: Path | str = ".",
 ) -> LanguageParts:
     """Make a data set from files.
@@ -44,6 +46,7 @@ def own_set(
             files are not parallel.
         source_language: The language of the source columns, if `columns` names any.
         header: Column names of CSV or TSV files without a header line.
+        quotes: Whether the cells of TSV files are quoted, as those of CSV always are; None: as each file shows.
         base: Relative paths start here.
 
     Raises:
@@ -60,7 +63,7 @@ def own_set(
     paths = _paths(name, files, base)
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_examples(paths[language, part], task, columns, header=header)
+        return read_examples(paths[language, part], task, columns, header=header, quotes=quotes)
 
     parts = {language: tuple(given) for language, given in files.items()}
     by = align or ("row" if columns.id is None else "id")
@@ -75,6 +78,7 @@ def own_questions(
     main_metric: QuestionMetric = "f1",
     align: Literal["id", "row", "none"] = "none",
     source_language: str = "en",
+    quotes: bool | None = None,
     base: Path | str = ".",
 ) -> LanguageParts:
     """Make a set of questions from files; answers are compared by MLQA's rules for each language.
@@ -86,6 +90,7 @@ def own_questions(
         main_metric: What models are chosen by.
         align: How languages correspond: by id or row where the files are translations of each other.
         source_language: The language of the source columns, if `columns` names any.
+        quotes: See `own_set`.
         base: Relative paths start here.
 
     Raises:
@@ -100,7 +105,7 @@ def own_questions(
         name,
         task,
         parts,
-        lambda language, part: read_questions(paths[language, part], columns),
+        lambda language, part: read_questions(paths[language, part], columns, quotes),
         align=align,
         given=given,
     )
@@ -134,7 +139,7 @@ class _OwnSet(LanguageParts):
         given: str | None,
     ) -> None:
         super().__init__(name, task, parts, read, align=align)
-        self._given = given
+        self._given = given and tag_of(given)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
-        return self.split(language, part) if source == self._given else super().parallel(language, part, source)
+        return self.split(language, part) if tag_of(source) == self._given else super().parallel(language, part, source)

@@ -32,6 +32,7 @@ def read_examples(
     *,
     format: str | None = None,
     header: Sequence[str] | None = None,
+    quotes: bool | None = None,
 ) -> tuple[Example, ...]:
     """Read a file of one language and part.
 
@@ -41,6 +42,7 @@ def read_examples(
         columns: Which column holds what.
         format: See `read_rows`.
         header: Column names of a CSV or TSV file that has no header line.
+        quotes: See `iterate_rows`.
 
     Returns:
         One example per row, in the file's order. A row whose source cells are all null (JSONL, Parquet) has no source.
@@ -56,7 +58,7 @@ def read_examples(
             )
     examples: list[Example] = []
     origins: dict[str, str] = {}
-    for number, row in enumerate(read_rows(path, format, header)):
+    for number, row in enumerate(read_rows(path, format, header, quotes)):
         identity = str(number) if columns.id is None else _identity(row, columns.id)
         if identity in origins:
             raise UserError(f"{row.origin}: the id '{identity}' is taken by {origins[identity]}; make ids unique")

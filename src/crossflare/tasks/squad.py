@@ -4,7 +4,9 @@ Contexts, questions and gold answers arrive exactly as the file has them, leadin
 that every answer stands in its context where the file says, counted in code points.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +42,16 @@ class _Question:
     example: Example
 
 
-def read_questions(path: Path | str, columns: QuestionColumns | None = None) -> tuple[Example, ...]:
+def read_questions(
+    path: Path | str, columns: QuestionColumns | None = None, quotes: bool | None = None
+) -> tuple[Example, ...]:
     """Read the questions of one language and part.
 
     Args:
-        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `read_rows` takes them.
+        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `read_rows` takes them (JSON
+            lines may also lie in a `.json` file).
         columns: Names of the columns of flat rows.
+        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
 
     Returns:
         One example per question with `texts` (question, context), in the file's order. Questions without answers are
@@ -56,7 +62,11 @@ def read_questions(path: Path | str, columns: QuestionColumns | None = None) -> 
             is not where its offset says, or the offsets of the file count bytes or UTF-16 units.
     """
     path = Path(path)
-    found = _nested(path) if path.suffix.lower() == ".json" else _flat(path, columns or QuestionColumns())
+    columns = columns or QuestionColumns()
+    if path.suffix.lower() != ".json":
+        found = _flat(path, columns, None, quotes)
+    else:
+        found = _flat(path, columns, "jsonl", None) if _is_lines(path, columns.question) else _nested(path)
     return checked_questions(path, [(question.place, question.example) for question in found])
 
 
@@ -162,8 +172,16 @@ def _nested(path: Path) -> Iterator[_Question]:
                 yield _Question(place, Example(key, texts, origin=f"{path}:{number}", answers=answers))
 
 
-def _flat(path: Path, columns: QuestionColumns) -> Iterator[_Question]:
-    for row in read_rows(path):
+def _is_lines(path: Path, column: str) -> bool:
+    """Whether a `.json` file holds a question on each line: its first line is one."""
+    with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:
+        first = json.loads(file.readline())
+        return isinstance(first, dict) and column in first
+    return False
+
+
+def _flat(path: Path, columns: QuestionColumns, format: str | None, quotes: bool | None) -> Iterator[_Question]:
+    for row in read_rows(path, format, quotes=quotes):
         cells = row.cells
         key = _id(cells, columns.id, row.origin)
         place = f"{path}: question '{key}'"

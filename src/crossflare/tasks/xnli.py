@@ -55,9 +55,9 @@ def _path(folder: Path, language: str, part: str) -> Path | None:
 def _read(folder: Path, language: str, part: str) -> tuple[Example, ...]:
     path = _path(folder, language, part)
     assert path is not None, "LanguageParts asks only for the parts that it was told of"
-    return read_examples(path, TASK, _COLUMNS, header=None if part == "train" else HEADER)
+    return read_examples(path, TASK, _COLUMNS, header=None if part == "train" else HEADER, quotes=False)
 
 
 def _machine(folder: Path, language: str, part: str, source: str) -> Sequence[Example] | None:
     path = folder / language / f"{part}_mt_{source}.tsv"
-    return read_examples(path, TASK, _COLUMNS, header=HEADER) if path.is_file() else None
+    return read_examples(path, TASK, _COLUMNS, header=HEADER, quotes=False) if path.is_file() else None

@@ -24,7 +24,8 @@ def trainer_arguments(settings: Settings, steps: int, folder: Path) -> TrainingA
         max_steps=max(steps, 1),
         learning_rate=settings.lr,
         lr_scheduler_type="linear",
-        warmup_steps=math.ceil(settings.warmup * steps),
+        # The first step of a warm-up has the rate 0: the only step there is would train nothing.
+        warmup_steps=math.ceil(settings.warmup * steps) if steps > 1 else 0,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip,
         optim="adamw_torch_fused",

@@ -1,6 +1,7 @@
 """One way of training for every stage, method and task: a loss, rows, and a run that can be taken up again."""
 
 import json
+import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from crossflare.training.checkpoints import BEST, PROCESSES, Checkpoint, Fingerp
 from crossflare.training.interrupts import Interrupts
 from crossflare.training.precision import resolve
 from crossflare.training.progress_state import Point, Progress
-from crossflare.training.settings import Settings
+from crossflare.training.settings import Settings, few_steps
 from crossflare.training.trainer import Batch, Loss, Plan, Rows, SafeTrainer, Score
 from crossflare.training.weights import put_trained, tensors_digest, trained
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def fit(
     together: int = group or getattr(rows, "group", 1)
     check_groups(len(rows), settings.batch_size, together, distributed.size())
     steps = settings.steps(len(rows))
+    if caution := few_steps(steps):
+        _log.warning("%s", caution)
     with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
         arguments = trainer_arguments(settings, steps, folder)
         precision = resolve(settings.precision, arguments.device)

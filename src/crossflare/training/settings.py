@@ -9,6 +9,9 @@ from crossflare.errors import UserError, choose
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+FEW = 5
+"""Fewer optimizer steps than this are warned of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -78,6 +81,14 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Return the settings that the trained weights depend on: all but when checkpoints are written."""
         return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("save_")}
+
+
+def few_steps(steps: int) -> str:
+    """Return what to say of a training of so many optimizer steps; nothing where they are many, or none was asked."""
+    if not 0 < steps < FEW:
+        return ""
+    count = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"
+    return f"{count} in all, in which next to nothing is learnt; lower batch_size, or give more rows or epochs"
 
 
 def _positive(value: float) -> bool:

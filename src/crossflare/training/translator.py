@@ -11,6 +11,7 @@ import torch
 
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
+from crossflare.languages import tag_of
 from crossflare.training.bitext import Bitext, PairCollator, train_vocabulary, translation_loss
 from crossflare.training.fit import Outcome, fit
 from crossflare.training.inference import batches
@@ -73,7 +74,8 @@ class Sizes:
 def translator_id(languages: tuple[str, str], pairs: Sequence[Pair], dev: Sequence[Pair], sizes: Sizes) -> str:
     """Return the content id of a translator: of all that its weights depend on but the machine."""
     text = content_id([list(pairs), list(dev)])
-    return content_id({"version": VERSION, "languages": languages, "text": text, "sizes": asdict(sizes)})
+    tags = [tag_of(language) for language in languages]
+    return content_id({"version": VERSION, "languages": tags, "text": text, "sizes": asdict(sizes)})
 
 
 def train_translator(
@@ -100,6 +102,7 @@ def train_translator(
     Raises:
         UserError: See `Sizes` and `fit`; or a language without a FLORES-200 code; no pairs that are short enough.
     """
+    languages = (tag_of(languages[0]), tag_of(languages[1]))
     folder = root / translator_id(languages, pairs, dev, sizes)
     work = root / f".{folder.name}.run"
     if folder.is_dir():

@@ -16,6 +16,7 @@ from crossflare.errors import UserError
 from crossflare.progress import bar
 from crossflare.tasks.example import Example
 from crossflare.training.encoded import Numbers, Side
+from crossflare.training.signs import whole_signs
 
 Places = NDArray[np.int64]
 CHUNK_OF_SIGNS = 500_000
@@ -28,7 +29,8 @@ class Passages:
 
     ids: Numbers
     begin: Numbers
-    """The first code point of each token in its text; blanks around it, such as SentencePiece's, are not counted."""
+    """The first code point of each token in its text; blanks around it, such as SentencePiece's, are not counted, and
+    marks that the tokenizer strips belong to the sign that they are written on."""
     end: Numbers
     """The code point after its last; equal to `begin` for a token that stands for blanks alone."""
     starts: Places
@@ -149,9 +151,9 @@ def tokenise(tokenizer: Any, texts: Sequence[str], description: str) -> Passages
 
 def _chunks(texts: Sequence[str]) -> Sequence[list[str]]:
     chunks: list[list[str]] = []
-    size = CHUNK_OF_SIGNS
+    size = 0
     for text in texts:
-        if size + len(text) > CHUNK_OF_SIGNS:
+        if not chunks or size + len(text) > CHUNK_OF_SIGNS:
             chunks.append([])
             size = 0
         chunks[-1].append(text)
@@ -160,7 +162,10 @@ def _chunks(texts: Sequence[str]) -> Sequence[list[str]]:
 
 
 def _trimmed(text: str, begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the offsets without blanks at either side of a token, neither ever going back from token to token."""
+    """Return the offsets of tokens over whole written signs, without blanks at either side.
+
+    Neither ever goes back from token to token.
+    """
     solid = np.array([not sign.isspace() for sign in text], dtype=bool)
     place = np.arange(len(text) + 1, dtype=np.int32)
     # For every place, the next code point that is not blank at or behind it, and the end of the last one before it.
@@ -168,6 +173,7 @@ def _trimmed(text: str, begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]
     preceding = np.maximum.accumulate(np.where(np.insert(solid, 0, True), place, 0))
     begin, end = following[begin], preceding[end]
     there = end > begin
+    begin[there], end[there] = whole_signs(text, begin[there], end[there])
     end = np.maximum.accumulate(np.where(there, end, 0))
     begin = np.where(there, begin, end)
     return np.minimum.accumulate(begin[::-1])[::-1].astype(np.int32), end.astype(np.int32)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.languages import tag_of
 from crossflare.translation.lexicon import Lexicon
 from crossflare.translation.translator import translate_filled
 from crossflare.translation.words import HYPHENS, fold, spans
@@ -22,6 +23,10 @@ class Dictionary:
     """By (source, target) language."""
     licence: str = "that of the lexicon"
 
+    def __post_init__(self) -> None:
+        known = {(tag_of(source), tag_of(target)): lexicon for (source, target), lexicon in self.lexicons.items()}
+        object.__setattr__(self, "lexicons", known)
+
     @property
     def identity(self) -> dict[str, Any]:
         """Engine, its version, and the digest of each lexicon."""
@@ -37,7 +42,7 @@ class Dictionary:
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
         """See `Translator.translate`."""
-        pair = (source, target)
+        pair = (tag_of(source), tag_of(target))
         if source != target and pair not in self.lexicons:
             known = ", ".join(f"{a} to {b}" for a, b in self.lexicons)
             raise UserError(f"the dictionary has no lexicon from {source} to {target}; it has {known}")

@@ -73,6 +73,7 @@ def translate_file(
     store: Path,
     columns: Sequence[str] = ("text",),
     split: bool = True,
+    quotes: bool | None = None,
     pool: Pool | None = None,
 ) -> Summary:
     """Translate columns of a file into one language or more.
@@ -86,6 +87,7 @@ def translate_file(
         engine: `engine` and its options; `source` and `target` are added where it takes them.
         store: Folder of the translations; what is in it is not translated again, also after a kill.
         columns: Of the texts.
+        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
         split: Give the engine one sentence at a time (see `Split`).
         pool: Workers to share the texts that the store lacks; by default this process alone.
 
@@ -99,7 +101,7 @@ def translate_file(
     if not tags or not columns:
         raise UserError("expected a language to translate into and a column with texts, found none; name them")
     check_output(input, output)
-    _check_columns(input, columns, tags)
+    _check_columns(input, columns, tags, quotes)
     routes = [Route.of(engine, source, tag, split) for tag in tags]
     with ExitStack() as stack:
         shelves: list[Shelf] = []
@@ -114,14 +116,14 @@ def translate_file(
         total = None if lines is None else lines * len(routes)
         if pool is not None:
             with bar("translating", total) as advance:
-                _fill(pool, routes, shelves, directions, _texts(input, columns), _Speed(advance, directions))
+                _fill(pool, routes, shelves, directions, _texts(input, columns, quotes), _Speed(advance, directions))
         rows = texts = 0
         with (
             bar("translating" if pool is None else "writing", total) as advance,
             written(output) as write,
         ):
             speed = _Speed(advance, directions)
-            for block in blocks(input):
+            for block in blocks(input, quotes):
                 cells = [row.text(column) for row in block for column in columns]
                 done: list[list[str]] = []
                 flags: list[list[frozenset[Flag]]] = []
@@ -184,14 +186,14 @@ def _fill(
         given.difference_update((place, text) for text in job.texts)
 
 
-def _texts(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    for block in blocks(path):
+def _texts(path: Path, columns: Sequence[str], quotes: bool | None) -> Iterator[list[str]]:
+    for block in blocks(path, quotes):
         yield [row.text(column) for row in block for column in columns]
 
 
-def _check_columns(path: Path, columns: Sequence[str], tags: Sequence[str]) -> None:
+def _check_columns(path: Path, columns: Sequence[str], tags: Sequence[str], quotes: bool | None) -> None:
     """Look at the first row: the columns are there, and their translations are not."""
-    first = next(iterate(path))
+    first = next(iterate(path, quotes))
     for column in columns:
         first.text(column)
         for name in (f"{column}_{tag}" + end for tag in tags for end in ("", "_flags")):

@@ -5,6 +5,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
+from crossflare.languages import tag_of
 from crossflare.translation.pairs import Pair
 from crossflare.translation.translator import translate_filled
 
@@ -17,12 +18,12 @@ class Precomputed:
         self._translations: dict[str, str] = {}
         for text, translation in pairs:
             self._translations.setdefault(text, translation)
-        self._pair = (source, target)
+        self._pair = (tag_of(source), tag_of(target))
         self.identity: dict[str, Any] = {
             "engine": "precomputed",
             "content": content_id(list(self._translations.items())),
-            "source": source,
-            "target": target,
+            "source": self._pair[0],
+            "target": self._pair[1],
             "licence": licence,
         }
 
@@ -32,7 +33,8 @@ class Precomputed:
         Raises:
             UserError: The files go between other languages, or lack a text; the count of missing texts is named.
         """
-        if source != target and (source, target) != self._pair:
+        pair = (tag_of(source), tag_of(target))
+        if source != target and pair != self._pair:
             raise UserError(f"the files translate {' to '.join(self._pair)}, not {source} to {target}; give others")
         return translate_filled(texts, source, target, self._look_up)
 

@@ -18,14 +18,14 @@ ROWS = 1024
 Cells = Mapping[str, Any]
 
 
-def iterate(path: Path) -> Iterator[Row]:
+def iterate(path: Path, quotes: bool | None = None) -> Iterator[Row]:
     """Yield the rows of a table (see `iterate_rows`), or the lines of any other file as rows with the cell `text`.
 
     Raises:
         UserError: The file is missing, empty, not UTF-8 or damaged.
     """
     if path.suffix.lower() in FORMATS:
-        yield from iterate_rows(path)
+        yield from iterate_rows(path, quotes=quotes)
         return
     if not path.is_file():
         raise UserError(f"{path}: expected a file, found none; check the path")
@@ -38,9 +38,9 @@ def iterate(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: expected one text per line, found an empty file; check the path")
 
 
-def blocks(path: Path) -> Iterator[list[Row]]:
+def blocks(path: Path, quotes: bool | None = None) -> Iterator[list[Row]]:
     """Yield the rows of a file, `ROWS` at a time."""
-    rows = iterate(path)
+    rows = iterate(path, quotes)
     while block := list(islice(rows, ROWS)):
         yield block
 

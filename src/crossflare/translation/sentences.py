@@ -2,6 +2,8 @@
 
 import re
 
+from crossflare.languages import bare_tag
+
 _CLOSERS = "\"'\u2019\u201d\u00bb\u203a)\\]}\u300d\u300f\uff09\u3011\u300b\u3009"
 _OPENERS = "\"'\u2018\u201c\u00ab\u2039(\\[{\u00bf\u00a1\u2014\u2013-"
 # Marks that end a sentence wherever they stand: CJK, Devanagari and its relatives, Burmese, Khmer, Ethiopic, Tibetan.
@@ -36,7 +38,7 @@ def sentences(text: str, language: str = "") -> list[tuple[str, str]]:
 
     Args:
         text: Any text. A line break always ends a sentence.
-        language: BCP-47 tag; only for the numbers that a full stop makes ordinal.
+        language: Any tag or name of it; only for the numbers that a full stop makes ordinal.
 
     Returns:
         (sentence, blanks behind it) pairs, which joined give `text`. No sentence starts or ends with white space; only
@@ -47,7 +49,7 @@ def sentences(text: str, language: str = "") -> list[tuple[str, str]]:
     if text[:1].isspace():
         start = _blank_end(text, 0)
         pieces.append(("", text[:start]))
-    for end in _ends(text, start, language.split("-")[0].lower()):
+    for end in _ends(text, start, bare_tag(language)):
         if end > start:
             after = _blank_end(text, end)
             pieces.append((text[start:end], text[end:after]))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crossflare.errors import UserError, choose
 from crossflare.files import MANIFEST, commit_dir, content_id, open_dir, read_json, write_json
+from crossflare.languages import tag_of
 from crossflare.progress import bar
-from crossflare.translation.store import text_key
+from crossflare.translation.stored import text_key
 
 if TYPE_CHECKING:
     import torch
@@ -68,11 +69,11 @@ class States:
             UserError: An unknown precision, or the folder holds the states of something else.
         """
         self._precision = choose("precision of stored states", precision, PRECISIONS)
-        self._encoder, self._language, self._bytes = encoder, language, bytes_per_part
+        self._encoder, self._language, self._bytes = encoder, tag_of(language), bytes_per_part
         # What of the engine's identity changes its encoder's states; beams and the like do not.
         kept = ("engine", "model", "revision", "dtype", "mt_language")
         self.identity = {name: encoder.identity.get(name) for name in kept}
-        self.identity |= {"language": language, "precision": precision, "format": 1}
+        self.identity |= {"language": self._language, "precision": precision, "format": 1}
         self._folder = Path(root) / content_id(self.identity)
         path = self._folder / "identity.json"
         if not path.exists():

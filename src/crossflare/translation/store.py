@@ -1,7 +1,9 @@
 """Translations on disk, by the content of engine and text: what was translated once is never translated again.
 
     <root>/<engine id>/identity.json
-    <root>/<engine id>/<source>-<target>/<part>.jsonl      {"key": sha256 of text, "text": ..., "translation": ...}
+    <root>/<engine id>/<source>-<target>/<part>.jsonl      rows of `stored`
+
+A row that is not as it was written is ignored, and its text translated again.
 
 Parts only grow. A process holds the lock of the part it writes, so that many may write at once; each batch is one
 write, flushed to the disk. A line cut off by a kill is ignored by readers and removed by the next writer of its part.
@@ -9,7 +11,6 @@ Memory does not grow with the rows: they stay on the disk, found through `Index`
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -19,18 +20,14 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import read_json, write_json
+from crossflare.languages import tag_of
 from crossflare.translation.index import Index, Place, keys_of
+from crossflare.translation.stored import digest, read_row, write_row
 from crossflare.translation.translator import engine_id
 
 _NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
 _SPAN = 1 << 22  # bytes read in one go
-_READ, _WRITE = json.JSONDecoder().raw_decode, json.JSONEncoder(ensure_ascii=False).encode
 _log = logging.getLogger(__name__)
-
-
-def text_key(text: str) -> str:
-    """Return the sha256 of a text in hex."""
-    return _digest(text).hex()
 
 
 class Shelf:
@@ -43,6 +40,8 @@ class Shelf:
         self._reader = 0
         self._handle: int | None = None
         self._owner = 0
+        self.damaged = 0
+        """Rows met so far that were not what had been written."""
 
     def __enter__(self) -> "Shelf":
         return self
@@ -61,18 +60,21 @@ class Shelf:
         try:
             index = self._refresh()
             found: dict[str, str] = {}
-            for place, line in self._lines(index.find(keys_of([_digest(text) for text in wanted]))):
-                row = _parse(line)
-                if isinstance(row, tuple) and row[0] in wanted:
-                    found.setdefault(*row)
+            reasons: dict[int, list[str]] = {}
+            for place, line in self._lines(index.find(keys_of([digest(text) for text in wanted]))):
+                row = read_row(line)
+                if isinstance(row, tuple):
+                    found.setdefault(*row)  # one of `wanted`, or with a key that is equal by chance
                 else:
                     index.remove(place)
-                    self._warn(place.part, row if isinstance(row, str) else "the text is not the one of the key")
+                    reasons.setdefault(place.part, []).append(row)
+            for part, known in reasons.items():
+                self._warn(part, len(known), known[0])
         except OSError as error:
             raise UserError(
                 f"{self._folder}: translations cannot be read ({error.strerror}); check the path"
             ) from error
-        return found
+        return {text: translation for text, translation in found.items() if text in wanted}
 
     def append(self, rows: Sequence[tuple[str, str]]) -> None:
         """Add (text, translation) rows; on return they are on the disk.
@@ -80,8 +82,7 @@ class Shelf:
         Raises:
             UserError: The disk is full or the folder cannot be written; the part then ends where it ended before.
         """
-        lines = [{"key": text_key(text), "text": text, "translation": translation} for text, translation in rows]
-        data = b"".join(_encode(_WRITE(line)) + b"\n" for line in lines)
+        data = b"".join(write_row(*row) for row in rows)
         try:
             handle = self._own_part()
             end = os.fstat(handle).st_size
@@ -118,7 +119,7 @@ class Shelf:
             if path.stat().st_size > start:
                 self._read[part], damaged = self._index.read(path, part, start)
                 if damaged:
-                    self._warn(part, f"{damaged} of its lines are no rows")
+                    self._warn(part, damaged, f"{damaged} of its lines are no rows")
         return self._index
 
     def _lines(self, places: Sequence[Place]) -> Iterator[tuple[Place, bytes]]:
@@ -140,9 +141,11 @@ class Shelf:
                 yield place, data[place.start - first.start : place.start - first.start + place.size]
             at = end
 
-    def _warn(self, part: int, reason: str) -> None:
-        path = self._folder / _name(part)
-        _log.warning("%s: a damaged row is ignored, its text is translated again (%s)", path, reason)
+    def _warn(self, part: int, count: int, reason: str) -> None:
+        self.damaged += count
+        said = f"{count} damaged rows are ignored, their texts are translated again"
+        said = "a damaged row is ignored, its text is translated again" if count == 1 else said
+        _log.warning("%s: %s (%s)", self._folder / _name(part), said, reason)
 
     def _own_part(self) -> int:
         """Return the locked handle of this process's part: the first that nobody holds, without a torn last line."""
@@ -190,32 +193,11 @@ class Store:
             write_json(path, dict(identity))
         elif (found := read_json(path)) != json.loads(json.dumps(dict(identity))):
             raise UserError(f"{path}: expected the identity of {identity.get('engine')}, found {found}; move it away")
-        return Shelf(folder / f"{source}-{target}")
+        return Shelf(folder / f"{tag_of(source)}-{tag_of(target)}")
 
 
 def _name(part: int) -> str:
     return f"{part:04d}.jsonl"
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(_encode(text)).digest()
-
-
-def _parse(line: bytes) -> tuple[str, str] | str:
-    """Return (text, translation) of a row, or why it is damaged."""
-    try:
-        content = line.decode("utf-8", "surrogatepass")
-        row, end = _READ(content)
-        if end < len(content):
-            return "more than one row in a line"
-        text, translation = row["text"], row["translation"]
-        return (text, translation) if isinstance(text, str) and isinstance(translation, str) else "no texts"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return str(error)
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _cut_torn_line(handle: int) -> None:

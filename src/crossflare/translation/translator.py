@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
+from crossflare.languages import tag_of
 
 
 @runtime_checkable
@@ -37,8 +38,8 @@ def engine_id(identity: Mapping[str, Any]) -> str:
 
 def check_pair(source: str, target: str) -> None:
     """Raise `UserError` when there is nothing to translate between `source` and `target`."""
-    if source.lower() == target.lower():
-        raise UserError(f"source and target are both '{source}': nothing to translate; name two languages")
+    if tag_of(source).lower() == tag_of(target).lower():
+        raise UserError(f"source and target are both '{tag_of(source)}': nothing to translate; name two languages")
 
 
 def counted(translations: Sequence[str], count: int) -> Sequence[str]:

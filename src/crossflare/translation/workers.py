@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from crossflare.errors import UserError
 from crossflare.files import canonical
+from crossflare.languages import tag_of
 from crossflare.translation.engines import ENGINES, build
 from crossflare.translation.splitting import Split
 from crossflare.translation.translator import Translator, counted
@@ -37,6 +38,7 @@ class Route:
     @classmethod
     def of(cls, options: Mapping[str, Any], source: str, target: str, split: bool) -> "Route":
         """Describe an engine; those that serve any pair are not told the languages."""
+        source, target = tag_of(source), tag_of(target)
         known = ENGINES[options["engine"]].options if options.get("engine") in ENGINES else {}
         sides = {side: tag for side, tag in (("source", source), ("target", target)) if side in known}
         return cls(canonical({"options": {**sides, **options}, "split": split}), source, target)
