@@ -59,6 +59,9 @@ class TaskSpec:
     """The column of the row's name; None: its number."""
     files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
     """language -> part -> CSV, TSV or JSONL file."""
+    align: Literal["id", "row", "none"] | None = None
+    """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
+    where `id` names a column or the rows are questions, else by place."""
     quotes: bool | None = None
     """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
     source_texts: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -78,6 +79,36 @@ def load_base(
         UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
             form, or it cannot be loaded.
     """
+    where, form = place_of(name), form_name(task, answering)
+    hub = {"revision": revision}
+    with loading(name), quiet(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+        auto = AUTO.get(form) or writer_of(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
+        model, report = auto.from_pretrained(
+            where,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **hub,
+            **head_options(form, task),
+        )
+    missing = set(report["missing_keys"])
+    _check_weights(name, model, missing, writes=form in WRITTEN)
+    if form == "labels":
+        check_head(name, where, hub, model, missing, task.labels)
+    set_padding(name, model, tokenizer, writes=form in WRITTEN)
+    identity = identify(model, called or name)
+    if quantise != "none":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
+        model = quantise_model(model, auto, quantise, device, merging)
+    return Base(model, tokenizer, identity)
+
+
+def place_of(name: str) -> str:
+    """Return where a model is: a folder, or a name on the hub; `UserError` for a folder that holds none."""
     where = str(minilm_folder()) if name == "minilm" else name
     if Path(where).is_dir():
         _check_folder(Path(where))
@@ -85,48 +116,30 @@ def load_base(
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
         )
-    form = form_name(task, answering)
-    options: dict[str, Any] = (
-        {}
-        if form != "labels"
-        else {
-            "num_labels": len(task.labels),
-            "id2label": dict(enumerate(task.labels)),
-            "label2id": {label: index for index, label in enumerate(task.labels)},
-        }
-    )
-    hub = {"revision": revision}
+    return where
+
+
+def head_options(form: FormName, task: Task) -> dict[str, Any]:
+    """Return what the head of a form has to know."""
+    if form != "labels":
+        return {}
+    labels = dict(enumerate(task.labels))
+    return {"num_labels": len(labels), "id2label": labels, "label2id": {name: place for place, name in labels.items()}}
+
+
+@contextmanager
+def loading(name: str) -> Generator[None]:
+    """Turn what is raised for a model that cannot be loaded into one line."""
     try:
-        with quiet(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
-            auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
-            model, loading = auto.from_pretrained(
-                where,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **hub,
-                **options,
-            )
+        yield
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "
             f"model.safetensors, or the name of a model on the hub that has safetensors"
         ) from error
-    missing = set(loading["missing_keys"])
-    _check_weights(name, model, missing, writes=form in WRITTEN)
-    if form == "labels":
-        _check_head(name, where, hub, model, missing, task.labels)
-    _set_padding(name, model, tokenizer, writes=form in WRITTEN)
-    identity = identify(model, called or name)
-    if quantise != "none":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
-        model = quantise_model(model, auto, quantise, device, merging)
-    return Base(model, tokenizer, identity)
 
 
 def _merged(model: Any, *, adapter: Path, identity: BaseIdentity) -> Any:
@@ -137,7 +150,7 @@ WRITTEN = ("words", "text")
 """Forms in which a model answers in words."""
 
 
-def _writer(config: Any, name: str) -> Any:
+def writer_of(config: Any, name: str) -> Any:
     """Return what loads a model that writes."""
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM
@@ -153,7 +166,7 @@ ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "elect
 """Encoders that transformers can also load as decoders, which nobody has trained them to be."""
 
 
-def _set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
+def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
     """Give tokenizer and model a padding token and a side, and say what was set."""
     if tokenizer.pad_token_id is None:  # decoder-only models come without one
         if tokenizer.eos_token is None:
@@ -224,7 +237,7 @@ def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) ->
         )
 
 
-def _check_head(
+def check_head(
     name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
 ) -> None:
     """Refuse a head trained for the same labels in another order."""

@@ -108,8 +108,7 @@ class Family:
         """Return the code of a language or of its stand-in; a language without a token is not there."""
 
         def code(language: Language) -> str | None:
-            codes = {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}
-            found = codes[self.kind]
+            found = _codes(language)[self.kind]
             return found if found is not None and self._known(self._token(found)) else None
 
         return engine_code(tag, self._model, code, self._others)
@@ -135,3 +134,29 @@ class Family:
             shown = ", ".join(sorted(tokens)[:12])
             raise UserError(f"{self._model} does not have {language.name} ({language.tag}): it has {shown}")
         return found[0]
+
+
+NAMED: tuple[tuple[str, Kind], ...] = (("nllb", "nllb"), ("m2m100", "m2m"), ("mbart", "mbart"), ("madlad", "madlad"))
+"""Part of a model's name on the hub -> its family."""
+
+
+def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
+    """Refuse languages that a model lacks, as far as its name says what it is: nothing is opened or fetched.
+
+    Args:
+        model: A name on the hub.
+        others: `codes.stand_ins`.
+        languages: BCP-47 tags.
+
+    Raises:
+        UserError: The model's family lacks one of them.
+    """
+    name = model.rpartition("/")[2].lower()
+    kind = next((kind for part, kind in NAMED if part in name), None)
+    for tag in languages if kind is not None else ():
+        engine_code(tag, model, lambda language: _codes(language)[kind], others)
+
+
+def _codes(language: Language) -> dict[Kind, str | None]:
+    """Return what each family with a code for every language calls one."""
+    return {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}
