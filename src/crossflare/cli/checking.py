@@ -72,7 +72,8 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
         for language in (spec.source, *spec.targets):
-            shown.add_row(language, *(_rows(parts.get((language, part))) for part in PARTS))
+            there = context.data.set.parts(language)
+            shown.add_row(language, *(_rows(parts.get((language, part)), part in there) for part in PARTS))
         out().print(shown)
         for line in cautions(context.data):
             say(f"[yellow]![/] {plain(line)}")
@@ -80,10 +81,10 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
 
 
-def _rows(part: "Part | None") -> str:
+def _rows(part: "Part | None", there: bool) -> str:
     """Return how many rows of a part are used, and of how many where the recipe limits them."""
     if part is None:
-        return "[dim]not read[/]"
+        return "[dim]not read[/]" if there else "[dim]none[/]"
     return str(part.rows) if part.used == part.rows else f"{part.used} of {part.rows}"
 
 

@@ -136,8 +136,13 @@ class Family:
         return found[0]
 
 
-NAMED: tuple[tuple[str, Kind], ...] = (("nllb", "nllb"), ("m2m100", "m2m"), ("mbart", "mbart"), ("madlad", "madlad"))
-"""Part of a model's name on the hub -> its family."""
+PUBLISHED: tuple[tuple[str, Kind], ...] = (
+    ("facebook/nllb-", "nllb"),
+    ("facebook/m2m100_", "m2m"),
+    ("facebook/mbart-large-50", "mbart"),
+    ("google/madlad400-", "madlad"),
+)
+"""How the published models' names on the hub begin -> their family; others of a family may have further languages."""
 
 
 def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
@@ -151,10 +156,9 @@ def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
     Raises:
         UserError: The model's family lacks one of them.
     """
-    name = model.rpartition("/")[2].lower()
-    kind = next((kind for part, kind in NAMED if part in name), None)
+    kind = next((kind for start, kind in PUBLISHED if model.startswith(start)), None)
     for tag in languages if kind is not None else ():
-        engine_code(tag, model, lambda language: _codes(language)[kind], others)
+        engine_code(tag, model, lambda language: language.nllb if kind == "nllb" else _codes(language)[kind], others)
 
 
 def _codes(language: Language) -> dict[Kind, str | None]:
