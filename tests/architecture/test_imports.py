@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress"),
+    ("errors", "files", "heard", "progress", "temporaries"),
     ("libraries",),
     ("languages",),
     ("tasks",),

@@ -2,16 +2,17 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
 from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
-from crossflare.cli.terminal import complain, err, examples, say
+from crossflare.cli.terminal import complain, err, examples, note, say
 from crossflare.errors import UserError
+from crossflare.heard import listening
 
 USER, OURS, INTERRUPTED = 2, 1, 130
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C."""
@@ -60,10 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    if not debug:
-        _hush()
     try:
-        result = app([word for word in given if word != "--debug"], prog_name="crossflare", standalone_mode=False)
+        with nullcontext() if debug else listening(note):
+            result = app([word for word in given if word != "--debug"], prog_name="crossflare", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
@@ -77,13 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result == INTERRUPTED:
         err().print("[yellow]interrupted:[/] what is finished is kept; the same command goes on from there")
     return result if isinstance(result, int) else 0
-
-
-def _hush() -> None:
-    """Keep what other libraries tell their developers from the user, here and in the processes that share the work."""
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", category=category)
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
 
 
 def _explain(error: Exception, debug: bool) -> int:

@@ -58,4 +58,4 @@ def _steps(data: Data) -> Iterator[str]:
 
 
 def _count(training: Training, rows: int) -> int:
-    return math.ceil(training.epochs * math.ceil(rows / training.batch_size))
+    return math.ceil(training.epochs * math.ceil(math.ceil(rows / training.batch_size) / training.accumulation))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.experiment.board import Board
 from crossflare.experiment.work import Order
+from crossflare.heard import listening
 from crossflare.progress import bar
 
 LOOK = 2.0
@@ -93,11 +95,17 @@ def _begin(gone: Connection, numbers: Any, devices: Sequence[str]) -> None:
     Thread(target=watch, daemon=True).start()
 
 
+def _say(line: str) -> None:
+    """Print what a user should know, as the process does that started this one."""
+    print(f"note: {line}", file=sys.stderr, flush=True)
+
+
 def _worker(order: Order, workers: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
-        order.carry_out()
+        with listening(_say):
+            order.carry_out()
     except SystemExit:  # of `_begin`; the pool would catch it, and wait for more work from a process that is gone
         os._exit(128 + signal.SIGTERM)

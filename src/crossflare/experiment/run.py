@@ -25,6 +25,7 @@ from crossflare.experiment.stages import Stage2
 from crossflare.experiment.steps import Step, all_steps
 from crossflare.experiment.work import Order, work
 from crossflare.files import point_to
+from crossflare.temporaries import sweep
 
 _log = logging.getLogger(__name__)
 SHOWN = 5
@@ -78,6 +79,7 @@ def run(
 def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake: bool) -> Path:
     contexts = contexts_of(recipe, top)
     check(contexts)
+    sweep(top)
     board = Board(contexts)
     board.look()
     damaged = check_records(board.steps, remake)
