@@ -69,8 +69,14 @@ def nearest(name: str, options: Iterable[str]) -> str:
     known = sorted(options)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     guess = f"did you mean '{close[0]}'? " if close else ""
-    shown = ", ".join(known[:12]) + (f", and {len(known) - 12} more" if len(known) > 12 else "")
-    return f"{guess}(known: {shown})" if guess else f"known: {shown}"
+    return f"{guess}(known: {listed(known)})" if guess else f"known: {listed(known)}"
+
+
+def listed(names: Iterable[str], most: int = 12, width: int = 40) -> str:
+    """Return names with commas between: so many of them, each cut to a width."""
+    known = list(names)
+    shown = ", ".join(name if len(name) <= width else f"{name[: width - 3]}..." for name in known[:most])
+    return shown + (f", and {len(known) - most} more" if len(known) > most else "")
 
 
 def choose(kind: str, name: str, options: Iterable[str]) -> str:

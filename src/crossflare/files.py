@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from crossflare.errors import UserError
+from crossflare.temporaries import writer
 from crossflare.untrusted import LARGEST, read_small_json, regular
 
 MANIFEST = "manifest.json"
@@ -62,7 +63,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.{writer()}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -80,7 +81,12 @@ def replacing(path: Path) -> Generator[BinaryIO]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -92,7 +98,9 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: expected a JSON file that can be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected JSON, but it is damaged ({error}); delete it or make it again") from error
+        raise UserError(
+            f"{path}: expected JSON, but it is damaged ({error}); correct it, or take a whole copy"
+        ) from error
 
 
 def point_to(link: Path, target: Path) -> None:
@@ -103,7 +111,7 @@ def point_to(link: Path, target: Path) -> None:
     """
     if link.is_symlink() and link.readlink() == target:
         return
-    aside = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    aside = link.with_name(f".{link.name}.{writer()}.tmp")
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
         aside.symlink_to(target)
@@ -130,7 +138,7 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
         if final.exists() and not (final / MANIFEST).is_file() and (final.is_file() or any(final.iterdir())):
             raise UserError(f"{final}: expected a new folder, found something not saved by crossflare; choose another")
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.{writer()}.", suffix=".tmp", dir=final.parent))
         os.chmod(temporary, 0o777 & ~umask())
         fill(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
@@ -157,6 +165,16 @@ def clear_unfinished(final: Path) -> None:
     """Remove what killed calls of `commit_dir` left half done; only for one who keeps others out of `final`."""
     for junk in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
         shutil.rmtree(junk, ignore_errors=True)
+
+
+def write_if_new(path: Path, data: str) -> None:
+    """Write `data` as `write_atomic` does, unless the file says it already: a folder may be there to be read only."""
+    try:
+        if path.read_text(encoding="utf-8") == data:
+            return
+    except (OSError, ValueError):
+        pass
+    write_atomic(path, data)
 
 
 def recover_dir(final: Path, tidy: bool = True) -> None:
@@ -274,7 +292,16 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _storage_error(path: Path, error: OSError) -> UserError:
+class StorageError(UserError):
+    """A file could not be written."""
+
+    read_only = False
+    """Whether its place may only be read."""
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
     reason = error.strerror or str(error)
     said = f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost"
-    return UserError(said, "disk")
+    made = StorageError(said, "disk")
+    made.read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return made

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress", "devices", "locks", "schema", "untrusted"),
+    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "schema", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),

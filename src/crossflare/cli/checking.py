@@ -1,12 +1,15 @@
 """The verbs that look for trouble before any work: validate and doctor."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
+
+if TYPE_CHECKING:
+    from crossflare.experiment.row_checks import Part
 
 PANEL = "Checks"
 PARTS = ("train", "dev", "test")
@@ -54,36 +57,35 @@ def validate(
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
     from crossflare.experiment.cautions import cautions
-    from crossflare.experiment.data import Data
+    from crossflare.experiment.cells import contexts_of
     from crossflare.experiment.grid import load_recipe
+    from crossflare.experiment.promise import check
 
     recipe = load_recipe(path, assignments)
-    for cell in recipe.cells:
-        spec = cell.spec
-        if resolved:
-            typer.echo((f"# {cell.name}\n" if cell.name else "") + spec.to_yaml(), nl=False)
-            if cell is not recipe.cells[-1]:
-                typer.echo("---")
-            continue
-        rows = Data(spec, Path())
-        data = rows.set
+    if resolved:
+        texts = [(f"# {cell.name}\n" if cell.name else "") + cell.spec.to_yaml() for cell in recipe.cells]
+        typer.echo("---\n".join(texts), nl=False)
+        return
+    contexts = contexts_of(recipe, Path())
+    check(contexts)
+    for cell, context in zip(recipe.cells, contexts, strict=True):
+        spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
         for language in (spec.source, *spec.targets):
-            there = data.parts(language)
-            sizes = {part: len(data.split(language, part)) if part in there else None for part in PARTS}
-            shown.add_row(language, *(_rows(size, getattr(spec.task.limit, part)) for part, size in sizes.items()))
+            there = context.data.set.parts(language)
+            shown.add_row(language, *(_rows(parts.get((language, part)), part in there) for part in PARTS))
         out().print(shown)
-        for line in cautions(rows):
+        for line in cautions(context.data):
             say(f"[yellow]![/] {plain(line)}")
         name = f"{plain(path)}{f' ({plain(cell.name)})' if cell.name else ''}"
         say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
 
 
-def _rows(size: int | None, limit: int | None) -> str:
+def _rows(part: "Part | None", there: bool) -> str:
     """Return how many rows of a part are used, and of how many where the recipe limits them."""
-    if size is None:
-        return "[dim]none[/]"
-    return str(size) if limit is None or limit >= size else f"{limit} of {size}"
+    if part is None:
+        return "[dim]not read[/]" if there else "[dim]none[/]"
+    return str(part.rows) if part.used == part.rows else f"{part.used} of {part.rows}"
 
 
 def _validate_adapter(folder: Path) -> None:

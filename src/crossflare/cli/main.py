@@ -6,9 +6,8 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from types import FrameType
 from typing import Annotated, Any
@@ -16,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
-from crossflare.cli.terminal import complain, err, examples, print_json, say
+from crossflare.cli.terminal import complain, err, examples, note, print_json, say
 from crossflare.errors import Kind, UserError
+from crossflare.heard import listening
 
 USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""
@@ -78,11 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="replace")
     debug, as_json = "--debug" in given, "--json" in given
-    if not debug:
-        _hush()
     words = [word for word in given if word != "--debug" and (word != "--json" or _prints_json(given))]
     try:
-        with terminable():
+        with terminable(), nullcontext() if debug else listening(note):
             result = app(words, prog_name="crossflare", standalone_mode=False)
             sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
@@ -102,13 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if as_json:
             print_json({"error": {"kind": "interrupted", "lines": [said], "exit": result}})
     return result if isinstance(result, int) else 0
-
-
-def _hush() -> None:
-    """Keep what other libraries tell their developers from the user, here and in the processes that share the work."""
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", category=category)
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
 
 
 def _tell(error: Exception, debug: bool, as_json: bool) -> int:

@@ -87,11 +87,15 @@ def _cells(recipe: Recipe, path: Path, steps: Sequence[Planned]) -> None:
 
 
 def show_counts(recipe: Recipe, path: Path) -> None:
-    """Print what a recipe comes to, which opens nothing and runs nothing.
+    """Check a recipe as a run would, with what is on this machine, and print what it comes to; nothing is run.
 
     Raises:
-        GatheredError: Files that the recipe names are not there.
+        GatheredError: What a run of it would refuse.
     """
+    from crossflare.experiment.cells import contexts_of
+    from crossflare.experiment.promise import check
+
+    check(contexts_of(recipe, Path()), fetch=False)
     from crossflare.experiment.counting import count
 
     total, by_cell = count(recipe)

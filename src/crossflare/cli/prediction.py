@@ -31,7 +31,12 @@ def predict(
     adapter: Annotated[
         Path, typer.Option(metavar="DIR", help="A trained adapter: runs/NAME/models/ID.", show_default=False)
     ],
-    input: Annotated[Path, typer.Option(metavar="FILE", help="CSV, TSV, JSONL or Parquet.", show_default=False)],
+    input: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="CSV, TSV, JSONL, Parquet, or .txt with one text per line.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="Written whole at the end: .jsonl or .csv.", show_default=False)
     ],

@@ -1,7 +1,6 @@
 """What every verb prints with: results on standard output, errors and progress on standard error."""
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Generator, Iterable
@@ -37,24 +36,21 @@ def bars() -> Generator[None]:
     What the package has to say meanwhile (a licence that binds, a damaged row) stands above the bars.
     """
     console = err()
-    notices, log = _Notices(console), logging.getLogger("crossflare")
-    log.addHandler(notices)
+    _drawing.append(console)
     try:
         with progress.display(console):
             yield
     finally:
-        log.removeHandler(notices)
+        _drawing.remove(console)
 
 
-class _Notices(logging.Handler):
-    """Prints through the console that draws the bars, so that neither writes over the other."""
+_drawing: list[Console] = []
+"""Consoles that draw bars: what is noted meanwhile goes through the last, so that neither writes over the other."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self._console = console
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(f"[yellow]note:[/] {plain(record.getMessage())}", soft_wrap=True)
+def note(line: str) -> None:
+    """Print what a user should know to standard error."""
+    (_drawing[-1] if _drawing else err()).print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
 
 
 def say(text: str = "") -> None:

@@ -6,7 +6,7 @@ by hand is found and named, never read as a result. Older records without them a
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -81,6 +81,8 @@ class Record:
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    warnings: Sequence[str] = ()
+    """What was warned of while the model was made and its predictions were, by crossflare or by a library it uses."""
     format: int = FORMAT
 
     def signature_of(self, metric: str) -> Signature:

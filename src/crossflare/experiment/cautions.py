@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator
 
 from crossflare.experiment.data import Data
-from crossflare.experiment.spec import Spec, Training
+from crossflare.experiment.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.settings import few_steps
 
 
 def cautions(data: Data) -> list[str]:
     """Return a line for each, of the rows that a recipe reads as they are in its set."""
-    return list(dict.fromkeys([*_labels(data), *_steps(data)]))
+    return list(dict.fromkeys([*_unanswered(data), *_labels(data), *_steps(data)]))
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
@@ -22,16 +22,20 @@ def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
 
 
 def _labels(data: Data) -> Iterator[str]:
-    labels = data.task.labels
-    for language, part in _parts(data):
-        read, whole = data.rows(language, part), data.set.split(language, part)
-        only = one_label(read, labels)
-        if only is None:
+    for (language, part), known in data.check().items():
+        if known.label is None:
             continue
-        limited = len(read) < len(whole) and one_label(whole, labels) is None
-        why = f"; task.limit takes the first of {len(whole)} rows, which are sorted: raise it, or shuffle the file"
-        said = f"{language} {part}: all {len(read)} rows have the label {only}, so that {_SO[part]}"
-        yield said + (why if limited else "")
+        why = f"; task.limit takes the first of {known.rows} rows, which are sorted: raise it, or shuffle the file"
+        said = f"{language} {part}: all {known.used} rows have the label {known.label}, so that {_SO[part]}"
+        yield said + (why if known.mixed else "")
+
+
+def _unanswered(data: Data) -> Iterator[str]:
+    for (language, part), known in data.check().items():
+        if known.left_out:
+            of = f"{known.left_out} of {known.left_out + known.rows} questions"
+            why = "only answers that stand in the context are learnt and scored"
+            yield f"{language} {part}: {of} have no answer and are left out: {why}"
 
 
 _SO = {
@@ -42,32 +46,16 @@ _SO = {
 
 
 def _steps(data: Data) -> Iterator[str]:
-    spec = data.spec
-    if "train" not in data.set.parts(spec.source):
-        return
+    spec, parts = data.spec, data.check()
     trainings = {"stage1": (spec.stage1, spec.source)}
     for method in spec.methods:
         if method.about.trains and method.of is None:
-            own = "train" in data.set.parts(spec.targets[0]) and _parallel(spec)
+            own = (spec.targets[0], "train") in parts
             trainings[method.name] = (spec.training(method), spec.targets[0] if own else spec.source)
     for name, (training, language) in trainings.items():
-        if said := few_steps(_count(training, len(data.rows(language, "train")))):
+        if (language, "train") in parts and (said := few_steps(_count(training, parts[language, "train"].used))):
             yield f"{name}: {said}"
 
 
 def _count(training: Training, rows: int) -> int:
-    return math.ceil(training.epochs * math.ceil(rows / training.batch_size))
-
-
-def _parts(data: Data) -> Iterator[tuple[str, str]]:
-    """Yield the languages and parts whose labels are read as the set has them."""
-    spec = data.spec
-    wanted = [(spec.source, ("train", "dev"))]
-    wanted += [(target, ("train", "dev", "test") if _parallel(spec) else ("test",)) for target in spec.targets]
-    for language, parts in wanted:
-        there = data.set.parts(language)
-        yield from ((language, part) for part in parts if part in there)
-
-
-def _parallel(spec: Spec) -> bool:
-    return spec.translation.to_target.engine == "parallel"
+    return math.ceil(training.epochs * math.ceil(math.ceil(rows / training.batch_size) / training.accumulation))

@@ -13,7 +13,7 @@ from pathlib import Path
 from crossflare.experiment.context import Context
 from crossflare.experiment.grid import Cell, Recipe
 from crossflare.experiment.spec import Spec
-from crossflare.files import write_atomic, write_json
+from crossflare.files import json_text, write_if_new
 
 CELLS = "cells"
 GRID_FILE = "grid.json"
@@ -59,7 +59,8 @@ def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
 def write_recipes(recipe: Recipe, top: Path) -> None:
     """Write what the run is of: each chosen cell's recipe with all defaults, and the grid they are cells of."""
     for cell in recipe.chosen:
-        write_atomic(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
+        write_if_new(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
     if recipe.axes:
         cells = [{"name": cell.name, "values": list(cell.values.values())} for cell in recipe.cells]
-        write_json(top / GRID_FILE, {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells})
+        made = {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
+        write_if_new(top / GRID_FILE, json_text(made))

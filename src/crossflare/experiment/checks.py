@@ -9,6 +9,7 @@ from crossflare.experiment.fields import Reader
 from crossflare.experiment.kinds import KINDS
 from crossflare.experiment.marks import field_types, shown
 from crossflare.experiment.method_spec import MethodSpec
+from crossflare.experiment.needs import needs
 from crossflare.experiment.spec import Spec, TaskSpec, Training
 from crossflare.experiment.translation_checks import check_sources, check_translation
 
@@ -95,7 +96,7 @@ def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
-        more = {name: getattr(task, name) for name in ("aliases", "id", "source_texts", "quotes")}
+        more = {name: getattr(task, name) for name in ("aliases", "id", "source_texts", "align", "quotes")}
         for name, value in {**own, **more}.items():
             if value or value is False:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
@@ -133,17 +134,19 @@ def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
 
 
 def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    # An engine makes the targets' training rows from those of the source language.
-    made = reader.sound("translation") and spec.translation.to_target.engine != "parallel"
-    trained = {"train"} if task.dev_from_train else {"train", "dev"}
-    needed = {spec.source: trained} | {target: {"test"} if made else trained | {"test"} for target in spec.targets}
+    needed: dict[str, set[str]] = {}
+    methods = reader.sound("methods") and reader.sound("translation")
+    for need in needs(spec) if methods else ():
+        cut = task.dev_from_train and need.part == "dev"
+        needed.setdefault(need.language, set()).add("train" if cut else need.part)
+    known = {spec.source, *spec.targets}
     for language, parts in needed.items():
         given = task.files.get(language, {})
         for part in sorted(parts - set(given)):
             advice = " (or set dev_from_train)" if part == "dev" else ""
             reader.wrong(("task", "files", language, part), f"missing; expected a file{advice}")
-    for language in task.files.keys() - needed.keys():
-        reader.wrong(("task", "files", language), f"neither the source nor a target: {nearest(language, needed)}")
+    for language in task.files.keys() - known:
+        reader.wrong(("task", "files", language), f"neither the source nor a target: {nearest(language, known)}")
 
 
 def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> None:

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from crossflare.experiment.cells import cell_of, contexts_of
 from crossflare.experiment.context import Context
-from crossflare.experiment.grid import Cell, Recipe
+from crossflare.experiment.grid import Recipe
 from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.spec import Spec
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.experiment.steps import Step, all_steps
-from crossflare.experiment.strict_yaml import GatheredError
 from crossflare.files import content_id
 
 _NOT_OF_THE_ADAPTER = {"name", "of", "languages", "trained_in", "test_source", "lr", "epochs", "r", "alpha"}
@@ -32,12 +29,7 @@ class Counts:
 
 
 def count(recipe: Recipe) -> tuple[Counts, dict[str, Counts]]:
-    """Return what the chosen cells come to, and each of them alone, by name.
-
-    Raises:
-        GatheredError: Files that a cell names are not on this machine; one line for each.
-    """
-    _check_paths(recipe.chosen)
+    """Return what the chosen cells come to, and each of them alone, by name."""
     contexts = contexts_of(recipe, Path())
     return _counts(contexts), {cell_of(context): _counts([context]) for context in contexts}
 
@@ -68,28 +60,3 @@ def _is_one_of_its_trials(step: Step) -> bool:
     return (
         isinstance(step, Stage2) and step.lr is None and bool(step.trials) and step.seed == step.context.spec.seeds[0]
     )
-
-
-def _check_paths(cells: Sequence[Cell]) -> None:
-    missing: dict[str, list[str]] = {}
-    for cell in cells:
-        for name, path in _paths(cell.spec).items():
-            if not path.exists():
-                missing.setdefault(f"{name}: expected a file or folder at {path}, found none", []).append(cell.name)
-    if missing:
-        raise GatheredError(
-            f"{said} (cells {'; '.join(names)})" if names[0] else said for said, names in missing.items()
-        )
-
-
-def _paths(spec: Spec) -> dict[str, Path]:
-    """Return the files and folders that a recipe names as places on this machine."""
-    found: dict[str, Any] = {"task.folder": spec.task.folder}
-    found |= {
-        f"task.files.{language}.{part}": path
-        for language, parts in spec.task.files.items()
-        for part, path in parts.items()
-    }
-    if spec.model.name.startswith("/"):
-        found["model.name"] = spec.model.name
-    return {name: Path(path) for name, path in found.items() if path is not None}

@@ -9,13 +9,15 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.experiment import flags
 from crossflare.experiment.controls import controlled
-from crossflare.experiment.engines import Route
 from crossflare.experiment.named import annealing, is_translated
+from crossflare.experiment.needs import Route, brings
 from crossflare.experiment.opening import open_set
+from crossflare.experiment.row_checks import Parts, check_rows, no_shared_rows, no_source
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.translations import Translations
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
+from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.sources import SourceText
 from crossflare.translation.translator import engine_id
 
@@ -28,12 +30,25 @@ class Data:
         self.translations = Translations(spec, folder, self._teaching)
         self.quality: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
         """(language, part) -> `to_target` or `to_source` -> how many rows are flagged (see `flags.counted`)."""
+        self.parts: Parts | None = None
+        """What is known of the rows, once they are checked."""
         self._splits: dict[tuple[str, ...], Split] = {}
 
     @cached_property
     def set(self) -> DataSet:
         """The data set that the recipe names."""
         return open_set(self.spec)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the set comes from the hub."""
+        task = self.spec.task
+        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].hub is not None
+
+    def check(self) -> Parts:
+        """Read every row that the recipe reads, once; see `check_rows`."""
+        self.parts = check_rows(self.spec, self.set) if self.parts is None else self.parts
+        return self.parts
 
     @property
     def task(self) -> Task:
@@ -115,9 +130,7 @@ class Data:
 
     def brings(self, kind: str) -> bool:
         """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
-        engine = self.spec.translation.to_source
-        own = engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
-        return kind == "oracle" or (is_translated(kind) and own)
+        return kind == "oracle" or (is_translated(kind) and brings(self.spec))
 
     def made_by(self, language: str, kind: str) -> str:
         """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
@@ -161,7 +174,7 @@ class Data:
         rows = {each: {e.id: e for e in self.training(each, part, train_source, seed)} for each in languages}
         shared = [name for name in rows[languages[0]] if all(name in rows[each] for each in languages)]
         if not shared:
-            raise UserError(f"{self.set.name}: a joint adapter needs {part} rows with the same ids in {language}")
+            raise UserError(no_shared_rows(self.set, language, part))
         joined = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
         return Split(part, language, tuple(joined))
 
@@ -171,10 +184,7 @@ class Data:
         if test_source == "oracle" or (test_source == "machine" and engine is not None and engine.engine == "parallel"):
             split = self.set.parallel(language, "test", self.spec.source)
             if all(example.source is None for example in split):
-                raise UserError(
-                    f"{self.set.name} has no test rows of its own in '{self.spec.source}' beside '{language}'; "
-                    "an oracle source needs them"
-                )
+                raise no_source(self.set, self.spec.source, language, "test", "an oracle source needs them")
             return self._limited(split)
         if test_source == "machine" and engine is not None and engine.engine == "precomputed" and not engine.options:
             texts = self.set.machine_source(language, "test", self.spec.source)

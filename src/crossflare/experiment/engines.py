@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.experiment.needs import Route
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.languages import tag_of
 from crossflare.tasks.example import Split
 from crossflare.translation import splitting
 from crossflare.translation.translator import Translator
-
-Route = Literal["to_target", "to_source", "latents", "answers"]
 
 
 class Engines:
@@ -51,15 +50,10 @@ class Engines:
         if options.engine == "trained":
             return self._trained(options, language)
         taught = options.options.get("learn")
+        check_taught(route, options)
         if taught is None:
             there = route in ("to_target", "answers")
             return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
-        given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
-        if given:
-            raise UserError(
-                f"translation.{route}: learn: {taught} stands beside {', '.join(given)}; "
-                "a dictionary is learnt or given: leave one out"
-            )
         if taught == "set":
             if self.spec.task.set != "phrasebook":
                 raise UserError(f"{self.spec.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
@@ -96,6 +90,17 @@ class Engines:
             raise UserError("engine: trained needs translation.translator: what it is trained on")
         own = {name: value for name, value in options.options.items() if name != "store"}
         return Trained(described, self.spec.source, language, self.translators, **own)
+
+
+def check_taught(route: Route, options: EngineOptions) -> None:
+    """Raise `UserError` for a dictionary that is both learnt and given."""
+    taught = options.options.get("learn")
+    given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
+    if taught is not None and given:
+        raise UserError(
+            f"translation.{route}: learn: {taught} stands beside {', '.join(given)}; "
+            "a dictionary is learnt or given: leave one out"
+        )
 
 
 def for_long_texts(engine: Translator) -> Translator:

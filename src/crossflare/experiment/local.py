@@ -18,6 +18,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.board import Board
 from crossflare.experiment.news import News
 from crossflare.experiment.work import Order
+from crossflare.heard import listening
 from crossflare.progress import bar, relay_to_display, send_to
 
 LOOK = 2.0
@@ -112,11 +113,17 @@ def _begin(gone: Connection, numbers: Any, cards: Sequence[str], senders: Sequen
     Thread(target=watch, daemon=True).start()
 
 
+def _say(line: str) -> None:
+    """Print what a user should know, as the process does that started this one."""
+    print(f"note: {line}", file=sys.stderr, flush=True)
+
+
 def _worker(order: Order, workers: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
-        order.carry_out()
+        with listening(_say):
+            order.carry_out()
     except SystemExit:  # of `_begin`; the pool would catch it, and wait for more work from a process that is gone
         os._exit(128 + signal.SIGTERM)

@@ -5,6 +5,7 @@ from crossflare.experiment.make_predictions import make_prediction
 from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import Stage1
 from crossflare.experiment.steps import Step, check_ready
+from crossflare.heard import collecting
 from crossflare.training import distributed
 
 
@@ -15,6 +16,11 @@ def make(step: Step) -> None:
         UserError: A step it needs is not done, or the step cannot be made.
     """
     check_ready(step)
+    with collecting():
+        _make(step)
+
+
+def _make(step: Step) -> None:
     if isinstance(step, Prediction):
         make_prediction(step)
         return

@@ -28,6 +28,7 @@ from crossflare.experiment.spec import Training
 from crossflare.experiment.stages import Stage1, Stage2
 from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.heard import so_far
 from crossflare.tasks.example import Split
 from crossflare.training import distributed
 from crossflare.training.base_models import Base
@@ -123,7 +124,9 @@ def _train_and_save(
         | _lost(step)
         | _flagged(step),
         "settings": asdict(settings),
-        "training": _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory}),
+        "training": _summary(outcome, lr, model)
+        | ({} if memory is None else {"peak_memory": memory})
+        | ({"warnings": said} if (said := so_far()) else {}),
     }
     clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
@@ -166,7 +169,16 @@ def _measure(context: Context, language: str) -> Measure:
 
 def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
     """Return how a model is trained; a batch of a joint adapter has the most whole items that fit, one at least."""
-    shared = ("epochs", "batch_size", "warmup", "weight_decay", "max_length", "precision", "evaluations", "patience")
+    shared = (
+        "epochs",
+        "batch_size",
+        "accumulation",
+        "activation_checkpointing",
+        "warmup",
+        "weight_decay",
+        "max_length",
+    )
+    shared += ("precision", "evaluations", "patience")
     own = {name: getattr(training, name) for name in shared}
     own["batch_size"] = max(1, training.batch_size // group) * group
     return Settings(lr=lr, seed=seed, **own)

@@ -22,6 +22,7 @@ from crossflare.experiment.predictions import Prediction
 from crossflare.experiment.stages import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
+from crossflare.heard import so_far
 from crossflare.tasks.example import Split
 
 
@@ -111,6 +112,7 @@ def _record(
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
     training = dict(model["training"])
+    said = training.pop("warnings", [])
     peak = training.pop("peak_memory", None)
     if isinstance(step.model, Stage2) and step.model.trials:
         training["chosen_from"] = step.model.trial_scores()
@@ -141,6 +143,7 @@ def _record(
         versions=versions(),
         predictions=f"{step.predictions.parent.name}/{step.predictions.name}",
         predictions_sha256=digest_file(step.predictions),
+        warnings=list(dict.fromkeys([*said, *so_far()])),
     )
 
 

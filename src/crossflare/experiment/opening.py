@@ -29,7 +29,9 @@ def open_set(spec: Spec) -> DataSet:
         data = load_set(task.set, task.folder)
     elif task.questions:
         files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
-        data = own_questions(spec.name, files, align="id", source_language=spec.source, quotes=task.quotes)
+        data = own_questions(
+            spec.name, files, align=task.align or "id", source_language=spec.source, quotes=task.quotes
+        )
     else:
         columns = Columns(
             texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
@@ -41,6 +43,7 @@ def open_set(spec: Spec) -> DataSet:
             task.labels,
             columns=columns,
             aliases=task.aliases,
+            align=task.align,
             source_language=spec.source,
             quotes=task.quotes,
         )

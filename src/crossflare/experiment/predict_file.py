@@ -12,14 +12,23 @@ from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
 from crossflare.experiment.kinds import Reads
 from crossflare.experiment.parts import prepare
-from crossflare.experiment.prediction_rows import WRITERS, examples_of, output_rows, text_columns, with_columns
+from crossflare.experiment.prediction_rows import (
+    WRITERS,
+    examples_of,
+    names_of,
+    output_rows,
+    text_columns,
+    with_columns,
+)
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.languages import tag_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import read_rows
+from crossflare.training.prompts import check_filled
 from crossflare.training.settings import Precision
+from crossflare.translation.rows import iterate
 
 if TYPE_CHECKING:
     from crossflare.fusion.adapter_check import Opened
@@ -64,7 +73,7 @@ def predict_file(
 
     Args:
         adapter: A folder that `crossflare run` trained: LoRA or FLARE.
-        input: CSV, TSV, JSONL or Parquet.
+        input: CSV, TSV, JSONL or Parquet; or `.txt` with one text per line.
         output: `.jsonl` or `.csv`; written whole once all rows are predicted.
         source: Where a FLARE adapter finds the text in the source language: columns of the input, or an engine that
             translates.
@@ -90,15 +99,17 @@ def predict_file(
     card = check_card(opened.card, adapter)
     task = task_of(card, adapter)
     reads = _reads(card, adapter, source, no_source)
-    rows = read_rows(input, quotes=quotes)
+    rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
     examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
+    if card["task"].get("form") == "text":
+        check_filled(examples)
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
     elif source is not None and reads == "both":
         examples = _translated(examples, source, card)
     encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
     outputs = _read(opened, card, task, examples, reads, encoder, batch_size, base)
-    write_atomic(output, write(output_rows(task, examples, outputs)))
+    write_atomic(output, write(output_rows(task, names_of(rows, id_column), outputs)))
     counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, ChoiceOutputs) else Counter[int]()
     return Counts(
         rows=len(examples),

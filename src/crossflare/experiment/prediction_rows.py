@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from crossflare.errors import UserError
+from crossflare.errors import UserError, listed
 from crossflare.evaluation.outputs import AnswerOutputs, Outputs
 from crossflare.evaluation.scoring import finite
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row
+from crossflare.tasks.outline import check_ids, rows_of
 from crossflare.tasks.questions import QuestionTask
+from crossflare.tasks.reading import identity_of, source_of
 
 COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
 """The columns of the texts where the caller names none."""
@@ -29,7 +31,7 @@ def text_columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...
         raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
     missing = [name for name in columns if name not in first.cells]
     if missing and not given:
-        found = ", ".join(first.cells)
+        found = listed(map(str, first.cells))
         raise UserError(
             f"{first.origin}: no column '{missing[0]}' (found: {found}); name the text's with --text COLUMN"
         )
@@ -37,37 +39,53 @@ def text_columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...
 
 
 def examples_of(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | None) -> list[Example]:
-    """Return the rows as examples, named by a column or by their number."""
+    """Return the rows as examples, named by a column as recipes read it, or by their number.
+
+    Raises:
+        UserError: A text or an id is none, or an id occurs twice.
+    """
     named = id_column or ("id" if "id" in rows[0].cells else None)
-    names = [str(number if named is None else row.cell(named)) for number, row in enumerate(rows)]
-    return [
-        Example(name, tuple(row.text(column) for column in columns), origin=row.origin)
-        for name, row in zip(names, rows, strict=True)
+    examples = [
+        Example(
+            str(number) if named is None else identity_of(row, named),
+            tuple(row.text(column) for column in columns),
+            origin=row.origin,
+        )
+        for number, row in enumerate(rows)
     ]
+    check_ids(rows_of(examples))
+    return examples
+
+
+def names_of(rows: Sequence[Row], id_column: str | None) -> list[str | int]:
+    """Return the ids as the file has them: whole numbers stay numbers; of rows without one their numbers, as text."""
+    named = id_column or ("id" if "id" in rows[0].cells else None)
+    return [str(number) if named is None else row.cell(named) for number, row in enumerate(rows)]
 
 
 def with_columns(examples: list[Example], rows: Sequence[Row], names: Sequence[str], count: int) -> list[Example]:
-    """Return the examples with the columns `names` as their source; `UserError` when they are too many or few."""
+    """Return the examples with the columns `names` as their source: none where all of them are null, as in recipes.
+
+    Raises:
+        UserError: They are too many or too few, or a cell holds something else than text.
+    """
     if len(names) != count:
         raise UserError(f"the task has {count} text(s), but {len(names)} source column(s) are named")
-    return [
-        example.with_source(tuple(row.text(name) for name in names))
-        for example, row in zip(examples, rows, strict=True)
-    ]
+    return [example.with_source(source_of(row, names)) for example, row in zip(examples, rows, strict=True)]
 
 
 OutputRow = dict[str, Any]
 
 
-def output_rows(task: Task, examples: list[Example], outputs: Outputs) -> list[OutputRow]:
-    """Return what is written of each example."""
+def output_rows(task: Task, names: Sequence[str | int], outputs: Outputs) -> list[OutputRow]:
+    """Return what is written of each row."""
     if isinstance(outputs, AnswerOutputs):
-        said = zip(examples, outputs.texts, outputs.scores, strict=True)
-        return [{"id": e.id, "prediction": text, "score": finite(score)} for e, text, score in said]
+        said = zip(names, outputs.texts, outputs.scores, strict=True)
+        return [{"id": name, "prediction": text, "score": finite(score)} for name, text, score in said]
     rows: list[OutputRow] = []
-    for example, guess, row in zip(examples, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
-        shares = {name: round(float(p), 6) for name, p in zip(task.labels, row, strict=True)}
-        rows.append({"id": example.id, "prediction": task.labels[int(guess)], "probabilities": shares})
+    for name, guess, row in zip(names, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
+        shares = {label: round(float(p), 6) for label, p in zip(task.labels, row, strict=True)}
+        rows.append({"id": name, "prediction": task.labels[int(guess)], "probabilities": shares})
     return rows
 
 

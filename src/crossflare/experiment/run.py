@@ -19,11 +19,13 @@ from crossflare.experiment.failures import Failure, clear_failures, load_failure
 from crossflare.experiment.grid import Recipe
 from crossflare.experiment.local import default_workers, share
 from crossflare.experiment.predictions import Prediction
+from crossflare.experiment.promise import check
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.stages import Stage2
 from crossflare.experiment.steps import Step, all_steps
 from crossflare.experiment.work import Order, work
 from crossflare.files import point_to
+from crossflare.temporaries import sweep
 
 _log = logging.getLogger(__name__)
 SHOWN = 5
@@ -77,8 +79,10 @@ def run(
 
 def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake: bool) -> Path:
     contexts = contexts_of(recipe, top)
+    check(contexts)
+    sweep(top)
     board = Board(contexts)
-    board.look()  # reads the data: what is wrong with it is said here
+    board.look()
     damaged = check_records(board.steps, remake)
     if remake and damaged:
         board = Board(contexts)
@@ -88,7 +92,6 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
         _log.warning("%s", line)
     before = _tried_again(board)
     if board.missing:
-        _check_extras(contexts)
         board = _make(contexts, before, board, workers, ray)
     for context in contexts:
         tidy(context)
@@ -143,15 +146,6 @@ def _told(board: Board) -> str:
         f"{len(failures)} of {len(board.steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
         "mend it and run again"
     )
-
-
-def _check_extras(contexts: Sequence[Context]) -> None:
-    """Look for what the recipes need beside the core: before hours of training, not after."""
-    from crossflare.training.quantised import check_installed
-
-    for context in contexts:
-        if context.spec.model.quantise != "none":
-            check_installed(context.spec.model.quantise)
 
 
 def tidy(context: Context) -> None:

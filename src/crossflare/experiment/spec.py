@@ -59,6 +59,9 @@ class TaskSpec:
     """The column of the row's name; None: its number."""
     files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
     """language -> part -> CSV, TSV or JSONL file."""
+    align: Literal["id", "row", "none"] | None = None
+    """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
+    where `id` names a column or the rows are questions, else by place."""
     quotes: bool | None = None
     """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
     source_texts: tuple[str, ...] = ()
@@ -97,6 +100,10 @@ class Training:
     """Peak learning rate; of a list each is tried and the best on the dev part kept."""
     epochs: Count = 10
     batch_size: Count = 32
+    accumulation: Count = 1
+    """Batches of a step: half the batch_size with twice the accumulation trains alike in less memory."""
+    activation_checkpointing: bool = False
+    """Compute activations twice rather than keep them: less memory, about a third more time."""
     warmup: Share = 0.1
     """Part of the steps in which the rate rises."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0
@@ -122,6 +129,15 @@ class Training:
     def lrs(self) -> tuple[float, ...]:
         """The learning rates to try."""
         return self.lr if isinstance(self.lr, tuple) else (self.lr,)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the options that what is trained is named by; those that came later only where they are set."""
+        later = {"accumulation": 1, "activation_checkpointing": False}
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if later.get(name) != value or name not in later
+        }
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The models of an experiment: stage 1 in the source language, stage 2 adapters in a target language."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from crossflare.experiment.context import Context
@@ -59,7 +59,7 @@ class Stage1:
                 "base": self.context.base_key,
                 "labels": self.context.data.task.labels,
                 "rows": digest(*self.splits),
-                "training": asdict(self.training),
+                "training": self.training.deciding(),
                 "seed": self.seed,
             }
         )
@@ -181,7 +181,7 @@ class Stage2:
                 "kind": self.method.kind,
                 "adapter": own,
                 "rows": self.context.training_key(self.language, self.reads),
-                "training": {**asdict(self.training), "lr": self.rate},
+                "training": {**self.training.deciding(), "lr": self.rate},
                 "seed": self.seed,
             }
         )

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.translation_spec import TranslatorSpec
 from crossflare.files import read_json, write_json
 from crossflare.languages import tag_of
+from crossflare.training.bitext import code_of
 from crossflare.training.translator import Sizes, train_translator, translator_id
 from crossflare.translation.engines import named
 from crossflare.translation.hf import Transformers
@@ -76,6 +78,16 @@ class Trained:
     def max_tokens(self) -> int:
         """The most tokens of one text."""
         return self._sizes.max_tokens
+
+    def check(self, source: str, target: str | None) -> None:
+        """Refuse what stops the training of this translator: languages without a code, or a package that is missing."""
+        for tag in self._languages:
+            code_of(tag)
+        if self._decode_with == "ctranslate2" and find_spec("ctranslate2") is None:
+            raise UserError(
+                "the engine trained decodes with the package ctranslate2, which is missing; install it: pip install "
+                "'crossflare[ct2]', or say decode_with: transformers"
+            )
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
         """See `Translator.translate`; the model is trained first, if it is not there."""

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.engines import Engines, Route, encode_rows
+from crossflare.experiment.engines import Engines, encode_rows
+from crossflare.experiment.needs import Route
 from crossflare.experiment.spec import Spec
 from crossflare.tasks.example import Split
 from crossflare.translation.projection.alignment import StatesAligner

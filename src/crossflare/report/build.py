@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crossflare.files import write_atomic, write_json
+from crossflare.files import StorageError, json_text, write_if_new
 from crossflare.report.collect import collect
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.latex import report_tables
@@ -16,6 +16,7 @@ from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.swaps import Outcome
 from crossflare.report.tables import Grid, contrasts, scores
+from crossflare.temporaries import sweep
 
 FORMAT = 1
 
@@ -46,12 +47,18 @@ def build_report(run_dir: Path) -> ReportPaths:
     html = run_dir / "report.html"
     latex = run_dir / "report.tex"
     paths = ReportPaths(run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
-    write_json(paths.results, to_json(results))
-    write_atomic(paths.csv, to_csv(results))
-    write_atomic(paths.markdown, to_text(results))
-    write_atomic(latex, report_tables(results))
+    sweep(run_dir)
     try:
-        write_atomic(html, render(results))
+        write_if_new(paths.results, json_text(to_json(results)))
+        write_if_new(paths.csv, to_csv(results))
+        write_if_new(paths.markdown, to_text(results))
+        write_if_new(latex, report_tables(results))
+        write_if_new(html, render(results))
+    except StorageError as error:
+        if not error.read_only or not paths.markdown.is_file():
+            raise
+        kept = f"{run_dir} may only be read: the report in it is the one that was written before"
+        return replace(paths, html=html if html.is_file() else None, note=kept)
     except MissingExtraError as error:
         # an older page would tell of other numbers than the files beside it
         html.unlink(missing_ok=True)

@@ -11,13 +11,14 @@ from crossflare.errors import UserError
 from crossflare.evaluation.significance import Interval
 from crossflare.experiment.cells import CELLS, GRID_FILE
 from crossflare.experiment.failures import Failure, load_failures
-from crossflare.files import read_json, write_atomic
+from crossflare.files import read_json, write_if_new
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.plain import to_markdown
 from crossflare.report.runs import MACRO
 from crossflare.report.tables import Entry, Grid, metric_name, points, span
+from crossflare.temporaries import sweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,10 +87,11 @@ def build_overview(top: Path) -> Overview:
     failures = list(load_failures(top).values())
     table = overview_grid(grid["name"], cells, failures)
     markdown, html = top / "report.md", top / "report.html"
-    write_atomic(markdown, _text(grid["name"], table, cells, failures))
+    sweep(top)
+    write_if_new(markdown, _text(grid["name"], table, cells, failures))
     note = next((cell.note for cell in cells if cell.note), "")
     try:
-        write_atomic(html, _page(grid["name"], table, cells, failures))
+        write_if_new(html, _page(grid["name"], table, cells, failures))
     except MissingExtraError as error:
         html.unlink(missing_ok=True)
         return Overview(markdown, None, _terminal(table), str(error))

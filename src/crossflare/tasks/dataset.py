@@ -8,6 +8,7 @@ from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.outline import Outline, check_ids, check_partners, rows_of
 from crossflare.tasks.questions import QuestionTask
 from crossflare.tasks.reading import attach_sources
 
@@ -59,6 +60,24 @@ class DataSet(Protocol):
         ...
 
 
+def outline(data: DataSet, language: str, part: str, source: str | None = None) -> Outline:
+    """Return what is known of a part without its texts, read row by row where its files allow it.
+
+    Args:
+        data: The set.
+        language: BCP-47 tag.
+        part: `train`, `dev` or `test`.
+        source: As `DataSet.parallel` pairs the rows with those of this language; None: as they are.
+
+    Raises:
+        UserError: Whatever reading the part, and pairing it, would raise.
+    """
+    if isinstance(data, LanguageParts):
+        return data.outline(language, part, source)
+    split = data.split(language, part) if source is None else data.parallel(language, part, source)
+    return rows_of(split.examples)
+
+
 def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
     """Return tag -> what a set calls the language.
 
@@ -84,6 +103,7 @@ class LanguageParts:
         align: How languages correspond: by example id, by row, or not at all.
         machine: Reads shipped machine translations as (language, part, source) -> examples, or None where there
             are none.
+        iterate: Yields what `read` returns, one row at a time; None: rows are only read whole.
     """
 
     def __init__(
@@ -95,6 +115,7 @@ class LanguageParts:
         *,
         align: Literal["id", "row", "none"] = "id",
         machine: Callable[[str, str, str], Sequence[Example] | None] | None = None,
+        iterate: Callable[[str, str], Iterable[Example]] | None = None,
     ) -> None:
         self.name = name
         self.task: Task = task
@@ -104,7 +125,15 @@ class LanguageParts:
         self._read = read
         self._align: Literal["id", "row", "none"] = align
         self._machine = machine
+        self._iterate = iterate
         self._cache: dict[tuple[str, str], Split] = {}
+
+    _advice = ""
+    """What else a user can do about files that do not correspond."""
+
+    def left_out(self, language: str, part: str) -> int:
+        """Return how many questions of a part are left out, since they have no answer."""
+        return 0
 
     def parts(self, language: str) -> tuple[str, ...]:
         """Which of train, dev and test the language has; `UserError` when the set lacks the language."""
@@ -112,20 +141,40 @@ class LanguageParts:
 
     def split(self, language: str, part: str) -> Split:
         """Return one part in one language; `UserError` when the set lacks it."""
-        if choose("part", part, PARTS) not in self.parts(language):
-            has = ", ".join(self.parts(language))
-            raise UserError(f"{self.name} has no {part} part in '{language}'; it has: {has}")
-        key = (tag_of(language), part)
+        key = self._key(language, part)
         if key not in self._cache:
             self._cache[key] = Split(part, key[0], tuple(self._read(self._own[key[0]], part)))
         return self._cache[key]
+
+    def _key(self, language: str, part: str) -> tuple[str, str]:
+        if choose("part", part, PARTS) not in self.parts(language):
+            has = ", ".join(self.parts(language))
+            raise UserError(f"{self.name} has no {part} part in '{language}'; it has: {has}")
+        return tag_of(language), part
+
+    def outline(self, language: str, part: str, source: str | None = None) -> Outline:
+        """Return what is known of a part without its texts; see `dataset.outline`."""
+        key, iterate = self._key(language, part), self._iterate
+        if iterate is None or key in self._cache:
+            made = rows_of(self.split(language, part).examples)
+        else:
+            made = Outline.of(lambda: iterate(self._own[key[0]], part))
+            check_ids(made)
+        return made if source is None else self._paired(made, part, source)
+
+    def _paired(self, rows: Outline, part: str, source: str) -> Outline:
+        if self._align == "none" or part not in self.parts(source):
+            return rows.with_sources(False)
+        check_partners(rows, self.outline(source, part), self._align, self._advice)
+        return rows.with_sources(True)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
         """Return one part with its parallel text in `source`; see `DataSet.parallel`."""
         target = self.split(language, part)
         if self._align == "none" or part not in self.parts(source):
             return replace(target, examples=tuple(example.with_source(None) for example in target))
-        return replace(target, examples=attach_sources(target.examples, self.split(source, part).examples, self._align))
+        others = self.split(source, part).examples
+        return replace(target, examples=attach_sources(target.examples, others, self._align, self._advice))
 
     def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:
         """Return shipped machine translations, row by row; see `DataSet.machine_source`."""

@@ -7,13 +7,14 @@ the like; a TSV with CR LF at every line loses the CR.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crossflare.errors import UserError, choose, nearest
+from crossflare.errors import UserError, choose, listed, nearest
 from crossflare.tasks.quoting import is_quoted
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -123,15 +124,17 @@ def _lines_of_tsv(path: Path) -> Iterator[str]:
 def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Sequence[str] | None) -> Iterator[Row]:
     if header is None:
         line, names = next(records, (1, []))
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
-            raise UserError(f"{path}:{line}: the header names a column twice: {', '.join(repeated)}; rename one")
+            raise UserError(
+                f"{path}:{line}: the header names a column twice: {listed(repeated)}; rename one{_headless(names)}"
+            )
     else:
         names = list(header)
     for line, fields in records:
         if len(fields) != len(names):
             found = "a blank line" if fields in ([], [""]) else f"{len(fields)}"
-            raise UserError(f"{path}:{line}: expected {len(names)} fields ({', '.join(names)}), found {found}")
+            raise UserError(f"{path}:{line}: expected {len(names)} fields ({listed(names)}), found {found}")
         yield Row(dict(zip(names, fields, strict=True)), f"{path}:{line}")
 
 
@@ -158,11 +161,27 @@ def _read_parquet(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
         # One file as it is: `read_table` looks at the folder too, for which `language=sw` would name a column.
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024):
-                for cells in batch.to_pylist():
+                for cells in _cells_of(batch):
                     number += 1
                     yield Row(cells, f"{path}:{number}")
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
+
+
+def _cells_of(batch: Any) -> list[dict[str, Any]]:
+    """Return the rows of a batch; values that Python has no type for (durations in nanoseconds) become text."""
+    try:
+        return batch.to_pylist()
+    except (OverflowError, ValueError):
+        columns = {name: _values_of(batch.column(place)) for place, name in enumerate(batch.schema.names)}
+        return [{name: values[row] for name, values in columns.items()} for row in range(batch.num_rows)]
+
+
+def _values_of(column: Any) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [str(getattr(scalar, "value", scalar)) if scalar.is_valid else None for scalar in column]
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
@@ -208,7 +227,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _found(column: str, cells: Mapping[str, Any]) -> str:
-    return nearest(column, [str(name) for name in cells]).replace("known:", "found columns:")
+    names = [str(name) for name in cells]
+    return nearest(column, names).replace("known:", "found columns:") + _headless(names)
+
+
+def _headless(names: Sequence[str]) -> str:
+    """Return what to say where the first line of a file looks like a row rather than the names of columns."""
+    long = any(len(name) > _LONG or name.count(" ") > _WORDS for name in names)
+    return "; the first line is read as the names of the columns: put a line with their names above it" if long else ""
+
+
+_LONG, _WORDS = 60, 4
+"""Most characters, and blanks, of what may be the name of a column."""
 
 
 def _kind(value: object) -> str:

@@ -1,6 +1,7 @@
 """A data set from the user's own files: texts with labels, or questions with their contexts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,9 @@ from crossflare.languages import tag_of
 from crossflare.tasks.classification import Metric, TextTask
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.outline import Outline
 from crossflare.tasks.questions import QuestionMetric, QuestionTask
-from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.reading import Columns, iterate_examples, read_examples
 from crossflare.tasks.squad import QuestionColumns, read_questions
 
 Files = Mapping[str, Mapping[str, Path | str]]
@@ -65,9 +67,13 @@ def own_set(
     def read(language: str, part: str) -> tuple[Example, ...]:
         return read_examples(paths[language, part], task, columns, header=header, quotes=quotes)
 
+    def iterate(language: str, part: str) -> Iterator[Example]:
+        return iterate_examples(paths[language, part], task, columns, header=header, quotes=quotes)
+
     parts = {language: tuple(given) for language, given in files.items()}
     by = align or ("row" if columns.id is None else "id")
-    return _OwnSet(name, task, parts, read, align=by, given=source_language if columns.source_texts else None)
+    given = source_language if columns.source_texts else None
+    return _OwnSet(name, task, parts, read, align=by, given=given, iterate=iterate)
 
 
 def own_questions(
@@ -82,6 +88,8 @@ def own_questions(
     base: Path | str = ".",
 ) -> LanguageParts:
     """Make a set of questions from files; answers are compared by MLQA's rules for each language.
+
+    Questions without an answer, as SQuAD 2.0 has them beside others, are left out: see `left_out`.
 
     Args:
         name: Its name in reports.
@@ -101,14 +109,11 @@ def own_questions(
     given = source_language if columns is not None and columns.source_texts else None
     task = QuestionTask(name, 1, main_metric=main_metric)
     parts = {language: tuple(present) for language, present in files.items()}
-    return _OwnSet(
-        name,
-        task,
-        parts,
-        lambda language, part: read_questions(paths[language, part], columns, quotes),
-        align=align,
-        given=given,
-    )
+
+    def read(language: str, part: str) -> tuple[Example, ...]:
+        return read_questions(paths[language, part], columns, quotes)
+
+    return _OwnQuestions(name, task, parts, read, align=align, given=given)
 
 
 def _paths(name: str, files: Files, base: Path | str) -> dict[tuple[str, str], Path]:
@@ -137,9 +142,28 @@ class _OwnSet(LanguageParts):
         *,
         align: Literal["id", "row", "none"],
         given: str | None,
+        iterate: Callable[[str, str], Iterable[Example]] | None = None,
     ) -> None:
-        super().__init__(name, task, parts, read, align=align)
+        super().__init__(name, task, parts, read, align=align, iterate=iterate)
         self._given = given and tag_of(given)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
         return self.split(language, part) if tag_of(source) == self._given else super().parallel(language, part, source)
+
+    _advice = ", or say align: none where they are not translations of each other"
+
+    def _paired(self, rows: Outline, part: str, source: str) -> Outline:
+        return rows if tag_of(source) == self._given else super()._paired(rows, part, source)
+
+
+class _OwnQuestions(_OwnSet):
+    """Of a file that has answers, the questions that have one."""
+
+    def split(self, language: str, part: str) -> Split:
+        whole = super().split(language, part)
+        answered = tuple(example for example in whole if example.answers)
+        return replace(whole, examples=answered) if answered else whole
+
+    def left_out(self, language: str, part: str) -> int:
+        """Return how many questions of a part have no answer where others have."""
+        return len(super().split(language, part)) - len(self.split(language, part))

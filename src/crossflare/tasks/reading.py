@@ -1,6 +1,6 @@
 """From the rows of a file to examples, and from two aligned lists of examples to examples with their source."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,8 @@ from typing import Literal
 from crossflare.errors import UserError
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example
-from crossflare.tasks.files import Row, read_rows
+from crossflare.tasks.files import Row, iterate_rows
+from crossflare.tasks.outline import check_ids, check_partners, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,30 @@ def read_examples(
     header: Sequence[str] | None = None,
     quotes: bool | None = None,
 ) -> tuple[Example, ...]:
-    """Read a file of one language and part.
+    """Read a file of one language and part, whole.
+
+    Returns:
+        One example per row, in the file's order.
+
+    Raises:
+        UserError: See `iterate_examples`; or an id that occurs twice.
+    """
+    examples = tuple(iterate_examples(path, task, columns, format=format, header=header, quotes=quotes))
+    if columns.id is not None:
+        check_ids(rows_of(examples))
+    return examples
+
+
+def iterate_examples(
+    path: Path | str,
+    task: TextTask,
+    columns: Columns,
+    *,
+    format: str | None = None,
+    header: Sequence[str] | None = None,
+    quotes: bool | None = None,
+) -> Iterator[Example]:
+    """Yield the examples of one language and part, of which only one is held in memory.
 
     Args:
         path: CSV, TSV, JSONL or Parquet.
@@ -44,11 +68,11 @@ def read_examples(
         header: Column names of a CSV or TSV file that has no header line.
         quotes: See `iterate_rows`.
 
-    Returns:
-        One example per row, in the file's order. A row whose source cells are all null (JSONL, Parquet) has no source.
+    Yields:
+        One example per row. A row whose source cells are all null (JSONL, Parquet) has no source.
 
     Raises:
-        UserError: See `read_rows`; or an unknown label, an id that occurs twice, or a wrong number of text columns.
+        UserError: See `read_rows`; or an unknown label, an id that is no text, or a wrong number of text columns.
     """
     for names in (columns.texts, columns.source_texts):
         if names is not None and len(names) != task.text_count:
@@ -56,22 +80,16 @@ def read_examples(
                 f"{path}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
                 f" {', '.join(names)}"
             )
-    examples: list[Example] = []
-    origins: dict[str, str] = {}
-    for number, row in enumerate(read_rows(path, format, header, quotes)):
-        identity = str(number) if columns.id is None else _identity(row, columns.id)
-        if identity in origins:
-            raise UserError(f"{row.origin}: the id '{identity}' is taken by {origins[identity]}; make ids unique")
-        origins[identity] = row.origin
+    for number, row in enumerate(iterate_rows(path, format, header, quotes)):
+        identity = str(number) if columns.id is None else identity_of(row, columns.id)
         texts = tuple(row.text(name) for name in columns.texts)
         label = None if columns.label is None else task.label_index(row.cell(columns.label), row.origin)
-        source = None if columns.source_texts is None else _source(row, columns.source_texts)
-        examples.append(Example(identity, texts, label, source, row.origin))
-    return tuple(examples)
+        source = None if columns.source_texts is None else source_of(row, columns.source_texts)
+        yield Example(identity, texts, label, source, row.origin)
 
 
 def attach_sources(
-    examples: Sequence[Example], other: Sequence[Example], by: Literal["id", "row"] = "id"
+    examples: Sequence[Example], other: Sequence[Example], by: Literal["id", "row"] = "id", advice: str = ""
 ) -> tuple[Example, ...]:
     """Return `examples` with the texts of `other` as their source.
 
@@ -79,35 +97,20 @@ def attach_sources(
         examples: In the target language.
         other: The same items in the source language.
         by: `id`: items with the same id belong together, and `other` may hold more; `row`: equal places do.
+        advice: What else can be done about rows that do not correspond.
 
     Raises:
-        UserError: The counts differ (`row`), an id has no partner (`id`), or partners carry different labels, which
-            means that they are not translations of each other.
+        UserError: They do not correspond; see `outline.check_partners`.
     """
-    counts = f"{len(examples)} rows against {len(other)} in the source language"
+    check_partners(rows_of(examples), rows_of(other), by, advice)
     if by == "row":
-        if len(examples) != len(other):
-            raise UserError(f"{_place(examples)} and {_place(other)}: {counts}; rows must correspond one to one")
-        partners: list[Example] = list(other)
-    else:
-        known = {item.id: item for item in other}
-        missing = [item for item in examples if item.id not in known]
-        if missing:
-            raise UserError(
-                f"{missing[0].origin}: the id '{missing[0].id}' and {len(missing) - 1} more have no partner in"
-                f" {_place(other)} ({counts}); give both files the same ids"
-            )
-        partners = [known[item.id] for item in examples]
-    for item, partner in zip(examples, partners, strict=True):
-        if item.label is not None and partner.label is not None and item.label != partner.label:
-            raise UserError(
-                f"{item.origin} (label number {item.label}) and {partner.origin} (label number {partner.label}):"
-                " a text and its source must have the same label; the files do not correspond"
-            )
-    return tuple(item.with_source(partner.texts) for item, partner in zip(examples, partners, strict=True))
+        return tuple(item.with_source(partner.texts) for item, partner in zip(examples, other, strict=True))
+    known = {item.id: item.texts for item in other}
+    return tuple(item.with_source(known[item.id]) for item in examples)
 
 
-def _identity(row: Row, column: str) -> str:
+def identity_of(row: Row, column: str) -> str:
+    """Return the id of a row, a text or a whole number; `UserError` for anything else."""
     value = row.cell(column)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -117,11 +120,8 @@ def _identity(row: Row, column: str) -> str:
     return identity
 
 
-def _source(row: Row, names: tuple[str, ...]) -> tuple[str, ...] | None:
+def source_of(row: Row, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the source texts of a row; None where all of its cells are null."""
     if all(row.cell(name) is None for name in names):
         return None
     return tuple(row.text(name) for name in names)
-
-
-def _place(examples: Sequence[Example]) -> str:
-    return examples[0].origin.rpartition(":")[0] if examples else "no file"

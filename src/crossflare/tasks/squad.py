@@ -5,6 +5,7 @@ that every answer stands in its context where the file says, counted in code poi
 """
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,8 +142,24 @@ def _check_offsets(path: Path | str, questions: Sequence[tuple[str, Example]]) -
     place, context, text, start = wrong[0]
     others = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
     at = context.find(text)
-    there = f"the context has it at {at}" if at >= 0 else "it is nowhere in the context"
+    there = f"the context has it at {at}" if at >= 0 else _nowhere(context, text)
     raise UserError(f"{place}: the answer {text!r:.60} is not at answer_start {start}: {there}; mend the row{others}")
+
+
+def _nowhere(context: str, text: str) -> str:
+    """Return why an answer is not found: it may look alike and be written with other code points."""
+    for form in ("NFC", "NFD"):
+        if unicodedata.normalize(form, text) in unicodedata.normalize(form, context):
+            forms = [
+                next((each for each in ("NFC", "NFD") if unicodedata.is_normalized(each, side)), "neither NFC nor NFD")
+                for side in (text, context)
+            ]
+            return (
+                "it stands in the context in another Unicode form, which looks the same "
+                f"(the answer is in {forms[0]}, the context in {forms[1]}); write the whole file in one form, with "
+                "offsets of that form"
+            )
+    return "it is nowhere in the context"
 
 
 def _nested(path: Path) -> Iterator[_Question]:

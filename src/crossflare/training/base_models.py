@@ -1,7 +1,8 @@
 """Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -83,6 +84,43 @@ def load_base(
         UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
             form, or it cannot be loaded.
     """
+    where, form = place_of(name, revision, download=download), form_name(task, answering)
+    hub = {"revision": revision}
+    with loading(name), quiet(), devices.seeded(seed):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+        auto = AUTO.get(form) or writer_of(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
+        model, report = auto.from_pretrained(
+            where,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **hub,
+            **head_options(form, task),
+        )
+    missing = set(report["missing_keys"])
+    _check_weights(name, model, missing, writes=form in WRITTEN)
+    if form == "labels":
+        check_head(name, where, hub, model, missing, task.labels)
+    set_padding(name, model, tokenizer, writes=form in WRITTEN)
+    identity = identify(model, called or name)
+    if quantise != "none":
+        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
+        model = quantise_model(model, auto, quantise, devices.best_device(), merging)
+    return Base(model, tokenizer, identity)
+
+
+def place_of(name: str, revision: str | None = None, *, download: bool = True) -> str:
+    """Return where a model is: a folder, or a name on the hub.
+
+    Args:
+        name: As in `load_base`.
+        revision: As in `load_base`.
+        download: A name on the hub may be fetched; else it is looked for in the hub's cache alone.
+
+    Raises:
+        UserError: There is no such folder, it holds no model, or the model is not in the cache.
+    """
     where = str(minilm_folder()) if name == "minilm" else name
     if not download and not Path(where).is_dir():
         where = str(_fetched(name, revision))
@@ -92,46 +130,30 @@ def load_base(
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
         )
-    form = form_name(task, answering)
-    options: dict[str, Any] = (
-        {}
-        if form != "labels"
-        else {
-            "num_labels": len(task.labels),
-            "id2label": dict(enumerate(task.labels)),
-            "label2id": {label: index for index, label in enumerate(task.labels)},
-        }
-    )
-    hub = {"revision": revision}
+    return where
+
+
+def head_options(form: FormName, task: Task) -> dict[str, Any]:
+    """Return what the head of a form has to know."""
+    if form != "labels":
+        return {}
+    labels = dict(enumerate(task.labels))
+    return {"num_labels": len(labels), "id2label": labels, "label2id": {name: place for place, name in labels.items()}}
+
+
+@contextmanager
+def loading(name: str) -> Generator[None]:
+    """Turn what is raised for a model that cannot be loaded into one line."""
     try:
-        with quiet(), devices.seeded(seed):
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
-            auto = AUTO.get(form) or _writer(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
-            model, loading = auto.from_pretrained(
-                where,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **hub,
-                **options,
-            )
+        yield
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "
             f"model.safetensors, or the name of a model on the hub that has safetensors"
         ) from error
-    missing = set(loading["missing_keys"])
-    _check_weights(name, model, missing, writes=form in WRITTEN)
-    if form == "labels":
-        _check_head(name, where, hub, model, missing, task.labels)
-    _set_padding(name, model, tokenizer, writes=form in WRITTEN)
-    identity = identify(model, called or name)
-    if quantise != "none":
-        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
-        model = quantise_model(model, auto, quantise, devices.best_device(), merging)
-    return Base(model, tokenizer, identity)
 
 
 def _fetched(name: str, revision: str | None) -> Path:
@@ -162,7 +184,7 @@ WRITTEN = ("words", "text")
 """Forms in which a model answers in words."""
 
 
-def _writer(config: Any, name: str) -> Any:
+def writer_of(config: Any, name: str) -> Any:
     """Return what loads a model that writes."""
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM
@@ -178,7 +200,7 @@ ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "elect
 """Encoders that transformers can also load as decoders, which nobody has trained them to be."""
 
 
-def _set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
+def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
     """Give tokenizer and model a padding token and a side, and say what was set."""
     if tokenizer.pad_token_id is None:  # decoder-only models come without one
         if tokenizer.eos_token is None:
@@ -249,7 +271,7 @@ def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) ->
         )
 
 
-def _check_head(
+def check_head(
     name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
 ) -> None:
     """Refuse a head trained for the same labels in another order."""

@@ -163,8 +163,9 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
         except torch.OutOfMemoryError as error:
             half = max(1, plan.settings.batch_size // 2)
             raise UserError(
-                f"the device has too little memory for batch_size {plan.settings.batch_size}; set batch_size {half} "
-                f"and accumulation {plan.settings.accumulation * 2}, or activation_checkpointing true"
+                f"the device has too little memory for batch_size {plan.settings.batch_size}; set batch_size: {half} "
+                f"and accumulation: {plan.settings.accumulation * 2}, or activation_checkpointing: true, in the "
+                "stage of the recipe that failed"
             ) from error
         finally:
             hf_logging.set_verbosity(verbosity)

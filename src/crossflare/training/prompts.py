@@ -5,7 +5,7 @@ Answer:`, a line each, in every language. Texts that are too long are cut before
 first and at its end: what is asked is never cut away, and an answer is never looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -187,17 +187,20 @@ def encode_prompts(
     Raises:
         UserError: An example has no text.
     """
+    check_filled(examples)
     prompts, _ = prompter.prompts([example.texts for example in examples], "tokenising")
     none: list[Numbers | None] = [None] * len(examples)
     sources = none
     if with_source and any(example.source for example in examples):
         sources, _ = prompter.prompts([example.source or None for example in examples], "tokenising sources")
-    whole: list[Numbers] = []
-    for example, prompt in zip(examples, prompts, strict=True):
-        assert prompt is not None
-        whole.append(prompt)
+    whole = [prompt for prompt in prompts if prompt is not None]  # each of them has texts
+    known = [None if answer is None else prompter.answer(answer) for answer in answers]
+    return PromptRows([e.id for e in examples], whole, sources, known, [e.label for e in examples], latents)
+
+
+def check_filled(examples: Iterable[Example]) -> None:
+    """Raise `UserError` for an example without any text, which leaves nothing to answer."""
+    for example in examples:
         if not any(text.strip() for text in example.texts):
             where = f"{example.origin}: " if example.origin else ""
             raise UserError(f"{where}example '{example.id}' has no text; give it some or drop the row")
-    known = [None if answer is None else prompter.answer(answer) for answer in answers]
-    return PromptRows([e.id for e in examples], whole, sources, known, [e.label for e in examples], latents)

@@ -118,7 +118,11 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        hint = "; in YAML write 1.0e-3, since 1e-3 is text there" if isinstance(value, str) else ""
+        hint = (
+            "; give a number, not text in quotes (YAML 1.1 readers take 1e-3 for text: write 1.0e-3 for them)"
+            if isinstance(value, str)
+            else ""
+        )
         raise UserError(f"{name}: expected a number, got {value!r}{hint}")
 
 

@@ -108,8 +108,7 @@ class Family:
         """Return the code of a language or of its stand-in; a language without a token is not there."""
 
         def code(language: Language) -> str | None:
-            codes = {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}
-            found = codes[self.kind]
+            found = _codes(language)[self.kind]
             return found if found is not None and self._known(self._token(found)) else None
 
         return engine_code(tag, self._model, code, self._others)
@@ -135,3 +134,35 @@ class Family:
             shown = ", ".join(sorted(tokens)[:12])
             raise UserError(f"{self._model} does not have {language.name} ({language.tag}): it has {shown}")
         return found[0]
+
+
+PUBLISHED: tuple[tuple[str, Kind], ...] = (
+    ("facebook/nllb-", "nllb"),
+    ("facebook/m2m100_", "m2m"),
+    ("facebook/mbart-large-50", "mbart"),
+    ("google/madlad400-", "madlad"),
+)
+"""How the published models' names on the hub begin -> their family; others of a family may have further languages."""
+
+
+def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
+    """Refuse languages that a model lacks, as far as its name says what it is: nothing is opened or fetched.
+
+    Args:
+        model: A name on the hub.
+        others: `codes.stand_ins`.
+        languages: BCP-47 tags.
+
+    Raises:
+        UserError: The model's family lacks one of them.
+    """
+    kind = next((kind for start, kind in PUBLISHED if model.startswith(start)), None)
+    if kind is None:
+        return
+    for tag in languages:
+        engine_code(tag, model, lambda language: language.nllb if kind == "nllb" else _codes(language)[kind], others)
+
+
+def _codes(language: Language) -> dict[Kind, str | None]:
+    """Return what each family with a code for every language calls one."""
+    return {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}

@@ -101,6 +101,18 @@ class Neural:
 
         return translate_filled(texts, source, target, engine)
 
+    def check(self, source: str, target: str | None) -> None:
+        """Refuse a pair of languages that the model lacks, without its weights; no target: a language that is encoded.
+
+        Raises:
+            UserError: See `translate`.
+        """
+        if target is None:
+            self._family.source_code(source)
+        else:
+            check_pair(source, target)
+            self._family.direction(source, target)
+
     @cached_property
     def max_tokens(self) -> int:
         """The most tokens of one text, as `count_tokens` counts them."""

@@ -1,0 +1,128 @@
+"""What is said while a command runs: our own words are one line, those of other libraries are kept and not shown.
+
+The decision, by who speaks:
+
+    crossflare, by `warnings` or `logging`     one line, each only once, and in the record of what was made
+    a library, by `warnings`                   kept in the record; its developers are meant, or we say it in our words
+    a library, by `logging`                    the same
+
+Used from Python, nothing is held back: warnings appear as they always do, and are kept all the same.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import wrapt
+
+PACKAGE = "crossflare"
+_HOME = str(Path(__file__).parent)
+LIBRARIES = ("transformers", "huggingface_hub", "datasets", "peft", "accelerate", "bitsandbytes")
+"""Libraries that print their log by handlers of their own."""
+MOST = 20
+"""Lines that a record keeps."""
+_collected: list[dict[str, None]] = []
+"""What is being kept, the innermost last."""
+
+
+def so_far() -> list[str]:
+    """Return what the innermost `collecting` has heard."""
+    return list(_collected[-1])[:MOST] if _collected else []
+
+
+@contextmanager
+def collecting() -> Generator[None]:
+    """Keep all that is said inside, by anybody; see `so_far`."""
+    _collected.append({})
+    log = _Log(lambda line, ours: _keep(line))
+    root = logging.getLogger()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def hear(message: Warning | str, category: type[Warning], filename: str, *more: Any, **named: Any) -> None:
+            _keep(_line(message, category))
+            show(message, category, filename, *more, **named)
+
+        warnings.showwarning = hear
+        root.addHandler(log)
+        try:
+            yield
+        finally:
+            root.removeHandler(log)
+            _collected.pop()
+
+
+@contextmanager
+def listening(tell: Callable[[str], None]) -> Generator[None]:
+    """Give `tell` each line of ours once while inside, and show nothing else of what is said."""
+    told: set[str] = set()
+
+    def pass_on(line: str, ours: bool) -> None:
+        if ours and line not in told:
+            told.add(line)
+            tell(line)
+
+    def hear(message: Warning | str, category: type[Warning], filename: str, *more: Any, **named: Any) -> None:
+        pass_on(_line(message, category), _is_ours(category, filename))
+
+    log, root = _Log(pass_on), logging.getLogger()
+    root.addHandler(log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = hear
+        for name in LIBRARIES:
+            _take_over(name)
+        try:
+            yield
+        finally:
+            root.removeHandler(log)
+
+
+def _take_over(name: str) -> None:
+    """Let a library's log reach ours alone, now or once the library is there."""
+
+    def reroute(module: object) -> None:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+    if name in sys.modules:
+        reroute(sys.modules[name])
+    elif name not in _waiting:
+        _waiting.add(name)
+        wrapt.register_post_import_hook(reroute, name)
+
+
+_waiting: set[str] = set()
+
+
+class _Log(logging.Handler):
+    """Gives each record of a warning, as one line, to a function, with whether it is ours."""
+
+    def __init__(self, give: Callable[[str, bool], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._give = give
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._give(" ".join(record.getMessage().split()), record.name.partition(".")[0] == PACKAGE)
+
+
+def _keep(line: str) -> None:
+    for lines in _collected[-1:]:
+        lines[line] = None
+
+
+def _line(message: Warning | str, category: type[Warning]) -> str:
+    said = " ".join(str(message).split())
+    return (
+        said if category is UserWarning or category.__module__.startswith(PACKAGE) else f"{category.__name__}: {said}"
+    )
+
+
+def _is_ours(category: type[Warning], filename: str) -> bool:
+    here = filename.startswith(_HOME) and issubclass(category, UserWarning)
+    return here or category.__module__.startswith(PACKAGE)

@@ -1,0 +1,145 @@
+"""predict takes what recipes take: the same cells, the same ids; every row is looked at before a model is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import crossflare.experiment.predict_file as prediction
+from crossflare.errors import UserError
+from crossflare.evaluation.outputs import ChoiceOutputs
+from crossflare.experiment.predict_file import Column, predict_file
+from crossflare.experiment.prediction_rows import examples_of, names_of, output_rows, with_columns
+from crossflare.tasks.classification import TextTask
+from crossflare.tasks.files import Row, read_rows
+from crossflare.tasks.reading import Columns, read_examples
+
+
+class Unreachable(Exception):
+    """The model was asked for."""
+
+
+TASK = TextTask("opinions", 1, ("bad", "good"))
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An adapter that is never opened: what is refused is refused before."""
+    card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
+    monkeypatch.setattr("crossflare.fusion.adapter_files.read_card", lambda folder: card)
+
+    def load(*given: Any) -> None:
+        raise Unreachable("the model was loaded")
+
+    monkeypatch.setattr(prediction, "_read", load)
+    return card
+
+
+def rows(*cells: dict[str, Any]) -> list[Row]:
+    return [Row(each, f"in.jsonl:{number}") for number, each in enumerate(cells, 1)]
+
+
+def test_a_null_source_is_none_as_in_recipes(tmp_path: Path) -> None:
+    cells = [{"text": "a", "label": "good", "english": None}, {"text": "b", "label": "bad", "english": "c"}]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in cells))
+    read = read_rows(path)
+    ours = with_columns(examples_of(read, ("text",), None), read, ("english",), 1)
+    theirs = read_examples(path, TASK, Columns(source_texts=("english",)))
+    assert [each.source for each in ours] == [each.source for each in theirs] == [None, ("c",)]
+
+
+def test_ids_are_written_as_they_came() -> None:
+    read = rows({"id": 7, "text": "a"}, {"id": "07", "text": "b"})
+    assert [each.id for each in examples_of(read, ("text",), None)] == ["7", "07"]
+    assert [
+        row["id"]
+        for row in output_rows(TASK, names_of(read, None), ChoiceOutputs(np.log(np.full((2, 2), 0.5)), None, {}))
+    ] == [7, "07"]
+    unnamed = rows({"text": "a"}, {"text": "b"})
+    assert names_of(unnamed, None) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (["x", "y", "x"], "in.jsonl:3: the id 'x' is taken by in.jsonl:1; make ids unique"),
+        ([1, "1"], "in.jsonl:2: the id '1' is taken by in.jsonl:1"),
+        (["x", None], "in.jsonl:2: column 'id' should hold text, found nothing"),
+        (["x", ""], "in.jsonl:2: the id in column 'id' is empty"),
+        (["x", True], "in.jsonl:2: column 'id' should hold text, found a truth value"),
+        (["x", "\ud800"], "in.jsonl:2: column 'id' holds half of a surrogate pair"),
+    ],
+)
+def test_ids_that_recipes_refuse_are_refused(ids: list[Any], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        examples_of(rows(*({"id": id, "text": "a"} for id in ids)), ("text",), None)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [{"text": None}, {"text": 3}, {"text": "\udc00"}, {"id": "\ud800"}, {"id": None}, {"english": 4}, {"id": 0}],
+    ids=str,
+)
+def test_every_row_is_read_before_the_model_is(card: dict[str, Any], tmp_path: Path, last: dict[str, Any]) -> None:
+    whole = [{"id": n, "text": "a", "english": "b"} for n in range(3)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in [*whole, {**whole[0], "id": 9, **last}]))
+    with pytest.raises(UserError, match=r"in\.jsonl:4: "):
+        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=Column(("english",)))
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_text_file_has_a_text_on_each_line(card: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("one, two\n\n\u2028three\n", encoding="utf-8")
+    with pytest.raises(Unreachable):  # it gets as far as the model
+        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
+    path = path.rename(tmp_path / "in.pdf")
+    with pytest.raises(UserError, match="unknown kind of file"):
+        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
+
+
+def test_an_adapter_that_writes_needs_a_text(card: dict[str, Any], tmp_path: Path) -> None:
+    card["task"]["form"] = "text"
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "a"}\n{"text": " "}\n')
+    with pytest.raises(UserError, match=r"in\.jsonl:2: example '1' has no text"):
+        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
+
+
+def test_a_duration_in_another_column_stops_nothing(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "took": pa.array([2**62, None], pa.duration("s"))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    read = read_rows(tmp_path / "in.parquet")
+    assert [row.text("text") for row in read] == ["a", "b"]
+    assert [row.cells["took"] for row in read] == [str(2**62), None]
+
+
+def test_ten_thousand_columns_make_a_short_message(tmp_path: Path) -> None:
+    names = [f"column {number}" for number in range(10_000)]
+    path = tmp_path / "in.csv"
+    path.write_text(",".join(names) + "\n" + ",".join("x" * 10_000) + "\n" + "too,few\n")
+    with pytest.raises(UserError) as few:
+        read_rows(path)
+    path.write_text(",".join(names) + "\n" + ",".join("x" * 10_000) + "\n")
+    with pytest.raises(UserError) as lacking:
+        read_rows(path)[0].text("text")
+    for error in (few, lacking):
+        assert "and 9988 more" in str(error.value)
+        assert len(str(error.value)) < 500
+
+
+def test_a_review_is_not_printed_as_the_name_of_a_column(tmp_path: Path) -> None:
+    review = "the rooms were clean and the staff was kind, but " * 30
+    path = tmp_path / "in.tsv"
+    path.write_text(f"{review}\tgood\nanother\tbad\n")
+    with pytest.raises(UserError) as error:
+        read_rows(path)[0].text("text")
+    assert len(str(error.value)) < 400
+    assert "put a line with their names above it" in str(error.value)
