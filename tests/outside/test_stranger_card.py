@@ -232,3 +232,10 @@ def test_a_name_that_was_fetched_before_is_taken_from_the_cache(
     (adapter / CARD).write_text(json.dumps(card | {"model": {"name": "a/b"}}))
     reseal(adapter)
     assert outcome(adapter) == first
+
+
+def test_a_window_longer_than_the_model_reads_is_cut_to_it(adapter: Path) -> None:
+    card = json.loads((adapter / CARD).read_text())
+    (adapter / CARD).write_text(json.dumps(card | {"max_length": 65536}))
+    reseal(adapter)
+    assert outcome(adapter).count("\n") == len(TEXTS)  # one of the texts has a hundred words, the model 48 positions

@@ -220,7 +220,7 @@ def _read(
         answering,
         model,
         base.tokenizer,
-        card.get("max_length") or 128,
+        min(card.get("max_length") or 128, _window(base.model) // (2 if kind.joins else 1)),
         with_source=reads == "both",
         joined=kind.joins,
         mixes=kind.mixes,
@@ -230,6 +230,17 @@ def _read(
     )
     latents = _latents(encoder, rows, card) if encoder else None
     return predict(model, form, rows, read=reads, latents=latents, batch_size=size, precision=_precision(card))
+
+
+def _window(model: Any) -> int:
+    """Return how many tokens a model has positions for; very many where they are not learnt."""
+    found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
+    sizes = [
+        each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there
+        for each in found
+        if hasattr(each, "num_embeddings")
+    ]
+    return min(sizes, default=1 << 20)
 
 
 def _latents(options: EngineOptions, rows: list[Example], card: Mapping[str, Any]) -> list[Any]:
