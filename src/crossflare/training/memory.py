@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at most: of the GPU where it runs on one that counts, else of this process."""
+"""How much memory a piece of work took at most, of the GPU where it runs on one that counts; and when it was too much."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -29,6 +29,11 @@ def peak_memory() -> Generator[Callable[[], int | None]]:
         RESET.write_text("5", encoding="ascii")  # see proc(5): resets the highest resident size
         anew = True
     yield _highest if anew else _unknown
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was too little memory; of the processor's torch has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _highest() -> int | None:
