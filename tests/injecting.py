@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,12 +86,17 @@ def check_end(end: End, point: Point) -> None:
         assert word in end.said, (point, end)
 
 
-def in_child(action: Callable[[], None], before: Callable[[int], subprocess.Popen[str] | None]) -> End:
+def in_child(
+    action: Callable[[], None],
+    before: Callable[[int], subprocess.Popen[str] | None] = lambda child: None,
+    over: Callable[[], None] = lambda: None,
+) -> End:
     """Run an action in a fork of this process.
 
     Args:
         action: Whatever it does, the child ends by `os._exit`.
         before: Called with the child's process id before the action begins; what it returns ends with the child.
+        over: Called once the child has ended, while nobody else can have its process id.
     """
     ours, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # sent to, not written: no injected call
     child = os.fork()
@@ -113,6 +119,8 @@ def in_child(action: Callable[[], None], before: Callable[[int], subprocess.Pope
     childs.close()
     tracer = before(child)
     ours.send(b"x")
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    over()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
         said = ours.recv(1 << 16, socket.MSG_DONTWAIT).decode("utf-8", "replace")
@@ -123,6 +131,21 @@ def in_child(action: Callable[[], None], before: Callable[[int], subprocess.Pope
     if tracer is not None:
         tracer.communicate()
     return End(code, said)
+
+
+def shoot(action: Callable[[], None], after: float | None) -> End:
+    """Run an action in a child, which is killed after so many seconds; None: never."""
+    ended = threading.Event()
+
+    def aim(child: int) -> None:
+        def kill() -> None:
+            if not ended.wait(after):
+                os.kill(child, signal.SIGKILL)
+
+        if after is not None:
+            threading.Thread(target=kill, daemon=True).start()
+
+    return in_child(action, aim, ended.set)
 
 
 def _traced(save: Callable[[], None], options: list[str], log: Path) -> End:

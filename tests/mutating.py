@@ -12,8 +12,8 @@ from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file
 from crossflare.tasks.classification import TextTask
 from crossflare.tasks.files import read_rows
-from crossflare.tasks.squad import QuestionColumns, read_questions
 from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.squad import QuestionColumns, read_questions
 from fusion_models import build, flare
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "crossflare.json"

@@ -2,7 +2,7 @@
 
 import random
 import signal
-import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,31 +15,42 @@ from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all
 from digests import digests
 from faulty import Reverse, texts
-from injecting import in_child
+from injecting import shoot
 from lanes import only
 from mutating import fuzz_questions, fuzz_rows
 
-WORDS = ("NA", "N/A", "null", "None", "nan", "no", "on", "yes", "off", "na", "1e-3", "0x1f", "~", "true", "1_000", "12:30")
+WORDS = (
+    "NA",
+    "N/A",
+    "null",
+    "None",
+    "nan",
+    "no",
+    "on",
+    "yes",
+    "off",
+    "na",
+    "1e-3",
+    "0x1f",
+    "~",
+    "true",
+    "1_000",
+    "12:30",
+)
 
 
 @pytest.mark.parametrize("start", only(range(0, 20_000, 1000), [0]))
 def test_damaged_rows_are_read_or_refused_by_file_and_line(tmp_path: Path, start: int) -> None:
-    counts = sum((fuzz_rows(tmp_path, seed) for range_ in [range(start, start + 500)] for seed in range_), start=_none())
+    counts = sum((fuzz_rows(tmp_path, seed) for seed in range(start, start + 500)), start=Counter[str]())
     assert counts["taken"] > 50
     assert counts["refused"] > 300
 
 
 @pytest.mark.parametrize("start", only(range(0, 20_000, 1000), [0]))
 def test_every_question_that_is_kept_has_its_answer_where_it_says(tmp_path: Path, start: int) -> None:
-    counts = sum((fuzz_questions(tmp_path, seed) for seed in range(start, start + 300)), start=_none())
+    counts = sum((fuzz_questions(tmp_path, seed) for seed in range(start, start + 300)), start=Counter[str]())
     assert counts["taken"] > 30
     assert counts["refused"] > 50
-
-
-def _none():  # type: ignore[no-untyped-def]
-    from collections import Counter
-
-    return Counter()
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -53,7 +64,7 @@ def test_words_that_look_like_nothing_stay_words_in_every_format(tmp_path: Path,
 
 def test_words_that_other_readers_of_yaml_change_stay_text() -> None:
     words = [word for word in WORDS if word in ("nan", "no", "on", "yes", "off", "na", "NA", "N/A", "None", "12:30")]
-    document = parse(f"languages: [{', '.join(words)}]\n")
+    document = parse(f"languages: [{', '.join(words)}]\n", "recipe.yaml")
     assert document.value == {"languages": words}
 
 
@@ -68,15 +79,8 @@ def test_a_translator_that_is_killed_at_random_gives_the_bytes_of_the_undisturbe
     expected = translate_all(Store(whole), Reverse(), rows, "sw", "en", batch=5)
     kills = 0
     for _ in range(12):
-
-        def shoot(child: int) -> None:
-            import os
-            import threading
-
-            wait = draw.uniform(0, 0.25)
-            threading.Thread(target=lambda: (time.sleep(wait), os.kill(child, signal.SIGKILL))).start()
-
-        end = in_child(lambda: translate_all(Store(killed), Reverse(0.002), rows, "sw", "en", batch=5) and None, shoot)
+        action = lambda: translate_all(Store(killed), Reverse(0.002), rows, "sw", "en", batch=5) and None  # noqa: E731
+        end = shoot(action, draw.uniform(0, 0.25))
         kills += end.code == -signal.SIGKILL
         if end.code == 0:
             break
@@ -88,7 +92,9 @@ def test_a_translator_that_is_killed_at_random_gives_the_bytes_of_the_undisturbe
     assert kills >= 1
 
 
-@pytest.mark.parametrize("change", [{"model": "b"}, {"revision": "2"}, {"dtype": "float16"}, {"beams": 5}, {"ct2": "9"}])
+@pytest.mark.parametrize(
+    "change", [{"model": "b"}, {"revision": "2"}, {"dtype": "float16"}, {"beams": 5}, {"ct2": "9"}]
+)
 def test_whatever_changes_in_an_engine_is_another_shelf(tmp_path: Path, change: dict[str, object]) -> None:
     first, second = Reverse(), Reverse()
     second.identity = {**Reverse.identity, **change}  # type: ignore[dict-item]
