@@ -20,8 +20,8 @@ WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "cro
 TASK = TextTask("mood", 1, ("bad", "good"), aliases={"awful": "bad"})
 SIGNS = (
     "a", "Z", " ", "é", "e\u0301", "ß", "İ", "ı", "क्ष", "ไทย", "中文", "العربية", "עברית", "\u202e", "\u2066", "\u200d",
-    "\u200c", "👍🏽", "👩‍👩‍👧", "𝔸", "\u2028", "\x85", "\x0b", "\x0c", "\r", "\t", '"', "'", ",", "\\", "\0", "\ufeff", "null",
-    "NA", "nan", "None", "N/A", "1", "-1", "1e999", "true", "{", "}", "[", "]", ":",
+    "\u200c", "👍🏽", "👩‍👩‍👧", "𝔸", "\u2028", "\x85", "\x0b", "\x0c", "\r", "\t", '"', "'", ",", "\\", "\0", "\ufeff",
+    "null", "NA", "nan", "None", "N/A", "1", "-1", "1e999", "true", "{", "}", "[", "]", ":",
 )  # fmt: skip
 BYTES = (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xfe\xff", b"\0", b"\n", b"\r\n", b"\n\n", b'"')
 ENDINGS = ("csv", "tsv", "jsonl")
@@ -139,8 +139,8 @@ def reseal(folder: Path) -> None:
 
 def any_value(draw: random.Random) -> Any:
     return draw.choice(
-        [None, True, -1, 0, 1, 8, 10**7, 10**12, 0.5, float("nan"), 1e308, "", "8", "(a+)+$", "../x", "\ud800", [], ["q"],
-         {}, {"a": 1}, [[]] * 3, "x" * 10_000, any_text(draw)]
+        [None, True, -1, 0, 1, 8, 10**7, 10**12, 0.5, float("nan"), 1e308, "", "8", "(a+)+$", "../x", "\ud800", [],
+         ["q"], {}, {"a": 1}, [[]] * 3, "x" * 10_000, any_text(draw)]
     )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
     python tests/faults/drive.py --minutes 10 [PART ...]
     python tests/faults/drive.py --page              only write docs/reliability.md anew
 
-Each part goes on where it ended the last time: its next seed and its counts are in docs/results/reliability.json. A seed
-that finds a fault is kept there, too, and tried again by tests/faults/test_seeds.py.
+Each part goes on where it ended the last time: its next seed and its counts are in docs/results/reliability.json. A
+seed that finds a fault is kept there, too, and tried again by tests/faults/test_seeds.py.
 """
 
 import argparse

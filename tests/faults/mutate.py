@@ -2,8 +2,9 @@
 
     python tests/faults/mutate.py [MODULE ...]      only these modules, such as files.py; --list: only say what there is
 
-The package is copied; each mutation is made in the copy, and the tests named for its module run in a fork of this process,
-which has imported the libraries already. Whatever survives is printed at the end, and is a failure.
+The package is copied; each mutation is made in the copy, and the tests named for its module run in a fork of this
+process, which has imported the libraries already. Whatever survives is printed at the end, and is a failure. Counts and
+survivors are kept for docs/reliability.md.
 """
 
 import ast
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+STATE = ROOT / "docs" / "results" / "reliability.json"
 CALLS = {
     "fsync", "sync", "replace", "ftruncate", "chmod", "acquire", "release", "recover_dir", "clear_unfinished", "_swap",
     "_cut_torn_line", "leave_to_parent", "truncate", "remove", "_refuse_step", "load_state_dict", "unpack_random",
@@ -35,7 +37,9 @@ TESTS = {
     "translation/stored.py": ["outside/test_damaged_translations.py", "translation/test_store.py"],
     "translation/states.py": ["translation/test_states.py"],
     "fusion/adapter_files.py": ["fusion/test_damage.py", "fusion/test_saving.py", "outside/test_stranger_folder.py"],
-    "fusion/adapter_check.py": ["fusion/test_damage.py", "outside/test_stranger_folder.py", "outside/test_stranger_peft.py"],
+    "fusion/adapter_check.py": [
+        "fusion/test_damage.py", "outside/test_stranger_folder.py", "outside/test_stranger_peft.py",
+    ],
     "fusion/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
     "training/checkpoints.py": ["training/test_resume.py", "faults/test_training.py"],
     "training/trainer.py": ["training/test_resume.py"],
@@ -160,9 +164,20 @@ def main(words: list[str]) -> int:
                 line = f"{each.module}:{each.line} {each.what}"
                 print("survived" if survived else "red     ", line, flush=True)
                 survivors += [line] if survived else []
-    print(json.dumps(counts))
+    _keep(counts, survivors)
     print(f"{len(survivors)} survived" + "".join(f"\n  {line}" for line in survivors))
     return bool(survivors)
+
+
+def _keep(counts: dict[str, dict[str, int]], survivors: list[str]) -> None:
+    """Put what was found of these modules into the state that docs/reliability.md is written from."""
+    state = json.loads(STATE.read_text(encoding="utf-8"))
+    state.setdefault("mutations", {}).update(counts)
+    # Without their lines, which move with every change.
+    others = [line for line in state.get("survivors", []) if line.partition(": ")[0] not in counts]
+    ours = [f"{module.partition(':')[0]}: {what}" for module, _, what in (line.partition(" ") for line in survivors)]
+    state["survivors"] = others + ours
+    STATE.write_text(json.dumps(state, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ DEMANDS: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
             "outside/test_label_kinds.py::test_numbers_and_truth_values")),
         28: ("Bytes that are no text are named by line and offset", (
             "tasks/test_files.py::test_damage_is_named_in_one_line", BAD_FILES)),
-        29: ("Files with nothing in them say so by name", ("tasks/test_files.py::test_damage_is_named_in_one_line", BAD_FILES)),
+        29: ("Files with nothing in them say so by name", (
+            "tasks/test_files.py::test_damage_is_named_in_one_line", BAD_FILES)),
         30: ("Words and codes that look like nothing stay what they are", (
             "faults/test_data.py::test_words_that_look_like_nothing_stay_words_in_every_format",
             "faults/test_data.py::test_words_that_other_readers_of_yaml_change_stay_text",
@@ -118,7 +119,8 @@ DEMANDS: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
             "tasks/test_questions.py::test_one_wrong_offset_does_not_condemn_the_unit",
             "faults/test_data.py::test_every_question_that_is_kept_has_its_answer_where_it_says")),
         35: ("Translations that look wrong are flagged, counted, and dropped from training alone", (
-            "translation/test_checks.py::test_flags", "translation/test_documents.py::test_flags_are_counted_and_written",
+            "translation/test_checks.py::test_flags",
+            "translation/test_documents.py::test_flags_are_counted_and_written",
             "experiment/test_translations.py::test_flagged_training_rows_are_dropped_and_counted_and_test_rows_never")),
         36: ("A translation that is killed gives the bytes of the undisturbed one", (
             "faults/test_data.py::test_a_translator_that_is_killed_at_random_gives_the_bytes_of_the_undisturbed",
@@ -157,7 +159,7 @@ TEXT = """# Reliability
 What may go wrong around a run, and what is known to happen then. This page is written by `make faults`; the figures are
 those reached so far, in docs/results/reliability.json, and grow with every further call.
 
-    make faults BUDGET=10      kills, damaged rows and folders, faults of system calls, for ten minutes; goes on where it ended
+    make faults BUDGET=10      kills, damaged rows and folders, faults of system calls: BUDGET minutes
     make mutations             each flush, rename, lock and check of this code is taken out: some test must turn red
     make test-all ARGS="-m faults tests/faults"      the tests below that are nowhere else
 
@@ -167,8 +169,8 @@ those reached so far, in docs/results/reliability.json, and grow with every furt
 
 A run counts as survived when it goes on after every kill and ends with the very bytes of an undisturbed one. A row, a
 question or a folder counts when the reader took it or refused it in one line that names the file. A fault of a system call
-(strace puts it there, no code is changed) counts when afterwards the old or the new stands, whole, the message was one line,
-and the next save works.
+(strace puts it there, no code is changed) counts when afterwards the old or the new stands, whole, the message was one
+line, and the next save works. Each call goes on with the seeds where the one before ended.
 
 {mutations}
 ## Faults found by these and fixed
@@ -187,8 +189,9 @@ beneath: torch, safetensors and tokenizers parse files, and a fault of theirs is
 FIXED = (
     "A full disk while states of an encoder, or anything else that safetensors writes, are saved was told as a fault of "
     "the program.",
-    "A disk that failed at the removal of a temporary file, after the new file was in its place, ended a run with a traceback.",
-    "A disk that failed while the oldest checkpoint was dropped ended the training, although the new checkpoint was good.",
+    "A disk that failed at the removal of a temporary file, after the new file was in its place, was told as a fault of "
+    "the program.",
+    "A disk that failed while the oldest checkpoint was dropped ended the training, although the new one was good.",
     "Too little memory of the machine, other than of a GPU, was told as a fault of the program.",
     "A closed terminal (SIGHUP) ended a training without a checkpoint.",
     "A line of a run's log that a kill had cut off took the next line along.",

@@ -218,6 +218,10 @@ def test_next_save_heals_what_no_reader_has(tmp_path, disk, gone):
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_folder_that_is_not_there_is_said_so(tmp_path):
+def test_folder_or_file_that_is_not_there_is_said_so(tmp_path, disk):
     with pytest.raises(UserError, match="expected a folder saved by crossflare, found none"):
+        open_dir(tmp_path / "folder")
+    commit_dir(tmp_path / "folder", disk.fill(disk.old))
+    (tmp_path / "folder" / "a.txt").unlink()
+    with pytest.raises(UserError, match=r"the manifest names 'a\.txt', which is missing"):
         open_dir(tmp_path / "folder")

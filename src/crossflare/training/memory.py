@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at most, of the GPU where it runs on one that counts; and when it was too much."""
+"""How much memory a piece of work took at most: of the GPU where it runs on one that counts, else of this process."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
