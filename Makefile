@@ -13,6 +13,8 @@
 #   make mutations  take each flush, rename, lock and check out of the reliability code: some test must turn red
 #   make bench      measure the cost of a FLARE step; writes bench/results.json
 #   make docs       run the examples of the documentation and follow its links
+#   make peft-suite PEFT_TESTS=FOLDER
+#                   peft's own tests with FLARE in LoRA's place; FOLDER: `tests` of its repository (by hand, an hour)
 #   make setup      only make the environment (.venv)
 #
 # torch is installed first and alone (locks/torch.txt), the rest from a lock with hashes, without dependencies. What is
@@ -37,7 +39,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: faults mutations setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks
+.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -81,6 +83,9 @@ mutations: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+peft-suite: $(VENV)/.dev
+	$(BIN)/python tools/peft_suite.py $(PEFT_TESTS) $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 from tools import locks
@@ -79,6 +80,13 @@ def missing(uv: str, lock: dict[str, Pin]) -> list[str]:
         ]
 
 
+def asked_for() -> set[str]:
+    """Return the names of what pyproject.toml asks for: a kept version of one would hide its lower bound."""
+    project = tomllib.loads((locks.ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return {re.split(r"[^A-Za-z0-9-]", line, maxsplit=1)[0] for line in lines}
+
+
 def new_locks(uv: str, keep: bool) -> dict[Path, dict[str, Pin]]:
     """Return the pins of each lock by its path; linux-cpu.txt without those of the file that it reads."""
     options = [] if keep else ["--upgrade"]
@@ -87,7 +95,9 @@ def new_locks(uv: str, keep: bool) -> dict[Path, dict[str, Pin]]:
     if lacking := missing(uv, everything):
         raise SystemExit("one lock cannot serve all Pythons: " + ", ".join(lacking))
     demo = resolve(uv, "demo", keep=everything)
-    lowest = resolve(uv, "dev", "--resolution", "lowest-direct", *options, keep=old[locks.LOWEST])
+    asked = asked_for()
+    below = {name: pin for name, pin in old[locks.LOWEST].items() if name not in asked}
+    lowest = resolve(uv, "dev", "--resolution", "lowest-direct", *options, keep=below)
     cuda = {name for name in everything | lowest if WITH_CUDA.fullmatch(name)}
     return {
         locks.DEMO: {name: everything[name] for name in demo.keys() - cuda},

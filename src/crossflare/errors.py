@@ -1,17 +1,63 @@
 """The one error that a user's mistake raises, and the suggestions that go with it."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import currentframe
+from typing import Literal
+
+Kind = Literal["usage", "data", "artefact", "disk", "numbers", "internal", "interrupted"]
+"""What an error is about, for scripts; all but the last two are the user's."""
+PLACES: dict[str, Kind] = {
+    "crossflare.tasks": "data",
+    "crossflare.translation.pairs": "data",
+    "crossflare.translation.rows": "data",
+    "crossflare.translation.lexicon": "data",
+    "crossflare.experiment.prediction_rows": "data",
+    "crossflare.experiment.data": "data",
+    "crossflare.evaluation.predictions": "artefact",
+    "crossflare.evaluation.record": "artefact",
+    "crossflare.experiment.card": "artefact",
+    "crossflare.fusion.adapter_check": "artefact",
+    "crossflare.fusion.adapter_config": "artefact",
+    "crossflare.fusion.adapter_files": "artefact",
+    "crossflare.fusion.peft_route": "artefact",
+    "crossflare.training.base_models": "artefact",
+    "crossflare.training.checkpoints": "artefact",
+    "crossflare.translation.store": "artefact",
+}
+"""The package or module that raises an error -> what it is then about; elsewhere it is how crossflare is used."""
+READERS = (__name__, "crossflare.files", "crossflare.schema", "crossflare.untrusted")
+"""Modules that read for others: the error is about what those were reading, an artefact where that says nothing."""
 
 
 class UserError(ValueError):
-    """Something that the user can mend: one line that says what was expected, what came, and what to do.
+    """Something that the user can put right: one line that says what was expected, what came, and what to do.
 
     The command line prints the line without a traceback and exits with 2.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, kind: Kind | None = None) -> None:
+        """Take the message, and what it is about.
+
+        None: what the error is about that is being handled, or else the module that raises this one.
+        """
         super().__init__(" ".join(message.split()))
+        handled = sys.exception()
+        self.kind: Kind = kind or (handled.kind if isinstance(handled, UserError) else _kind_here())
+
+
+def _kind_here() -> Kind:
+    """Return what the module that makes an error is about."""
+    kind: Kind = "usage"
+    frame = currentframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module not in READERS:
+            return PLACES.get(module) or PLACES.get(module.rpartition(".")[0]) or kind
+        kind = "usage" if module == __name__ else "artefact"
+        frame = frame.f_back
+    return kind
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -13,12 +13,13 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from crossflare.errors import UserError
+from crossflare.untrusted import LARGEST, read_small_json, regular
 
 MANIFEST = "manifest.json"
 TAKEN = (errno.EACCES,) if sys.platform == "win32" else (errno.ENOTEMPTY, errno.EEXIST)
@@ -163,51 +164,83 @@ def clear_unfinished(final: Path) -> None:
         shutil.rmtree(junk, ignore_errors=True)
 
 
-def recover_dir(final: Path) -> None:
-    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it."""
+def recover_dir(final: Path, tidy: bool = True) -> None:
+    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it.
+
+    Args:
+        final: The folder.
+        tidy: Drop it; a reader does not, since a folder of that name may be somebody else's.
+    """
     final = final.resolve()
     old = _old(final)
     if old.exists():
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+        if not final.exists():
             os.replace(old, final)
+        elif tidy:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def open_dir(folder: Path) -> dict[str, str]:
+def open_dir(
+    folder: Path, limits: Mapping[str, int] | None = None, needed: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Check a folder written by `commit_dir` and return its manifest: relative name -> sha256.
 
+    Only files that the manifest names are opened (see `untrusted` for which can be).
+
+    Args:
+        folder: The folder.
+        limits: Name of each file that there can be -> its bytes at most; others are then refused. Names with a dot
+            in front at the top are let be: hubs and git put them there, and they are never opened.
+        needed: Name of each file that there must be -> what to say where there is none.
+
     Raises:
-        UserError: The folder or its manifest is missing, a name leaves the folder, or a file is missing or changed.
+        UserError: The folder or its manifest is missing, a name leaves the folder, a file is missing, changed, no
+            regular file or too large, or the folder holds what it should not.
     """
-    with suppress(OSError):  # a folder that may only be read is read as it is
-        recover_dir(folder)
+    with suppress(OSError, RuntimeError):  # a folder that may only be read is read as it is; a loop of links is none
+        recover_dir(folder, tidy=False)
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
     manifest = folder / MANIFEST
-    if not manifest.is_file():
+    if not manifest.exists() and not manifest.is_symlink():
         raise UserError(f"{folder}: no {MANIFEST}: not saved by crossflare, or the save was cut off; save it again")
-    content = read_json(manifest)
+    content = read_small_json(regular(folder, MANIFEST))
     hashes = content.get("sha256") if isinstance(content, dict) else None
     if not isinstance(hashes, dict) or content.get("format") != 1:
         raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
-    root = folder.resolve()
-    for name, expected in hashes.items():
-        shown = f"{name!a:.80}"
+    for name, advice in (needed or {}).items():
+        if name not in hashes:
+            raise UserError(f"{folder}: {name} is missing; {advice}")
+    if limits is not None and (other := sorted(hashes.keys() - limits)):
+        raise UserError(
+            f"{folder}: its manifest names {other[0]!a:.80}, expected {', '.join(limits)} at most (safetensors only)"
+        )
+    paths = {name: regular(folder, name, limits[name] if limits else LARGEST) for name in hashes}
+    if limits is not None:
+        _check_closed(folder, hashes)
+    for name, path in paths.items():
         try:
-            path = (folder / str(name)).resolve()
-            if not path.is_relative_to(root):
-                raise UserError(f"{manifest}: the name {shown} leaves the folder; do not use this folder")
-            if not path.is_file():
-                raise UserError(f"{folder}: the manifest names {shown}, which is missing; fetch or save it again")
-            if digest_file(path) != expected:
-                raise UserError(f"{folder}: {shown} is not the file that was saved (its sha256 differs); fetch again")
-        except UserError:
-            raise
-        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links, no right to read
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{folder}: {shown} cannot be read ({reason}); fetch or save the folder again") from error
-    return {str(name): str(value) for name, value in hashes.items()}
+            found = digest_file(path)
+        except OSError as error:
+            raise UserError(f"{folder}: {name!a:.80} cannot be read ({error.strerror}); fetch it again") from error
+        if found != hashes[name]:
+            raise UserError(f"{folder}: {name!a:.80} is not the file that was saved (its sha256 differs); fetch again")
+    return hashes
+
+
+def _check_closed(folder: Path, names: Iterable[str]) -> None:
+    """Refuse what stands in a folder and is not one of `names`, or above one."""
+    above = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    known = {*names, MANIFEST}
+    for place in ("", *(above - {"."})):
+        with os.scandir(folder / place) as entries:
+            for entry in entries:
+                name = f"{place}/{entry.name}" if place else entry.name
+                if name not in known | above and (place or not entry.name.startswith(".")):
+                    raise UserError(
+                        f"{folder}: its manifest does not name {name!a:.80}; move that elsewhere, or fetch the folder "
+                        "again"
+                    )
 
 
 def _old(final: Path) -> Path:
@@ -256,4 +289,5 @@ def _disk_error(error: Exception) -> OSError | None:
 
 def _storage_error(path: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
-    return UserError(f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost")
+    said = f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost"
+    return UserError(said, "disk")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "progress", "devices", "locks"),
+    ("errors", "files", "progress", "devices", "locks", "schema", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),

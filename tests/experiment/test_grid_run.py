@@ -194,7 +194,7 @@ def test_what_failed_is_tried_again_aloud_and_its_mark_goes_with_success(
     assert list((top / "failed").iterdir()) == []
     caplog.clear()
     run(recipe, runs, workers=1)
-    assert caplog.messages == []
+    assert not [message for message in caplog.messages if message.startswith("trying again")]
 
 
 def test_what_another_worker_just_failed_at_is_not_tried_here(load: Load, tmp_path: Path, fake: FakeMake) -> None:

@@ -6,6 +6,11 @@ import torch
 from crossflare.experiment import local
 
 
+@pytest.fixture(autouse=True)
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CROSSFLARE_DEVICE", raising=False)
+
+
 @pytest.mark.parametrize(
     ("count", "given", "found"),
     [

@@ -66,7 +66,7 @@ def test_link_out_of_the_folder_is_refused(folder):
     outside.write_text("old a")
     (folder / "a.txt").unlink()
     (folder / "a.txt").symlink_to(outside)
-    with pytest.raises(UserError, match=r"'a\.txt' leaves the folder"):
+    with pytest.raises(UserError, match=r"'a\.txt' is a link, expected a file"):
         open_dir(folder)
 
 

@@ -187,7 +187,7 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]],
         ({"target_modules": ["(a+)+$"]}, "target_modules must be a list of module names, got ['(a+)+$']"),
         ({"target_modules": "query"}, "target_modules must be a list of module names, got 'query'"),
         ({"exclude_modules": "(a+)+$"}, "exclude_modules must be a list of module names"),
-        ({"layers_pattern": "(a+)+$"}, "layers_pattern must be a name or a list of names"),
+        ({"layers_pattern": "(a+)+$"}, "layers_pattern must be a name or a list"),
         ({"fusion_modules": [1]}, "fusion_modules must be a list of module names, got [1]"),
         ({"modules_to_save": ["no such module"]}, "modules_to_save must be a list of module names"),
         ({"target_modules": ["key"]}, "0 of 4 projections named query, value would fuse"),
@@ -234,7 +234,7 @@ def test_configurations_that_are_no_objects(folder: Path, content: str) -> None:
 def test_a_very_large_configuration_is_not_read(folder: Path) -> None:
     (folder / CONFIG).write_text('{"a": "' + "x" * 10_000_000 + '"}')
     reseal(folder)
-    assert f"bytes, expected at most {SIZE_LIMIT}; not an adapter configuration" in refused(folder)
+    assert f"bytes, expected at most {SIZE_LIMIT}; not one of ours" in refused(folder)
 
 
 @pytest.mark.parametrize(

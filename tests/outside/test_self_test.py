@@ -62,7 +62,7 @@ def test_every_law_holds_for_every_adapter(name: str) -> None:
 def generate(monkeypatch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Let `generate` be called with changed arguments."""
     real = Attachment.generate
-    monkeypatch.setattr(Attachment, "generate", lambda self, **given: real(self, **change(given)))
+    monkeypatch.setattr(Attachment, "generate", lambda self, plain, given: real(self, plain, change(given)))
 
 
 def take(monkeypatch: Patch, change: Callable[[Inputs], Inputs]) -> None:

@@ -213,3 +213,12 @@ def test_outside_of_a_display_nothing_is_shown(capfd: pytest.CaptureFixture[str]
     assert list(progress.track([1, 2], "items")) == [1, 2]
     assert not progress.shown()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_display_inside_of_another_gives_back_to_it() -> None:
+    outer, inner = io.StringIO(), io.StringIO()
+    with progress.display(Console(file=outer)):
+        with progress.display(Console(file=inner)):
+            progress.say("inside")
+        progress.say("outside")
+    assert (outer.getvalue(), inner.getvalue()) == ("outside\n", "inside\n")

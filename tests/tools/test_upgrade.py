@@ -59,6 +59,16 @@ def test_only_an_upgrade_leaves_the_locked_versions(resolver):
     assert [extra for extra, options, _, _ in resolver[1] if "--upgrade" in options] == ["dev", "dev"]
 
 
+def test_a_kept_version_never_hides_a_lower_bound(resolver, monkeypatch):
+    assert {"peft", "ruff", "pyright", "crossflare"} <= upgrade.asked_for()
+    kept = {name: Pin(name, "9", HASHES) for name in ("peft", "ruff", "pyright", "frozenlist")}
+    monkeypatch.setattr(upgrade.locks, "read", lambda path: kept)
+    upgrade.new_locks("uv", keep=True)
+    assert next(keep for _, options, keep, _ in resolver[1] if "--resolution" in options) == {
+        "frozenlist": kept["frozenlist"]
+    }
+
+
 @pytest.mark.parametrize("change", [{"tomli": "1"}, {"peft": "7"}], ids=["another package", "another version"])
 def test_a_python_with_other_needs_is_refused(resolver, change):
     resolver[0]["dev 3.13"] = NEWEST | change

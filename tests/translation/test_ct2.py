@@ -10,6 +10,7 @@ import torch
 
 import translation_models
 from crossflare.errors import UserError
+from crossflare.translation.ct2 import CTranslate2
 from crossflare.translation.engines import build
 from crossflare.translation.hf import Transformers
 from lanes import cover
@@ -146,3 +147,18 @@ def test_missing_languages_and_pickled_weights(model: Path) -> None:
     torch.save({}, model / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors weights; the reason"):
         ct2(model).translate(["a"], source="sw", target="en")
+
+
+def test_a_search_that_takes_too_long_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waiting:
+        def done(self) -> bool:
+            return False
+
+    engine = CTranslate2(str(folder), device="cpu", beams=1)
+    expected = engine.translate(["mbwa"], source="sw", target="en")
+    monkeypatch.setattr("crossflare.translation.deadline.PATIENCE", -1.0)
+    monkeypatch.setattr(engine, "_translator", type("", (), {"translate_batch": lambda *_, **__: [Waiting()]})())
+    with pytest.raises(UserError, match="took more than -1 seconds for one batch"):
+        engine.translate(["mbwa"], source="sw", target="en")
+    monkeypatch.undo()
+    assert CTranslate2(str(folder), device="cpu", beams=1).translate(["mbwa"], source="sw", target="en") == expected

@@ -136,6 +136,9 @@ def test_one_path_for_many_languages(files: Path, path: str) -> None:
 def test_an_own_card_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from crossflare.translation import checkpoint
 
+    monkeypatch.setenv("CROSSFLARE_DEVICE", "cpu")
+    assert checkpoint.own_card(2) is None
+    monkeypatch.delenv("CROSSFLARE_DEVICE")
     assert checkpoint.own_card(0) is None
     assert checkpoint.own_card(2) == "cuda:0"
     names = [type("P", (), {"name": f"SpawnProcess-{number}"})() for number in (1, 2, 3)]

@@ -320,3 +320,11 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
         UserError, match="expected an M2M-100, NLLB, mBART-50, MADLAD or Marian model, found one with a"
     ):
         translate(Transformers(str(tmp_path), device="cpu"), ["a"])
+
+
+def test_a_search_that_takes_too_long_is_ended(engine: Transformers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossflare.translation.deadline.PATIENCE", -1.0)
+    with pytest.raises(UserError, match="took more than -1 seconds for one batch"):
+        translate(engine, ["samaki wa bahari mbwa"])
+    monkeypatch.undo()
+    assert translate(engine, ["mbwa"]) == translate(engine, ["mbwa"])

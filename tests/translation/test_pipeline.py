@@ -42,6 +42,11 @@ def test_answers_in_order_and_stays() -> None:
         ("if b'die' in message: sys.exit(1)", "ended"),
         ("message = b'' if b'die' in message else message", "answered with a part"),
         ("import time; time.sleep(60 if b'die' in message else 0)", "was silent for 1 seconds"),
+        (
+            "import time\n        while b'die' in message: sys.stdout.write('.'); sys.stdout.flush(); time.sleep(0.05)",
+            "wrote no end of an answer in 1 seconds",
+        ),
+        ("while b'die' in message: sys.stdout.write('x' * 65536)", "wrote more than 1048[0-9]+ bytes for one answer"),
     ],
 )
 def test_failures_say_how_far_it_came(act: str, reason: str) -> None:

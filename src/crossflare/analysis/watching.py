@@ -11,7 +11,7 @@ from crossflare.errors import UserError
 from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.variant import FlareVariant
-from crossflare.libraries.peft import LoraLayer
+from crossflare.libraries.peft import LoraLayer, lora_variant
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def fusing_layers(model: PeftModel) -> list[Layer]:
         Layer(name, variant)
         for name, module in base.named_modules()
         if isinstance(module, LoraLayer)
-        for variant in [module.lora_variant.get(str(model.active_adapter))]
+        for variant in [lora_variant(module, str(model.active_adapter))]
         if isinstance(variant, FlareVariant) and variant.phi is not None
     ]
     if not layers:

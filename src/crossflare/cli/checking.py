@@ -87,21 +87,21 @@ def _rows(size: int | None, limit: int | None) -> str:
 
 
 def _validate_adapter(folder: Path) -> None:
-    from crossflare.fusion.adapter_config import parse_config
-    from crossflare.fusion.adapter_files import CONFIG, SOURCE_TASK, read_card
+    from crossflare.experiment.card import check_card
+    from crossflare.fusion.adapter_check import open_adapter
 
-    card = read_card(folder)
-    config = parse_config(folder / CONFIG)
+    opened = open_adapter(folder)
+    card, config = check_card(opened.card, folder), opened.config
     shown = table("", "")
-    base, task = card["base"], card.get("task") or {}
+    base, task = opened.base, card.get("task") or {}
     facts = {
-        "method": str(config.peft_type).removeprefix("PeftType."),
+        "method": str(config.peft_type).rpartition(".")[2],
         "rank, alpha": f"{config.r}, {config.lora_alpha}",
         "fusion": " ".join(str(getattr(config, name)) for name in ("fusion", "alignment") if hasattr(config, name)),
-        "base": f"{base.get('name')} (d={base.get('hidden_size')}, {base.get('blocks')} blocks)",
-        "task": f"{task.get('name', '')} {', '.join(task.get('labels', []))}".strip(),
+        "base": f"{base.name} (d={base.hidden_size}, {base.blocks} blocks)",
+        "task": f"{task.get('name') or ''} {', '.join(task.get('labels') or [])}".strip(),
         "languages": f"{card.get('source', '?')} -> {card.get('language', '?')}",
-        "stage 1": "inside" if (folder / SOURCE_TASK).is_dir() else "none",
+        "stage 1": "none" if opened.stage1 is None else "inside",
     }
     for name, value in facts.items():
         if value:

@@ -1,21 +1,28 @@
 """The entry point: the verbs, and the one place where an error becomes a line and an exit code."""
 
+import errno
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
 from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
-from crossflare.cli.terminal import complain, err, examples, say
-from crossflare.errors import UserError
+from crossflare.cli.terminal import complain, err, examples, print_json, say
+from crossflare.errors import Kind, UserError
 
-USER, OURS, INTERRUPTED = 2, 1, 130
-"""Exit codes: the user's mistake, a fault of the program, Ctrl-C."""
+USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+"""Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""
+THEIRS = frozenset({"ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "EISDIR", "ENOTDIR"})
+"""What the disk can say that no program mends."""
 
 app = typer.Typer(
     name="crossflare",
@@ -49,12 +56,18 @@ def _crossflare(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; works after a verb, too.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an error as JSON, too, with its kind; works after any verb.")
+    ] = False,
 ) -> None:
     pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 (the user's mistake), 1 (ours) or 130 (Ctrl-C).
+    """Run the command line and return the exit code.
+
+    It is 0, 2 (the user's: usage, recipe, data, artefact, disk, or numbers that are not finite), 1 (ours), 130 (Ctrl-C)
+    or 143 (SIGTERM).
 
     Args:
         arguments: What stands after the program's name; None: the process's own.
@@ -64,23 +77,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="replace")
-    debug = "--debug" in given
+    debug, as_json = "--debug" in given, "--json" in given
     if not debug:
         _hush()
+    words = [word for word in given if word != "--debug" and (word != "--json" or _prints_json(given))]
     try:
-        result = app([word for word in given if word != "--debug"], prog_name="crossflare", standalone_mode=False)
-        sys.stdout.flush()
+        with terminable():
+            result = app(words, prog_name="crossflare", standalone_mode=False)
+            sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
+    except SystemExit as error:  # of SIGTERM, at once or after a checkpoint
+        result = error.code
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:
             err().print_exception()
-        return _explain(error, debug)
-    if result == INTERRUPTED:
-        err().print("[yellow]interrupted:[/] what is finished is kept; the same command goes on from there")
+        return _tell(error, debug, as_json)
+    if result in (INTERRUPTED, TERMINATED):
+        said = "what is finished is kept; the same command goes on from there"
+        err().print(f"[yellow]interrupted:[/] {said}")
+        if as_json:
+            print_json({"error": {"kind": "interrupted", "lines": [said], "exit": result}})
     return result if isinstance(result, int) else 0
 
 
@@ -91,26 +111,59 @@ def _hush() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
 
 
-def _explain(error: Exception, debug: bool) -> int:
+def _tell(error: Exception, debug: bool, as_json: bool) -> int:
     """Print what went wrong and return the exit code."""
+    kind, lines, code = explain(error)
+    complain(lines)
+    if len(lines) > 1:
+        err().print(f"[dim]{len(lines)} mistakes; nothing was run[/]")
+    if kind == "internal" and not debug and not isinstance(error, UserError):
+        said = "this is a fault of crossflare, not yours: add --debug to see where, and please report it"
+        err().print(f"[dim]{said}[/]", soft_wrap=True)
+    if as_json and lines:
+        print_json({"error": {"kind": kind, "lines": lines, "exit": code}})
+    return code
+
+
+def explain(error: Exception) -> tuple[Kind, list[str], int]:
+    """Return what an error is about, its lines for the user, and the exit code."""
     if isinstance(error, UserError):
-        lines = getattr(error, "lines", (str(error),))
-        complain(lines)
-        if len(lines) > 1:
-            err().print(f"[dim]{len(lines)} mistakes; nothing was run[/]")
-        return OURS if getattr(error, "ours", False) else USER
+        ours = error.kind == "internal"
+        return error.kind, list(getattr(error, "lines", (str(error),))), OURS if ours else USER
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own: a wrong option or argument
         message = str(usage()).rstrip(".")
-        if message:  # empty when help was shown for want of a verb
-            context = getattr(error, "ctx", None)
-            complain([f"{message}; see {context.command_path if context else 'crossflare'} -h"])
-        return USER
+        context = getattr(error, "ctx", None)
+        said = f"{message}; see {context.command_path if context else 'crossflare'} -h"
+        return "usage", [said] if message else [], USER  # empty when help was shown for want of a verb
     said = " ".join(str(error).split())
-    complain([f"internal error: {type(error).__name__}: {said}" if said else f"internal error: {type(error).__name__}"])
-    if not debug:
-        err().print(
-            "[dim]this is a fault of crossflare, not yours: add --debug to see where, and please report it[/]",
-            soft_wrap=True,
-        )
-    return OURS
+    if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in THEIRS:
+        return "disk", [f"{said}; free space, or choose another place that may be read and written"], USER
+    name = type(error).__name__
+    return "internal", [f"internal error: {name}: {said}" if said else f"internal error: {name}"], OURS
+
+
+def _prints_json(words: Sequence[str]) -> bool:
+    """Whether the verb that is called has an option --json of its own; else it is for errors alone."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    return command.name != "crossflare" and any("--json" in option.opts for option in command.params)
+
+
+@contextmanager
+def terminable() -> Generator[None]:
+    """Let the first SIGTERM end what goes on in order, as Ctrl-C does; a second one ends the process at once."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

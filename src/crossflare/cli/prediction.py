@@ -60,6 +60,14 @@ def predict(
         typer.Option("--quotes/--no-quotes", help="Cells of a TSV file are quoted. By default as it shows."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Folder or hub name of the base model, fetched where it is not here. By default the one that the "
+            "adapter names, if it is here: a file fetches nothing.",
+        ),
+    ] = None,
 ) -> None:
     """Label the rows of a file with a trained adapter, one prediction per row, in the rows' order."""
     if sum((bool(source), translate is not None, no_source)) > 1:
@@ -82,6 +90,7 @@ def predict(
             id_column=id,
             quotes=quotes,
             batch_size=batch_size,
+            base=base,
         )
     shown = table("label", "rows", right=["rows"])
     for label, number in counts.labels.items():

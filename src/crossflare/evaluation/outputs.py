@@ -63,7 +63,8 @@ def outputs_of(said: Said, truncated: dict[str, int]) -> Outputs:
         return AnswerOutputs(said.texts, said.scores, said.positions, truncated)
     wrong = (~said.fused.isfinite().all(-1)).nonzero().flatten().tolist()
     if wrong:
-        raise UserError(f"the model's outputs are not finite, first in row {wrong[0] + 1}; lower lr or use fp32")
+        row = wrong[0] + 1
+        raise UserError(f"the model's outputs are not finite, first in row {row}; lower lr or use fp32", "numbers")
     source = _log_softmax(said.source) if said.source.isfinite().any() else None
     return ChoiceOutputs(_log_softmax(said.fused), source, truncated)
 

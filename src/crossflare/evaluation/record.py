@@ -106,7 +106,8 @@ def save_record(path: Path, record: Record) -> None:
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"{path}: expected finite numbers in a record, got one that is not; {_AGAIN}") from error
+        said = f"{path}: expected finite numbers in a record, got one that is not; {_AGAIN}"
+        raise UserError(said, "numbers") from error
 
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:

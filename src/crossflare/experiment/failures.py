@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from crossflare.errors import UserError
+from crossflare.errors import Kind, UserError
 from crossflare.files import read_json, write_json
 
 FOLDER = "failed"
@@ -29,15 +29,18 @@ class Failure:
     """The results that cannot be had: `cell` (empty: a plain recipe), `method`, `language` and `seed` of each."""
     trace: Sequence[str] = ()
     """Where it happened, for a fault of the program; nothing for what a user can mend."""
+    about: Kind = "usage"
+    """What the error is about."""
 
     @classmethod
     def of(cls, id: str, kind: str, label: str, error: Exception, stops: Iterable[Mapping[str, Any]]) -> "Failure":
         """Describe a failure that happens now."""
         said = " ".join(str(error).split())
         known = isinstance(error, UserError)
+        about: Kind = error.kind if isinstance(error, UserError) else "internal"
         trace = () if known else tuple("".join(traceback.format_exception(error)).splitlines())
         text = said if known else f"{type(error).__name__}: {said}"
-        return cls(id, kind, label, text, datetime.now(UTC).isoformat(), tuple(stops), trace)
+        return cls(id, kind, label, text, datetime.now(UTC).isoformat(), tuple(stops), trace, about)
 
     @property
     def minute(self) -> str:

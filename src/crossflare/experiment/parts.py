@@ -7,14 +7,16 @@ from typing import Any
 from peft import LoraConfig, PeftModel
 
 from crossflare import devices
+from crossflare.experiment.card import check_card, kind_of
 from crossflare.experiment.context import Context
 from crossflare.experiment.engines import model_place
-from crossflare.experiment.kinds import KINDS, Kind, Mixes
+from crossflare.experiment.kinds import Kind, Mixes
 from crossflare.experiment.method_spec import MethodSpec
 from crossflare.experiment.named import annealing
 from crossflare.experiment.spec import Training
 from crossflare.experiment.stages import MIXING_OPTIONS
-from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter, read_card
+from crossflare.fusion.adapter_check import open_adapter
+from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
@@ -71,10 +73,10 @@ def mixing_of(method: MethodSpec) -> dict[str, int | None]:
 
 def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
     """Return the recipe's base model with a trained adapter on it, on the device that trains, and its tokenizer."""
-    card = read_card(adapter)
-    kind = KINDS.get(str(card.get("kind")), KINDS["zero-shot"])  # stage 1 is read as zero-shot is
-    task = adapter / SOURCE_TASK
-    first = task if context.spec.model.quantise != "none" and task.is_dir() else None
+    opened = open_adapter(adapter)
+    card = check_card(opened.card, adapter)
+    kind = kind_of(card, adapter)
+    first = opened.stage1 if context.spec.model.quantise != "none" else None
     base = load_base_of(context, seed, first)
     model = prepare(base.model, kind.mixes, card.get("mixing") or {})
     trained = load_adapter(model, adapter, base=base.identity, merged=first is not None)

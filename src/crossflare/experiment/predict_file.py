@@ -1,27 +1,28 @@
 """Labels or answers for the rows of a file, from a trained adapter's folder alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.experiment.engines import build_engine, encode_rows, for_long_texts, model_place
-from crossflare.experiment.kinds import KINDS, Kind, Reads
+from crossflare.experiment.kinds import Reads
 from crossflare.experiment.parts import prepare
-from crossflare.experiment.prediction_rows import COLUMNS, WRITERS, examples_of, output_rows, text_columns, with_columns
+from crossflare.experiment.prediction_rows import WRITERS, examples_of, output_rows, text_columns, with_columns
 from crossflare.experiment.translation_spec import EngineOptions
 from crossflare.files import write_atomic
 from crossflare.languages import tag_of
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import read_rows
-from crossflare.tasks.questions import QuestionTask
 from crossflare.training.settings import Precision
+
+if TYPE_CHECKING:
+    from crossflare.fusion.adapter_check import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def predict_file(
     id_column: str | None = None,
     quotes: bool | None = None,
     batch_size: int = 64,
+    base: str | None = None,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
 
@@ -71,18 +73,22 @@ def predict_file(
         id_column: The column of the row's name; by default `id` where there is one, else the row's number from 0.
         quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
         batch_size: Rows in one forward pass.
+        base: Folder or name of the base model, which may be fetched. None: the one that the card names, which is not:
+            a stranger's card starts no look-up.
 
     Raises:
         UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
             the output is of an unknown kind, or the adapter and the source do not go together.
     """
-    from crossflare.fusion.adapter_files import read_card
+    from crossflare.experiment.card import check_card, task_of
+    from crossflare.fusion.adapter_check import open_adapter
 
     write = WRITERS[choose("kind of output file", output.suffix.lower(), WRITERS)]
     if output.resolve() == input.resolve():
         raise UserError(f"{output}: the output would replace the input; name another file")
-    card = read_card(adapter)
-    task = _task(card, adapter)
+    opened = open_adapter(adapter)
+    card = check_card(opened.card, adapter)
+    task = task_of(card, adapter)
     reads = _reads(card, adapter, source, no_source)
     rows = read_rows(input, quotes=quotes)
     examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
@@ -91,7 +97,7 @@ def predict_file(
     elif source is not None and reads == "both":
         examples = _translated(examples, source, card)
     encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
-    outputs = _read(adapter, card, task, examples, reads, encoder, batch_size)
+    outputs = _read(opened, card, task, examples, reads, encoder, batch_size, base)
     write_atomic(output, write(output_rows(task, examples, outputs)))
     counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, ChoiceOutputs) else Counter[int]()
     return Counts(
@@ -103,24 +109,15 @@ def predict_file(
     )
 
 
-def _task(card: dict[str, Any], adapter: Path) -> Task:
-    task = card.get("task")
-    if isinstance(task, dict) and isinstance(task.get("labels"), list) and task.get("texts") in COLUMNS:
-        name, labels = str(task.get("name")), tuple(str(label) for label in task["labels"])
-        if "normalisation" in task:
-            return QuestionTask(name, 1)
-        if len(labels) > 1:
-            return TextTask(name, 1, labels, text_count=task["texts"])
-    raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
-
-
-def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool) -> Reads:
+def _reads(card: Mapping[str, Any], adapter: Path, source: object, no_source: bool) -> Reads:
     """Return what the adapter is given; refuse what does not go together."""
-    kind = str(card.get("kind"))
-    reads: Reads = _kind(card).reads
+    from crossflare.experiment.card import kind_of
+
+    kind = card.get("kind")
+    reads: Reads = kind_of(card, adapter).reads
     if reads == "latents" and not no_source:
         if not isinstance(source, EngineOptions) or source.engine != "transformers":
-            trained = dict(card.get("train_source") or {}).get("model")
+            trained = _train_source(card).get("model")
             raise UserError(
                 f"{adapter}: {kind} reads the states of the translation model {trained}; name it: "
                 "--translate transformers --option model=FOLDER-OR-NAME, or --no-source"
@@ -137,20 +134,19 @@ def _reads(card: dict[str, Any], adapter: Path, source: object, no_source: bool)
     return reads if not no_source else "target"
 
 
-def _kind(card: dict[str, Any]) -> Kind:
-    """Return the kind of method that an adapter was trained for; stage 1 reads as zero-shot does."""
-    name = str(card.get("kind"))
-    return KINDS["zero-shot" if name == "stage1" else choose("kind of adapter", name, KINDS)]
-
-
-def _precision(card: dict[str, Any]) -> Precision:
+def _precision(card: Mapping[str, Any]) -> Precision:
     """Return how the adapter was trained, and read by its own run."""
-    settings = card.get("settings")
-    said = settings.get("precision") if isinstance(settings, dict) else None
-    return "fp32" if said == "fp32" else "bf16" if said == "bf16" else "auto"
+    settings: dict[str, Any] = card.get("settings") or {}
+    return settings.get("precision") or "auto"
 
 
-def _translated(examples: list[Example], options: EngineOptions, card: dict[str, Any]) -> list[Example]:
+def _train_source(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who translated what the adapter was trained on; empty where that was no engine."""
+    said = card.get("train_source")
+    return said if isinstance(said, dict) else {}
+
+
+def _translated(examples: list[Example], options: EngineOptions, card: Mapping[str, Any]) -> list[Example]:
     from crossflare.translation.engines import ENGINES
 
     if options.engine not in ENGINES or options.engine == "precomputed" or "learn" in options.options:
@@ -166,47 +162,54 @@ def _translated(examples: list[Example], options: EngineOptions, card: dict[str,
 
 
 def _read(
-    adapter: Path,
-    card: dict[str, Any],
+    opened: "Opened",
+    card: Mapping[str, Any],
     task: Task,
     examples: list[Example],
     reads: Reads,
     encoder: EngineOptions | None,
     size: int,
+    given: str | None,
 ) -> Outputs:
     from crossflare.evaluation.predict import predict
-    from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
+    from crossflare.experiment.card import kind_of
+    from crossflare.fusion.adapter_files import load_adapter
     from crossflare.training.base_models import load_base
     from crossflare.training.forms import make_form
 
     named, said = card.get("model") or {}, card["task"]
-    name, revision = str(named.get("name") or card["base"].get("name")), named.get("revision")
+    name = given or str(named.get("name") or opened.base.name)
+    revision = named.get("revision") if name == named.get("name") else None
     answering: Any = said.get("form") or "head"
     quantise = named.get("quantise") or "none"
-    first = adapter / SOURCE_TASK if quantise != "none" and (adapter / SOURCE_TASK).is_dir() else None
+    first = opened.stage1 if quantise != "none" else None
     base = load_base(
         model_place(name),
         task,
         answering,
         revision=revision,
-        seed=int(card.get("seed") or 0),
+        seed=card.get("seed") or 0,
         called=name,
         quantise=quantise,
         merge=first,
+        download=given is not None,
     )
-    kind = _kind(card)
+    kind = kind_of(card, opened.folder)
     model = load_adapter(
-        prepare(base.model, kind.mixes, card.get("mixing") or {}), adapter, base=base.identity, merged=first is not None
+        prepare(base.model, kind.mixes, card.get("mixing") or {}),
+        opened.folder,
+        base=base.identity,
+        merged=first is not None,
     )
     devices.place(model)
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
-    lengths: dict[str, Any] = {name: int(card[name]) for name in ("stride", "answer_tokens") if name in card}
+    lengths: dict[str, Any] = {name: card[name] for name in ("stride", "answer_tokens") if name in card}
     form = make_form(
         task,
         answering,
         model,
         base.tokenizer,
-        int(card.get("max_length") or 128),
+        card.get("max_length") or 128,
         with_source=reads == "both",
         joined=kind.joins,
         mixes=kind.mixes,
@@ -218,11 +221,11 @@ def _read(
     return predict(model, form, rows, read=reads, latents=latents, batch_size=size, precision=_precision(card))
 
 
-def _latents(options: EngineOptions, rows: list[Example], card: dict[str, Any]) -> list[Any]:
+def _latents(options: EngineOptions, rows: list[Example], card: Mapping[str, Any]) -> list[Any]:
     """Return the states of the translation encoder that FLARE MT was trained with, for each row."""
     language = str(card.get("language"))
     engine = build_engine(options, language, str(card.get("source")))
-    made, wanted = dict(engine.identity), dict(card.get("train_source") or {})
+    made, wanted = dict(engine.identity), _train_source(card)
     # The name of a translator that a recipe trained is its content id, which stands for the revision, too.
     named = ("model",) if wanted.get("engine") == "trained" else ("model", "revision")
     different = [name for name in named if made.get(name) != wanted.get(name)]

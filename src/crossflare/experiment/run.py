@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from crossflare.errors import UserError
+from crossflare.errors import Kind, UserError
 from crossflare.experiment.board import Board, Marks, ids_of
 from crossflare.experiment.cautions import cautions
 from crossflare.experiment.cells import cell_of, contexts_of, run_folder, write_recipes
@@ -36,10 +36,11 @@ class StepsFailedError(UserError):
     Args:
         message: Which, and why.
         ours: Whether one of them met a fault of the program, which no change of the recipe mends.
+        kind: What the first of them is about, where that is the user's.
     """
 
-    def __init__(self, message: str, *, ours: bool) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, ours: bool, kind: Kind = "usage") -> None:
+        super().__init__(message, "internal" if ours else kind)
         self.ours = ours
 
 
@@ -92,7 +93,8 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     for context in contexts:
         tidy(context)
     if board.failures:
-        raise StepsFailedError(_told(board), ours=any(failure.trace for failure in board.failures))
+        ours, kind = any(failure.trace for failure in board.failures), board.failures[0].about
+        raise StepsFailedError(_told(board), ours=ours, kind=kind)
     if damaged and not remake:
         more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
         advice = "no report is made over such records: run again with --remake to make them again"

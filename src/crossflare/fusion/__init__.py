@@ -1,9 +1,12 @@
 """The method: LoRA layers that fuse the low-rank states of a text with those of its translation."""
 
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.peft_route import check_load, read_config
 from crossflare.fusion.tuner import FlareModel
-from crossflare.libraries.peft import register
+from crossflare.libraries.peft import check_loads_by, read_configs_by, register
 
 register(FlareConfig, FlareModel)
+read_configs_by(read_config)
+check_loads_by(check_load)
 
 __all__ = ["FlareConfig", "FlareModel"]

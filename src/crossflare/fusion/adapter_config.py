@@ -1,18 +1,17 @@
 """Reading an `adapter_config.json` from anywhere as data: known keys, plain names, bounded sizes, nothing looked up."""
 
 import dataclasses
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from peft import LoraConfig, TaskType
 
 from crossflare.errors import UserError, nearest
-from crossflare.files import read_json
 from crossflare.fusion.config import FlareConfig
+from crossflare.schema import Schema, check_values, either, flag, list_of, none, number, text, whole
+from crossflare.untrusted import read_small_json
 
-NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
+NAME, WORD = text("[A-Za-z0-9_.]{1,200}"), text("[A-Za-z0-9_]{1,100}")
 SIZE_LIMIT = 100_000
 """Bytes; a configuration is a few kilobytes."""
 CLASSES: dict[str, type[LoraConfig]] = {"FLARE": FlareConfig, "LORA": LoraConfig}
@@ -20,69 +19,37 @@ IGNORED = ("peft_type", "auto_mapping", "runtime_config", "megatron_core", "init
 """Keys that name code to import, or a start that the saved weights replace: never used, whatever they say."""
 
 
-def _whole(low: float, high: float) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _number(low: float, high: float) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _name(value: object) -> bool:
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
-
-
-def _list_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and all(check(item) for item in cast(list[object], value))
-
-
-def _flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _either(*checks: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: any(check(value) for check in checks)
-
-
-def _none(value: object) -> bool:
-    return value is None
-
-
-MODULES = (_either(_none, _list_of(_name)), "a list of module names")
-ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
-    "r": (_whole(1, 4096), "a whole number from 1 to 4096"),
-    "lora_alpha": (_number(1e-6, 1e6), "a number above 0 and at most 1e6"),
-    "lora_dropout": (_number(0, 0.999), "a number from 0 to 0.999"),
+MODULES = (either(none, list_of(NAME)), "a list of module names")
+ALLOWED: Schema = {
+    "r": (whole(1, 4096), "a whole number from 1 to 4096"),
+    "lora_alpha": (number(1e-6, 1e6), "a number above 0 and at most 1e6"),
+    "lora_dropout": (number(0, 0.999), "a number from 0 to 0.999"),
     "target_modules": MODULES,
     "exclude_modules": MODULES,
     "modules_to_save": MODULES,
     "fusion_modules": MODULES,
     "layers_to_transform": (
-        _either(_none, _whole(0, 9999), _list_of(_whole(0, 9999))),
+        either(none, whole(0, 9999), list_of(whole(0, 9999))),
         "a block's index or a list of them",
     ),
-    "layers_pattern": (_either(_none, _name, _list_of(_name)), "a name or a list of names"),
+    "layers_pattern": (either(none, WORD, list_of(WORD, 8)), "a name or a list of at most 8 names"),
     "task_type": (lambda value: value in (None, *(kind.value for kind in TaskType)), "one of peft's task types"),
-    "base_model_name_or_path": (_either(_none, _text), "text"),
-    "revision": (_either(_none, _text), "text"),
-    "peft_version": (_either(_none, _text), "text"),
-    "fan_in_fan_out": (_flag, "true or false"),
-    "inference_mode": (_flag, "true or false"),
-    "use_rslora": (_flag, "true or false"),
-    "lora_bias": (_flag, "true or false"),
-    "source_norm": (_flag, "true or false"),
-    "fuse_cross_attention": (_flag, "true or false"),
-    "fusion": (_name, "the name of a fusion function"),
-    "alignment": (_either(_none, _name), "the name of an alignment"),
-    "lead": (_whole(0, 1), "0 or 1"),
-    "source_dropout": (_number(0, 0.999), "a number from 0 to 0.999"),
-    "mt_dim": (_either(_none, _whole(1, 65536)), "a whole number from 1 to 65536"),
-    "released": (_flag, "true or false"),
-    "flare_format": (_whole(1, 9999), "a whole number"),
+    "base_model_name_or_path": (either(none, text()), "text of at most 1000 signs"),
+    "revision": (either(none, text()), "text of at most 1000 signs"),
+    "peft_version": (either(none, text()), "text of at most 1000 signs"),
+    "fan_in_fan_out": (flag, "true or false"),
+    "inference_mode": (flag, "true or false"),
+    "use_rslora": (flag, "true or false"),
+    "lora_bias": (flag, "true or false"),
+    "source_norm": (flag, "true or false"),
+    "fuse_cross_attention": (flag, "true or false"),
+    "fusion": (NAME, "the name of a fusion function"),
+    "alignment": (either(none, NAME), "the name of an alignment"),
+    "lead": (whole(0, 1), "0 or 1"),
+    "source_dropout": (number(0, 0.999), "a number from 0 to 0.999"),
+    "mt_dim": (either(none, whole(1, 65536)), "a whole number from 1 to 65536"),
+    "released": (flag, "true or false"),
+    "flare_format": (whole(1, 9999), "a whole number"),
 }
 """Key -> what a file may say there. A key of peft that is not here must have its default."""
 
@@ -94,11 +61,7 @@ def parse_config(path: Path) -> LoraConfig:
         UserError: The file is missing, too large or not an object, a key is unknown, or a value is not one that a
             saved adapter may have. Names are taken literally: one with the signs of a regular expression is refused.
     """
-    if path.is_file() and path.stat().st_size > SIZE_LIMIT:
-        raise UserError(
-            f"{path}: {path.stat().st_size} bytes, expected at most {SIZE_LIMIT}; not an adapter configuration"
-        )
-    values = read_json(path)
+    values = read_small_json(path, SIZE_LIMIT)
     kind = cast(object, values.get("peft_type")) if isinstance(values, dict) else f"a {type(values).__name__}"
     if not isinstance(values, dict) or not isinstance(kind, str) or kind not in CLASSES:
         raise UserError(f"{path}: expected an adapter of type {' or '.join(CLASSES)}, got {str(kind)[:80]}")
@@ -116,12 +79,10 @@ def parse_config(path: Path) -> LoraConfig:
 def _checked(path: Path, values: dict[str, Any], default: LoraConfig) -> dict[str, Any]:
     """Return the options that a file may set."""
     options: dict[str, Any] = {}
+    check_values(str(path), values, ALLOWED)
     for key in sorted(values.keys() - set(IGNORED)):
         value = values[key]
         if key in ALLOWED:
-            allows, wanted = ALLOWED[key]
-            if not allows(value):
-                raise UserError(f"{path}: {key} must be {wanted}, got {value!r:.80}")
             if key != "base_model_name_or_path":  # where it lay when it was trained; the card says which base it is
                 options[key] = value
         elif value != getattr(default, key):

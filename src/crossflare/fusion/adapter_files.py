@@ -8,35 +8,37 @@
 A load that fails leaves the base model as it was.
 """
 
-import copy
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, open_dir, read_json
+from crossflare.files import MANIFEST, commit_dir
+from crossflare.fusion.adapter_check import (
+    CARD,
+    CONFIG,
+    NAMES,
+    README,
+    SOURCE_TASK,
+    WEIGHTS,
+    check_base,
+    fitting_tensors,
+    open_adapter,
+    outside_of_heads,
+)
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.fusion.latents import current_name
 from crossflare.fusion.readme import readme
+from crossflare.fusion.rollback import unchanged_on_failure
 from crossflare.libraries.bitsandbytes import is_quantised
-
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-CARD = "crossflare.json"
-README = "README.md"
-SOURCE_TASK = "source_task"
-FLOATING = ("F64", "F32", "F16", "BF16")
-LARGEST = 1e6
-"""No trained adapter weight comes near this; larger ones are damage or mischief."""
+from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
 
 
 def save_adapter(
@@ -59,8 +61,10 @@ def save_adapter(
         adapter: The adapter's name in `model`.
 
     Raises:
-        UserError: The folder cannot be written; what was there is kept.
+        UserError: The folder cannot be written, or the adapter replaces parts of the base, which `load_adapter` would
+            refuse; what was there is kept.
     """
+    _check_saved_whole(model, adapter)
     tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
     config: dict[str, Any] = dict(model.peft_config[adapter].to_dict()) | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
@@ -72,7 +76,10 @@ def save_adapter(
         (place / README).write_text(readme(base, card or {}), encoding="utf-8")
         (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
         if source_task is not None:
-            shutil.copytree(source_task, place / SOURCE_TASK)
+            (place / SOURCE_TASK).mkdir()
+            for name in (*NAMES, MANIFEST):
+                if (source_task / name).is_file():
+                    shutil.copyfile(source_task / name, place / SOURCE_TASK / name)
 
     commit_dir(folder, fill)
 
@@ -90,32 +97,29 @@ def load_adapter(
 
     Raises:
         UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
-            unexpected, misshapen or not finite, or the base is another one (both are named).
+            unexpected, misshapen or not finite, or the base is another one (both are named). The model is as it was.
     """
-    card = read_card(folder)
-    _check_base(card, base or identify(model), folder)
-    parts = [folder / SOURCE_TASK, folder] if (folder / SOURCE_TASK).is_dir() and not merged else [folder]
-    if len(parts) > 1 and any(is_quantised(module) for module in model.modules()):
+    opened = open_adapter(folder)
+    check_base(opened, base or identify(model))
+    stage1 = None if merged else opened.stage1
+    if stage1 is not None and any(is_quantised(module) for module in model.modules()):
         raise UserError(
             f"{folder}: its stage 1 cannot be merged into quantised weights, which are too coarse for it; load the "
             "base in full precision, merge, and quantise the result (training.base_models.load_base does)"
         )
-    tensors = {part: _check_fit(model, part) for part in parts}
-    for part in parts[:-1]:
-        model = _attach(model, part, tensors[part]).merge_and_unload()
-    return _attach(model, folder, tensors[folder]).eval()
+    tensors = fitting_tensors(model, folder, opened.config)
+    with unchanged_on_failure(model):
+        if stage1 is not None:
+            config = parse_config(stage1 / CONFIG)
+            first = _attach(model, config, fitting_tensors(model, stage1, config))
+            _check_merge(first, stage1)
+            model = first.merge_and_unload()
+        return _attach(model, opened.config, tensors).eval()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Check the folder's hashes and return its card."""
-    names = open_dir(folder)
-    for name in (WEIGHTS, CONFIG, CARD):
-        if name not in names:
-            raise UserError(f"{folder}: {name} is missing; expected an adapter saved by crossflare (safetensors only)")
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
-        raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
-    return card
+    """Check the folder (see `open_adapter`) and return its card."""
+    return open_adapter(folder).card
 
 
 def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default") -> None:
@@ -152,75 +156,38 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
 
 
-def _attach(model: nn.Module, folder: Path, tensors: dict[str, Tensor]) -> PeftModel:
-    wrapped = get_peft_model(model, parse_config(folder / CONFIG))
+def _check_saved_whole(model: PeftModel, adapter: str) -> None:
+    """Refuse to save what could not be loaded: whole modules of the base, trained with the adapter."""
+    base: Any = model.get_base_model()
+    wrapped = [
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, AuxiliaryTrainingWrapper) and adapter in getattr(module, "modules_to_save", {})
+    ]
+    for name in outside_of_heads(base, wrapped):
+        raise UserError(
+            f"adapter '{adapter}' trains {name} whole (modules_to_save), which belongs to the base, and load_adapter "
+            "would refuse it; save it with model.save_pretrained, or train the head alone"
+        )
+
+
+def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor]) -> PeftModel:
+    wrapped = get_peft_model(model, config)
     set_peft_model_state_dict(wrapped, tensors)
     return wrapped
 
 
-def _check_fit(model: nn.Module, folder: Path) -> dict[str, Tensor]:
-    """Return the adapter's tensors after trying them on a copy of the model that has shapes and no weights."""
-    config = parse_config(folder / CONFIG)
-    weights = [*model.parameters(), *model.buffers()]
-    empty = copy.deepcopy(model, {id(tensor): _hollow(tensor) for tensor in weights})
-    try:
-        wrapped = get_peft_model(empty, config)
-    except UserError as error:
-        raise UserError(f"{folder / CONFIG}: {error}") from error
-    except Exception as error:  # whatever peft raises: the file is the user's, and nothing has been touched
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder / CONFIG}: does not fit {type(model).__name__} ({reason:.200})") from error
-    return _read_tensors(folder / WEIGHTS, adapter_tensors(wrapped))
-
-
-def _hollow(tensor: Tensor) -> Tensor:
-    """Return a tensor without data that has the shape, type and attributes of another; quantised ones carry more."""
-    empty = tensor.detach().to("meta")
-    vars(empty).update(vars(tensor))
-    return empty
-
-
-def _read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = {current_name(key): key for key in file.keys()}  # noqa: SIM118
-            shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in names.items()}
-            _compare(path, shapes, {key: tuple(tensor.shape) for key, tensor in expected.items()})
-            for key in names.values():
-                if (found := file.get_slice(key).get_dtype()) not in FLOATING:
-                    raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
-            tensors = {name: file.get_tensor(key) for name, key in names.items()}
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: expected a whole safetensors file, but it is damaged ({error}); fetch it again"
-        ) from error
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all() or (tensor.numel() and tensor.abs().max() > LARGEST):
-            raise UserError(f"{path}: {key} holds numbers that are not finite or above {LARGEST:g}; train it again")
-    return tensors
-
-
-def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    problems = [f"missing {key}" for key in expected.keys() - found.keys()]
-    problems += [f"unexpected {key}" for key in found.keys() - expected.keys()]
-    problems += [
-        f"{key} is {list(found[key])}, expected {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    if problems:
-        shown = "; ".join(sorted(problems)[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise UserError(f"{path}: the tensors do not fit this base model and configuration: {shown}")
-
-
-def _check_base(card: dict[str, Any], found: BaseIdentity, folder: Path) -> None:
-    said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
-    if [type(value) for value in said] != [str, str, int, int]:
-        raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")
-    wanted = BaseIdentity(*said)
-    if wanted.digest != found.digest:
-        raise UserError(f"{folder}: the adapter was trained on {wanted}, this base is {found}; load it on its own base")
+@torch.no_grad()
+def _check_merge(model: PeftModel, folder: Path) -> None:
+    """Refuse a stage 1 that makes weights of the base infinite: merging is the one step that cannot be taken back."""
+    for name, module in model.named_modules():
+        layer: Any = module
+        if isinstance(layer, LoraLayer):
+            for adapter in layer.active_adapters:
+                weight: Tensor = layer.get_base_layer().weight
+                merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # which holds less than the sum
+                if not torch.isfinite(merged).all():
+                    raise UserError(f"{folder}: merging it makes {name} infinite or no number; train it again")
 
 
 __all__ = ["adapter_tensors", "export_plain_lora", "load_adapter", "read_card", "save_adapter"]

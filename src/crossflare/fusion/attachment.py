@@ -5,21 +5,21 @@ There is one attachment per model, whichever way and however often adapters were
 
 import inspect
 from collections.abc import Iterable
-from functools import wraps
-from types import MethodType
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImportUsage]  # documented there
 
 from crossflare.errors import UserError
 from crossflare.fusion import released
+from crossflare.fusion.base_view import Replacement
 from crossflare.fusion.blocks import Site
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import READING, Frame
+from crossflare.fusion.frame import Frame
 from crossflare.fusion.generation import Session, begin, refuse_filled
 from crossflare.fusion.inputs import ADDED, Inputs
 from crossflare.fusion.local import Carrying, Local
@@ -43,8 +43,7 @@ class Attachment:
         """Of every FLARE adapter that was put on the model."""
         self.sites: dict[str, Site] = {}
         self.hooks: list[RemovableHandle] = []
-        self.replaced: dict[str, Any] = {}
-        """Attributes that the model itself had under the names that are replaced."""
+        self.replaced: list[Replacement] = []
 
     @classmethod
     def of(cls, model: nn.Module) -> "Attachment | None":
@@ -71,24 +70,19 @@ class Attachment:
                 block.register_forward_pre_hook(self.calls.enter_block, with_kwargs=True),
                 block.register_forward_hook(self.calls.leave_block, always_call=True),
             ]
-        self._replace("forward", MethodType(_with_source_arguments(self.model.forward), self.model))
+        self.replaced = [Forward(self.model, "forward", calls=self.calls)]
         if callable(getattr(self.model, "generate", None)):
-            self._replace("generate", MethodType(_generate, self.model))
-
-    def _replace(self, name: str, value: Any) -> None:
-        if name in vars(self.model):
-            self.replaced[name] = vars(self.model)[name]
-        setattr(self.model, name, value)
+            self.replaced.append(Generate(self.model, "generate", attachment=self))
+        for each in self.replaced:
+            each.put()
 
     def detach(self) -> None:
         """Give the model back as it was."""
         for hook in self.hooks:
             hook.remove()
         self.hooks = []
-        for name in {"forward", "generate"} & vars(self.model).keys():
-            delattr(self.model, name)
-            if name in self.replaced:
-                setattr(self.model, name, self.replaced[name])
+        for each in self.replaced:
+            each.remove()
         for module in checkpointing(self.model.modules()):
             wrap_checkpoint(module, lambda function: function.plain if isinstance(function, Carrying) else function)
 
@@ -107,48 +101,51 @@ class Attachment:
         config = self.configs[names[0]] if names else None
         return None if config is not None and config.released and released.is_off(self.model) else config
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
+    def generate(self, plain: Any, arguments: dict[str, Any]) -> Any:
         """Call the model's own `generate`, with a source or without (see `generation`).
+
+        Args:
+            plain: The model's own.
+            arguments: By name.
 
         Raises:
             UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
         """
         warn_once()
-        plain = self.replaced.get("generate") or _own_generate(self.model)
-        given = dict(zip(inspect.signature(plain).parameters, args, strict=False)) | kwargs
-        if given.get("inputs") is not None:
-            given["input_ids"] = given.pop("inputs")
-        inputs = Inputs.take(self.model, (), given)
+        inputs = Inputs.take(self.model, (), arguments)
         config = self.active
-        if not inputs.has_source or config is None:
-            return plain(**inputs.rest)
-        session, rest = begin(self.source_pass, self.calls, config, inputs)
+        session, rest = None, inputs.rest
+        if inputs.has_source and config is not None:
+            session, rest = begin(self.source_pass, self.calls, config, inputs)
+        outer = self.session.get()
         self.session.set(session)
         try:
             return plain(**rest)
         finally:
-            self.session.set(None)
-            self.calls.close()
+            self.session.set(outer)
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Take the source's arguments off a call of the model, read the source, and bind its states to the call."""
         if model is not self.model:  # the base model that reads the source, under these adapters
             return args, kwargs
-        self.calls.close()
-        inputs = Inputs.take(model, args, kwargs)
-        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
-            self._carry(inputs.rest)
-        self.calls.open(self._frame(inputs))
+        self.calls.begin()
+        try:
+            inputs = Inputs.take(model, args, kwargs)
+            if torch.is_grad_enabled() and not torch.compiler.is_dynamo_compiling():
+                self._carry(inputs.rest)
+            self.calls.open(self._frame(inputs))
+        except KeyboardInterrupt:  # after which torch does not call the other hook
+            self.calls.close()
+            raise
         return args, inputs.rest
 
     def _frame(self, inputs: Inputs) -> Frame | None:
         """Read the source with the base model; None for a call without one."""
-        session = None if torch.compiler.is_compiling() else self.session.get()
+        traced = torch.compiler.is_dynamo_compiling()
+        session = None if traced or inputs.has_source else self.session.get()  # with a source it is no step of it
         config = self.active if inputs.has_source or session is not None else None
         if config is None:
             return None
-        if not torch.compiler.is_compiling():
-            self.calls.open(READING)
         if session is not None:
             return session.frame(inputs)
         refuse_filled(inputs)
@@ -174,16 +171,6 @@ class Attachment:
         return output
 
 
-def _own_generate(model: nn.Module) -> Any:
-    return MethodType(type(model).generate, model)  # type: ignore[attr-defined]
-
-
-def _generate(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """Write with a source; a view of the base model, which has no attachment, writes as its class does."""
-    attachment = Attachment.of(model)
-    return (_own_generate(model) if attachment is None else attachment.generate)(*args, **kwargs)
-
-
 def check_alike(configs: dict[str, FlareConfig]) -> None:
     """Refuse adapters that cannot be active together, since one call reads the source in one way.
 
@@ -197,22 +184,46 @@ def check_alike(configs: dict[str, FlareConfig]) -> None:
             raise UserError(f"active adapters must agree in {rule}, got {shown}; set one of them active at a time")
 
 
-def _with_source_arguments(forward: Any) -> Any:
-    """Return forward as a function of the model whose signature names the source's arguments, too.
+@dataclass(eq=False)
+class Forward(Replacement):
+    """The model's forward, whose signature names the source's arguments, too.
 
     transformers' Trainer drops the columns of a data set that the signature does not name.
     """
-    signature = inspect.signature(forward)
 
-    @wraps(forward)
-    def named(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return type(model).forward(model, *args, **kwargs) if plain else forward(*args, **kwargs)
+    calls: Calls = field(kw_only=True)
 
-    plain = isinstance(forward, MethodType)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    rest = [each for each in signature.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
-    added = [inspect.Parameter(name, kind, default=None) for name in ADDED if name not in signature.parameters]
-    self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    named.__signature__ = inspect.Signature([self_, *own, *added, *rest])  # type: ignore[attr-defined]
-    return named
+    def put(self) -> None:
+        """Take the place of the model's own."""
+        signature = inspect.signature(self.module.forward)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        rest = [each for each in signature.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
+        added = [inspect.Parameter(name, kind, default=None) for name in ADDED if name not in signature.parameters]
+        self.__signature__ = inspect.Signature([*own, *added, *rest])
+        super().put()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model's own forward."""
+        if self.own is None and torch.compiler.is_dynamo_compiling():
+            return type(self.module).forward(self.module, *args, **kwargs)
+        try:
+            return self.original()(*args, **kwargs)
+        except KeyboardInterrupt:  # after which torch does not call the hook that ends the call
+            self.calls.close()
+            raise
+
+
+@dataclass(eq=False)
+class Generate(Replacement):
+    """The model's generate, with a source or without."""
+
+    attachment: Attachment = field(kw_only=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Write text (see `Attachment.generate`)."""
+        plain = self.original()
+        given = dict(zip(inspect.signature(plain).parameters, args, strict=False)) | kwargs
+        if given.get("inputs") is not None:
+            given["input_ids"] = given.pop("inputs")
+        return self.attachment.generate(plain, given)

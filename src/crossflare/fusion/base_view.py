@@ -8,6 +8,7 @@ changes nothing.
 
 import functools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -15,6 +16,34 @@ from torch import nn
 
 from crossflare.libraries.peft import without_adapters
 from crossflare.libraries.torch import HOOKS, OWN_STATE, uncompiled
+
+
+@dataclass(eq=False)
+class Replacement:
+    """A callable that stands in a model in place of the model's own; a view has the model's own."""
+
+    module: nn.Module
+    name: str
+    own: Any = None
+    """What the module itself had under this name; None: its class's."""
+
+    def original(self) -> Any:
+        """Return the module's own method."""
+        return MethodType(getattr(type(self.module), self.name), self.module) if self.own is None else self.own
+
+    def put(self) -> None:
+        """Take the place of the module's own."""
+        self.own = vars(self.module).get(self.name)
+        setattr(self.module, self.name, self)
+
+    def remove(self) -> None:
+        """Give the place back, wherever what came later (accelerate's hooks) has moved this one to."""
+        for name in [name for name, value in vars(self.module).items() if value is self]:
+            if name == self.name and self.own is None:
+                delattr(self.module, name)
+            else:
+                setattr(self.module, name, self.original())
+
 
 Twins = dict[int, nn.Module]
 """Identity of a module -> its copy in the view; wrappers of adapters have the copy of what they wrap."""
@@ -65,6 +94,8 @@ def _moved(value: Any, twins: Twins) -> Any:
     """Return an attribute of a module as its copy has it: what refers to modules refers to their copies."""
     if isinstance(value, nn.Module):
         return twins.get(id(value), value)
+    if isinstance(value, Replacement):
+        return _moved(value.original(), twins)
     if isinstance(value, MethodType) and id(value.__self__) in twins:
         return MethodType(value.__func__, twins[id(value.__self__)])
     if isinstance(value, functools.partial):  # a forward that accelerate has replaced

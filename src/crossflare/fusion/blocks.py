@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from crossflare.errors import UserError
+from crossflare.libraries.torch import unwrapped
 
 PROJECTIONS: tuple[tuple[str, ...], ...] = (
     ("query", "value"),  # BERT, RoBERTa, XLM-R, ELECTRA
@@ -124,9 +125,8 @@ def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
     names = INPUT_NORMS.get(site.role, ())
     if getattr(getattr(model, "config", None), "model_type", None) in PRE_NORM_BARTS:
         names = (*names, *BART_NORMS.get(site.role, ()))
-    block = f"{site.stack}.{site.block}."
-    known = dict(model.named_modules())
-    return next((known[block + name] for name in names if block + name in known), None)
+    known = dict(unwrapped(model.get_submodule(f"{site.stack}.{site.block}")).named_modules())
+    return next((known[name] for name in names if name in known), None)
 
 
 def projects_positions(attention: nn.Module) -> bool:

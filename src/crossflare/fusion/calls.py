@@ -1,6 +1,7 @@
 """Which forward pass a layer belongs to: each call of a model binds its frame, for itself alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,15 @@ from crossflare.fusion.sources import hidden_states
 from crossflare.libraries.torch import in_backward
 
 
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a model."""
+
+    frame: Frame
+    outer: "Call | None" = None
+    """The call of the same model, in a hook of which this one is made."""
+
+
 class Calls:
     """The calls of one model. Threads and tasks that call it at the same time see their own frame each.
 
@@ -22,33 +32,45 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._frame: Local[Frame] = Local()
-        self._traced: Frame | None = None
-        """The frame of a call under torch.compile, which cannot trace context variables."""
+        self._call: Local[Call] = Local()
+        self._traced: Call | None = None
+        """The call that torch.compile traces, which cannot look into context variables."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the frame out of copies: it belongs to a pass of the original, and holds its graph."""
-        return {"_frame": Local(), "_traced": None}
+        """Leave the call out of copies: it belongs to a pass of the original, and holds its graph."""
+        return {"_call": Local(), "_traced": None}
+
+    def begin(self) -> None:
+        """Begin a call, maybe within another one: a hook may call the model, too."""
+        self._bind(Call(READING, self._own))
 
     def open(self, frame: Frame | None) -> None:
-        """Bind the frame of the call that begins; None: one without a source."""
-        frame = Frame({}, None, {}, set()) if frame is None else frame
-        if torch.compiler.is_compiling():
-            self._traced = frame
-        else:
-            self._frame.set(frame)
+        """Bind the frame of the call that goes on; None: one without a source."""
+        call = self._own
+        self._bind(Call(Frame({}, None, {}, set()) if frame is None else frame, None if call is None else call.outer))
 
     def close(self) -> None:
-        """Let go of the frame."""
-        if torch.compiler.is_compiling():
-            self._traced = None
-        else:
-            self._frame.set(None)
+        """End a call; one that it was made in goes on."""
+        call = self._own
+        self._bind(None if call is None else call.outer)
 
     @property
     def frame(self) -> Frame | None:
         """The frame of the call that is going on; None when the model itself was not called."""
-        return self._traced if self._traced is not None else _bound(self._frame)
+        call = self._own
+        if call is None:  # a block that is compiled alone, or a layer between two graphs of a model
+            call = _get(self._call) if torch.compiler.is_dynamo_compiling() else self._traced
+        return None if call is None else call.frame
+
+    @property
+    def _own(self) -> "Call | None":
+        return self._traced if torch.compiler.is_dynamo_compiling() else self._call.get()
+
+    def _bind(self, call: "Call | None") -> None:
+        if torch.compiler.is_dynamo_compiling():
+            self._traced = call
+        else:
+            self._call.set(call)
 
     def layer_frame(self, layer: str) -> Frame | None:
         """Return the frame for a layer with an adapter.
@@ -63,7 +85,7 @@ class Calls:
                 f"{layer}: the base model reads the source, but its call reached a layer with an adapter; a module of "
                 "this model refers to others in a way that is not supported"
             )
-        if frame is None and not torch.compiler.is_compiling() and in_backward():
+        if frame is None and not torch.compiler.is_dynamo_compiling() and in_backward():
             raise UserError(
                 f"{layer}: activation checkpointing runs this layer again, and its source is not known; use the "
                 "model's own gradient_checkpointing_enable(), or checkpoint whole blocks with use_reentrant=False"
@@ -72,26 +94,26 @@ class Calls:
 
     def enter_block(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note the call on a block's input, or find there which call is being run again (a forward pre-hook)."""
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled():
             return
         states = hidden_states(args, kwargs)
-        if self._frame.get() is not None:
+        if self._call.get() is not None:
             tag(states)
         elif in_backward():
-            bind_tagged(self._frame, states)
+            bind_tagged(self._call, states)
 
     def leave_block(self, block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Let go of a call that was found on a block's input; the next block finds it on this one's output."""
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not in_backward():
+        if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled() or not in_backward():
             return
         first = output[0] if isinstance(output, tuple) else output
-        if self._frame.get() is not None and isinstance(first, Tensor):
+        if self._call.get() is not None and isinstance(first, Tensor):
             tag(first)
-        self._frame.set(None)
+        self._call.set(None)
 
 
-def _get(frame: Local[Frame]) -> Frame | None:
-    return frame.get()
+def _bound(call: Local[Call]) -> Call | None:
+    return call.get()
 
 
-_bound = cast(Callable[[Local[Frame]], Frame | None], torch.compiler.disable(_get))
+_get = cast(Callable[[Local[Call]], Call | None], torch.compiler.disable(_bound))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
@@ -32,6 +33,22 @@ REFUSED: dict[str, str] = {
     "rank_pattern": "patterns are regular expressions, which a saved adapter may not hold",
     "alpha_pattern": "patterns are regular expressions, which a saved adapter may not hold",
 }
+
+
+class SavedType(str):
+    """The type of a configuration that was read from a folder, which it remembers."""
+
+    def __new__(cls, folder: Path) -> "SavedType":
+        """Return the type, `FLARE`, of the adapter in a folder."""
+        made = super().__new__(cls, FlareType.FLARE.value)
+        made.folder = folder
+        return made
+
+    def __reduce__(self) -> tuple[type["SavedType"], tuple[Path]]:
+        """Return what a copy is made with."""
+        return type(self), (self.folder,)
+
+    folder: Path
 
 
 @dataclass
@@ -77,6 +94,10 @@ class FlareConfig(LoraConfig):
         if self.released:
             self.lead, self.source_norm = 0, False
         self.check()
+        kind: object = self.peft_type
+        # The folder that peft read it from, until its tensors have been compared with a model's.
+        self.saved_in: Path | None = kind.folder if isinstance(kind, SavedType) else None
+        self.checked_in: Path | None = None  # the folder of which that was done
         if self.fusion_modules is not None:
             self.fusion_modules = sorted(self.fusion_modules)
         super().__post_init__()

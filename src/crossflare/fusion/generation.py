@@ -17,12 +17,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import READING, Frame, Side
+from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.released import last_step
 from crossflare.fusion.source_pass import SHARED, SourcePass
 from crossflare.fusion.sources import LatentStates, ModelStates, real_rows
+from crossflare.libraries.torch import is_compiled
 from crossflare.libraries.transformers import cache_argument, cached_tokens
 
 REFUSED: dict[str, str] = {
@@ -162,8 +163,14 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
         raise UserError("generate reads one source row for each prompt; leave source_rows out, and repeat the rows")
     _refuse(inputs.rest, getattr(model, "generation_config", None))
     refuse_filled(inputs)
+    if is_compiled(model):
+        raise UserError(
+            "generate with a source cannot run a model compiled as a whole, whose graph knows no steps; compile its "
+            "blocks instead (block.compile()), or pass a copy that is not compiled"
+        )
+    inputs.rest["disable_compile"] = True  # generate's own, with a static cache, is such a graph
     inputs = _with_mask(inputs, model, source_pass.encoder_decoder)
-    calls.open(READING)
+    calls.begin()
     try:
         reader = source_pass.reader()
         if source_pass.encoder_decoder:
@@ -192,6 +199,7 @@ def refuse_filled(inputs: Inputs) -> None:
 
 def _encode(model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
     """Run the target's encoder, which fuses."""
+    calls.begin()
     calls.open(frame)
     try:
         with torch.no_grad():
@@ -204,9 +212,19 @@ def _encode(model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inpu
     cache = inputs.cache  # an empty one of the user's: the pair below takes its place
     rest = {name: value for name, value in inputs.rest.items() if cache is None or value is not cache}
     rest["encoder_outputs"] = output
+    if _option(rest, model, "cache_implementation") not in (None, "dynamic"):
+        raise UserError(
+            "generate with a source keeps a pair of dynamic key-value caches for an encoder-decoder model; leave "
+            "cache_implementation out"
+        )
     if rest.get("use_cache", True) and model.generation_config.use_cache is not False:
         rest[cache_argument(reader.options)] = PairedCache()
     return Session(reader, dict(frame.sides), True, encoded), rest
+
+
+def _option(options: dict[str, Any], model: Any, name: str) -> Any:
+    """Return an option of a call of `generate`: its own, or of the generation config."""
+    return options.get(name) or getattr(options.get("generation_config") or model.generation_config, name, None)
 
 
 def _refuse(options: dict[str, Any], model_config: Any) -> None:

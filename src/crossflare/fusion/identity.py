@@ -1,6 +1,7 @@
 """Which base model an adapter belongs to: its name, its size, and a digest of its weights."""
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 
 import torch
@@ -50,11 +51,17 @@ def head_modules(model: nn.Module) -> list[str]:
             return []
         words = model.get_input_embeddings()  # type: ignore[operator]
         children = {name: child for name, child in children.items() if child is not words and name not in PARTS}
-    return [name for name, child in children.items() if name != backbone and any(True for _ in child.parameters())]
+    inside = (backbone, PLACE)
+    return [name for name, child in children.items() if name not in inside and any(True for _ in child.parameters())]
 
 
-def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:
+def identify(model: nn.Module, name: str | None = None, *, adapted: bool = False) -> BaseIdentity:
     """Return the identity of a base model that carries no adapter.
+
+    Args:
+        model: A transformers model.
+        name: What people know it by; None: what its configuration says.
+        adapted: It may carry adapters, none of them merged: what is under them is identified.
 
     Raises:
         UserError: The model carries adapters already.
@@ -62,7 +69,11 @@ def identify(model: nn.Module, name: str | None = None) -> BaseIdentity:
     config = getattr(model, "config", None)
     heads = tuple(f"{head}." for head in head_modules(model))
     digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
+    own = model.state_dict()
+    if adapted:
+        kept = {key: each for key, each in own.items() if not any(part in key for part in ADAPTER_PARTS)}
+        own = {re.sub(r"\.(base_layer|original_module)\.", ".", key): each for key, each in kept.items()}
+    for key, tensor in sorted(own.items()):
         if any(part in key for part in ADAPTER_PARTS):
             raise UserError(f"{type(model).__name__} carries adapters; identify the base model before adding them")
         if not key.startswith(heads):

@@ -6,6 +6,7 @@ Inside a block it would be sharded away, with that block, before the next one re
 from typing import Any, cast
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from crossflare.libraries.peft import BaseTunerLayer, add_adapter_weights, lora_a
 
@@ -25,8 +26,8 @@ class Latents(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # read by its p
         """
         super().__init__()
         self.merged_adapters: list[str] = []
+        self.handle: RemovableHandle | None = None
         self._like = (layer,)  # in a tuple: it is no child
-        self.register_load_state_dict_pre_hook(_take_in_old_names)
 
     def get_base_layer(self) -> nn.Module:
         """Return a layer of the base."""
@@ -44,7 +45,9 @@ def add_projection(model: nn.Module, adapter: str, size: int, layer: Any) -> nn.
     """
     if not hasattr(model, PLACE):
         setattr(model, PLACE, Latents(layer))
-    holder, like = cast(Any, getattr(model, PLACE)), lora_a(layer, adapter).weight
+        # On the model: only there the names that are loaded are still together.
+        getattr(model, PLACE).handle = model.register_load_state_dict_pre_hook(_take_in_old_names)
+    holder, like = getattr(model, PLACE), lora_a(layer, adapter).weight
     projection = nn.Linear(size, like.shape[1]).to(like)
     add_adapter_weights(holder, KIND, adapter, projection)
     return projection.requires_grad_(like.requires_grad)
@@ -53,6 +56,7 @@ def add_projection(model: nn.Module, adapter: str, size: int, layer: Any) -> nn.
 def remove_projections(model: nn.Module) -> None:
     """Take all projections off a model."""
     if hasattr(model, PLACE):
+        getattr(model, PLACE).handle.remove()
         delattr(model, PLACE)
 
 
@@ -66,5 +70,5 @@ def current_name(name: str) -> str:
 
 def _take_in_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     """Load the projection from where it was kept before."""
-    for name in [name for name in state if f".{KIND}." in name and not name.startswith(prefix)]:
-        state[f"{prefix}{KIND}.{name.partition(f'.{KIND}.')[2]}"] = cast(object, state.pop(name))
+    for name in [name for name in state if f".{KIND}." in name and f"{PLACE}.{KIND}." not in name]:
+        state[f"{prefix}{PLACE}.{KIND}.{name.partition(f'.{KIND}.')[2]}"] = cast(object, state.pop(name))

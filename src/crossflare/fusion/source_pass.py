@@ -12,6 +12,7 @@ from crossflare.fusion.frame import Frame, Side
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
+from crossflare.libraries.torch import unwrapped
 
 SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")
 """What a decoder reads, whatever the encoder does."""
@@ -33,7 +34,7 @@ class SourcePass:
         stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
         self.stacks = dict(sorted(stacks.items(), key=lambda item: "decoder" in item[0]))
         """Name of the list of blocks -> one of its sites; the encoder's first."""
-        self.blocks = {name: list(model.get_submodule(name).children()) for name in self.stacks}
+        self.blocks = {name: [unwrapped(each) for each in model.get_submodule(name).children()] for name in self.stacks}
         self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
         """Whether the model is decoder-only."""
         self.ready = Reader(model, self.blocks)
@@ -52,7 +53,7 @@ class SourcePass:
 
         A graph that is traced cannot make one: it takes one that is made as the tracing begins.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             _renew(self)
             return self.ready
         return Reader(self.model, self.blocks, live=live)

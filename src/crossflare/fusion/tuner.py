@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from peft import PeftConfig
-from torch import nn
+from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.fusion import released
@@ -21,7 +21,8 @@ from crossflare.fusion.blocks import (
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 from crossflare.fusion.identity import head_modules
-from crossflare.fusion.latents import Latents, add_projection, remove_projections
+from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
+from crossflare.fusion.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
 from crossflare.libraries.bitsandbytes import keep_differentiable
 from crossflare.libraries.peft import (
@@ -42,7 +43,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
     """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's."""
 
     tuner_layer_cls = (LoraLayer, Latents)
-    """What peft sets active, freezes and deletes."""
+    """What peft switches, trains, freezes and deletes with an adapter."""
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         self.attachment = Attachment.of(model) or Attachment(model)
@@ -55,6 +56,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
                 leaves some of them out.
         """
         config: FlareConfig = self.peft_config[adapter_name]
+        check_model(model, config)
         before = _State(model)
         try:
             sites = self._expected(model, config)
@@ -132,6 +134,12 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         known = self.attachment.configs
         check_alike({name: known[name] for name in names if name in known})
         super().set_adapter(adapter_name, *args, **kwargs)
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(cls, *, state_dict: dict[str, Tensor], **rest: Any) -> dict[str, Tensor]:
+        """Take in the names that older adapters have."""
+        renamed = {current_name(name): tensor for name, tensor in state_dict.items()}
+        return super()._remap_adapter_state_dict_for_load(state_dict=renamed, **rest)
 
     def unload(self) -> nn.Module:
         """Return the base model without adapters or hooks."""

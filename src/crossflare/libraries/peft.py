@@ -1,6 +1,10 @@
 """Every private or experimental name of peft that crossflare relies on; its contract test names the versions."""
 
-from enum import StrEnum
+import os
+from collections.abc import Callable
+from enum import Enum
+from functools import wraps
+from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -26,7 +30,7 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(StrEnum):
+class FlareType(str, Enum):  # noqa: UP042  # peft cuts the class's name off its text, which a StrEnum's lacks
     """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
 
     FLARE = "FLARE"
@@ -48,6 +52,42 @@ def register(config: type, tuner: type) -> None:
         cast(dict[str, Any], name(place))[FlareType.FLARE.value] = value
 
 
+def read_configs_by(checked: Callable[[Path, Callable[[Path], dict[str, Any]]], dict[str, Any]]) -> None:
+    """Let every configuration that peft reads from a file be read by a function, which is given peft's own.
+
+    All of peft's and transformers' ways to load an adapter come through here, `hotswap_adapter` too.
+
+    Raises:
+        LibraryError: This peft reads in another way.
+    """
+    mixin = name("peft.config:PeftConfigMixin")
+    own = name("peft.config:PeftConfigMixin.from_json_file").__func__
+
+    @wraps(own)
+    def read(cls: type, path_json_file: str | os.PathLike[str], **kwargs: Any) -> dict[str, Any]:
+        return checked(Path(path_json_file), lambda path: own(cls, str(path), **kwargs))
+
+    mixin.from_json_file = classmethod(read)
+
+
+def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
+    """Let a function look at each `PeftModel.load_adapter` first: at the model, the folder or name, the adapter.
+
+    Raises:
+        LibraryError: This peft has no such method.
+    """
+    model = name("peft:PeftModel")
+    own = name("peft:PeftModel.load_adapter")
+
+    @wraps(own)
+    def load_adapter(self: Any, model_id: str | os.PathLike[str], adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        local = Path(model_id) / (kwargs.get("subfolder") or "")
+        check(self, local if local.is_dir() else str(model_id), adapter_name)
+        return own(self, model_id, adapter_name, *args, **kwargs)
+
+    model.load_adapter = load_adapter
+
+
 def is_targeted(config: Any, module: str) -> bool:
     """Whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))
@@ -66,6 +106,11 @@ def is_on(layer: Any, adapter: str) -> bool:
 def lora_a(layer: Any, adapter: str) -> nn.Linear:
     """Return an adapter's map down to rank r."""
     return cast(nn.Linear, layer.lora_A[adapter])
+
+
+def lora_variant(layer: Any, adapter: str) -> Any:
+    """Return what computes an adapter's part in a LoRA layer; None for plain LoRA."""
+    return layer.lora_variant.get(adapter)
 
 
 def cast_input(layer: Any, states: Tensor, adapter: str) -> Tensor:

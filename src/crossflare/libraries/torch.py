@@ -20,6 +20,17 @@ def in_backward() -> bool:
     return _backward_pass() != -1
 
 
+WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""Names under which torch's wrappers keep the module that they wrap: of compile, checkpoint_wrapper and FSDP1."""
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside of torch's wrappers; any other module as it is."""
+    while (name := next((name for name in WRAPPERS if name in vars(module)["_modules"]), None)) is not None:
+        module = vars(module)["_modules"][name]
+    return module
+
+
 def uncompiled(module: nn.Module) -> nn.Module:
     """Return the module that `torch.compile` was given; any other module as it is."""
     original: Any = vars(module).get("_modules", {}).get("_orig_mod")
@@ -29,3 +40,8 @@ def uncompiled(module: nn.Module) -> nn.Module:
 def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
     """Return the hooks that run before a module's forward."""
     return list(vars(module)["_forward_pre_hooks"].values())
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `module.compile()` was called: calls of it run its graph."""
+    return getattr(module, "_compiled_call_impl", None) is not None

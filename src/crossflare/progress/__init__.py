@@ -44,14 +44,14 @@ _numbers = count()
 def display(console: Console | None = None) -> Generator[None]:
     """Show the progress of everything that runs inside, on standard error."""
     global _display
-    console = console or Console(stderr=True)
+    console, before = console or Console(stderr=True), _display
     bars = console.is_terminal and not console.is_dumb_terminal
     with Bars(console) if bars else Lines(console.file, muted=console.quiet) as shown:
         _display = shown
         try:
             yield
         finally:
-            _display = None
+            _display = before
 
 
 def shown() -> bool:

@@ -62,6 +62,7 @@ def load_base(
     called: str | None = None,
     quantise: Quantisation = "none",
     merge: Path | None = None,
+    download: bool = True,
 ) -> Base:
     """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
@@ -76,6 +77,7 @@ def load_base(
         called: What people know the model by; None: `name`.
         quantise: How the weights are kept: `none`, `nf4` or `int8`.
         merge: With `quantise`, a stage 1 adapter that is merged before the weights are quantised.
+        download: A model of the hub may be fetched; else only what is in its cache is loaded, and no one is asked.
 
     Raises:
         UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
@@ -98,7 +100,7 @@ def load_base(
             "label2id": {label: index for index, label in enumerate(task.labels)},
         }
     )
-    hub = {"revision": revision}
+    hub: dict[str, Any] = {"revision": revision} | ({} if download else {"local_files_only": True})
     try:
         with quiet(), devices.seeded(seed):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
@@ -113,6 +115,11 @@ def load_base(
                 **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        if not download and not Path(where).is_dir():
+            raise UserError(
+                f"the base model '{name}' that the adapter names is not here; give it with --base FOLDER, or fetch it "
+                f"with --base {name!r}"
+            ) from error
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "

@@ -217,7 +217,8 @@ class SafeTrainer(Trainer):
         )
         raise UserError(
             f"training stopped before step {self.step + 1}: {what}, on the rows {shown}; {last}; lower "
-            "lr, set precision to fp32, or look at these rows"
+            "lr, set precision to fp32, or look at these rows",
+            "numbers",
         )
 
     # Evaluation and checkpoints ----------------------------------------------------------------------------------

@@ -153,9 +153,12 @@ def _programs(mode: Path) -> list[str]:
 
 def _command(mode: Path) -> tuple[list[str], dict[str, str]]:
     """Return the command of a mode with every stage flushing at NUL, and its environment."""
-    script = subprocess.run(
-        ["apertium-wblank-mode", "-z", str(mode)], capture_output=True, text=True, check=True, errors="replace"
-    ).stdout
+    words = ["apertium-wblank-mode", "-z", str(mode)]
+    try:
+        script = subprocess.run(words, capture_output=True, text=True, check=True, errors="replace", timeout=60).stdout
+    except subprocess.SubprocessError as error:
+        reason = str(error).rpartition(str(mode))[2].lstrip("'] ")
+        raise UserError(f"apertium {mode.stem}: apertium-wblank-mode {reason}; install Apertium again") from error
     # -n, the first argument of a mode: unknown words without marks.
     return ["bash", "-c", script, "apertium", "-n", ""], {**os.environ, "LC_ALL": "C.UTF-8"}
 

@@ -1,5 +1,6 @@
 """The same models with CTranslate2: several times faster on a processor, in 8-bit integers or in floats."""
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 from crossflare.errors import UserError, choose
 from crossflare.translation.checkpoint import Loading, own_card
 from crossflare.translation.converted import converted, token_names
+from crossflare.translation.deadline import Deadline
 from crossflare.translation.neural import Neural, Rows
 
+LOOK = 0.005
+"""Seconds between two looks at a search that goes on in other threads."""
 PRECISIONS = ("int8", "float32", "float16", "bfloat16", "int8_float32", "int8_float16", "int8_bfloat16", "int16")
 
 
@@ -89,6 +93,10 @@ class CTranslate2(Neural):
             for rows, limit in asked
         ]
         for batch in running:
+            deadline = Deadline(self._model_name)
+            while not all(waiting.done() for waiting in batch):
+                deadline.check()
+                time.sleep(LOOK)
             found = [waiting.result().hypotheses[0] for waiting in batch]
             yield [[numbers[name] for name in row[0 if forced is None else 1 :]] for row in found]
 

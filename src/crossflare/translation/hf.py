@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare.libraries.transformers import quiet
 from crossflare.translation.checkpoint import Loading, device_and_dtype
+from crossflare.translation.deadline import Deadline
 from crossflare.translation.neural import Neural, Rows, batches
 
 if TYPE_CHECKING:
     import torch
+    from transformers import StoppingCriteriaList
 
 
 CACHED = 512
@@ -111,6 +113,7 @@ class Transformers(Neural):
                 do_sample=False,
                 max_new_tokens=limit,
                 max_length=None,
+                stopping_criteria=_in_time(Deadline(self._model_name)),
             )
             yield output[:, 1 if forced is None else 2 :].tolist()  # what the decoder was given is no translation
 
@@ -138,3 +141,16 @@ class Transformers(Neural):
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=self._device)
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=self._device)
         return ids, mask
+
+
+def _in_time(deadline: Deadline) -> "StoppingCriteriaList":
+    """Return what looks at the clock at every token of a search, and otherwise lets it go on."""
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class InTime(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            deadline.check()
+            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([InTime()])

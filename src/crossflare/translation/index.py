@@ -108,7 +108,8 @@ class Index:
         except sqlite3.OperationalError as error:
             raise UserError(
                 f"the index of translations could not be written ({error}); free space in the folder of temporary"
-                " files, or name another in TMPDIR"
+                " files, or name another in TMPDIR",
+                "disk",
             ) from error
         return len(ends) - len(rows)
 

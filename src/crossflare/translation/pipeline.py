@@ -5,13 +5,17 @@ import select
 import signal
 import subprocess
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+LEAST, LONGER = 1 << 20, 64
+"""Bytes that an answer may have, and further ones for each byte of its message."""
+
 
 class PipelineError(RuntimeError):
-    """The command ended, fell silent or lost count; `answered` messages were answered before."""
+    """The command ended, was too slow, lost count or wrote too much; `answered` messages were answered before."""
 
     def __init__(self, reason: str, answered: list[bytes]) -> None:
         super().__init__(reason)
@@ -22,7 +26,7 @@ class Pipeline:
     """Starts the command at the first message; all of its processes form a group that ends with this object."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, patience: float = 120.0) -> None:
-        """Take the command, its environment, and the seconds of silence after which it is held to be stuck."""
+        """Take the command, its environment, and the seconds after which it is held to be stuck in one answer."""
         self._command, self._env, self._patience = list(command), env, patience
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Pipeline] | None = None
@@ -34,7 +38,8 @@ class Pipeline:
         others go on and answer with nothing or with parts.
 
         Raises:
-            PipelineError: The command ended, was silent for too long, or an answer lacks its number; it is then closed.
+            PipelineError: The command ended, was too long in giving one answer or gave too much for one, or an answer
+                lacks its number; it is then closed.
             OSError: The command cannot be started.
         """
         process = self._running()
@@ -44,15 +49,21 @@ class Pipeline:
         writer = threading.Thread(target=_write, args=(process.stdin.fileno(), data), daemon=True)
         writer.start()
         answers: list[bytes] = []
-        rest = b""
+        rest, since = b"", time.monotonic()
         try:
             while len(answers) < len(messages):
-                if not select.select([process.stdout], [], [], self._patience)[0]:
-                    raise PipelineError(f"was silent for {self._patience:.0f} seconds", answers)
+                left = since + self._patience - time.monotonic()  # a drip of bytes is no answer
+                if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+                    said = "wrote no end of an answer in" if rest else "was silent for"
+                    raise PipelineError(f"{said} {self._patience:.0f} seconds", answers)
                 block = os.read(process.stdout.fileno(), 1 << 16)
                 if not block:
                     raise PipelineError("ended", answers)
                 *whole, rest = (rest + block).split(b"\0")
+                if whole:
+                    since = time.monotonic()
+                if len(rest) > (most := LEAST + LONGER * len(messages[len(answers)])):
+                    raise PipelineError(f"wrote more than {most} bytes for one answer", answers)
                 for answer in whole:
                     number = b"[%d]" % len(answers)
                     if not answer.endswith(number):

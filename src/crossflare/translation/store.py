@@ -99,7 +99,7 @@ class Shelf:
                 raise
         except OSError as error:
             reason = f"({error.strerror}); free space or choose another folder; earlier ones are kept"
-            raise UserError(f"{self._folder}: translations could not be written {reason}") from error
+            raise UserError(f"{self._folder}: translations could not be written {reason}", "disk") from error
 
     def close(self) -> None:
         """Release the part; the next `append` takes one again."""

@@ -1,0 +1,129 @@
+"""Reading what a stranger may have made: regular files of bounded size, and JSON of bounded size and depth.
+
+Rule for links: a file may be a link only in a snapshot of the hub's cache, `REPO/snapshots/REVISION/`, whose files are
+links into `REPO/blobs/`; the link is then read as the file that it names there. Every other link is refused, and so is
+what is no regular file: opening a device or a pipe may never end.
+"""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+
+SMALL = 1_000_000
+"""Bytes of a file that people could read: a card, a manifest, a configuration."""
+LARGEST = 1 << 34
+"""Bytes of any file of a saved folder."""
+DEEPEST = 32
+"""Levels of lists and objects inside each other."""
+DRIVE = re.compile("[A-Za-z]:")
+TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def regular(folder: Path, name: str, limit: int = LARGEST) -> Path:
+    """Return the path under which a file of a folder can be opened.
+
+    Args:
+        folder: The folder; it may itself be a link.
+        name: Relative name with forward slashes.
+        limit: Bytes that the file may have.
+
+    Raises:
+        UserError: The name leaves the folder; or what stands there is missing, no regular file, a link that the rule
+            of this module does not allow, or larger than `limit`.
+    """
+    shown = f"{name!a:.80}"
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name or DRIVE.match(name):
+        raise UserError(f"{folder}: the name {shown} leaves the folder or is no file's; do not use this folder")
+    path = folder.resolve()
+    try:
+        for place, part in enumerate(parts):
+            path = path / part
+            mode = path.lstat().st_mode
+            last = place == len(parts) - 1
+            if stat.S_ISLNK(mode) and last and (blob := _blob(path)) is not None:
+                path, mode = blob, blob.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise UserError(
+                    f"{folder}: {shown} is a link, expected a file; copy what it stands for into the folder (cp -rL)"
+                )
+            if not (stat.S_ISREG(mode) if last else stat.S_ISDIR(mode)):
+                raise UserError(f"{folder}: {shown} is no regular file; do not use this folder")
+        size = path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{folder}: the manifest names {shown}, which is missing; fetch or save it again") from error
+    except (OSError, ValueError) as error:  # too long a name, no right to read
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{folder}: {shown} cannot be read ({reason}); fetch or save the folder again") from error
+    if size > limit:
+        raise UserError(f"{folder}: {shown} has {size} bytes, expected at most {limit}; not one of ours")
+    return path
+
+
+def _blob(link: Path) -> Path | None:
+    """Return the file of the hub's cache that a link of a snapshot names; None where it is no such link."""
+    target = Path(os.path.normpath(link.parent / os.readlink(link)))
+    snapshots = next((above for above in link.parents if above.name == "snapshots"), None)
+    inside = snapshots is not None and target.parent == snapshots.with_name("blobs") and not target.is_symlink()
+    return target if inside else None
+
+
+def read_regular(path: Path, limit: int = SMALL) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes.
+
+    Raises:
+        UserError: There is none, it cannot be read, or it is larger.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise UserError(f"{path}: expected a regular file; check the path")
+            content = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: expected a file, found none; check the path") from error
+    except OSError as error:
+        raise UserError(f"{path}: expected a file that can be read ({error.strerror}); check the path") from error
+    if len(content) > limit:
+        raise UserError(f"{path}: {os.stat(path).st_size} bytes, expected at most {limit}; not one of ours")
+    return content
+
+
+def read_small_json(path: Path, limit: int = SMALL) -> Any:
+    """Return the value of a JSON file; its size and depth are looked at before it is parsed.
+
+    Raises:
+        UserError: It is missing, larger than `limit` bytes, deeper than `DEEPEST` levels, no JSON, names a key twice,
+            or holds a number or a text that no other file could hold.
+    """
+    content = read_regular(path, limit)
+    try:
+        text = content.decode("utf-8")
+        deepest = level = 0
+        for sign in re.findall(r"[\[\]{}]", TEXT.sub("", text)):
+            level += 1 if sign in "[{" else -1
+            deepest = max(deepest, level)
+        if deepest > DEEPEST:
+            raise UserError(f"{path}: {deepest} levels inside each other, expected at most {DEEPEST}; not one of ours")
+        value = json.loads(text, object_pairs_hook=_unique)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a pair of surrogates is no text
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: expected JSON, but it is damaged ({reason:.120}); fetch or save it again") from error
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!a:.80} stands there twice")
+    return made

@@ -1,0 +1,65 @@
+"""Trained adapters with their cards on a tiny base model, as `crossflare run` leaves them, and rows to predict."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from crossflare.fusion.adapter_files import save_adapter
+from crossflare.fusion.config import FlareConfig
+from crossflare.tasks.classification import TextTask
+from crossflare.training.base_models import load_base
+
+LABELS = ["bad", "good", "so-so, maybe"]
+WORDS = [f"w{number}" for number in range(40)]
+TEXTS = ["w1 w2 w3", "", "w30", "  ", "w4 " * 100, "w9 w8 w7 w6", "w1 w2 w3", "unknown words"]
+SOURCES = ["w21 w22", "w23", "", "w24", "w25 w26 w27", "w28", "w39 w38 w37", "w29"]
+
+
+def make_adapters(place: Path) -> Path:
+    """Make a tiny base model, and beside it a FLARE adapter, a LoRA adapter and an adapter on pairs."""
+    torch.set_num_threads(1)
+    vocabulary = {token: index for index, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    rules = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    rules.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokens = PreTrainedTokenizerFast(tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", model_max_length=48)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=48, initializer_range=0.5, num_labels=3,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(place / "base")
+    tokens.save_pretrained(place / "base")
+    shared = {"r": 4, "target_modules": ["query", "value"], "task_type": "SEQ_CLS", "modules_to_save": ["classifier"]}
+    kinds = {"flare": FlareConfig(**shared), "lora": LoraConfig(**shared), "pairs": FlareConfig(**shared)}
+    for name, config in kinds.items():
+        base = load_base(str(place / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0)
+        model = get_peft_model(base.model, config)
+        with torch.no_grad():
+            for key, weight in model.named_parameters():
+                if "lora_" in key or "modules_to_save" in key:
+                    weight.normal_(std=0.5)
+        card = {
+            "task": {"name": "opinions", "labels": LABELS, "texts": 2 if name == "pairs" else 1},
+            "kind": "lora" if name == "lora" else "flare",
+            "source": "en",
+            "language": "sw",
+            "model": {"name": str(place / "base"), "revision": None},
+            "max_length": 16,
+            "seed": 0,
+        }
+        save_adapter(model, place / name, base=base.identity, card=card)
+    return place
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
