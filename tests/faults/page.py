@@ -173,8 +173,8 @@ those reached so far, in docs/results/reliability.json, and grow with every furt
 
 A run counts as survived when it goes on after every kill and ends with the very bytes of an undisturbed one. A row, a
 question or a folder counts when the reader took it or refused it in one line that names the file. A fault of a system
-call (strace puts it there, no code is changed) counts when afterwards the old or the new stands, whole, the message was one
-line, and the next save works. Each call goes on with the seeds where the one before ended.
+call (strace puts it there, no code is changed) counts when afterwards the old or the new stands, whole, the message was
+one line, and the next save works.
 
 {mutations}
 ## Faults found by these and fixed
@@ -243,9 +243,10 @@ def mutated(state: dict[str, Any]) -> str:
     counts = state.get("mutations", {})
     if not counts:
         return ""
-    total, red = (sum(each[key] for each in counts.values()) for key in ("mutations", "red"))
+    total, red, same = (sum(each[key] for each in counts.values()) for key in ("mutations", "red", "same"))
     left = "".join(f"\n- `{line}`" for line in state.get("survivors", []))
     said = f"Of {total} mutations of {len(counts)} modules (`make mutations`) {red} turned a test red"
+    said += f"; {same} change nothing that could be seen (tests/faults/mutate.py says why)" if same else ""
     return f"{said}; these did not:\n{left}\n" if left else f"{said}.\n"
 
 

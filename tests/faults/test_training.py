@@ -17,6 +17,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from crossflare.errors import UserError
+from crossflare.files import commit_dir
 from crossflare.training import checkpoints, fit
 from crossflare.training.settings import Settings
 from digests import digests
@@ -83,6 +84,18 @@ def test_whatever_file_of_the_newest_is_damaged_the_older_goes_on(
         model, outcome = lab.run(folder, SETTINGS)
     assert outcome.resumed_from == 7
     assert lab.weights_of(model) == whole
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
+def test_a_folder_that_lacks_a_part_by_its_own_manifest_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+    def fill(place: Path) -> None:
+        for each in FILES[:4]:
+            if each != name:
+                (place / each).write_text("{}", encoding="ascii")
+
+    commit_dir(checkpoints.path_of(tmp_path, 1), fill)
+    with pytest.raises(UserError, match=f"{name} is missing; not a checkpoint of this version"):
+        checkpoints.read(checkpoints.path_of(tmp_path, 1))
 
 
 def test_the_newest_is_so_by_its_step_whatever_the_times_of_files(
