@@ -34,13 +34,13 @@ def save(state: dict[str, Any]) -> None:
     write_json(STATE, state)
 
 
-def work(name: str, seconds: float, state: dict[str, Any]) -> None:
-    """Make attempts of one part for so long, at least one; their counts are added to the state."""
+def work(name: str, seconds: float) -> None:
+    """Make attempts of one part for so long, at least one; their counts are added to the state on the disk."""
     import pytest
 
     from faults.campaign import PARTS
 
-    part = state["parts"].setdefault(name, {"seed": 0, "counts": {}, "minutes": 0.0})
+    part, found = load()["parts"].get(name, {"seed": 0, "counts": {}, "minutes": 0.0}), list[dict[str, Any]]()
     counts, first, begun = Counter[str](part["counts"]), part["seed"], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -56,12 +56,16 @@ def work(name: str, seconds: float, state: dict[str, Any]) -> None:
             except Exception:
                 said = traceback.format_exc()
                 print(f"{name}: seed {seed} found a fault:\n{said}", flush=True)
-                state["found"].append({"part": name, "seed": seed, "said": said.strip().splitlines()[-1][:300]})
+                found.append({"part": name, "seed": seed, "said": said.strip().splitlines()[-1][:300]})
             part["seed"] += 1
             if time.monotonic() - begun > seconds:
                 break
     part["minutes"] = round(part["minutes"] + (time.monotonic() - begun) / 60, 2)
     part["counts"] = dict(counts)
+    state = load()  # the mutation check may have written to it meanwhile
+    state["parts"][name] = part
+    state["found"] += found
+    save(state)
     print(f"{name}: seeds {first} to {part['seed'] - 1}: now {dict(counts)} in all", flush=True)
 
 
@@ -76,8 +80,7 @@ def main() -> int:
     sys.path.insert(1, str(ROOT))
     from faults.page import write_page
 
-    state = load()
-    before = len(state["found"])
+    before = len(load()["found"])
     if not given.page:
         import warnings
 
@@ -92,8 +95,8 @@ def main() -> int:
         chosen = given.parts or list(PARTS)
         total = sum(PARTS[name][2] for name in chosen)
         for name in chosen:
-            work(name, 60 * given.minutes * PARTS[name][2] / total, state)
-            save(state)
+            work(name, 60 * given.minutes * PARTS[name][2] / total)
+    state = load()
     write_page(ROOT / "docs" / "reliability.md", state)
     return len(state["found"]) > before
 

@@ -235,7 +235,11 @@ def figures(state: dict[str, Any]) -> str:
         found = sum(each["part"] == name for each in state["found"])
         command = f'`make faults BUDGET=10 ARGS="{chr(39)}{name}{chr(39)}"`'
         lines.append(f"| {said} | {reached} | {goal} | {found} | {part['minutes']:.0f} | {command} |")
-    return "\n".join(lines)
+    lines += [
+        "",
+        *(f"- {each['part']}, seed {each['seed']}: {each.get('cause', each['said'])}" for each in state["found"]),
+    ]
+    return "\n".join(lines).rstrip()
 
 
 def mutated(state: dict[str, Any]) -> str:
