@@ -9,6 +9,8 @@
 #   make newest     the lane of the newest versions, also past pyproject's bounds: the same tests
 #   make versions   the laws of generation with each minor release of transformers that pyproject.toml admits
 #   make upgrade    make new locks, and show what changed; make locks: only what pyproject.toml has changed
+#   make faults     kills, damaged files and failing disks for BUDGET minutes; writes docs/reliability.md
+#   make mutations  take each flush, rename, lock and check out of the reliability code: some test must turn red
 #   make bench      measure the cost of a FLARE step; writes bench/results.json
 #   make docs       run the examples of the documentation and follow its links
 #   make peft-suite PEFT_TESTS=FOLDER
@@ -23,11 +25,13 @@
 #                         build with CUDA libraries, gigabytes
 # ARGS="-k files"         more arguments for pytest, or for `crossflare demo`
 # WORKERS=2               processes that share the tests
+# BUDGET=10               minutes of `make faults`
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
 WORKERS ?= 2
+BUDGET ?= 10
 export TORCH_INDEX
 
 VENV := .venv
@@ -35,7 +39,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks peft-suite
+.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -45,7 +49,7 @@ demo: $(VENV)/.demo
 	$(BIN)/crossflare demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not faults" $(ARGS)
 
 check: lint types test-all docs
 	$(SAY) all checks passed
@@ -70,6 +74,12 @@ test-times: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(SAY) documentation
 	$(BIN)/python -m pytest tests/docs
+
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults/drive.py --minutes $(BUDGET) $(ARGS)
+
+mutations: $(VENV)/.dev
+	$(BIN)/python -W ignore tests/faults/mutate.py $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

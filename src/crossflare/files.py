@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -76,7 +77,8 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         raise _storage_error(path, error) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # most often it is renamed; else a disk that fails keeps a file that nobody reads
+                temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -117,7 +119,8 @@ def point_to(link: Path, target: Path) -> None:
         aside.symlink_to(target)
         os.replace(aside, link)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise _storage_error(link, error) from error
 
 
@@ -152,10 +155,12 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
         _swap(temporary, final)
         sync(final.parent)
         recover_dir(final)
-    except OSError as error:
+    except Exception as error:
+        if (cause := _disk_error(error)) is None:
+            raise
         with suppress(OSError):
             recover_dir(final)
-        raise _storage_error(final, error) from error
+        raise _storage_error(final, cause) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -290,6 +295,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _disk_error(error: Exception) -> OSError | None:
+    """Return the error of the system behind an error; libraries in Rust have their own classes, and end so."""
+    if isinstance(error, OSError):
+        return error
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return None if said is None else OSError(int(said[1]), os.strerror(int(said[1])))
 
 
 class StorageError(UserError):

@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,32 @@ def test_killed_first_save_is_not_taken_for_a_folder(tmp_path, disk):
     (folder / "a.txt").write_text("half")
     with pytest.raises(UserError, match="save was cut off"):
         open_dir(folder)
+
+
+def test_replaced_folder_leaves_nothing_beside_it(tmp_path, disk):
+    folder = tmp_path / "folder"
+    for content in (disk.old, disk.new):
+        commit_dir(folder, disk.fill(content))
+        assert os.listdir(tmp_path) == ["folder"]  # before any reader has looked
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["both there", "only the old there"])
+def test_next_save_heals_what_no_reader_has(tmp_path, disk, gone):
+    folder = tmp_path / "folder"
+    commit_dir(folder, disk.fill(disk.old))
+    if gone:
+        os.rename(folder, tmp_path / ".folder.old")  # as a kill between the two renames leaves it
+    else:
+        shutil.copytree(folder, tmp_path / ".folder.old")  # as a kill behind them does
+    commit_dir(folder, disk.fill(disk.new))
+    assert disk.content(folder) == disk.new
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_folder_or_file_that_is_not_there_is_said_so(tmp_path, disk):
+    with pytest.raises(UserError, match="expected a folder saved by crossflare, found none"):
+        open_dir(tmp_path / "folder")
+    commit_dir(tmp_path / "folder", disk.fill(disk.old))
+    (tmp_path / "folder" / "a.txt").unlink()
+    with pytest.raises(UserError, match=r"the manifest names 'a\.txt', which is missing"):
+        open_dir(tmp_path / "folder")

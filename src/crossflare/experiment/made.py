@@ -25,7 +25,10 @@ class Made:
 
 
 def note(shared: Path, made: Made) -> None:
-    """Add a line; appended in one write, so that the lines of several workers do not mix."""
+    """Add a line; appended in one write, so that the lines of several workers do not mix.
+
+    Behind a line that a kill cut off it begins a new one.
+    """
     line = {
         "id": made.id,
         "kind": made.kind,
@@ -34,8 +37,11 @@ def note(shared: Path, made: Made) -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": f"{socket.gethostname()}:{os.getpid()}",
     }
-    with (shared / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    with (shared / LOG).open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * torn + json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
 class Reader:

@@ -14,7 +14,7 @@ import random
 import shutil
 import warnings
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,8 +213,12 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _drop(path: Path) -> None:
-    """Delete a checkpoint such that a kill half-way never leaves a part of it under its name."""
+    """Delete a checkpoint such that a kill half-way never leaves a part of it under its name.
+
+    One that the disk will not give up stays, which costs space and nothing else; the next save tries again.
+    """
     aside = path.with_name(f".{path.name}.drop")
     shutil.rmtree(aside, ignore_errors=True)
-    os.replace(path, aside)
+    with suppress(OSError):
+        os.replace(path, aside)
     shutil.rmtree(aside, ignore_errors=True)

@@ -23,6 +23,7 @@ from crossflare.training.arguments import trainer_arguments
 from crossflare.training.batching import check_groups
 from crossflare.training.checkpoints import BEST, PROCESSES, Checkpoint, Fingerprint
 from crossflare.training.interrupts import Interrupts
+from crossflare.training.memory import ran_out
 from crossflare.training.precision import resolve
 from crossflare.training.progress_state import Point, Progress
 from crossflare.training.settings import Settings, few_steps
@@ -160,7 +161,9 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
             with bar("training", plan.steps, step) as advance, Interrupts() as interrupts:
                 trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
                 trainer.train()
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
             half = max(1, plan.settings.batch_size // 2)
             raise UserError(
                 f"the device has too little memory for batch_size {plan.settings.batch_size}; set batch_size: {half} "

@@ -1,9 +1,13 @@
-"""Ctrl-C and SIGTERM end a run after the step under way, once its checkpoint is on the disk."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run after the step under way, once its checkpoint is on the disk."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_HANG_UP = getattr(signal, "SIGHUP", None)
+"""What a process gets whose terminal was closed; Windows knows no such thing."""
+_ENDING = [number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None]
 
 
 class Interrupts:
@@ -15,8 +19,9 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._note)
+            for number in _ENDING:
+                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                    self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

@@ -31,6 +31,11 @@ def peak_memory() -> Generator[Callable[[], int | None]]:
     yield _highest if anew else _unknown
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was too little memory; of the processor's torch has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def _highest() -> int | None:
     lines = STATUS.read_text(encoding="utf-8", errors="replace").splitlines()
     found = next((line for line in lines if line.startswith("VmHWM:")), None)

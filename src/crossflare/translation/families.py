@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from crossflare.errors import UserError
@@ -156,11 +157,14 @@ def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
     Raises:
         UserError: The model's family lacks one of them.
     """
-    kind = next((kind for start, kind in PUBLISHED if model.startswith(start)), None)
-    if kind is None:
-        return
-    for tag in languages:
-        engine_code(tag, model, lambda language: language.nllb if kind == "nllb" else _codes(language)[kind], others)
+    for start, kind in PUBLISHED:
+        for tag in languages if model.startswith(start) else ():
+            engine_code(tag, model, partial(_code_in, kind), others)
+
+
+def _code_in(kind: Kind, language: Language) -> str | None:
+    """Return a family's code for a language."""
+    return language.nllb if kind == "nllb" else _codes(language)[kind]
 
 
 def _codes(language: Language) -> dict[Kind, str | None]:
