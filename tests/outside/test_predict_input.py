@@ -1,4 +1,4 @@
-"""predict takes what recipes take: the same cells, the same ids; and every row is looked at before a model is loaded."""
+"""predict takes what recipes take, the same cells and ids, and looks at every row before a model is loaded."""
 
 import json
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_an_adapter_that_writes_needs_a_text(card: dict[str, Any], tmp_path: Pat
     card["task"]["form"] = "text"
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "a"}\n{"text": " "}\n')
-    with pytest.raises(UserError, match="in.jsonl:2: example '1' has no text"):
+    with pytest.raises(UserError, match=r"in\.jsonl:2: example '1' has no text"):
         predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
 
 

@@ -70,9 +70,11 @@ def test_logs_of_libraries_are_kept_and_ours_are_lines(told: list[str], capsys: 
 
 
 def test_from_python_warnings_appear_as_they_always_do() -> None:
-    with pytest.warns(FutureWarning, match="old"), collecting():
+    with warnings.catch_warnings(record=True) as shown, collecting():
+        warnings.simplefilter("always")
         from_library("old", FutureWarning)
         assert so_far() == ["FutureWarning: old"]
+    assert [str(each.message) for each in shown] == ["old"]
     assert so_far() == []
 
 

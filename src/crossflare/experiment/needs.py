@@ -48,11 +48,11 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
             if test:
                 found.append(("to_source", language))
             if about.reads == "latents":
-                found += [("latents", each) for each in (language, *trained)]
+                found.extend(("latents", each) for each in (language, *trained))
             if is_translated(spec.trained(method).training_source):
-                found += [("to_source", each) for each in trained]
+                found.extend(("to_source", each) for each in trained)
             if not _own(spec):
-                found += [("to_target", each) for each in trained]
+                found.extend(("to_target", each) for each in trained)
             if spec.task.asks and about.reads == "source":
                 found.append(("answers", language))
     return list(dict.fromkeys(found))

@@ -68,7 +68,7 @@ class Outline:
     def with_sources(self, there: bool) -> "Outline":
         """Return the same rows, all with a source or none."""
         flags = (self.flags | SOURCE) if there else self.flags & (255 - SOURCE)
-        return Outline(self.keys, self.labels, flags, self.read)
+        return Outline(self.keys, self.labels, flags.astype(np.uint8, copy=False), self.read)
 
 
 def key_of(id: str) -> int:

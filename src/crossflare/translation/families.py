@@ -156,9 +156,16 @@ def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
     Raises:
         UserError: The model's family lacks one of them.
     """
-    kind = next((kind for start, kind in PUBLISHED if model.startswith(start)), None)
-    for tag in languages if kind is not None else ():
-        engine_code(tag, model, lambda language: language.nllb if kind == "nllb" else _codes(language)[kind], others)
+    for start, kind in PUBLISHED:
+        for tag in languages if model.startswith(start) else ():
+            _check_published(tag, model, kind, others)
+
+
+def _check_published(tag: str, model: str, kind: Kind, others: Mapping[str, str]) -> None:
+    def code(language: Language) -> str | None:  # `flores` makes a code of NLLB's kind for languages that it lacks, too
+        return language.nllb if kind == "nllb" else _codes(language)[kind]
+
+    engine_code(tag, model, code, others)
 
 
 def _codes(language: Language) -> dict[Kind, str | None]:
