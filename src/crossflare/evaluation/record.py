@@ -75,7 +75,7 @@ class Record:
     translation: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Identity of the engine `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`truncated` by side (`target`, `source`), `empty`, `no_source`."""
+    """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored."""
     training: Training = field(default_factory=lambda: Training())
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
