@@ -112,7 +112,7 @@ def test_an_older_record_without_them_is_read(tmp_path: Path) -> None:
 
     older = {name: value for name, value in json.loads(path.read_text()).items() if name != "warnings"}
     path.write_text(json.dumps(sealed(older)))
-    assert load_record(path).warnings == ()
+    assert load_record(path).warnings == []
     assert main(["report", str(folder)]) == 0
 
 

@@ -81,7 +81,7 @@ class Record:
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str] = field(default_factory=list[str])
     """What was warned of while the model was made and its predictions were, by crossflare or by a library it uses."""
     format: int = FORMAT
 
@@ -124,7 +124,7 @@ def load_record(path: Path) -> Record:
     Raises:
         UserError: The file is missing, damaged, changed since it was written, of another format, or lacks something.
     """
-    values = read_json(path)
+    values = read_json(path, _AGAIN)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a record, got {type(values).__name__}; {_AGAIN}")
     said = values.get("format")
