@@ -91,8 +91,8 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raise `UserError` naming it when it is missing or not JSON."""
+def read_json(path: Path, advice: str = "correct it, or take a whole copy") -> Any:
+    """Read a JSON file; raise `UserError`, which names it and says what to do, when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

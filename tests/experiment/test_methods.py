@@ -251,9 +251,11 @@ def test_mistakes_in_methods_are_named(lab: Lab, methods: dict[str, Any], messag
 def test_the_ids_of_older_adapters_did_not_change(lab: Lab) -> None:
     """A run of an earlier version goes on: options that came later leave the ids of what they do not touch alone."""
     context = Context(lab.spec(), lab.folder)
+    later = ("accumulation", "activation_checkpointing")
     own = {"fusion": "add_relu", "alignment": "position", "lead": 1, "source_dropout": 0.0, "source_norm": True}
     for name, adapter in (("flare", own), ("lora", {})):
         step = Stage2(context, context.spec.method(name), "es", 0)
+        training = {name: value for name, value in asdict(step.training).items() if name not in later}
         assert step.id == content_id(
             {
                 "stage": 2,
@@ -261,7 +263,7 @@ def test_the_ids_of_older_adapters_did_not_change(lab: Lab) -> None:
                 "kind": name,
                 "adapter": adapter,
                 "rows": context.training_key("es", "original" if name == "flare" else "none"),
-                "training": {**asdict(step.training), "lr": 0.02},
+                "training": {**training, "lr": 0.02},
                 "seed": 0,
             }
         )

@@ -1,4 +1,4 @@
-"""predict takes what recipes take: the same cells, the same ids; every row is looked at before a model is loaded."""
+"""predict takes what recipes take, the same cells and ids, and looks at every row before a model is loaded."""
 
 import json
 from pathlib import Path

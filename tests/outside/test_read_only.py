@@ -97,8 +97,7 @@ else:
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_what_a_killed_process_was_writing_is_removed_by_the_next_one(tmp_path: Path, kind: str) -> None:
     subprocess.run([sys.executable, "-c", CUT_OFF, str(tmp_path), kind], check=False)
-    left = list(tmp_path.rglob(".*.tmp"))
-    assert len(left) == 1
+    assert list(tmp_path.rglob(".*.tmp"))
     mine = tmp_path / f".mine.{temporaries.writer()}.abc.tmp"  # of a process that is still at work
     far = tmp_path / f".far.000000-{2**22 - 1}.abc.tmp"  # of another machine
     own = tmp_path / ".notes.tmp"  # a user's own

@@ -75,13 +75,13 @@ class Record:
     translation: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Identity of the engine `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`truncated` by side (`target`, `source`), `empty`, `no_source`."""
+    """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored."""
     training: Training = field(default_factory=lambda: Training())
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str] = field(default_factory=list[str])
     """What was warned of while the model was made and its predictions were, by crossflare or by a library it uses."""
     format: int = FORMAT
 
@@ -125,7 +125,7 @@ def load_record(path: Path) -> Record:
     Raises:
         UserError: The file is missing, damaged, changed since it was written, of another format, or lacks something.
     """
-    values = read_json(path)
+    values = read_json(path, _AGAIN)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a record, got {type(values).__name__}; {_AGAIN}")
     said = values.get("format")

@@ -23,6 +23,7 @@ from crossflare.experiment.stages import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.heard import so_far
+from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 
 
@@ -136,7 +137,7 @@ def _record(
         },
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
-        counts={"truncated": truncated, **counts(split.examples), **_flagged(step, model)},
+        counts={"truncated": truncated, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
         hardware=hardware(),
@@ -145,6 +146,12 @@ def _record(
         predictions_sha256=digest_file(step.predictions),
         warnings=list(dict.fromkeys([*said, *so_far()])),
     )
+
+
+def _left_out(step: Prediction) -> dict[str, int]:
+    """Return how many test questions are not scored, since they have no answer."""
+    count = left_out(step.context.data.set, step.language, step.split)
+    return {"unanswerable": count} if count else {}
 
 
 def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a recipe's rows must be before anything is made of them: read one by one, 11 bytes of each kept."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.needs import Need, needs
 from crossflare.experiment.spec import Spec
 from crossflare.experiment.strict_yaml import GatheredError
-from crossflare.tasks.dataset import PARTS, DataSet, outline
+from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
 from crossflare.tasks.outline import ANSWER, BLANK, SOURCE, Outline
 
 
@@ -85,13 +84,12 @@ def _refuse(rows: Outline, wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]", 
 def _part(spec: Spec, data: DataSet, need: Need, rows: Outline) -> Part:
     labels, used = data.task.labels, _used(spec, need.part, len(rows))
     only = _only(rows, used) if len(labels) > 1 else None
-    left: Callable[[str, str], int] = getattr(data, "left_out", lambda language, part: 0)
     return Part(
         len(rows),
         used,
         None if only is None else labels[only],
         only is not None and used < len(rows) and _only(rows, len(rows)) is None,
-        left(need.language, need.part),
+        left_out(data, need.language, need.part),
     )
 
 

@@ -12,8 +12,18 @@ RULES = {
 
 
 def label_warnings(folder: RunFolder) -> list[str]:
-    """Return a line for each language and method whose scores need one; none for questions."""
-    return [*_absent(folder), *_barely_trained(folder), *_collapsed(folder)]
+    """Return a line for each language and method whose scores need one; of questions those that are left out."""
+    return [*_unanswerable(folder), *_absent(folder), *_barely_trained(folder), *_collapsed(folder)]
+
+
+def _unanswerable(folder: RunFolder) -> list[str]:
+    found: list[str] = []
+    for language in folder.languages:
+        records = [run.record for method in folder.methods for run in folder.of(method, language)]
+        count = max((int(record.counts.get("unanswerable", 0)) for record in records), default=0)
+        if count:
+            found.append(f"{language}: {count} test questions have no answer and are left out of the scores.")
+    return found
 
 
 def _absent(folder: RunFolder) -> list[str]:

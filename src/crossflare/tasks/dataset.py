@@ -78,6 +78,11 @@ def outline(data: DataSet, language: str, part: str, source: str | None = None) 
     return rows_of(split.examples)
 
 
+def left_out(data: DataSet, language: str, part: str) -> int:
+    """Return how many questions of a part are left out of it, since they have no answer."""
+    return data.left_out(language, part) if isinstance(data, LanguageParts) else 0
+
+
 def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
     """Return tag -> what a set calls the language.
 

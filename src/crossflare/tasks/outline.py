@@ -67,8 +67,8 @@ class Outline:
 
     def with_sources(self, there: bool) -> "Outline":
         """Return the same rows, all with a source or none."""
-        flags = ((self.flags | SOURCE) if there else self.flags & (255 - SOURCE)).astype(np.uint8)
-        return Outline(self.keys, self.labels, flags, self.read)
+        flags = (self.flags | SOURCE) if there else self.flags & (255 - SOURCE)
+        return Outline(self.keys, self.labels, flags.astype(np.uint8, copy=False), self.read)
 
 
 def key_of(id: str) -> int:

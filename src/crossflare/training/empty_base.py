@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer
 
 from crossflare.errors import UserError
@@ -71,7 +71,7 @@ def empty_base(
         quantised_options(quantise, auto, config, torch.device("cpu"))
         with loading(name), torch.device("meta"):
             model = auto.from_config(config, trust_remote_code=False)
-    names = _weights_in(Path(where))
+    names = _weights_in(Path(where), name)
     missing = {key for key in model.state_dict() if key not in names} - set(tied_weights(model)) if names else None
     if form == "labels" and missing is not None:
         below = {key for key in missing if key.startswith(f"{model.base_model_prefix}.")}  # bare files lack the prefix
@@ -82,13 +82,10 @@ def empty_base(
     return model, tokenizer
 
 
-def _weights_in(folder: Path) -> set[str]:
+def _weights_in(folder: Path, name: str) -> set[str]:
     """Return the names of the weights in a folder; none for a model that is elsewhere."""
     names: set[str] = set()
     for path in sorted(folder.glob(f"*{SAFE}")) if folder.is_dir() else ():
-        try:
-            with safe_open(path, "pt") as file:
-                names.update(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: expected safetensors, but it is damaged ({error}); fetch it again") from error
+        with loading(name), safe_open(path, "pt") as file:
+            names.update(file.keys())
     return names
