@@ -99,3 +99,15 @@ def test_a_row_with_another_field_is_damaged(store: Path) -> None:
     content = part(store).read_text(encoding="utf-8")
     part(store).write_text(content.replace('"check"', '"chekc"', 1), encoding="utf-8")
     assert made(store) == (EXPECTED, texts(1))
+
+
+@pytest.mark.parametrize(
+    "row", [{"text": 3, "translation": "x"}, {"text": "x", "translation": None}, {"text": [], "translation": {}}]
+)
+def test_a_row_whose_texts_are_none_is_damaged(row: dict[str, object]) -> None:
+    assert read_row(json.dumps({"key": text_key("x"), "check": "0" * 16, **row}).encode()) == "no texts"
+
+
+def test_a_row_with_the_key_of_another_text_says_so(store: Path) -> None:
+    row = json.loads(part(store).read_bytes().splitlines()[0]) | {"key": text_key("another text")}
+    assert read_row(json.dumps(row).encode()) == "the text is not the one of the key"
