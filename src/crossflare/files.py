@@ -100,9 +100,7 @@ def read_json(path: Path, advice: str = "correct it, or take a whole copy") -> A
     except OSError as error:
         raise UserError(f"{path}: expected a JSON file that can be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: expected JSON, but it is damaged ({error}); correct it, or take a whole copy"
-        ) from error
+        raise UserError(f"{path}: expected JSON, but it is damaged ({error}); {advice}") from error
 
 
 def point_to(link: Path, target: Path) -> None:
