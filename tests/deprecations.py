@@ -22,13 +22,18 @@ KINDS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 BETWEEN = ("logging", "warnings", "functools", "contextlib")
 """Modules that stand between a call and the complaint, and torch where another library complains: it calls modules."""
 
+LISTENER = "crossflare.heard"
+"""Our module that hands on what it hears."""
+
 
 def caller(ours: Sequence[Path]) -> str | None:
     """Return file and line of the call that a library complains of, if a file in the folders `ours` made it."""
     complains, frame = "", currentframe()
     while frame is not None:
-        path, name = frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if path != __file__ and name not in BETWEEN and not (complains and name == "torch"):
+        path, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
+        name = module.partition(".")[0]
+        between = path == __file__ or name in BETWEEN or module == LISTENER
+        if not between and not (complains and name == "torch"):
             if any(Path(path).is_relative_to(folder) for folder in ours):
                 return f"{path}:{frame.f_lineno}"
             complains = complains or name
