@@ -73,8 +73,5 @@ def test_train_save_resume(fusion: str, tmp_path: Path) -> None:
         assert torch.equal(loaded.eval()(**given).logits, whole.model.eval()(**given).logits)
 
 
-def test_evaluation_gives_both_predictions(tmp_path: Path) -> None:
-    prediction = trainer(tmp_path, 1).predict(Rows())
-    own, source = prediction.predictions
-    assert own.shape == source.shape == (16, 3)
-    assert [bool(row) for row in torch.tensor(source).isnan().all(1)] == [index % 3 == 0 for index in range(16)]
+def test_evaluation_gives_the_models_own_prediction(tmp_path: Path) -> None:
+    assert trainer(tmp_path, 1).predict(Rows()).predictions.shape == (16, 3)
