@@ -9,7 +9,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from crossflare.errors import UserError
+from crossflare.storage import disk_error, storage_error
 from crossflare.temporaries import writer
 from crossflare.untrusted import LARGEST, read_small_json, regular
 
@@ -74,7 +74,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise storage_error(path, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # most often it is renamed; else a disk that fails keeps a file that nobody reads
@@ -119,7 +119,7 @@ def point_to(link: Path, target: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             aside.unlink()
-        raise _storage_error(link, error) from error
+        raise storage_error(link, error) from error
 
 
 def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
@@ -154,11 +154,11 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
         sync(final.parent)
         recover_dir(final)
     except Exception as error:
-        if (cause := _disk_error(error)) is None:
+        if (cause := disk_error(error)) is None:
             raise
         with suppress(OSError):
             recover_dir(final)
-        raise _storage_error(final, cause) from error
+        raise storage_error(final, cause) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -293,26 +293,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _disk_error(error: Exception) -> OSError | None:
-    """Return the error of the system behind an error; libraries in Rust have their own classes, and end so."""
-    if isinstance(error, OSError):
-        return error
-    said = re.search(r"\(os error (\d+)\)", str(error))
-    return None if said is None else OSError(int(said[1]), os.strerror(int(said[1])))
-
-
-class StorageError(UserError):
-    """A file could not be written."""
-
-    read_only = False
-    """Whether its place may only be read."""
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
-    said = f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost"
-    made = StorageError(said, "disk")
-    made.read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-    return made

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def _host() -> str:
 
 
 def _runs(process: int) -> bool:
+    if sys.platform == "win32":  # where signal 0 would end it
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "schema", "untrusted"),
+    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "schema", "storage", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),

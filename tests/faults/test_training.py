@@ -301,7 +301,7 @@ def test_too_little_memory_of_the_machine_is_one_line_and_the_checkpoint_is_good
 
     end = in_child(action, lambda child: None)
     assert end.code == 2, end.said
-    assert "too little memory for batch_size 8; set batch_size 4 and accumulation 2" in end.said
+    assert "too little memory for batch_size 8; set batch_size: 4 and accumulation: 2" in end.said
     model, outcome = lab.run(tmp_path / "run", SETTINGS)
     assert outcome.resumed_from == 4
     assert lab.weights_of(model) == whole

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ TASK = TextTask("opinions", 1, ("bad", "good"))
 def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An adapter that is never opened: what is refused is refused before."""
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
-    monkeypatch.setattr("crossflare.fusion.adapter_files.read_card", lambda folder: card)
+    monkeypatch.setattr("crossflare.fusion.adapter_check.open_adapter", lambda folder: SimpleNamespace(card=card))
+    monkeypatch.setattr("crossflare.experiment.card.check_card", lambda found, folder: found)
 
     def load(*given: Any) -> None:
         raise Unreachable("the model was loaded")

@@ -91,7 +91,7 @@ def test_what_was_said_is_in_the_record(tmp_path: Path, monkeypatch: pytest.Monk
     adapted = place._adapted
 
     def noisy(*given: object) -> object:
-        from_library("said by a library", FutureWarning)
+        from_library("said by a library", RuntimeWarning)
         return adapted(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(place, "_adapted", noisy)
@@ -100,7 +100,7 @@ def test_what_was_said_is_in_the_record(tmp_path: Path, monkeypatch: pytest.Monk
         warnings.simplefilter("always")
         folder = run(lab.spec({}, ("zero-shot",)), lab.folder / "runs", workers=1)
     record = load_record(next((folder / "records").glob("*.json")))
-    assert "FutureWarning: said by a library" in record.warnings
+    assert "RuntimeWarning: said by a library" in record.warnings
     assert "warnings" not in record.training
 
 

@@ -167,7 +167,7 @@ def test_two_adapters_of_unlike_settings_are_told_apart(lab, new_model, folder) 
 
 def test_out_of_memory_says_what_to_set(lab, folder) -> None:
     loss = lab.Stopping(2, lambda: torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(UserError, match="too little memory for batch_size 8; set batch_size 4 and accumulation 2"):
+    with pytest.raises(UserError, match="too little memory for batch_size 8; set batch_size: 4 and accumulation: 2"):
         lab.run(folder, Settings(**QUICK, epochs=1), loss=loss)
 
 

@@ -10,7 +10,7 @@ from crossflare.training.settings import Settings
         ({"lr": 0.0}, "lr: expected a number above 0, got 0.0"),
         ({"lr": -1}, "lr: expected a number above 0, got -1"),
         ({"lr": float("nan")}, "lr: expected a number, got nan"),
-        ({"lr": "1e-3"}, "lr: expected a number, got '1e-3'; in YAML write 1.0e-3"),
+        ({"lr": "1e-3"}, "lr: expected a number, got '1e-3'; give a number"),
         ({"lr": True}, "lr: expected a number, got True"),
         ({"epochs": -1}, "epochs: expected 0 or more, got -1"),
         ({"batch_size": 0}, "batch_size: expected 1 or more, got 0"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crossflare.errors import UserError
+from crossflare.errors import Kind, UserError
 from crossflare.experiment.cells import cell_of
 from crossflare.experiment.context import Context
 from crossflare.experiment.spec import Spec
@@ -20,8 +20,10 @@ class _Wrong:
 
     def __init__(self, cells: int) -> None:
         self._cells, self._found = cells, dict[str, list[str]]()
+        self._kinds: list[Kind] = []
 
     def add(self, context: Context, error: UserError | str) -> None:
+        self._kinds.append(error.kind if isinstance(error, UserError) else "usage")
         lines = error.lines if isinstance(error, GatheredError) else (str(error),)
         for line in lines:
             names = self._found.setdefault(line, [])
@@ -30,7 +32,7 @@ class _Wrong:
 
     def stop(self) -> None:
         if self._found:
-            raise GatheredError(line + self._named(names) for line, names in self._found.items())
+            raise GatheredError((line + self._named(names) for line, names in self._found.items()), self._kinds[0])
 
     def _named(self, names: list[str]) -> str:
         if names == [""]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from crossflare.errors import UserError
+from crossflare.errors import Kind, UserError
 
 KeyPath = tuple[str | int, ...]
 """The keys (and list indices) that lead from the top of a document to a value."""
@@ -26,10 +26,10 @@ _DEPTH = 30
 class GatheredError(UserError):
     """Several mistakes found at once; the command line prints one line for each."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[str], kind: Kind | None = None) -> None:
         self.lines = tuple(" ".join(line.split()) for line in lines)
         """One message per mistake, in the order of the document."""
-        super().__init__("; ".join(self.lines))
+        super().__init__("; ".join(self.lines), kind)
 
 
 @dataclass

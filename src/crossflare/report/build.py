@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crossflare.files import StorageError, json_text, write_if_new
+from crossflare.files import json_text, write_if_new
 from crossflare.report.collect import collect
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.latex import report_tables
@@ -16,6 +16,7 @@ from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.swaps import Outcome
 from crossflare.report.tables import Grid, contrasts, scores
+from crossflare.storage import StorageError
 from crossflare.temporaries import sweep
 
 FORMAT = 1

@@ -122,14 +122,15 @@ def place_of(name: str, revision: str | None = None, *, download: bool = True) -
         UserError: There is no such folder, it holds no model, or the model is not in the cache.
     """
     where = str(minilm_folder()) if name == "minilm" else name
+    path_like = where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
+    if path_like and not Path(where).is_dir():
+        raise UserError(
+            f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
+        )
     if not download and not Path(where).is_dir():
         where = str(_fetched(name, revision))
     if Path(where).is_dir():
         _check_folder(Path(where))
-    elif where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where:
-        raise UserError(
-            f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
-        )
     return where
 
 
