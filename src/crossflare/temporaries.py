@@ -37,12 +37,11 @@ def _host() -> str:
 
 
 def _runs(process: int) -> bool:
-    if sys.platform == "win32":  # where signal 0 would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    if sys.platform != "win32":  # where signal 0 would end it
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
     return True

@@ -51,7 +51,7 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
             wrong.append(str(error))
     wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
     if wrong:
-        raise GatheredError(dict.fromkeys(wrong))
+        raise GatheredError(dict.fromkeys(wrong), "data")
     return found
 
 
