@@ -17,7 +17,7 @@ from crossflare.progress.display import Display, spoken
 from crossflare.progress.lines import Lines
 from crossflare.progress.relay import Sender, relayed
 
-__all__ = ["Advance", "bar", "display", "quiet", "relay_to_display", "say", "send_to", "shown", "spoken", "track"]
+__all__ = ["Advance", "bar", "display", "relay_to_display", "say", "send_to", "shown", "spoken", "track"]
 
 Item = TypeVar("Item")
 
@@ -116,22 +116,3 @@ def relay_to_display(workers: int) -> Generator[tuple[Connection, ...]]:
         return
     with relayed(workers, _display) as connections:
         yield connections
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Hide transformers' own bars of loading and saving, and its report of missing head weights."""
-    from huggingface_hub.utils import logging as hub
-    from transformers.utils import logging as transformers
-
-    levels, bars = (transformers.get_verbosity(), hub.get_verbosity()), transformers.is_progress_bar_enabled()
-    transformers.set_verbosity_error()
-    hub.set_verbosity_error()
-    transformers.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.set_verbosity(levels[0])
-        hub.set_verbosity(levels[1])
-        if bars:
-            transformers.enable_progress_bar()
