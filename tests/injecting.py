@@ -133,12 +133,15 @@ def in_child(
     return End(code, said)
 
 
-def shoot(action: Callable[[], None], after: float | None) -> End:
-    """Run an action in a child, which is killed after so many seconds; None: never."""
+def shoot(action: Callable[[], None], after: float | None, once: Callable[[], bool] = lambda: True) -> End:
+    """Run an action in a child, which is killed so many seconds after something is true; None: never."""
     ended = threading.Event()
 
     def aim(child: int) -> None:
         def kill() -> None:
+            while not once():
+                if ended.wait(0.001):
+                    return
             if not ended.wait(after):
                 os.kill(child, signal.SIGKILL)
 

@@ -269,6 +269,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(seed_spread: fl
     assert 0.92 <= covered / 400 <= 0.99
 
 
+@pytest.mark.slow  # as often as it says: the interval, above, is the same bootstrap
 def test_the_paired_p_value_is_seldom_small_when_methods_are_equal() -> None:
     generator = np.random.default_rng(6)
     small = 0

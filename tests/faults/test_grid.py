@@ -48,14 +48,20 @@ def recipe(tmp_path: Path) -> Recipe:
     return make_recipe(tmp_path)
 
 
-def attempt(recipe: Recipe, runs: Path, after: float | None = None) -> End:
-    """Run the grid in a child, which may be shot."""
+def attempt(recipe: Recipe, runs: Path, after: float | None = None, steps: int = 0) -> End:
+    """Run the grid in a child, which may be shot: so many seconds after so many more steps, on a machine of any pace."""
+    log = runs / "tiny/made.jsonl"
+
+    def lines() -> int:
+        return log.read_bytes().count(b"\n") if log.is_file() else 0
+
+    begun = lines()
 
     def action() -> None:
         making.make = Slow(fails)  # type: ignore[assignment]
         run(recipe, runs, workers=1)
 
-    return shoot(action, after)
+    return shoot(action, after, lambda: lines() >= begun + steps)
 
 
 class Slow(FakeMake):
@@ -81,7 +87,7 @@ def test_a_driver_that_is_shot_again_and_again(tmp_path: Path, recipe: Recipe) -
     assert calm.code in (1, 2), calm.said  # steps failed
     draw, kills = random.Random(0), 0
     for _ in range(40):
-        end = attempt(recipe, tmp_path / "shot", draw.uniform(0.05, 0.6))
+        end = attempt(recipe, tmp_path / "shot", draw.uniform(0, 0.02), draw.randrange(8))
         kills += end.code == -signal.SIGKILL
         if end.code != -signal.SIGKILL or kills == 8:
             break
