@@ -49,7 +49,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def attempt(recipe: Recipe, runs: Path, after: float | None = None, steps: int = 0) -> End:
-    """Run the grid in a child, which may be shot: so many seconds after so many more steps, on a machine of any pace."""
+    """Run the grid in a child; shoot it so many seconds after so many more steps: a machine of any pace is hit."""
     log = runs / "tiny/made.jsonl"
 
     def lines() -> int:
