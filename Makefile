@@ -3,7 +3,8 @@
 #   make demo       install what the demonstration needs, and run it (a few minutes on two cores)
 #   make test       install the development tools, and run the tests that take seconds
 #   make test-times what each test costs, in build/test-times.txt: both lanes, the dearest first
-#   make check      format, lint, types, all tests, documentation
+#   make check      format, lint, types, all tests but the next, documentation
+#   make paper      the whole grid of the paper with tiny models
 #   make locked     the lane of the locked versions: bring .venv to them, then make check
 #   make lowest     the lane of the lowest versions that pyproject.toml admits: its main tests
 #   make newest     the lane of the newest versions, also past pyproject's bounds: the same tests
@@ -39,7 +40,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations
+.PHONY: setup demo test check format lint types test-all paper test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -65,7 +66,11 @@ types: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(SAY) all tests
-	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs $(ARGS)
+	$(PYTEST) --hypothesis-profile=full -m "not paper" --ignore=tests/docs $(ARGS)
+
+paper: $(VENV)/.dev
+	$(SAY) the grid of the paper, tiny
+	$(BIN)/python -m pytest -m paper tests/experiment
 
 test-times: $(VENV)/.dev
 	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times=build/test-times.txt $(ARGS)

@@ -14,9 +14,9 @@ from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes, ratio, ratio_of_sums, take_turns
 from bench.lengths import pair_lengths
 from crossflare import FlareConfig
-from crossflare.training.batching import MEGA, grouped_order
-from crossflare.training.collators import PairCollator
-from crossflare.training.encoded import Row, Side
+from crossflare.training.loop.batching import MEGA, grouped_order
+from crossflare.training.text.collators import PairCollator
+from crossflare.training.text.encoded import Row, Side
 
 BATCH, LONGEST, VOCABULARY = 32, 128, 30_000
 Batch = dict[str, torch.Tensor]

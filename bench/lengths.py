@@ -31,7 +31,7 @@ def measured() -> NDArray[np.float64]:
     from transformers import AutoTokenizer
 
     from crossflare.tasks.sets import load_set
-    from crossflare.training.base_models import minilm_folder
+    from crossflare.training.bases.load import minilm_folder
 
     pairs = [
         e.texts for e in load_set("xnli", Path(os.environ["CROSSFLARE_DATA"]) / "xnli").split("en", "train").examples

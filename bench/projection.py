@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import write_atomic
-from crossflare.translation.apertium import Apertium
+from crossflare.translation.engines.apertium import Apertium
 from crossflare.translation.projection.alignment import LexiconAligner
-from crossflare.translation.projection.markers import MARKERS, markers_for
 from crossflare.translation.projection.project import project
+from crossflare.translation.projection.search import MARKERS, markers_for
 from crossflare.translation.projection.spans import Labelled, Projected, Span
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all

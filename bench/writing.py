@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MT
 from bench.fusion_step import Batch, reading, stepper, without_source
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes, ratio, take_turns
 from crossflare import FlareConfig
-from crossflare.training.quantised import prepare_quantised, quantised_options
+from crossflare.training.bases.quantised import prepare_quantised, quantised_options
 
 ROWS, VOCABULARY, WRITTEN = 8, 8000, 32
 FAMILIES = ("Llama", "mT5")

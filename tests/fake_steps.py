@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from crossflare.evaluation.record import Record, save_record
-from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.steps import check_ready
+from crossflare.experiment.steps.graph import check_ready
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import digest_file, write_atomic, write_json
 from crossflare.fusion.adapter_files import CARD
 
 
 class FakeMake:
-    """Stands in for `crossflare.experiment.make.make`, and remembers what it made."""
+    """Stands in for `crossflare.experiment.making.make.make`, and remembers what it made."""
 
     def __init__(self, fails: Callable[[Any], Exception | None] = lambda step: None) -> None:
         self.made: list[str] = []

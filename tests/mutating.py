@@ -10,9 +10,9 @@ from typing import Any
 import crossflare
 from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.files import read_rows
-from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.squad import QuestionColumns, read_questions
 from fusion_models import build, flare
 

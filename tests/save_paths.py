@@ -13,10 +13,10 @@ import crossflare
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import load_predictions
 from crossflare.evaluation.record import Record, load_record, save_record
-from crossflare.experiment.failures import Failure, load_failures, save_failure
+from crossflare.experiment.running.board import Failure, load_failures, save_failure
 from crossflare.files import commit_dir, digest_file, open_dir, point_to, read_json, write_atomic, write_json
-from crossflare.training import checkpoints
-from crossflare.training.checkpoints import OPTIMIZER, RANDOM, WEIGHTS, Checkpoint
+from crossflare.training.loop import checkpoints
+from crossflare.training.loop.checkpoints import OPTIMIZER, RANDOM, WEIGHTS, Checkpoint
 from crossflare.translation.states import States
 from crossflare.translation.store import Store
 from fusion_models import build, flare

@@ -9,7 +9,7 @@ import torch
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.training.precision import resolve
+from crossflare.training.loop.memory import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig
-from crossflare.tasks.classification import TextTask
-from crossflare.training.base_models import load_base
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.bases.load import load_base
 
 LABELS = ["bad", "good", "so-so, maybe"]
 WORDS = [f"w{number}" for number in range(40)]

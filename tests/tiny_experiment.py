@@ -12,7 +12,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from crossflare.experiment.spec import Spec, spec_from
+from crossflare.recipe.read import spec_from
+from crossflare.recipe.spec import Spec
 from digests import digests
 
 torch.set_num_threads(1)

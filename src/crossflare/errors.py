@@ -10,24 +10,24 @@ Kind = Literal["usage", "data", "artefact", "disk", "numbers", "internal", "inte
 """What an error is about, for scripts; all but the last two are the user's."""
 PLACES: dict[str, Kind] = {
     "crossflare.tasks": "data",
-    "crossflare.translation.pairs": "data",
+    "crossflare.translation.engines.precomputed": "data",
     "crossflare.translation.rows": "data",
-    "crossflare.translation.lexicon": "data",
-    "crossflare.experiment.prediction_rows": "data",
-    "crossflare.experiment.data": "data",
+    "crossflare.translation.engines.lexicon": "data",
+    "crossflare.serving.rows": "data",
+    "crossflare.experiment.data.rows": "data",
     "crossflare.evaluation.predictions": "artefact",
     "crossflare.evaluation.record": "artefact",
-    "crossflare.experiment.card": "artefact",
+    "crossflare.serving.card": "artefact",
     "crossflare.fusion.adapter_check": "artefact",
     "crossflare.fusion.adapter_config": "artefact",
     "crossflare.fusion.adapter_files": "artefact",
     "crossflare.fusion.peft_route": "artefact",
-    "crossflare.training.base_models": "artefact",
-    "crossflare.training.checkpoints": "artefact",
+    "crossflare.training.bases.load": "artefact",
+    "crossflare.training.loop.checkpoints": "artefact",
     "crossflare.translation.store": "artefact",
 }
 """The package or module that raises an error -> what it is then about; elsewhere it is how crossflare is used."""
-READERS = (__name__, "crossflare.files", "crossflare.schema", "crossflare.untrusted")
+READERS = (__name__, "crossflare.files", "crossflare.untrusted", "crossflare.untrusted")
 """Modules that read for others: the error is about what those were reading, an artefact where that says nothing."""
 
 

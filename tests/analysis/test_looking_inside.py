@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from crossflare.analysis.activations import mean_activations
-from crossflare.analysis.alignment import heat_of
-from crossflare.analysis.blocks import ALL, drops
+from crossflare.analysis.findings import ALL, drops, heat_of, mean_activations
 from crossflare.analysis.opening import Adapter, find, load
 from crossflare.analysis.watching import fusing_layers, query_of, replaced, silent
 from crossflare.cli.main import main
 from crossflare.errors import UserError
 from crossflare.evaluation.outputs import ChoiceOutputs
-from crossflare.experiment.run import run
+from crossflare.experiment.running.run import run
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {

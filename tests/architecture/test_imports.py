@@ -7,20 +7,20 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "schema", "storage", "untrusted"),
+    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "storage", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),
     ("translation",),
+    ("recipe",),
     ("fusion",),
     ("selftest",),
     ("training",),
-    ("lab",),
     ("evaluation",),
+    ("serving",),
     ("experiment",),
     ("report",),
     ("analysis",),
-    ("serving",),
     ("cli",),
 )
 PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
@@ -84,6 +84,88 @@ def test_control_wrong_imports_are_seen(trees, module, code, found):
     name = f"crossflare.{module}".rstrip(".")
     known = {f"crossflare.{part}": ast.parse("") for part in PLACE}
     assert len(against_the_order({**known, name: ast.parse(code)})) == found
+
+
+def graph(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Return which modules each module imports, also inside functions and for types alone."""
+    packages = {name.rpartition(".")[0] for name in trees}
+    found: dict[str, set[str]] = {}
+    for name, tree in trees.items():
+        targets = {target for _, target in imported(name, tree, name in packages)}
+        modules = {target if target in trees else target.rpartition(".")[0] for target in targets}
+        found[name] = (modules & trees.keys()) - {name}
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one module (Kosaraju's two passes)."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def walk(start: str, ways: dict[str, set[str]], done: list[str]) -> None:
+        stack = [(start, iter(sorted(ways[start])))]
+        seen.add(start)
+        while stack:
+            name, ahead = stack[-1]
+            following = next((each for each in ahead if each not in seen), None)
+            if following is None:
+                done.append(name)
+                stack.pop()
+            else:
+                seen.add(following)
+                stack.append((following, iter(sorted(ways[following]))))
+
+    for name in sorted(edges):
+        if name not in seen:
+            walk(name, edges, order)
+    back: dict[str, set[str]] = {name: set() for name in edges}
+    for name, targets in edges.items():
+        for target in targets:
+            back[target].add(name)
+    seen.clear()
+    found = []
+    for name in reversed(order):
+        if name not in seen:
+            walk(name, back, group := [])
+            found.append(sorted(group))
+    return [group for group in found if len(group) > 1]
+
+
+def test_no_module_is_in_a_circle(trees):
+    """Whoever reads a module reads what it imports first, and comes to an end."""
+    assert circles({name: targets for name, targets in graph(trees).items() if name != "crossflare"}) == []
+
+
+def test_control_circles_are_seen(trees):
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a", "f"}, "f": {"e"}}
+    assert sorted(circles(edges)) == [["b", "c"], ["e", "f"]]
+    code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from crossflare.tasks.own import own_set"
+    drawn = {**trees, "crossflare.tasks.example": ast.parse(code)}
+    assert any("crossflare.tasks.example" in circle for circle in circles(graph(drawn)))
+
+
+def outside_functions(tree: ast.Module) -> set[str]:
+    """Return the packages that are imported as soon as the module is."""
+    found = set()
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def test_the_laboratory_is_imported_when_it_is_called(trees):
+    assert [name for name, tree in trees.items() if "crossflare_lab" in outside_functions(tree)] == []
+
+
+def test_control_an_early_import_is_seen():
+    assert "crossflare_lab" in outside_functions(ast.parse("if True:\n    from crossflare_lab.sets import load"))
+    assert "crossflare_lab" not in outside_functions(ast.parse("def f():\n    from crossflare_lab.sets import load"))
 
 
 def loaded(statement: str) -> set[str]:

@@ -14,7 +14,9 @@ ABSENT_NAMES = {
     "signal.SIGPIPE", "signal.SIGXFSZ", "signal.pause", "signal.alarm", "signal.pthread_sigmask",
 }  # fmt: skip
 """Names that Windows lacks, or that do another thing there: os.kill ends a process at once, whatever the signal."""
-UNIX = {"crossflare.translation.pipeline": "runs Apertium's programs, which Windows lacks: the engine refuses there"}
+UNIX = {
+    "crossflare.translation.engines.apertium": "runs Apertium's programs, which Windows lacks: the engine refuses there"
+}
 PLAIN = {"crossflare.fusion.adapter_files": "writes JSON in which everything but ASCII is escaped"}
 TEXT = {"read_text": 0, "write_text": 1}
 """Methods of Path that take an encoding, and at which place."""

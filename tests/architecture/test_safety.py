@@ -25,14 +25,14 @@ WRITES_IN_FULL = {
 }  # fmt: skip
 # What may write elsewhere, and why.
 ALLOWED = {
-    ("crossflare.experiment.made", "open"): "appends a line to the log, which no result is computed from",
+    ("crossflare.experiment.running.news", "open"): "appends a line to the log, which no result is computed from",
     (
         "crossflare.locks",
         "write_text",
     ): "who holds a lock, beside it: a word for people, which nothing is computed from",
-    ("crossflare.training.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
-    ("crossflare.training.memory", "write_text"): "to the kernel, which then measures memory anew",
-    ("crossflare.translation.pipeline", "os.write"): "into the pipe of a program, not to the disk",
+    ("crossflare.training.loop.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
+    ("crossflare.training.loop.memory", "write_text"): "to the kernel, which then measures memory anew",
+    ("crossflare.translation.engines.apertium", "os.write"): "into the pipe of a program, not to the disk",
     ("crossflare.translation.store", "open"): "the part that rows are appended to; heals a torn last line on opening",
     ("crossflare.translation.store", "os.write"): "appends rows, flushed",
     ("crossflare.report.figures", "savefig"): "into memory; the page that holds the figure is written atomically",

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_every_module_says_what_it_is(trees):
     assert [name for name, tree in trees.items() if not ast.get_docstring(tree)] == []
 
 
+MOST_FILES = 25
+
+
+def test_no_folder_is_crowded(trees):
+    """A stranger looks over a folder's files at one glance."""
+    folders = Counter(name.rpartition(".")[0] for name in trees)
+    assert {name: count for name, count in folders.items() if count > MOST_FILES} == {}
+
+
 def test_package_is_typed(package):
     assert (package / "py.typed").is_file()
 
@@ -70,7 +80,9 @@ def unnamed(paths: list[str], root: Path) -> list[str]:
     """Return the packages and root modules that git knows and the tree leaves out."""
     listed = subprocess.run(["git", "ls-files", "src"], cwd=root, capture_output=True, text=True).stdout.split()
     parts = {
-        "/".join(name.split("/")[:3]) for name in listed if name.endswith(".py") and "__" not in name.split("/")[2]
+        "/".join(name.split("/")[:3])
+        for name in listed
+        if name.startswith("src/crossflare/") and name.endswith(".py") and "__" not in name.split("/")[2]
     }
     return sorted(parts - {path.rstrip("/") for path in paths})
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from crossflare.cli import main
-from crossflare.experiment.run import run
+from crossflare.experiment.running.run import run
 from crossflare.files import open_dir, read_json
-from crossflare.translation import apertium
+from crossflare.translation.engines import apertium
 from tiny_experiment import Lab, make_base, read_jsonl, results
 
 METHODS = ("zero-shot", "lora", "flare")

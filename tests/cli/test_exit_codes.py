@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.plan
-import crossflare.experiment.run
+import crossflare.experiment.running.plan
+import crossflare.experiment.running.run
 from crossflare import files
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.evaluation.outputs import outputs_of
-from crossflare.experiment.failures import Failure
-from crossflare.experiment.run import StepsFailedError
+from crossflare.experiment.running.board import Failure
+from crossflare.experiment.running.run import StepsFailedError
 
 RECIPE = """\
 name: tiny
@@ -89,23 +89,23 @@ def test_bad_rows_are_data(place: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_full_disk_is_disk(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(full))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(full))
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (2, "disk")
 
     def save(*_: object) -> None:
         monkeypatch.setattr(os, "replace", raising(full))
         files.write_atomic(place / "file", "text")
 
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", save)
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", save)
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (2, "disk")
 
 
 def test_an_error_of_the_system_that_is_ours_is_internal(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(OSError(errno.EBADF, "bad handle")))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(OSError(errno.EBADF, "bad handle")))
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (1, "internal")
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(KeyError("gone")))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(KeyError("gone")))
     code, kind, lines = ends(capsys, "plan", "recipe.yaml")
     assert (code, kind, lines) == (1, "internal", ["internal error: KeyError: 'gone'"])
 
@@ -113,7 +113,7 @@ def test_an_error_of_the_system_that_is_ours_is_internal(
 def test_numbers_that_are_not_finite_are_numbers() -> None:
     import torch
 
-    from crossflare.training.forms import Choices
+    from crossflare.training.forms.protocol import Choices
 
     with pytest.raises(UserError) as caught:
         outputs_of(Choices(torch.full((2, 3), float("nan")), torch.zeros(2, 3)), {})
@@ -133,7 +133,7 @@ def test_a_signal_ends_in_order(
             done.append("tidied")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", work)
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", work)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background may have it ignored
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (code, "interrupted")
     assert done == ["tidied"]
@@ -147,11 +147,11 @@ def test_the_kind_of_a_failed_step_is_that_of_the_run(
     mark = Failure.of("id", "stage1", "label", UserError("it", kind), [])
     assert (mark.about, mark.trace) == (kind, ())
     error = StepsFailedError("1 step failed", ours=False, kind=mark.about)
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(error))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(error))
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (2, kind)
     mark = Failure.of("id", "stage1", "label", KeyError("it"), [])
     assert mark.about == "internal"
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(StepsFailedError("1", ours=True)))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(StepsFailedError("1", ours=True)))
     assert ends(capsys, "plan", "recipe.yaml")[:2] == (1, "internal")
 
 

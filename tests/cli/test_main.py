@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import crossflare.experiment.plan
-import crossflare.experiment.run
+import crossflare.experiment.running.plan
+import crossflare.experiment.running.run
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.run import StepsFailedError
+from crossflare.experiment.running.run import StepsFailedError
 
 RECIPE = """\
 name: tiny
@@ -54,7 +54,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
 
 def test_the_first_lines_of_doctor_need_nothing_heavy() -> None:
     """What takes seconds to import comes last: versions, extras, engines and data are known before it."""
-    code = "from crossflare.cli.examination import examine\nfor check in examine():\n if check.group == 'data': break"
+    code = "from crossflare.cli.doctor import examine\nfor check in examine():\n if check.group == 'data': break"
     assert loaded_after(code) == set()
 
 
@@ -122,7 +122,7 @@ def test_many_mistakes_are_as_many_lines(recipe: str, capsys: pytest.CaptureFixt
 def test_an_interrupt_says_how_to_go_on(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.run, "run", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(crossflare.experiment.running.run, "run", raising(KeyboardInterrupt()))
     assert main(["run", recipe]) == 130
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "interrupted: what is finished is kept; the same command goes on from there"
@@ -131,7 +131,7 @@ def test_an_interrupt_says_how_to_go_on(
 def test_a_fault_of_ours_is_one_line_unless_debug(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(KeyError("gone\nmissing")))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(KeyError("gone\nmissing")))
     assert main(["plan", recipe]) == 1
     shown = capsys.readouterr().err
     assert "internal error: KeyError: 'gone\\nmissing'" in shown
@@ -144,7 +144,7 @@ def test_a_fault_of_ours_is_one_line_unless_debug(
 def test_a_users_mistake_shows_no_traceback_but_with_debug(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", raising(UserError("mend it")))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(UserError("mend it")))
     assert main(["plan", recipe]) == 2
     assert capsys.readouterr().err == "error: mend it\n"
     assert main(["--debug", "plan", recipe]) == 2

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.plan
-import crossflare.experiment.run
+import crossflare.experiment.running.plan
+import crossflare.experiment.running.run
 import crossflare.report
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.grid import Recipe
-from crossflare.experiment.plan import Planned
-from crossflare.experiment.spec import Spec, load_spec, spec_from
+from crossflare.experiment.running.plan import Planned
+from crossflare.recipe.grid import Recipe
+from crossflare.recipe.read import load_spec, spec_from
+from crossflare.recipe.spec import Spec
 
 STEPS = [
     Planned("stage 1", "en, seed 0", "0123456789ab", True),
@@ -61,7 +62,7 @@ def test_the_full_demo_has_what_a_claim_needs(capsys: pytest.CaptureFixture[str]
 def test_plan_marks_what_is_done(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", lambda spec, root: STEPS)
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", lambda spec, root: STEPS)
     assert main(["plan", recipe, "--set", "seeds=[3, 4]", "--runs", "x"]) == 0
     shown = capsys.readouterr().out
     assert "lora [x], es, seed 0" in shown
@@ -78,7 +79,7 @@ def test_plan_says_what_failed_and_how_long_the_rest_takes(
         Planned("stage 2", "lora, es, seed 0", "a" * 12, False, error="the loss is [nan]", like="stage 2 of lora on x"),
         Planned("stage 2", "lora, es, seed 1", "b" * 12, False, like="stage 2 of lora on x"),
     ]
-    monkeypatch.setattr(crossflare.experiment.plan, "plan", lambda recipe, root: steps)
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", lambda recipe, root: steps)
     assert main(["plan", recipe]) == 0
     shown = capsys.readouterr().out
     assert "✗ stage 2 lora, es, seed 0 failed: the loss is [nan]" in shown
@@ -90,9 +91,9 @@ def test_a_dry_run_counts_and_opens_nothing(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A hub's name is not fetched, a set not opened: what is shared is counted once."""
-    import crossflare.experiment.data
+    import crossflare.experiment.data.rows
 
-    monkeypatch.setattr(crossflare.experiment.data, "open_set", None)
+    monkeypatch.setattr(crossflare.experiment.data.rows, "open_set", None)
     grid = tmp_path / "grid.yaml"
     grid.write_text(
         "name: big\ntask: {set: xnli}\nsource: en\ntargets: [sw, ur]\nmodel: {name: nobody/knows-it}\n"
@@ -148,7 +149,7 @@ def test_run_hands_over_the_recipe_and_reports(
     paths = crossflare.report.ReportPaths(
         Path("j"), Path("c"), Path("report.md"), None, "no page: pip install x[report]"
     )
-    monkeypatch.setattr(crossflare.experiment.run, "run", run)
+    monkeypatch.setattr(crossflare.experiment.running.run, "run", run)
     monkeypatch.setattr(crossflare.report, "build_report", lambda folder: paths)
     monkeypatch.setattr(crossflare.report, "console_table", lambda folder: f"table of {folder}")
     words = [
@@ -185,7 +186,7 @@ def test_the_small_demo_starts_no_process_and_its_threads_do_not_spin(
 
     monkeypatch.setenv("OMP_WAIT_POLICY", "")  # put back after, whatever the verb sets
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setattr(crossflare.experiment.run, "run", run)
+    monkeypatch.setattr(crossflare.experiment.running.run, "run", run)
     assert main([*words, *([recipe] if words == ["run"] else [])]) == 2
     assert asked == [(workers, waits)]
 
@@ -255,8 +256,8 @@ def test_doctor_says_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_doctor_prints_each_check_when_it_is_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from crossflare.cli import examination
-    from crossflare.cli.examination import Check
+    from crossflare.cli import doctor
+    from crossflare.cli.doctor import Check
 
     shown: list[str] = []
 
@@ -265,7 +266,7 @@ def test_doctor_prints_each_check_when_it_is_known(
             yield Check("group", name, True, "here")
             shown.append(capsys.readouterr().out)
 
-    monkeypatch.setattr(examination, "examine", slowly)
+    monkeypatch.setattr(doctor, "examine", slowly)
     assert main(["doctor"]) == 0
     assert [line.split() for line in shown] == [["group", "✓", "one", "here"], ["✓", "two", "here"]]
 
@@ -273,9 +274,9 @@ def test_doctor_prints_each_check_when_it_is_known(
 def test_doctor_says_which_version_is_not_tested(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from crossflare.cli import examination
+    from crossflare.cli import doctor
 
-    monkeypatch.setattr(examination, "outside", lambda name: "newer than tested (<1)" if name == "peft" else None)
+    monkeypatch.setattr(doctor, "outside", lambda name: "newer than tested (<1)" if name == "peft" else None)
     assert main(["doctor", "--json"]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["peft"]["found"].endswith(", newer than tested (<1): run `crossflare doctor --self-test`")
@@ -285,10 +286,10 @@ def test_doctor_says_which_version_is_not_tested(
 def test_doctor_fails_where_something_needed_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from crossflare.cli import examination
+    from crossflare.cli import doctor
 
-    real = examination.installed
-    monkeypatch.setattr(examination, "installed", lambda name: None if name in ("peft", "jinja2") else real(name))
+    real = doctor.installed
+    monkeypatch.setattr(doctor, "installed", lambda name: None if name in ("peft", "jinja2") else real(name))
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
     assert "needed and not right: peft" in shown

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.evaluation.answers import exact_match, f1, position_match, score_answers
-from crossflare.evaluation.normalise import ARTICLES, SIGNS, normaliser
+from crossflare.evaluation.answers import ARTICLES, SIGNS, exact_match, f1, normaliser, position_match, score_answers
 from crossflare.tasks.example import Answer, Example
 from reference import slow_answers
 

@@ -3,8 +3,7 @@ import pytest
 from scipy.stats import rankdata
 
 from crossflare.errors import UserError
-from crossflare.evaluation.ranking import average_ranks
-from crossflare.evaluation.significance import Sample, sample_values
+from crossflare.evaluation.significance import Sample, average_ranks, sample_values
 
 
 def samples(scores: np.ndarray, seeds: int = 2) -> dict[str, list[Sample]]:

@@ -7,12 +7,12 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.experiment.controls import controlled
+from crossflare.experiment.data.controls import controlled
 from crossflare.tasks.example import Example, Split
 
 PROGRAM = """
 import json
-from crossflare.experiment.controls import controlled
+from crossflare.experiment.data.controls import controlled
 from crossflare.tasks.example import Example, Split
 rows = tuple(Example(str(n), ("text",), 0, (f"source {n}",)) for n in range(50))
 print(json.dumps([row.source[0] for row in controlled(Split("test", "sw", rows), "shuffled")]))

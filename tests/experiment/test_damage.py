@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import Spec
+from crossflare.experiment.running.run import run
+from crossflare.recipe.spec import Spec
 from fake_steps import FakeMake
 from tiny_experiment import Lab
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.controls import counts
-from crossflare.experiment.data import Data
-from crossflare.experiment.opening import open_set
-from crossflare.experiment.spec import GatheredError
+from crossflare.experiment.data.controls import counts
+from crossflare.experiment.data.rows import Data, open_set
+from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.example import Split
 from tiny_experiment import WORDS, Lab, make_rows, word_pairs
 
@@ -196,7 +195,7 @@ def test_the_phrase_book_is_made_to_the_limit_and_brings_its_lexicon(lab: Lab) -
 
 def test_translations_are_kept_and_asked_for_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sources(data(lab).test("es", "machine"))
-    monkeypatch.setattr("crossflare.translation.dictionary.Dictionary.translate", None)
+    monkeypatch.setattr("crossflare.translation.engines.dictionary.Dictionary.translate", None)
     assert sources(data(lab).test("es", "machine")) == first
 
 

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-import crossflare.experiment.make as making
-from crossflare.experiment.context import Context
-from crossflare.experiment.estimate import measured
-from crossflare.experiment.plan import plan
-from crossflare.experiment.stages import Stage1, Stage2
-from crossflare.experiment.steps import all_steps
-from crossflare.experiment.work import work
+import crossflare.experiment.making.make as making
+from crossflare.experiment.running.plan import measured, plan
+from crossflare.experiment.running.worker import work
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.progress import spoken
 from fake_steps import FakeMake
 from tiny_experiment import Lab

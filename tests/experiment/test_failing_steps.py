@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare.errors import UserError
-from crossflare.experiment.board import Board
-from crossflare.experiment.context import Context
-from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import Spec
-from crossflare.experiment.steps import all_steps, check_ready
-from crossflare.experiment.work import work
+from crossflare.experiment.running.board import Board
+from crossflare.experiment.running.run import run
+from crossflare.experiment.running.worker import work
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps, check_ready
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import read_json
+from crossflare.recipe.spec import Spec
 from tiny_experiment import Lab
 
 SMALL = {"stage1.epochs": 1, "stage1.evaluations": 1, "seeds": [0]}

@@ -9,11 +9,11 @@ import torch
 
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.context import Context
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import Spec
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
 from crossflare.files import read_json
+from crossflare.recipe.spec import Spec
 from tiny_experiment import LABELS, Lab, read_jsonl, results
 
 
@@ -72,9 +72,9 @@ def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
-    from crossflare.tasks.classification import TextTask
-    from crossflare.training.base_models import load_base
-    from crossflare.training.choosing import HeadForm
+    from crossflare.tasks.kinds import TextTask
+    from crossflare.training.bases.load import load_base
+    from crossflare.training.forms.choosing import HeadForm
 
     task = TextTask("tiny", 1, ("bad", "good"))
     found = record(ran)

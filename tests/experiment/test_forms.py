@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from crossflare.cli import main
-from crossflare.experiment.context import Context
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import GatheredError, Spec, spec_from
-from crossflare.experiment.stages import Stage2
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
+from crossflare.recipe.read import spec_from
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.strict_yaml import GatheredError
 from tiny_experiment import LABELS, Lab, read_jsonl
 from tiny_questions import make_writer, recipe
 
@@ -65,7 +67,7 @@ def test_a_loss_on_both_languages_is_one_on_both_answers(tmp_path: Path, monkeyp
     weights: list[bytes] = []
     for known in (True, False):
         if not known:
-            monkeypatch.setattr("crossflare.experiment.stages.with_labelled_sources", lambda split, _: split)
+            monkeypatch.setattr("crossflare.experiment.steps.models.with_labelled_sources", lambda split, _: split)
         ran = run(spec_of(tmp_path, "bert", {"xmixup": {"train_source": "original"}}), tmp_path / str(known), workers=1)
         weights += [path.read_bytes() for path in (ran / "adapters").glob("*/adapter_model.safetensors")]
     assert len(weights) == 2

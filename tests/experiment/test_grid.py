@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.grid import Recipe, load_recipe
-from crossflare.experiment.spec import GatheredError, load_spec
+from crossflare.recipe.grid import Recipe, load_recipe
+from crossflare.recipe.read import load_spec
+from crossflare.recipe.strict_yaml import GatheredError
 
 BASE = """\
 name: paper

@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare.errors import UserError
-from crossflare.experiment.board import Board, ids_of
-from crossflare.experiment.cells import contexts_of
-from crossflare.experiment.counting import count
-from crossflare.experiment.failures import Failure, load_failures, save_failure
-from crossflare.experiment.grid import Recipe, load_recipe
-from crossflare.experiment.plan import plan
-from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.run import StepsFailedError, run
-from crossflare.experiment.spec import load_spec
-from crossflare.experiment.stages import Stage1, Stage2
-from crossflare.experiment.steps import all_steps
-from crossflare.experiment.work import _make_one
+from crossflare.experiment.running.board import Board, Failure, ids_of, load_failures, save_failure
+from crossflare.experiment.running.counting import count
+from crossflare.experiment.running.plan import plan
+from crossflare.experiment.running.run import StepsFailedError, run
+from crossflare.experiment.running.worker import _make_one
+from crossflare.experiment.steps.cells import contexts_of
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import read_json
+from crossflare.recipe.grid import Recipe, load_recipe
+from crossflare.recipe.read import load_spec
 from fake_steps import FakeMake
 from tiny_experiment import Lab, results
 
@@ -239,7 +238,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(
 ) -> None:
     import errno
 
-    import crossflare.experiment.failures as failures
+    import crossflare.experiment.running.board as failures
     import crossflare.files as files
 
     def full(*_: Any) -> None:

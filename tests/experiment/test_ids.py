@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from crossflare.experiment.context import Context
-from crossflare.experiment.spec import Spec
-from crossflare.experiment.stages import Stage1
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage1
+from crossflare.recipe.spec import Spec
 from tiny_experiment import READERS, Lab
 
 Key = tuple[str, str, str, int]
@@ -183,7 +183,8 @@ def test_ids_are_those_of_any_process(lab: Lab) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from tiny_experiment import Lab\n"
-        "from crossflare.experiment.context import Context; from crossflare.experiment.steps import all_steps\n"
+        "from crossflare.experiment.steps.context import Context\n"
+        "from crossflare.experiment.steps.graph import all_steps\n"
         "print(sorted(step.id for step in all_steps(Context(Lab(Path(sys.argv[2])).spec(), Path('x')))))"
     )
     tests = str(Path(__file__).parents[1])

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from crossflare.cli import main
-from crossflare.experiment.run import run
-from crossflare.training.trainer import SafeTrainer
+from crossflare.experiment.running.run import run
+from crossflare.training.loop.trainer import SafeTrainer
 from tiny_experiment import Lab, results
 
 METHODS = ("zero-shot", "lora", "flare")
@@ -71,7 +71,7 @@ from pathlib import Path
 import torch, transformers, peft, sklearn.metrics
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background inherits that it is ignored
-import crossflare.experiment.make, crossflare.report
+import crossflare.experiment.making.make, crossflare.report
 from crossflare.cli import main
 crossflare.report.build_report = lambda folder: crossflare.report.ReportPaths(folder, folder, folder, None, None)
 crossflare.report.console_table = lambda folder: ""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crossflare.experiment import local
+from crossflare.experiment.running import pools
 
 
 @pytest.fixture(autouse=True)
@@ -27,32 +27,32 @@ def test_the_gpus_are_those_that_may_be_used(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.delenv(local.VISIBLE, raising=False)
+    monkeypatch.delenv(pools.VISIBLE, raising=False)
     if given is not None:
-        monkeypatch.setenv(local.VISIBLE, given)
-    assert local.gpus() == found
-    monkeypatch.setattr(local.os, "cpu_count", lambda: 64)
-    assert local.default_workers() == (len(found) or 4)
+        monkeypatch.setenv(pools.VISIBLE, given)
+    assert pools.gpus() == found
+    monkeypatch.setattr(pools.os, "cpu_count", lambda: 64)
+    assert pools.default_workers() == (len(found) or 4)
 
 
 def test_gpus_are_left_alone_where_the_processor_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CROSSFLARE_DEVICE", "cpu")
-    assert local.gpus() == ()
+    assert pools.gpus() == ()
 
 
 def test_workers_do_not_share_one_gpu_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert local.default_workers() == 1
+    assert pools.default_workers() == 1
 
 
 def test_workers_take_the_gpus_in_turn() -> None:
-    names = [local.device_of(worker, ("2", "5", "7")) for worker in range(5)]
+    names = [pools.device_of(worker, ("2", "5", "7")) for worker in range(5)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in names] == ["2", "5", "7", "2", "5"]
 
 
 @pytest.mark.parametrize("devices", [(), ("0",)])
 def test_where_there_is_no_choice_nothing_is_set(devices: tuple[str, ...]) -> None:
-    assert local.device_of(1, devices) == {}
+    assert pools.device_of(1, devices) == {}

@@ -11,20 +11,20 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from crossflare.errors import UserError
-from crossflare.evaluation.stacking import stack
-from crossflare.experiment.context import Context
-from crossflare.experiment.kinds import KINDS, group_of
-from crossflare.experiment.make_models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
-from crossflare.experiment.method_spec import MethodSpec
-from crossflare.experiment.predict_file import Column, predict_file
-from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import GatheredError, Spec
-from crossflare.experiment.stages import Stage1, Stage2
-from crossflare.experiment.steps import all_steps
+from crossflare.evaluation.outputs import stack
+from crossflare.experiment.making.models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
-from crossflare.training.forms import Choices
+from crossflare.recipe.methods import KINDS, MethodSpec, group_of
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.serving.file import Column, predict_file
+from crossflare.training.forms.protocol import Choices
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {

@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare import progress
-from crossflare.evaluation.first_look import first_look
-from crossflare.evaluation.predictions import AnswerPredictions
-from crossflare.experiment.board import Board
-from crossflare.experiment.context import Context
-from crossflare.experiment.made import Made, Reader, note
-from crossflare.experiment.news import News
-from crossflare.experiment.pace import Pace
-from crossflare.experiment.spec import Spec
-from crossflare.experiment.steps import all_steps
-from crossflare.experiment.work import work
+from crossflare.evaluation.predictions import AnswerPredictions, first_look
+from crossflare.experiment.running.board import Board
+from crossflare.experiment.running.news import Made, News, Reader, note
+from crossflare.experiment.running.plan import Pace
+from crossflare.experiment.running.worker import work
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.recipe.spec import Spec
 from fake_steps import FakeMake
 from tiny_experiment import Lab
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.on_ray import REPLACED, _replace
-from crossflare.experiment.run import run
-from crossflare.experiment.work import Order
+from crossflare.experiment.running.pools import REPLACED, _replace
+from crossflare.experiment.running.run import run
+from crossflare.experiment.running.worker import Order
 from crossflare.files import read_json
 from tiny_experiment import Lab, results
 

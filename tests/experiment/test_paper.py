@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from crossflare.cli.main import app
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.grid import load_recipe
-from crossflare.experiment.tiny import tiny
-from crossflare.experiment.tiny_rows import ROWS, languages, lexicons, rows_of, vocabulary
 from crossflare.files import read_json
+from crossflare.recipe.grid import load_recipe
 from crossflare.tasks.sets import load_set
-from crossflare.translation.lexicon import Lexicon
+from crossflare.translation.engines.lexicon import Lexicon
+from crossflare_lab.tiny import tiny
+from crossflare_lab.tiny_rows import ROWS, languages, lexicons, rows_of, vocabulary
 from lanes import only
 
 PAPER = Path(__file__).parents[2] / "recipes" / "paper"
@@ -152,6 +152,7 @@ def test_one_language_of_the_activations_recipe_runs_tiny(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.paper
 @pytest.mark.timeout(2400)
 def test_the_whole_main_grid_runs_tiny_on_two_cores(tmp_path: Path) -> None:
     """Within ten minutes of two cores; the clock of a machine that others use as well says nothing."""

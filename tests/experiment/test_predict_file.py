@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import crossflare.experiment.predict_file as prediction
+import crossflare.serving.file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.engine_flags import engine_options
-from crossflare.experiment.predict_file import Column, Counts, predict_file
-from crossflare.experiment.prediction_rows import WRITERS
+from crossflare.recipe.translation import engine_from_flags
+from crossflare.serving.file import Column, Counts, predict_file
+from crossflare.serving.rows import WRITERS
 from tiny_adapters import LABELS, SOURCES, TEXTS, make_adapters, write
 
 
@@ -78,7 +78,7 @@ def test_lora_reads_the_text_alone(folder: Path, rows: Path) -> None:
 def test_an_engine_gives_what_its_translations_in_a_column_give(folder: Path, rows: Path, tmp_path: Path) -> None:
     lexicon = {f"w{n}": f"w{39 - n}" for n in range(40)}
     (tmp_path / "words.tsv").write_text("".join(f"{word}\t{other}\n" for word, other in lexicon.items()))
-    engine = engine_options("dictionary", [f"lexicon={tmp_path / 'words.tsv'}"])
+    engine = engine_from_flags("dictionary", [f"lexicon={tmp_path / 'words.tsv'}"])
     by_engine = probabilities(predicted(folder, rows, source=engine)[0])
     told = [{"text": t, "english": " ".join(lexicon.get(w, w) for w in t.split()) or t} for t in TEXTS]
     assert by_engine.allclose(probabilities(predicted(folder, write(tmp_path / "told.jsonl", told))[0]), atol=1e-5)
@@ -166,12 +166,12 @@ def test_csv_gives_back_any_id_and_label(content: list[tuple[str, str]]) -> None
 )
 def test_engine_options_are_checked(engine: str, options: list[str], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        engine_options(engine, options)
+        engine_from_flags(engine, options)
     assert said in str(caught.value)
 
 
 def test_engines_that_need_a_recipe_are_refused(folder: Path, rows: Path) -> None:
-    for engine in (engine_options("parallel", []), engine_options("dictionary", ["learn=train"])):
+    for engine in (engine_from_flags("parallel", []), engine_from_flags("dictionary", ["learn=train"])):
         with pytest.raises(UserError, match="only a recipe's data set can do this"):
             predicted(folder, rows, source=engine)
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from crossflare.errors import UserError
-from crossflare.experiment.context import Context
-from crossflare.experiment.parts import load_base_of, load_trained
-from crossflare.experiment.run import run
-from crossflare.experiment.stages import Stage2
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.making.building import load_base_of, load_trained
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
-from crossflare.training import quantised
-from crossflare.training.quantised import is_quantised
+from crossflare.training.bases import quantised
+from crossflare.training.bases.quantised import is_quantised
 from tiny_experiment import Lab
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs crossflare[quant]")

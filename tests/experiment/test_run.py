@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.context import Context
-from crossflare.experiment.plan import plan
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import Spec
-from crossflare.experiment.stages import Stage2
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.running.plan import plan
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
+from crossflare.recipe.spec import Spec
 from tiny_experiment import READERS, TRAINED, WORDS, Lab, read_jsonl, results
 
 RATES = [0.01, 0.03]
@@ -242,9 +242,9 @@ def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -
     from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
-    from crossflare.tasks.classification import TextTask
-    from crossflare.training.base_models import load_base
-    from crossflare.training.choosing import HeadForm
+    from crossflare.tasks.kinds import TextTask
+    from crossflare.training.bases.load import load_base
+    from crossflare.training.forms.choosing import HeadForm
 
     task = TextTask("tiny", 1, ("bad", "good"))
     record, other = (records(ran)[name, "es", 1] for name in ("flare-no-source", "flare"))

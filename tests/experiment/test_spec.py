@@ -8,12 +8,13 @@ import pytest
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
 
-from crossflare.experiment import strict_yaml
-from crossflare.experiment.kinds import KINDS
-from crossflare.experiment.method_spec import MethodSpec
-from crossflare.experiment.spec import EngineOptions, GatheredError, Spec, load_spec, spec_from
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
+from crossflare.recipe import strict_yaml
+from crossflare.recipe.methods import KINDS, MethodSpec
+from crossflare.recipe.read import load_spec, spec_from
+from crossflare.recipe.spec import EngineOptions, Spec
+from crossflare.recipe.strict_yaml import GatheredError
 
 RECIPE = """\
 name: small

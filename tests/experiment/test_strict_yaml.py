@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.experiment import strict_yaml
+from crossflare.recipe import strict_yaml
 
 WORDS = ["no", "on", "off", "yes", "y", "n", "nan", "NaN", "inf", ".inf", "NULL", "Null", "True", "TRUE", "2026-11-21"]
 WORDS += ["0x10", "010", "0o7", "1_000", "12:30:00", "<<x", "1e", "e3", ".", "--1", "infinity", "1e3e3"]

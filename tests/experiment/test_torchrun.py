@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.cells import contexts_of
-from crossflare.experiment.grid import Recipe
-from crossflare.experiment.run import run
-from crossflare.experiment.stages import Stage2
-from crossflare.experiment.steps import all_steps
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.cells import contexts_of
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
+from crossflare.recipe.grid import Recipe
 from tiny_experiment import Lab
 
 pytestmark = pytest.mark.timeout(900)

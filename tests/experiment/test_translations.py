@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment import flags
-from crossflare.experiment.context import Context
-from crossflare.experiment.data import Data
-from crossflare.experiment.engines import encode_rows, for_long_texts
-from crossflare.experiment.spec import GatheredError, spec_from
-from crossflare.experiment.stages import Stage2
+from crossflare.experiment.data.rows import Data, controls
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import Stage2
+from crossflare.recipe.read import spec_from
+from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.example import Example, Split
-from crossflare.translation.splitting import Split as SplitEngine
+from crossflare.translation.states import encode_rows
+from crossflare.translation.translate import BySentence, for_long_texts
 from tiny_experiment import Lab, word_pairs
 
 TRANSLATOR: dict[str, Any] = {
@@ -90,10 +90,10 @@ def rows(*pairs: tuple[str, str]) -> Split:
 
 def test_flags_of_both_routes() -> None:
     split = rows(("nyumba kubwa nyekundu", "the big house"), ("a b c d", "a b c d"), ("mbwa", ""))
-    assert [sorted(row) for row in flags.to_target(split, "en")] == [[], ["copied"], []]
-    assert [sorted(row) for row in flags.to_source(split, "en")] == [[], ["copied"], ["empty"]]
-    assert len(flags.without(split, flags.to_source(split, "en"), ["empty"])) == 2
-    assert flags.counted(flags.to_source(split, "en"), 1) == {
+    assert [sorted(row) for row in controls.to_target(split, "en")] == [[], ["copied"], []]
+    assert [sorted(row) for row in controls.to_source(split, "en")] == [[], ["copied"], ["empty"]]
+    assert len(controls.without(split, controls.to_source(split, "en"), ["empty"])) == 2
+    assert controls.counted(controls.to_source(split, "en"), 1) == {
         "rows": 3, "flagged": 2, "empty": 1, "copied": 1, "dropped": 1,
     }  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_engines_with_a_limit_get_parts() -> None:
     engine, text = Short(), "one two three four five six seven"
     wrapped = for_long_texts(engine)  # type: ignore[arg-type]
     assert wrapped.translate([text], source="sw", target="en") == [text.upper()]
-    assert isinstance(wrapped, SplitEngine)
+    assert isinstance(wrapped, BySentence)
     assert wrapped.identity["split"]
     unlimited: Any = object()
     assert for_long_texts(unlimited) is unlimited

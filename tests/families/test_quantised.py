@@ -15,8 +15,8 @@ import crossflare
 from crossflare.errors import UserError
 from crossflare.fusion.identity import head_modules
 from crossflare.libraries.transformers import with_checkpointing
-from crossflare.training import quantised
-from crossflare.training.quantised import (
+from crossflare.training.bases import quantised
+from crossflare.training.bases.quantised import (
     Quantisation,
     is_quantised,
     prepare_quantised,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import crossflare.experiment.make as making
-from crossflare.experiment.grid import Recipe
-from crossflare.experiment.run import run
-from crossflare.training.settings import Settings
+import crossflare.experiment.making.make as making
+from crossflare.experiment.running.run import run
+from crossflare.recipe.grid import Recipe
+from crossflare.training.loop.settings import Settings
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all
 from digests import digests

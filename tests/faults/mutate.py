@@ -34,18 +34,17 @@ TESTS = {
     "locks.py": ["test_locks.py"],
     "untrusted.py": ["outside/test_stranger_folder.py", "outside/test_stranger_card.py"],
     "translation/store.py": ["translation/test_store.py", "outside/test_damaged_translations.py"],
-    "translation/stored.py": ["outside/test_damaged_translations.py", "translation/test_store.py"],
     "translation/states.py": ["translation/test_states.py"],
     "fusion/adapter_files.py": ["fusion/test_damage.py", "fusion/test_saving.py", "outside/test_stranger_folder.py"],
     "fusion/adapter_check.py": [
         "fusion/test_damage.py", "outside/test_stranger_folder.py", "outside/test_stranger_peft.py",
     ],
     "fusion/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
-    "training/checkpoints.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/trainer.py": ["training/test_resume.py"],
-    "training/interrupts.py": ["training/test_resume.py", "faults/test_training.py"],
+    "training/loop/checkpoints.py": ["training/test_resume.py", "faults/test_training.py"],
+    "training/loop/trainer.py": ["training/test_resume.py"],
+    "training/loop/fit.py": ["training/test_resume.py", "faults/test_training.py"],
     "evaluation/record.py": ["evaluation/test_record.py", "experiment/test_damage.py"],
-    "experiment/made.py": ["experiment/test_news.py", "faults/test_grid.py"],
+    "experiment/running/news.py": ["experiment/test_news.py", "faults/test_grid.py"],
 }  # fmt: skip
 """Module -> the tests that must see a mutation of it, below tests/."""
 SAME = {

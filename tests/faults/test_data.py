@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.strict_yaml import parse
 from crossflare.languages import find
+from crossflare.recipe.strict_yaml import parse
 from crossflare.tasks.files import read_rows
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-import crossflare.experiment.make as making
+import crossflare.experiment.making.make as making
 from crossflare.errors import UserError
-from crossflare.experiment.failures import load_failures
-from crossflare.experiment.grid import Recipe, load_recipe
-from crossflare.experiment.made import Made, Reader, note
-from crossflare.experiment.plan import plan
-from crossflare.experiment.run import run
+from crossflare.experiment.running.board import load_failures
+from crossflare.experiment.running.news import Made, Reader, note
+from crossflare.experiment.running.plan import plan
+from crossflare.experiment.running.run import run
 from crossflare.files import read_json
+from crossflare.recipe.grid import Recipe, load_recipe
 from digests import digests
 from fake_steps import FakeMake
 from injecting import End, shoot

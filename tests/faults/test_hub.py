@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.translation.checkpoint import revision_of
+from crossflare.translation.engines.model_files import revision_of
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 

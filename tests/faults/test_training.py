@@ -18,8 +18,8 @@ from peft import LoraConfig, get_peft_model
 
 from crossflare.errors import UserError
 from crossflare.files import commit_dir
-from crossflare.training import checkpoints, fit
-from crossflare.training.settings import Settings
+from crossflare.training.loop import checkpoints, fit
+from crossflare.training.loop.settings import Settings
 from digests import digests
 from injecting import in_child
 from lanes import only
@@ -315,7 +315,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from crossflare.experiment.run import run
+from crossflare.experiment.running.run import run
 from tiny_experiment import Lab, results
 lab = Lab(Path(sys.argv[2]), languages=("es",), seeds=(0,))
 print(sorted(results(run(lab.spec(methods=("lora", "flare")), Path(sys.argv[3]), workers=1)).items()))

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
+from crossflare.fusion.adapter_files import readme
 from crossflare.fusion.identity import BaseIdentity
-from crossflare.fusion.readme import readme
 
 BASE = BaseIdentity("a/model: it's", "0" * 64, 8, 2)
 

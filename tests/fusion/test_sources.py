@@ -10,9 +10,8 @@ from torch import nn
 
 from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows
 from crossflare.fusion.reading import Reader
-from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows
 
 MASKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4).map(torch.tensor)
 

@@ -15,14 +15,14 @@ from transformers import (
 
 from crossflare.errors import UserError
 from crossflare.files import read_json
-from crossflare.lab import models, pretrain
-from crossflare.lab.corpus import documents
-from crossflare.lab.languages import SOURCE, tags
-from crossflare.lab.models import Recipe, find
-from crossflare.lab.objectives import IGNORED, Collator, Rows, loss
-from crossflare.lab.sets import NAMES, load
-from crossflare.lab.tokenizer import FAMILIES, Family, train_tokenizer
-from crossflare.translation.hf import Transformers
+from crossflare.translation.engines.hf import Transformers
+from crossflare_lab import models, pretrain
+from crossflare_lab.corpus import documents
+from crossflare_lab.languages import SOURCE, tags
+from crossflare_lab.models import Recipe, find
+from crossflare_lab.objectives import IGNORED, Collator, Rows, loss
+from crossflare_lab.sets import NAMES, load
+from crossflare_lab.tokenizer import FAMILIES, Family, train_tokenizer
 
 CLASSES = {
     "encoder": AutoModelForMaskedLM,

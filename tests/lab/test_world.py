@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from crossflare import languages
 from crossflare.errors import UserError
-from crossflare.lab import corpus, grammar, items
-from crossflare.lab.languages import SOURCE, lexicon, tags
-from crossflare.lab.sets import NAMES, load
-from crossflare.lab.translator import LabTranslator, wrong_senses
-from crossflare.lab.world import Clause, Phrase, concepts, of_kind
-from crossflare.translation.translator import Translator
+from crossflare.translation.engines.protocol import Translator
+from crossflare_lab import corpus, grammar, items
+from crossflare_lab.languages import SOURCE, lexicon, tags
+from crossflare_lab.sets import NAMES, load
+from crossflare_lab.translator import LabTranslator, wrong_senses
+from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 
 DIGEST = """
 from crossflare.files import content_id
-from crossflare.lab import corpus, sets
+from crossflare_lab import corpus, sets
 data = [sets.load(name, train=20, dev=5, test=5) for name in sets.NAMES]
 print(content_id([
     [d.split(l, p).digest for d in data for l in d.languages for p in ("train", "dev", "test")],

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from crossflare.errors import UserError
+from crossflare.fusion.calls import Carrying
 from crossflare.fusion.frame import READING
-from crossflare.fusion.local import Carrying
 from crossflare.libraries.transformers import with_checkpointing
 from fusion_models import FAMILIES, batch, build, calls, flare
 from lanes import cover

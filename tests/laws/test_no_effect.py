@@ -8,8 +8,8 @@ from peft import PeftModel, get_peft_model
 from torch import Tensor, nn
 
 import crossflare
+from crossflare.fusion.frame import ModelStates
 from crossflare.fusion.functions import FUSIONS
-from crossflare.fusion.sources import ModelStates
 from fusion_models import FAMILIES, PAIRS, batch, build, flare, logits, plain_lora
 from lanes import cover
 

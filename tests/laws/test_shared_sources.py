@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from crossflare.errors import UserError
-from crossflare.fusion.sources import ModelStates
+from crossflare.fusion.frame import ModelStates
 from crossflare.libraries.transformers import with_checkpointing
 from fusion_models import FAMILIES, PAIRS, batch, build, calls, flare, frame_of, logits, pad, rows
 from lanes import cover

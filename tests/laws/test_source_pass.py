@@ -5,7 +5,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from crossflare.fusion.sources import ModelStates
+from crossflare.fusion.frame import ModelStates
 from crossflare.fusion.variant import FlareVariant
 from fusion_models import BLOCKS, FAMILIES, RELATIVE_POSITIONS, batch, build, flare, frame_of, logits, pad, rows
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crossflare.cli import main
-from crossflare.libraries import guard, untested
-from crossflare.libraries.untested import SAID, UntestedVersions, news, warn_once
+from crossflare.libraries import guard
+from crossflare.libraries.guard import SAID, UntestedVersions, news, warn_once
 
 TESTED = ["torch<2.15,>=2.10", "transformers<5.25,>=5.15", "peft<0.21.3,>=0.21", "ctranslate2>=4.5; extra == 'ct2'"]
 RIGHT = {"torch": "2.13.1+cu130", "transformers": "5.24.0", "peft": "0.21.2"}
@@ -38,7 +38,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     def put(**versions: str) -> None:
         there = RIGHT | versions
         guard.tested.cache_clear()
-        untested.line.cache_clear()
+        guard.line.cache_clear()
 
         def version(name: str) -> str:
             if name not in there:
@@ -49,7 +49,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     yield put
     guard.tested.cache_clear()
-    untested.line.cache_clear()
+    guard.line.cache_clear()
 
 
 def test_tested_versions_are_no_news(install: Install) -> None:
@@ -107,9 +107,9 @@ def test_it_can_be_switched_off(install: Install) -> None:
 def test_processes_that_this_one_starts_are_silent(install: Install) -> None:
     install(transformers="5.25.0")
     program = f"""
-from crossflare.libraries import untested
-untested.untested = lambda: {guard.untested()!r}
-print(untested.news())
+from crossflare.libraries import guard
+guard.untested = lambda: {guard.untested()!r}
+print(guard.news())
 """
 
     def child() -> str:
@@ -121,7 +121,7 @@ print(untested.news())
 
 
 def test_it_imports_nothing_heavy() -> None:
-    program = "import sys; from crossflare.libraries.untested import news; news(); print(*sys.modules)"
+    program = "import sys; from crossflare.libraries.guard import news; news(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "peft"} & set(done.stdout.split())
 
@@ -130,7 +130,7 @@ def test_run_and_predict_say_it_on_standard_error(
     install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     install(transformers="5.25.0")
-    monkeypatch.setattr("crossflare.experiment.run.run", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("crossflare.experiment.running.run.run", lambda *_, **__: tmp_path)
     monkeypatch.setattr("crossflare.cli.experiments._report", lambda folder: None)
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(RECIPE)

@@ -11,9 +11,9 @@ from crossflare.evaluation.paired import label_pair, swap
 from crossflare.evaluation.record import load_record
 from crossflare.evaluation.signature import Signature
 from crossflare.evaluation.significance import interval, sample
-from crossflare.report.collect import collect
-from crossflare.report.degenerate import label_warnings
+from crossflare.report.results import collect
 from crossflare.report.runs import read_runs
+from crossflare.report.summary import label_warnings
 from report.fake_runs import change_record, write_run
 
 NAMES = [str(number) for number in range(400)]

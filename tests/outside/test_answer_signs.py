@@ -11,10 +11,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from crossflare.tasks.example import Answer, Example
-from crossflare.training.extraction import best_answers
-from crossflare.training.questions import encode_questions
-from crossflare.training.signs import whole_signs
-from crossflare.training.windows import answer_tokens, tokenise
+from crossflare.training.text.extraction import best_answers
+from crossflare.training.text.questions import encode_questions
+from crossflare.training.text.windows import answer_tokens, tokenise, whole_signs
 from training.question_tools import BERT, SPECIALS, signs, wrapped
 
 CASES = {

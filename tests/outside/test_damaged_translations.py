@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.translation.store import Store
-from crossflare.translation.stored import read_row, text_key
+from crossflare.translation.store import Store, read_row, text_key
 from crossflare.translation.translate import translate_all
 from faulty import Reverse, texts
 

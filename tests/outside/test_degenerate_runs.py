@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from crossflare.cli import main
-from crossflare.experiment.cautions import cautions
-from crossflare.experiment.data import Data
-from crossflare.experiment.run import run
-from crossflare.report.degenerate import label_warnings
+from crossflare.experiment.data.rows import Data
+from crossflare.experiment.promise.cautions import cautions
+from crossflare.experiment.running.run import run
 from crossflare.report.runs import read_runs
-from crossflare.training.arguments import trainer_arguments
-from crossflare.training.settings import Settings, few_steps
+from crossflare.report.summary import label_warnings
+from crossflare.training.loop.arguments import trainer_arguments
+from crossflare.training.loop.settings import Settings, few_steps
 from tiny_experiment import Lab
 
 ONE_STEP = {"stage1.epochs": 1, "stage1.batch_size": 64, "stage1.evaluations": 1,

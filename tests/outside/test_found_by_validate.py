@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.spec import spec_from
+from crossflare.recipe.read import spec_from
 from crossflare.tasks.squad import read_questions
 
 RECIPE = """

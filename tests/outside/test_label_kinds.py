@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.opening import open_set
-from crossflare.experiment.spec import spec_from
-from crossflare.tasks.classification import TextTask
+from crossflare.experiment.data.rows import open_set
+from crossflare.recipe.read import spec_from
+from crossflare.tasks.kinds import TextTask
 
 RECIPE = """
 name: case

@@ -7,19 +7,20 @@ import langcodes
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.evaluation.normalise import ARTICLES, SIGNS, mlqa, normaliser
-from crossflare.experiment.spec import Spec, spec_from
-from crossflare.lab.languages import lexicon
-from crossflare.lab.translator import LabTranslator
+from crossflare.evaluation.answers import ARTICLES, SIGNS, mlqa, normaliser
 from crossflare.languages import Language, all_languages, find, tag_of
+from crossflare.recipe.read import spec_from
+from crossflare.recipe.spec import Spec
 from crossflare.tasks.own import own_set
-from crossflare.translation.dictionary import Dictionary
-from crossflare.translation.lexicon import Lexicon
-from crossflare.translation.precomputed import Precomputed
+from crossflare.translation.engines.dictionary import Dictionary
+from crossflare.translation.engines.lexicon import Lexicon
+from crossflare.translation.engines.precomputed import Precomputed
+from crossflare.translation.engines.protocol import check_pair
 from crossflare.translation.sentences import ORDINAL_DOT, sentences
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all
-from crossflare.translation.translator import check_pair
+from crossflare_lab.languages import lexicon
+from crossflare_lab.translator import LabTranslator
 
 LEXICON = Lexicon({"moja": "one", "mbili": "two"})
 TEXT = "Der 3. Tag ال der la casa the của 北京市かな ตลาดใหม่ ລາວ ខ្មែរ မြန်မာ. Em 3. Ein Ende."

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.opening import open_set
-from crossflare.experiment.row_checks import check_rows
-from crossflare.experiment.spec import spec_from
+from crossflare.experiment.data.checks import check_rows
+from crossflare.experiment.data.rows import open_set
+from crossflare.recipe.read import spec_from
 from crossflare.tasks.example import Example
 from crossflare.tasks.outline import Outline, check_ids, check_partners, rows_of
 

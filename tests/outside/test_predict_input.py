@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import crossflare.experiment.predict_file as prediction
+import crossflare.serving.file as prediction
 from crossflare.errors import UserError
 from crossflare.evaluation.outputs import ChoiceOutputs
-from crossflare.experiment.predict_file import Column, predict_file
-from crossflare.experiment.prediction_rows import examples_of, names_of, output_rows, with_columns
-from crossflare.tasks.classification import TextTask
+from crossflare.serving.file import Column, predict_file
+from crossflare.serving.rows import examples_of, names_of, output_rows, with_columns
+from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.files import Row, read_rows
-from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.kinds import TextTask
 
 
 class Unreachable(Exception):
@@ -32,7 +32,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An adapter that is never opened: what is refused is refused before."""
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
     monkeypatch.setattr("crossflare.fusion.adapter_check.open_adapter", lambda folder: SimpleNamespace(card=card))
-    monkeypatch.setattr("crossflare.experiment.card.check_card", lambda found, folder: found)
+    monkeypatch.setattr("crossflare.serving.card.check_card", lambda found, folder: found)
 
     def load(*given: Any) -> None:
         raise Unreachable("the model was loaded")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.experiment.opening import open_set
-from crossflare.experiment.spec import spec_from
+from crossflare.experiment.data.rows import open_set
+from crossflare.recipe.read import spec_from
 from crossflare.tasks.files import read_rows
 from crossflare.translation.rows import iterate
 

@@ -12,7 +12,7 @@ import pytest
 
 from crossflare.cli import main
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.run import run
+from crossflare.experiment.running.run import run
 from crossflare.heard import collecting, listening, so_far
 from tiny_experiment import Lab
 
@@ -22,7 +22,7 @@ def from_library(message: str, category: type[Warning]) -> None:
 
 
 def from_us(message: str) -> None:
-    import crossflare.training.base_models as place
+    import crossflare.training.bases.load as place
 
     warnings.warn_explicit(message, UserWarning, str(place.__file__), 3)
 
@@ -61,7 +61,7 @@ def test_logs_of_libraries_are_kept_and_ours_are_lines(told: list[str], capsys: 
     top.addHandler(own)
     with listening(told.append), collecting():
         library.warning("Failed to load %s\nfrom kernels", "gemm")
-        logging.getLogger("crossflare.training.fit").warning("1 optimizer step in all")
+        logging.getLogger("crossflare.training.loop.fit").warning("1 optimizer step in all")
         kept = so_far()
     assert own not in top.handlers
     assert told == ["1 optimizer step in all"]
@@ -86,7 +86,7 @@ def test_the_filters_of_python_are_as_before(told: list[str]) -> None:
 
 
 def test_what_was_said_is_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import crossflare.experiment.make_models as place
+    import crossflare.experiment.making.models as place
 
     adapted = place._adapted
 
@@ -116,7 +116,7 @@ def test_an_older_record_without_them_is_read(tmp_path: Path) -> None:
     assert main(["report", str(folder)]) == 0
 
 
-OURS = ("note: ", "error: ", "tiny: ")
+OURS = ("note: ", "error: ", "tiny: ", "step ", "steps ", "time of the steps: ")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 
 from crossflare import files, temporaries
 from crossflare.cli import main
-from crossflare.experiment.run import run
+from crossflare.experiment.running.run import run
 from tiny_experiment import Lab
 
 

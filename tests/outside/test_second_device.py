@@ -12,11 +12,11 @@ import torch
 
 import crossflare
 from crossflare import devices
-from crossflare.experiment.predict_file import Column, predict_file
-from crossflare.experiment.run import run
-from crossflare.experiment.spec import spec_from
+from crossflare.experiment.running.run import run
 from crossflare.files import read_json
-from crossflare.tasks.classification import TextTask
+from crossflare.recipe.read import spec_from
+from crossflare.serving.file import Column, predict_file
+from crossflare.tasks.kinds import TextTask
 from second_device import SECOND, Visits, second_device
 from tiny_experiment import Lab, read_jsonl
 
@@ -60,7 +60,7 @@ def test_control_tensors_of_two_devices_do_not_meet(visits: Visits) -> None:
 
 
 def test_control_a_forgotten_batch_and_a_forgotten_model_are_seen(visits: Visits, tmp_path: Path) -> None:
-    from crossflare.training.base_models import load_base
+    from crossflare.training.bases.load import load_base
     from tiny_experiment import make_base
 
     base = load_base(str(make_base(tmp_path)), TextTask("tiny", 1, ("bad", "good")), seed=0)
@@ -82,14 +82,14 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
 
     from crossflare.evaluation.outputs import ChoiceOutputs, outputs_of
     from crossflare.evaluation.predict import predict
-    from crossflare.experiment.context import Context
-    from crossflare.experiment.kinds import KINDS
-    from crossflare.experiment.parts import form_of, load_base_of, load_trained, task_card
+    from crossflare.experiment.making.building import form_of, load_base_of, load_trained, task_card
+    from crossflare.experiment.steps.context import Context
     from crossflare.fusion.adapter_files import save_adapter
+    from crossflare.recipe.methods import KINDS
     from crossflare.tasks.example import Example, Split
-    from crossflare.training import checkpoints
-    from crossflare.training.recipe import train
-    from crossflare.training.settings import Settings
+    from crossflare.training.loop import checkpoints
+    from crossflare.training.loop.settings import Settings
+    from crossflare.training.train import train
 
     words = ("malo", "bueno", "soso", "genial")
     rows = Split("train", "es", tuple(Example(w, (f"el cine {w}",), n % 2, (f"the {w}",)) for n, w in enumerate(words)))
@@ -267,7 +267,7 @@ def test_a_recipe_with_a_neural_translator(store: bool, tmp_path: Path, monkeypa
 @pytest.mark.slow
 def test_a_translator_is_trained_and_measured_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from crossflare.training.translator import Sizes, train_translator
-    from crossflare.translation.hf import Transformers
+    from crossflare.translation.engines.hf import Transformers
 
     pairs = [("nyumba kubwa", "a big house"), ("mbwa mdogo", "a small dog"), ("samaki mkubwa", "a big fish")]
     sizes = Sizes(width=64, layers=1, vocabulary=64, epochs=2, batch_size=2, max_tokens=32, precision="fp32")

@@ -11,13 +11,13 @@ import pytest
 import torch
 from peft import PeftModel
 
-from crossflare.cli import main, self_test
+from crossflare.cli import doctor, main
 from crossflare.fusion import functions
 from crossflare.fusion.attachment import Attachment
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.inputs import Inputs
-from crossflare.selftest import models, reading, run, sharing, writing
-from crossflare.selftest.measure import CLOSE, Measure, agree, differ
+from crossflare.selftest import many_calls, models, one_call, run, writing
+from crossflare.selftest.models import CLOSE, Measure, agree, differ
 from crossflare.selftest.run import ELSEWHERE, LAWS, Law
 
 CPU = torch.device("cpu")
@@ -110,7 +110,7 @@ def no_source_takes_another_path(monkeypatch: Patch) -> None:
 
 
 def lora_b_starts_at_random(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(reading, "FlareConfig", partial(FlareConfig, init_lora_weights=False))
+    monkeypatch.setattr(one_call, "FlareConfig", partial(FlareConfig, init_lora_weights=False))
 
 
 def lose_a_weight(model: Any) -> Any:
@@ -120,8 +120,8 @@ def lose_a_weight(model: Any) -> Any:
 
 
 def crossflare_loses_a_weight(monkeypatch: Patch) -> None:
-    real = reading.load_adapter
-    monkeypatch.setattr(reading, "load_adapter", lambda *args, **rest: lose_a_weight(real(*args, **rest)))
+    real = one_call.load_adapter
+    monkeypatch.setattr(one_call, "load_adapter", lambda *args, **rest: lose_a_weight(real(*args, **rest)))
 
 
 def peft_loses_a_weight(monkeypatch: Patch) -> None:
@@ -163,24 +163,32 @@ def calls_share_one_place(monkeypatch: Patch) -> None:
 
 
 def one_device_has_other_weights(monkeypatch: Patch) -> None:
-    real, seeds = reading.adapted, iter(range(9))
-    monkeypatch.setattr(reading, "adapted", lambda kind, at: real(kind, at, base=models.build(kind, next(seeds))))
+    real, seeds = one_call.adapted, iter(range(9))
+    monkeypatch.setattr(one_call, "adapted", lambda kind, at: real(kind, at, base=models.build(kind, next(seeds))))
 
 
 BROKEN: list[tuple[Callable[[Patch], None], Law, str]] = [
     (cached_steps_forget_the_source, writing.cached, "decoder, add_relu by position, written with the cache"),
     (prompts_of_a_batch_read_padding, writing.alone, "decoder, add_relu by position, "),
-    (padding_is_read, reading.alone, "encoder, add_relu by position, row 1 by itself and in a batch"),
-    (padding_is_read, reading.padding, "encoder, add_relu by position, the source padded by 4 columns more"),
-    (no_source_is_read, reading.source, "encoder, add_relu by position, with a source and without"),
-    (no_source_takes_another_path, reading.no_source, "encoder, add_relu by position, sources without a token"),
-    (lora_b_starts_at_random, reading.fresh, "encoder, add_relu by position, lora_B at zero and the base model"),
-    (crossflare_loses_a_weight, reading.saved, "encoder, add_relu by position, saved by save_adapter"),
-    (peft_loses_a_weight, reading.saved, "encoder, add_relu by position, saved by save_pretrained"),
-    (the_source_is_gone_at_backward, sharing.checkpointed, "encoder, add_relu by position, gradients with checkpoint"),
-    (backward_sees_the_last_call, sharing.two_forwards, "encoder, add_relu by position, gradients of two calls before"),
-    (calls_share_one_place, sharing.threads, "encoder, two threads, of 20 calls "),
-    (one_device_has_other_weights, reading.as_on_cpu, "encoder, add_relu by position, on cpu and on the CPU"),
+    (padding_is_read, one_call.alone, "encoder, add_relu by position, row 1 by itself and in a batch"),
+    (padding_is_read, one_call.padding, "encoder, add_relu by position, the source padded by 4 columns more"),
+    (no_source_is_read, one_call.source, "encoder, add_relu by position, with a source and without"),
+    (no_source_takes_another_path, one_call.no_source, "encoder, add_relu by position, sources without a token"),
+    (lora_b_starts_at_random, one_call.fresh, "encoder, add_relu by position, lora_B at zero and the base model"),
+    (crossflare_loses_a_weight, one_call.saved, "encoder, add_relu by position, saved by save_adapter"),
+    (peft_loses_a_weight, one_call.saved, "encoder, add_relu by position, saved by save_pretrained"),
+    (
+        the_source_is_gone_at_backward,
+        many_calls.checkpointed,
+        "encoder, add_relu by position, gradients with checkpoint",
+    ),
+    (
+        backward_sees_the_last_call,
+        many_calls.two_forwards,
+        "encoder, add_relu by position, gradients of two calls before",
+    ),
+    (calls_share_one_place, many_calls.threads, "encoder, two threads, of 20 calls "),
+    (one_device_has_other_weights, one_call.as_on_cpu, "encoder, add_relu by position, on cpu and on the CPU"),
 ]
 
 
@@ -193,7 +201,7 @@ def test_every_law_fails_once_broken(
     line = failure(law)
     assert line.startswith(said)
     assert "\n" not in line
-    assert f"apart, expected at {'least 0.01' if law is reading.source else 'most 0.001'}" in line
+    assert f"apart, expected at {'least 0.01' if law is one_call.source else 'most 0.001'}" in line
 
 
 def test_every_law_is_broken_by_something() -> None:
@@ -248,7 +256,7 @@ def test_all_green(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 def test_one_line_for_each_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     laws(monkeypatch, first=breaks, second=raises, third=lambda device: iter(()), fourth=holds)
-    monkeypatch.setattr(self_test, "untested", lambda: ["peft 9.1 is newer than tested (>=0.21)"])
+    monkeypatch.setattr(doctor, "untested", lambda: ["peft 9.1 is newer than tested (>=0.21)"])
     assert main(["doctor", "--self-test"]) == 1
     shown = capsys.readouterr()
     lines = shown.out.splitlines()

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-import crossflare.training.base_models as base_models
+import crossflare.training.bases.load as base_models
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.experiment.predict_file import Column, predict_file
 from crossflare.files import MANIFEST, digest_file
 from crossflare.fusion.adapter_check import CARD, CONFIG
+from crossflare.serving.file import Column, predict_file
 from crossflare.untrusted import DEEPEST, read_small_json
 from hub_cache import hub_snapshot
 from tiny_adapters import SOURCES, TEXTS, make_adapters, write

@@ -10,15 +10,15 @@ import torch
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.cautions import cautions
-from crossflare.experiment.context import Context
-from crossflare.experiment.data import Data
-from crossflare.experiment.run import run
-from crossflare.experiment.stages import Stage1
+from crossflare.experiment.data.rows import Data
+from crossflare.experiment.promise.cautions import cautions
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import Stage1
 from crossflare.files import read_json
 from crossflare.tasks.own import own_questions
 from crossflare.tasks.squad import read_questions
-from crossflare.training import fit
+from crossflare.training.loop import fit
 from tiny_experiment import Lab
 
 

@@ -8,8 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_runs import fake_answers, fake_runs
 
-from crossflare.report.collect import collect
-from crossflare.report.results import Results
+from crossflare.report.results import Results, collect
 
 SMALL = {"zero-shot": 0.5, "lora": 0.66, "flare": 0.75}
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crossflare.evaluation.answers import exact_match, f1
+from crossflare.evaluation.answers import exact_match, f1, normaliser
 from crossflare.evaluation.metrics import score
-from crossflare.evaluation.normalise import normaliser
 from crossflare.evaluation.record import Point, Record, save_record, sealed
 
 SKILL = {

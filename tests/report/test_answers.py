@@ -14,8 +14,8 @@ from rich.console import Console
 
 from crossflare.errors import UserError
 from crossflare.report import build_report, console_table
-from crossflare.report.collect import LEFT_OUT, NOT_MEASURED, collect
 from crossflare.report.methods import descriptions
+from crossflare.report.results import LEFT_OUT, NOT_MEASURED, collect
 from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.summary import summary
 from crossflare.report.tables import contrasts, scores

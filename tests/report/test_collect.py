@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.evaluation.first_look import first_look
-from crossflare.evaluation.predictions import load_predictions
+from crossflare.evaluation.predictions import first_look, load_predictions
 from crossflare.evaluation.record import load_record, sealed
-from crossflare.report.collect import collect
-from crossflare.report.results import Results
+from crossflare.report.results import Results, collect
 from crossflare.report.runs import MACRO
 
 Make = Callable[..., Path]

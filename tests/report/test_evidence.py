@@ -17,20 +17,17 @@ from crossflare.errors import UserError
 from crossflare.evaluation.paired import detectable, mcnemar
 from crossflare.evaluation.predictions import Predictions
 from crossflare.report import build_report
-from crossflare.report.collect import _adjust, collect
-from crossflare.report.cost import scatter_points
+from crossflare.report.cost import detectable_grid, scatter_points
 from crossflare.report.curves import TOGETHER, curve_blocks
 from crossflare.report.examples import SHOWN, worst_examples
 from crossflare.report.figures import spread
-from crossflare.report.latex import report_tables, to_latex
 from crossflare.report.methods import grouped, unranked
-from crossflare.report.plain import to_markdown
-from crossflare.report.power import detectable_grid
-from crossflare.report.results import Contrast, Results
+from crossflare.report.resample import Outcome
+from crossflare.report.results import Contrast, Results, _adjust, collect
 from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.summary import summary
-from crossflare.report.swaps import Outcome
 from crossflare.report.tables import BETTER, MAYBE_BETTER, contrasts, scores
+from crossflare.report.text import report_tables, to_latex, to_markdown
 
 Make = Callable[..., Path]
 

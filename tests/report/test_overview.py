@@ -9,7 +9,7 @@ from fake_runs import fake_runs
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.evaluation.significance import Interval
-from crossflare.experiment.failures import Failure, save_failure
+from crossflare.experiment.running.board import Failure, save_failure
 from crossflare.files import write_json
 from crossflare.report.overview import CellScores, build_overview, is_grid, overview_grid
 

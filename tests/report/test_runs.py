@@ -5,7 +5,7 @@ import pytest
 from fake_runs import change_record
 
 from crossflare.errors import UserError
-from crossflare.report.collect import collect
+from crossflare.report.results import collect
 from crossflare.report.runs import read_runs
 
 Make = Callable[..., Path]

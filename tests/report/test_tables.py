@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 
 from crossflare.evaluation.significance import Interval
-from crossflare.report.latex import to_latex
-from crossflare.report.plain import to_csv, to_markdown
 from crossflare.report.results import Results
 from crossflare.report.sections import sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import BETTER, WORSE, Entry, Grid, column_name, contrasts, p_text, points, scores, span
+from crossflare.report.text import to_csv, to_latex, to_markdown
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from crossflare.evaluation.record import Record
-from crossflare.report.plain import to_markdown
+from crossflare.report.text import to_markdown
 from crossflare.report.translation import translation_grids
 
 COUNTS = {

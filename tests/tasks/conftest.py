@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.kinds import TextTask
 
 
 @pytest.fixture

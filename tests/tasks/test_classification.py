@@ -1,7 +1,7 @@
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.kinds import TextTask
 
 
 def test_labels_and_aliases_lead_to_the_index(mood: TextTask) -> None:

@@ -15,8 +15,8 @@ from crossflare.tasks.cutting import with_dev
 from crossflare.tasks.dataset import DataSet
 from crossflare.tasks.example import Answer
 from crossflare.tasks.hub import TYDIQA_HUB, XQUAD_HUB, HubSource, hub_set
+from crossflare.tasks.kinds import QuestionTask, overlapping_ids
 from crossflare.tasks.own import own_questions
-from crossflare.tasks.questions import QuestionTask, overlapping_ids
 from crossflare.tasks.sets import load_set
 from crossflare.tasks.squad import QuestionColumns, read_questions
 from crossflare.tasks.tydiqa import TASK as TYDIQA

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.columns import Columns, attach_sources, read_examples
 from crossflare.tasks.example import Example
-from crossflare.tasks.reading import Columns, attach_sources, read_examples
+from crossflare.tasks.kinds import TextTask
 
 
 def put(folder: Path, name: str, content: str) -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.tasks.questions import overlapping_ids
+from crossflare.tasks.kinds import overlapping_ids
 from crossflare.tasks.sets import load_set, with_dev
 
 pytestmark = pytest.mark.data

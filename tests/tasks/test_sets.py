@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
+from crossflare.tasks.columns import Columns
 from crossflare.tasks.example import Example, Split
-from crossflare.tasks.reading import Columns
 from crossflare.tasks.sets import KNOWN_SETS, DataSet, dev_ids, load_set, own_set, split_off_dev, with_dev
 
 

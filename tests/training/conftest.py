@@ -13,14 +13,14 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
-from crossflare.training.choosing import HeadForm
-from crossflare.training.fit import fit
-from crossflare.training.forms import Choices, Said
-from crossflare.training.recipe import train
-from crossflare.training.settings import Settings
-from crossflare.training.weights import tensors_digest, trained
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.protocol import Choices, Said
+from crossflare.training.loop.checkpoints import tensors_digest, trained
+from crossflare.training.loop.fit import fit
+from crossflare.training.loop.settings import Settings
+from crossflare.training.train import train
 
 WORDS = [f"w{number}" for number in range(60)]
 TASK = TextTask("halves", 1, ("low", "high"))

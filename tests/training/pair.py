@@ -21,11 +21,11 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from crossflare import FlareConfig
-from crossflare.training import checkpoints, distributed
-from crossflare.training.choosing import HeadForm
-from crossflare.training.fit import fit
-from crossflare.training.settings import Settings
-from crossflare.training.weights import copy_trained
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.loop import checkpoints, distributed
+from crossflare.training.loop.checkpoints import copy_trained
+from crossflare.training.loop.fit import fit
+from crossflare.training.loop.settings import Settings
 
 torch.set_num_threads(1)
 spec = importlib.util.spec_from_file_location("lab", sys.argv[1])

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example, Split
-from crossflare.training.annealing import Annealing
-from crossflare.training.choosing import HeadForm
-from crossflare.training.forms import make_form
-from crossflare.training.settings import Settings
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.annealing import Annealing
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.make import make_form
+from crossflare.training.loop.settings import Settings
 from training.question_tools import sentencepiece
 from training.writing_tools import PAIRS, QUESTIONS, tokenizer_of
 from writing_models import build
@@ -139,7 +139,7 @@ def test_a_clean_source_belongs_to_the_digest_where_there_is_one() -> None:
 
 def test_a_resumed_run_draws_the_same(lab: Any, folder: Any, new_model: Any, tokenizer: Any, tmp_path: Any) -> None:
     """The choice shows in the weights, and is repeated; see `Stopping` for what stands for a kill."""
-    from crossflare.training.fit import fit
+    from crossflare.training.loop.fit import fit
 
     def echo(source: str) -> Example:
         return Example(source, (source,), len(source) % 2, (source,), clean_source=("w30 w31 w32",))

@@ -8,10 +8,11 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from crossflare.tasks.example import Example
-from crossflare.training.answering import SpanForm, TextForm
-from crossflare.training.forms import Answers, make_form
-from crossflare.training.recipe import train
-from crossflare.training.settings import Settings
+from crossflare.training.forms.answering import SpanForm, TextForm
+from crossflare.training.forms.make import make_form
+from crossflare.training.forms.protocol import Answers
+from crossflare.training.loop.settings import Settings
+from crossflare.training.train import train
 from fusion_models import flare
 from training.question_tools import sentencepiece
 from training.writing_tools import QUESTIONS, accuracy, asked, randomised, tokenizer_of

@@ -9,12 +9,12 @@ from transformers import BertForSequenceClassification
 
 from crossflare.errors import UserError
 from crossflare.fusion.identity import identify
-from crossflare.tasks.classification import TextTask
-from crossflare.training import base_models
-from crossflare.training.base_models import load_base, minilm_folder
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.bases import load
+from crossflare.training.bases.load import load_base, minilm_folder
 
 needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec(base_models.MINILM_PACKAGE) is None, reason="the package of minilm is not installed"
+    importlib.util.find_spec(load.MINILM_PACKAGE) is None, reason="the package of minilm is not installed"
 )
 
 
@@ -104,7 +104,7 @@ def test_code_in_a_folder_is_never_run(backbone: Path) -> None:
 
 
 def test_minilm_without_its_package(monkeypatch) -> None:
-    monkeypatch.setattr(base_models, "find_spec", lambda name: None)
+    monkeypatch.setattr(load, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'not installed; run pip install "crossflare\[demo\]"'):
         load_base("minilm", task("no", "yes"), seed=0)
 
@@ -114,13 +114,13 @@ def test_minilm_is_found_without_running_its_package_and_checked(monkeypatch, tm
     import sys
 
     folder = minilm_folder()
-    assert base_models.MINILM_PACKAGE not in sys.modules
+    assert load.MINILM_PACKAGE not in sys.modules
     shutil.copytree(folder, tmp_path / "model")
     weights = bytearray((tmp_path / "model" / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "model" / "model.safetensors").write_bytes(bytes(weights))
     spec = importlib.util.spec_from_loader("x", loader=None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(base_models, "find_spec", lambda name: spec)
+    monkeypatch.setattr(load, "find_spec", lambda name: spec)
     with pytest.raises(UserError, match="is not the known file"):
         load_base("minilm", task("no", "yes"), seed=0)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.training.batching import StepSampler, check_groups, grouped_order
+from crossflare.training.loop.batching import StepSampler, check_groups, grouped_order
 
 lengths = st.lists(st.integers(1, 200), min_size=0, max_size=300).map(np.array)
 

@@ -7,11 +7,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
-from crossflare.training.choosing import HeadForm, WordForm
-from crossflare.training.forms import Choices, form_name, make_form
-from crossflare.training.recipe import train
-from crossflare.training.settings import Settings
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.choosing import HeadForm, WordForm
+from crossflare.training.forms.make import form_name, make_form
+from crossflare.training.forms.protocol import Choices
+from crossflare.training.loop.settings import Settings
+from crossflare.training.train import train
 from fusion_models import flare
 from training.writing_tools import QUESTIONS, TASK, WORDS, accuracy, labelled, randomised, tokenizer_of
 from writing_models import adapted, build

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
-from crossflare.training.collators import PairCollator
-from crossflare.training.encoded import count_truncated, encode
+from crossflare.training.text.collators import PairCollator
+from crossflare.training.text.encoded import count_truncated, encode
 
 WIDTH = 24
 
@@ -119,7 +119,7 @@ def test_no_source_keys_without_sources_and_no_labels_unless_all_have_one(tokeni
 def test_many_examples_are_tokenised_in_chunks(tokenizer, split, monkeypatch) -> None:
     rows = [e.with_source(None) if i % 3 else e for i, e in enumerate(split(25).examples)]
     whole = encode(tokenizer, rows, 48, with_source=True)
-    monkeypatch.setattr("crossflare.training.encoded.CHUNK", 4)
+    monkeypatch.setattr("crossflare.training.text.encoded.CHUNK", 4)
     parts = encode(tokenizer, rows, 48, with_source=True)
     for i in range(25):
         for one, two in zip(whole[i], parts[i], strict=True):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.training import batching, distributed
-from crossflare.training.arguments import trainer_arguments
-from crossflare.training.settings import Settings
+from crossflare.training.loop import batching, distributed
+from crossflare.training.loop.arguments import trainer_arguments
+from crossflare.training.loop.settings import Settings
 
 TO = 1e-5
 

@@ -10,11 +10,11 @@ from transformers import BertConfig, BertForQuestionAnswering
 from crossflare.errors import UserError
 from crossflare.fusion.identity import identify
 from crossflare.libraries.transformers import with_checkpointing
-from crossflare.tasks.classification import TextTask
-from crossflare.training.answering import SpanForm
-from crossflare.training.choosing import HeadForm
-from crossflare.training.filter import prepare
-from crossflare.training.forms import make_form
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.answering import SpanForm
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.filter import prepare
+from crossflare.training.forms.make import make_form
 from fusion_models import BLOCKS, Batch, batch, build, logits, pad, rows
 from reference.slow_mixing import joined
 from training.question_tools import TOKENIZERS
@@ -165,7 +165,7 @@ def test_the_released_blocks_are_the_default(
     blocks: int, questions: bool, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr("crossflare.training.filter._Filter", lambda _, __, joint: seen.append(joint))
+    monkeypatch.setattr("crossflare.training.forms.filter._Filter", lambda _, __, joint: seen.append(joint))
     prepare(span_model(blocks) if questions else build("bert", num_hidden_layers=blocks))
     assert seen == [range(expected[0], sum(expected))]
 

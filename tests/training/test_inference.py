@@ -1,7 +1,7 @@
 import torch
 
-from crossflare.tasks.classification import TextTask
-from crossflare.training.choosing import HeadForm
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.choosing import HeadForm
 
 
 def test_logits_come_in_the_order_of_the_rows_whatever_the_batches(new_model, tokenizer, split) -> None:

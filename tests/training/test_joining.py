@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForQuestionAnswering
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Answer, Example
-from crossflare.training.answering import SpanForm
-from crossflare.training.choosing import HeadForm
-from crossflare.training.forms import Answers, make_form
-from crossflare.training.joining import JoinedForm, by_field, joined
-from crossflare.training.windows import layout_of
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.answering import SpanForm
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.joining import JoinedForm, by_field, joined
+from crossflare.training.forms.make import make_form
+from crossflare.training.forms.protocol import Answers
+from crossflare.training.text.windows import layout_of
 from training.question_tools import TOKENIZERS, questions, sentencepiece, signs
 from training.writing_tools import PAIRS, QUESTIONS, TASK, tokenizer_of
 from writing_models import build

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.training import checkpoints
+from crossflare.training.loop import checkpoints
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossflare.training import memory
-from crossflare.training.memory import peak_memory
+from crossflare.training.loop import memory
+from crossflare.training.loop.memory import peak_memory
 
 MEGABYTE = 2**20
 

@@ -9,11 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Example
-from crossflare.tasks.questions import QuestionTask
-from crossflare.training import prompts as module
-from crossflare.training.prompts import Prompter, encode_prompts, fit, template_of
+from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.training.text import prompts as module
+from crossflare.training.text.prompts import Prompter, encode_prompts, fit, template_of
 from training.question_tools import CORPUS, SPECIALS, TOKENIZERS, words, wrapped
 
 PAIRS = TextTask("pairs", 1, ("yes", "no"), text_count=2)

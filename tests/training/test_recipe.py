@@ -7,8 +7,8 @@ from peft import LoraConfig, get_peft_model
 from crossflare.errors import UserError
 from crossflare.progress import display
 from crossflare.tasks.example import Example, Split
-from crossflare.training.fit import fit
-from crossflare.training.settings import Settings
+from crossflare.training.loop.fit import fit
+from crossflare.training.loop.settings import Settings
 
 QUICK = {"lr": 1e-2, "batch_size": 8, "max_length": 16, "precision": "fp32", "evaluations": 2}
 

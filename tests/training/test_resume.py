@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from crossflare.errors import UserError
-from crossflare.training import checkpoints
-from crossflare.training.settings import Settings
+from crossflare.training.loop import checkpoints
+from crossflare.training.loop.settings import Settings
 from lanes import only
 
 BASE = {

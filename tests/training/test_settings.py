@@ -1,7 +1,7 @@
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.training.settings import Settings
+from crossflare.training.loop.settings import Settings
 
 
 @pytest.mark.parametrize(

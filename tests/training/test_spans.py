@@ -14,11 +14,10 @@ from transformers import XLMRobertaConfig, XLMRobertaForQuestionAnswering
 from crossflare import FlareConfig
 from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
-from crossflare.training import windows as windows_module
-from crossflare.training.extraction import best_answers, first_window_positions, span_logits
-from crossflare.training.questions import encode_questions
-from crossflare.training.span_batches import SpanCollator
-from crossflare.training.spans import SpanRows
+from crossflare.training.text import windows as windows_module
+from crossflare.training.text.extraction import best_answers, first_window_positions, span_logits
+from crossflare.training.text.questions import encode_questions
+from crossflare.training.text.spans import SpanCollator, SpanRows
 from reference import slow_spans
 from training.question_tools import CORPUS, TOKENIZERS, questions, sentencepiece, signs
 

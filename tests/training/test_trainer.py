@@ -6,9 +6,9 @@ import inspect
 import pytest
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from crossflare.training.flow import Flow
-from crossflare.training.settings import Settings
-from crossflare.training.trainer import SafeTrainer
+from crossflare.training.loop.flow import Flow
+from crossflare.training.loop.settings import Settings
+from crossflare.training.loop.trainer import SafeTrainer
 
 QUICK = {"lr": 1e-2, "batch_size": 8, "max_length": 16, "precision": "fp32", "evaluations": 2, "epochs": 1}
 

@@ -16,8 +16,8 @@ from crossflare.errors import UserError
 from crossflare.files import read_json
 from crossflare.training.bitext import IGNORED, Bitext, PairCollator, train_vocabulary, translation_loss
 from crossflare.training.translator import CARD, Sizes, build_translator, train_translator, translator_id
-from crossflare.translation.checkpoint import read_licence
-from crossflare.translation.hf import Transformers
+from crossflare.translation.engines.hf import Transformers
+from crossflare.translation.engines.model_files import read_licence
 from digests import digests
 from lanes import only
 
@@ -50,7 +50,7 @@ def test_it_learns_both_ways(trained: Path) -> None:
 
 def test_the_other_engine_reads_the_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ctranslate2")
-    from crossflare.translation.ct2 import CTranslate2
+    from crossflare.translation.engines.ct2 import CTranslate2
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CROSSFLARE_CACHE", str(tmp_path))

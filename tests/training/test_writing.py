@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from crossflare.errors import UserError
-from crossflare.training import writing
-from crossflare.training.forms import make_form
-from crossflare.training.writing import IGNORED, PromptCollator, first_logits, written_loss
+from crossflare.training.forms.make import make_form
+from crossflare.training.text import writing
+from crossflare.training.text.writing import IGNORED, PromptCollator, first_logits, written_loss
 from training.writing_tools import QUESTIONS, TASK, asked, labelled, randomised, tokenizer_of
 from writing_models import ENCODER_DECODERS, adapted, build
 

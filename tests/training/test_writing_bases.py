@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
-from crossflare.training.base_models import load_base
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.bases.load import load_base
 
 TASK = TextTask("mood", 1, ("bad", "good"))
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 9}

@@ -9,9 +9,9 @@ from peft import get_peft_model
 
 from crossflare import FlareConfig
 from crossflare.tasks.example import Split
-from crossflare.training.forms import make_form
-from crossflare.training.recipe import train
-from crossflare.training.settings import Settings
+from crossflare.training.forms.make import make_form
+from crossflare.training.loop.settings import Settings
+from crossflare.training.train import train
 from training.writing_tools import TASK, accuracy, labelled, tokenizer_of
 from writing_models import build
 

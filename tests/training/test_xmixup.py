@@ -15,17 +15,18 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
 from crossflare.libraries.transformers import with_checkpointing
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Answer, Example, Split
-from crossflare.training.annealing import Annealing
-from crossflare.training.answering import SpanForm
-from crossflare.training.choosing import HeadForm
-from crossflare.training.forms import Choices, make_form
-from crossflare.training.recipe import train
-from crossflare.training.settings import Settings
-from crossflare.training.span_batches import IGNORED
-from crossflare.training.xmixup.form import XMixupForm, XMixupSpanForm
-from crossflare.training.xmixup.mixing import GATE, prepare
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.annealing import Annealing
+from crossflare.training.forms.answering import SpanForm
+from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.make import make_form
+from crossflare.training.forms.mixing import GATE, prepare
+from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
+from crossflare.training.loop.settings import Settings
+from crossflare.training.text.spans import IGNORED
+from crossflare.training.train import train
 from fusion_models import HIDDEN, LABELS, VOCABULARY, Batch, batch, build, logits, pad, rows
 from reference.slow_mixing import mixed
 from training.question_tools import sentencepiece

@@ -6,10 +6,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.example import Answer, Example, Split
-from crossflare.tasks.questions import QuestionTask
-from crossflare.training.forms import Choices, Said
+from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.training.forms.protocol import Choices, Said
 from fusion_models import VOCABULARY
 from writing_models import ENCODER_DECODERS
 

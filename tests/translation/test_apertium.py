@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation import apertium
-from crossflare.translation.apertium import MODES, Apertium, decode, encode
-from crossflare.translation.translator import engine_id
+from crossflare.translation.engines import apertium
+from crossflare.translation.engines.apertium import MODES, Apertium, decode, encode
+from crossflare.translation.engines.protocol import engine_id
 
 installed = shutil.which("apertium-wblank-mode") is not None and Path(MODES, "eng-spa.mode").is_file()
 real = pytest.mark.skipif(not installed, reason="apertium and apertium-eng-spa are not installed")
@@ -108,7 +108,7 @@ def test_a_missing_stage_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_pivots_are_named_and_the_installed_one_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from crossflare.translation.debian import pivots
+    from crossflare.translation.engines.debian import pivots
 
     monkeypatch.setattr(apertium.shutil, "which", lambda name: name)
     assert ("es", "apertium-eng-spa", "apertium-oc-es") in pivots("en", "oc")
@@ -222,6 +222,6 @@ def test_identity(engine: Apertium) -> None:
 
 
 def test_on_windows_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.translation.apertium.sys.platform", "win32")
+    monkeypatch.setattr("crossflare.translation.engines.apertium.sys.platform", "win32")
     with pytest.raises(UserError, match="programs that Windows lacks; use WSL, or another engine"):
         Apertium("en", "es")

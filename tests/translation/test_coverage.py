@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.translation.coverage import FAMILIES, split_pair, ways
+from crossflare.translation.engines.coverage import FAMILIES, split_pair, ways
 
 
 def test_direct_ways_and_pivots(tmp_path: Path) -> None:

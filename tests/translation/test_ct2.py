@@ -10,9 +10,9 @@ import torch
 
 import translation_models
 from crossflare.errors import UserError
-from crossflare.translation.ct2 import CTranslate2
-from crossflare.translation.engines import build
-from crossflare.translation.hf import Transformers
+from crossflare.translation.engines.ct2 import CTranslate2
+from crossflare.translation.engines.hf import Transformers
+from crossflare.translation.engines.registry import build
 from lanes import cover
 
 pytest.importorskip("ctranslate2")
@@ -75,7 +75,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_model_is_converted_once_and_again_when_it_changed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crossflare.translation import converted as module
+    from crossflare.translation.engines import ct2 as module
 
     calls: list[str] = []
     real = module.convert
@@ -95,7 +95,7 @@ def test_a_model_is_converted_once_and_again_when_it_changed(model: Path, monkey
 
 
 def test_a_conversion_that_is_cut_off_leaves_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crossflare.translation import converted as module
+    from crossflare.translation.engines import ct2 as module
 
     real = module.convert
 
@@ -156,7 +156,7 @@ def test_a_search_that_takes_too_long_is_given_up(folder: Path, monkeypatch: pyt
 
     engine = CTranslate2(str(folder), device="cpu", beams=1)
     expected = engine.translate(["mbwa"], source="sw", target="en")
-    monkeypatch.setattr("crossflare.translation.deadline.PATIENCE", -1.0)
+    monkeypatch.setattr("crossflare.translation.engines.protocol.PATIENCE", -1.0)
     monkeypatch.setattr(engine, "_translator", type("", (), {"translate_batch": lambda *_, **__: [Waiting()]})())
     with pytest.raises(UserError, match="took more than -1 seconds for one batch"):
         engine.translate(["mbwa"], source="sw", target="en")

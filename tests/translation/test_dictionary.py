@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.dictionary import Dictionary
-from crossflare.translation.lexicon import Lexicon
-from crossflare.translation.translator import engine_id
-from crossflare.translation.words import spans
+from crossflare.translation.engines.dictionary import Dictionary
+from crossflare.translation.engines.lexicon import Lexicon, spans
+from crossflare.translation.engines.protocol import engine_id
 
 ENTRIES = {
     "terima kasih": "thank you",

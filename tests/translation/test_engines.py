@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.translation.engines import ENGINES, build
-from crossflare.translation.translator import Translator, engine_id
+from crossflare.translation.engines.protocol import Translator, engine_id
+from crossflare.translation.engines.registry import ENGINES, build
 
 
 @pytest.fixture
@@ -134,14 +134,14 @@ def test_one_path_for_many_languages(files: Path, path: str) -> None:
 
 
 def test_an_own_card_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crossflare.translation import checkpoint
+    from crossflare.translation.engines import model_files
 
     monkeypatch.setenv("CROSSFLARE_DEVICE", "cpu")
-    assert checkpoint.own_card(2) is None
+    assert model_files.own_card(2) is None
     monkeypatch.delenv("CROSSFLARE_DEVICE")
-    assert checkpoint.own_card(0) is None
-    assert checkpoint.own_card(2) == "cuda:0"
+    assert model_files.own_card(0) is None
+    assert model_files.own_card(2) == "cuda:0"
     names = [type("P", (), {"name": f"SpawnProcess-{number}"})() for number in (1, 2, 3)]
     for process, card in zip(names, ("cuda:0", "cuda:1", "cuda:0"), strict=True):
-        monkeypatch.setattr(checkpoint, "current_process", lambda process=process: process)
-        assert checkpoint.own_card(2) == card
+        monkeypatch.setattr(model_files, "current_process", lambda process=process: process)
+        assert model_files.own_card(2) == card

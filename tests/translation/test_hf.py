@@ -10,9 +10,9 @@ import torch
 
 import translation_models
 from crossflare.errors import UserError
-from crossflare.translation.engines import build
-from crossflare.translation.hf import Transformers
-from crossflare.translation.translator import engine_id
+from crossflare.translation.engines.hf import Transformers
+from crossflare.translation.engines.protocol import engine_id
+from crossflare.translation.engines.registry import build
 
 TEXTS = [
     "nyumba kubwa",
@@ -205,9 +205,9 @@ def test_a_copy_for_another_process_loads_its_own_model(engine: Transformers) ->
 def test_a_licence_that_forbids_commercial_use_is_shown_once(
     root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crossflare.translation import notices
+    from crossflare.translation.engines import model_files
 
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(model_files, "_said", set())
     folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
     for _ in range(2):
         engine = Transformers(str(folder), device="cpu", licence="CC-BY-NC-4.0", length_ratio=0.2)
@@ -222,9 +222,9 @@ def test_a_licence_that_forbids_commercial_use_is_shown_once(
 def test_a_tag_of_several_languages_says_which_one_is_meant(
     root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crossflare.translation import notices
+    from crossflare.translation.engines import model_files
 
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(model_files, "_said", set())
     folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
     engine = Transformers(str(folder), device="cpu", length_ratio=0.2)
     engine.encode(["mbwa"], "ar")
@@ -252,7 +252,7 @@ def test_a_language_that_was_taught_to_the_model(tmp_path: Path) -> None:
 
 
 def test_licences_by_name(tmp_path: Path) -> None:
-    from crossflare.translation.checkpoint import read_licence
+    from crossflare.translation.engines.model_files import read_licence
 
     names = ("nllb-200-distilled-600M", "m2m100_418M", "opus-mt-en-es", "mine")
     found = [read_licence(str(tmp_path / name), None) for name in names]
@@ -323,7 +323,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_search_that_takes_too_long_is_ended(engine: Transformers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.translation.deadline.PATIENCE", -1.0)
+    monkeypatch.setattr("crossflare.translation.engines.protocol.PATIENCE", -1.0)
     with pytest.raises(UserError, match="took more than -1 seconds for one batch"):
         translate(engine, ["samaki wa bahari mbwa"])
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.lexicon import Lexicon, ibm1, learn
+from crossflare.translation.engines.lexicon import Lexicon, ibm1, learn
 
 TOY = [("das haus", "the house"), ("das buch", "the book"), ("ein buch", "a book")]
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from crossflare.translation.pipeline import Pipeline, PipelineError
+from crossflare.translation.engines.apertium import Pipeline, PipelineError
 
 ECHO = """
 import sys

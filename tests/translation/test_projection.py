@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
-from crossflare.translation.hf import Transformers
+from crossflare.translation.engines.hf import Transformers
 from crossflare.translation.projection.alignment import LexiconAligner, StatesAligner, carry, links, word_of_pieces
-from crossflare.translation.projection.fuzzy import search, similarity
-from crossflare.translation.projection.markers import MARKERS, mark, markers_for, unmark
 from crossflare.translation.projection.project import project, project_answers
+from crossflare.translation.projection.search import MARKERS, mark, markers_for, search, similarity, unmark
 from crossflare.translation.projection.spans import Labelled, Span, Way, count_yield
 
 WORDS = {"the": "the", "red": "nyekundu", "house": "nyumba", "dog": "mbwa", "ate": "alikula", "fish": "samaki"}

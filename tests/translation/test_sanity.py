@@ -5,7 +5,7 @@ import random
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.translation.sanity import check_pairs
+from crossflare.translation.engines.precomputed import check_pairs
 
 
 def pairs(count: int = 200) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.translation.sentences import sentences
-from crossflare.translation.splitting import Split, join, split, translate_long
+from crossflare.translation.translate import BySentence, join, split, translate_long
 
 MARKED = st.text(st.sampled_from(list("ab.!?。！؟۔।။ \n\r\t\u2028,;、'\"»A1é\u0301\u200d\U0001f600")), max_size=80)
 TEXTS = st.one_of(st.text(max_size=60), MARKED)
@@ -63,7 +63,7 @@ def test_pieces_fit_and_join_to_the_text(text: str, budget: int) -> None:
 @given(st.lists(TEXTS, max_size=4), st.integers(1, 30))
 def test_an_engine_that_repeats_gives_the_texts_back(texts: list[str], budget: int) -> None:
     for by in ("sentence", "budget"):
-        assert Split(Echo(), budget, by).translate(texts, source="en", target="sw") == texts
+        assert BySentence(Echo(), budget, by).translate(texts, source="en", target="sw") == texts
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_sentences_end_where_a_reader_ends_them(language: str, text: str, expect
 def test_long_sentences_break_at_clauses_then_blanks_then_anywhere() -> None:
     engine = Echo()
     text = "the first half of it, and the second half"
-    Split(engine, 25).translate([text, "word " * 8 + "end", "x" * 40], source="en", target="sw")
+    BySentence(engine, 25).translate([text, "word " * 8 + "end", "x" * 40], source="en", target="sw")
     assert engine.seen[:2] == ["the first half of it,", "and the second half"]
     assert engine.seen[2:4] == ["word word word word", "word word word word end"]
     assert engine.seen[4:] == ["x" * 20]  # equal pieces are translated once
@@ -122,31 +122,32 @@ def test_the_tokens_of_the_engine_count() -> None:
 
 
 def test_a_blank_comes_between_sentences_of_a_script_without_blanks() -> None:
-    assert Split(Echo()).translate(["你好。再见。\n\n好。"], source="zh", target="en") == ["你好。 再见。\n\n好。"]
-    assert Split(Echo()).translate(["你好。再见。"], source="zh", target="ja") == ["你好。再见。"]
+    assert BySentence(Echo()).translate(["你好。再见。\n\n好。"], source="zh", target="en") == ["你好。 再见。\n\n好。"]
+    assert BySentence(Echo()).translate(["你好。再见。"], source="zh", target="ja") == ["你好。再见。"]
 
 
 def test_letters_stay_whole() -> None:
     engine = Echo()
-    Split(engine, 3).translate(["e\u0301" * 9], source="en", target="sw")
+    BySentence(engine, 3).translate(["e\u0301" * 9], source="en", target="sw")
     assert all(piece[0] == "e" for piece in engine.seen)
 
 
 def test_joined_pictures_stay_whole() -> None:
     engine, family = Echo(), "\U0001f469\u200d\U0001f469\u200d\U0001f467"
-    Split(engine, 1).translate([family * 5], source="en", target="sw")
+    BySentence(engine, 1).translate([family * 5], source="en", target="sw")
     assert engine.seen == [family]
 
 
 def test_an_engine_never_sees_blanks() -> None:
     engine = Echo()
-    assert Split(engine).translate(["  One. Two", " \n", ""], source="en", target="sw") == ["  One. Two", " \n", ""]
+    said = BySentence(engine).translate(["  One. Two", " \n", ""], source="en", target="sw")
+    assert said == ["  One. Two", " \n", ""]
     assert engine.seen == ["One.", "Two"]
 
 
 def test_by_budget_texts_that_fit_stay_whole() -> None:
     engine = Echo()
-    Split(engine, 12, "budget").translate(["A b. C d.", "A b. C d. E f."], source="en", target="sw")
+    BySentence(engine, 12, "budget").translate(["A b. C d.", "A b. C d. E f."], source="en", target="sw")
     assert engine.seen == ["A b. C d.", "A b.", "C d.", "E f."]
 
 
@@ -155,7 +156,7 @@ def test_the_source_s_rules_are_used() -> None:
     text = "Er kam am 3. Oktober."
     for source, seen in (("de", [text]), ("en", ["Er kam am 3.", "Oktober."])):
         engine.seen = []
-        Split(engine).translate([text], source=source, target="sw")
+        BySentence(engine).translate([text], source=source, target="sw")
         assert engine.seen == seen
 
 
@@ -165,9 +166,9 @@ def test_lost_texts_and_equal_languages_are_refused() -> None:
             return list(texts)[1:]
 
     with pytest.raises(RuntimeError, match="expected 2 translations, the engine gave 1"):
-        Split(Loses()).translate(["One. Two."], source="en", target="sw")
+        BySentence(Loses()).translate(["One. Two."], source="en", target="sw")
     with pytest.raises(UserError, match="source and target are both 'en'"):
-        Split(Echo()).translate(["A."], source="en", target="en")
+        BySentence(Echo()).translate(["A."], source="en", target="en")
 
 
 def test_a_line_of_100_kilobytes_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +177,6 @@ def test_a_line_of_100_kilobytes_comes_back(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_identity_says_that_it_splits() -> None:
-    assert Split(Echo()).identity == {**Echo.identity, "split": {"version": 1, "budget": None, "by": "sentence"}}
+    assert BySentence(Echo()).identity == {**Echo.identity, "split": {"version": 1, "budget": None, "by": "sentence"}}
     with pytest.raises(UserError, match="the budget of a piece of text: expected 1 or more, found 0"):
-        Split(Echo(), 0)
+        BySentence(Echo(), 0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.translation.words import fold, spans, words
+from crossflare.translation.engines.lexicon import fold, spans, words
 
 
 @pytest.mark.parametrize(

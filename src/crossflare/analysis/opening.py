@@ -10,15 +10,15 @@ from peft import PeftModel
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import Outputs
 from crossflare.evaluation.predict import predict
-from crossflare.experiment.cells import CELLS
-from crossflare.experiment.context import Context
-from crossflare.experiment.parts import form_of, load_trained
-from crossflare.experiment.predictions import Prediction
-from crossflare.experiment.spec import load_spec
-from crossflare.experiment.stages import NotReadyError
+from crossflare.experiment.making.building import form_of, load_trained
+from crossflare.experiment.steps.cells import CELLS
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import NotReadyError
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.languages import tag_of
+from crossflare.recipe.read import load_spec
 from crossflare.tasks.example import Split
-from crossflare.training.forms import Form
+from crossflare.training.forms.protocol import Form
 
 SPEC = "spec.yaml"
 MODELS = "models"

@@ -7,9 +7,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
-from crossflare.analysis.activations import STATES, Activations
-from crossflare.analysis.alignment import Heat
-from crossflare.analysis.blocks import ALL, Drops
+from crossflare.analysis.findings import ALL, STATES, Activations, Drops, Heat
 from crossflare.errors import UserError
 from crossflare.report.figures import ACCENT, LINE, SOFT, Row, axes_of, intervals
 

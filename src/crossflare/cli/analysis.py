@@ -11,7 +11,7 @@ from crossflare.progress import track
 
 if TYPE_CHECKING:
     from crossflare.analysis.opening import Adapter
-    from crossflare.experiment.predictions import Prediction
+    from crossflare.experiment.steps.prediction import Prediction
 
 PANEL = "Experiments"
 analyse = typer.Typer(
@@ -78,7 +78,7 @@ def activations(
     as_json: Json = False,
 ) -> None:
     """Show the mean of each bottleneck coordinate for source, target and fused states."""
-    from crossflare.analysis.activations import STATES, mean_activations
+    from crossflare.analysis.findings import STATES, mean_activations
     from crossflare.analysis.pictures import draw_activations, numbers
 
     steps = _steps(run, method, languages, seed, as_json)
@@ -112,7 +112,7 @@ def alignment(
     as_json: Json = False,
 ) -> None:
     """Show which source tokens feed each target token of one test row."""
-    from crossflare.analysis.alignment import heat_of
+    from crossflare.analysis.findings import heat_of
     from crossflare.analysis.pictures import draw_heat, numbers
 
     steps = _steps(run, method, languages, seed, as_json)
@@ -145,7 +145,7 @@ def layers(
     as_json: Json = False,
 ) -> None:
     """Show what each block's fusion is worth: the loss in the main metric without it, with its interval."""
-    from crossflare.analysis.blocks import drops
+    from crossflare.analysis.findings import drops
     from crossflare.analysis.pictures import draw_drops, numbers
 
     steps = _steps(run, method, languages, seed, as_json)

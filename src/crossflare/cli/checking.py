@@ -9,7 +9,7 @@ from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_j
 from crossflare.errors import UserError
 
 if TYPE_CHECKING:
-    from crossflare.experiment.row_checks import Part
+    from crossflare.experiment.data.checks import Part
 
 PANEL = "Checks"
 PARTS = ("train", "dev", "test")
@@ -56,10 +56,10 @@ def validate(
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
-    from crossflare.experiment.cautions import cautions
-    from crossflare.experiment.cells import contexts_of
-    from crossflare.experiment.grid import load_recipe
-    from crossflare.experiment.promise import check
+    from crossflare.experiment.promise.cautions import cautions
+    from crossflare.experiment.promise.check import check
+    from crossflare.experiment.steps.cells import contexts_of
+    from crossflare.recipe.grid import load_recipe
 
     recipe = load_recipe(path, assignments)
     if resolved:
@@ -89,8 +89,8 @@ def _rows(part: "Part | None", there: bool) -> str:
 
 
 def _validate_adapter(folder: Path) -> None:
-    from crossflare.experiment.card import check_card
     from crossflare.fusion.adapter_check import open_adapter
+    from crossflare.serving.card import check_card
 
     opened = open_adapter(folder)
     card, config = check_card(opened.card, folder), opened.config
@@ -126,7 +126,7 @@ def doctor(
     if self_test:
         if model is not None:
             raise UserError(f"--self-test has tiny models of its own; leave '{model}' out")
-        from crossflare.cli.self_test import self_test as check_laws
+        from crossflare.cli.doctor import self_test as check_laws
 
         check_laws(as_json)
     elif model is not None:
@@ -137,7 +137,7 @@ def doctor(
 
 def _show_environment(as_json: bool) -> None:
     """Print each check when it is known, the quick ones first."""
-    from crossflare.cli.examination import Check, examine
+    from crossflare.cli.doctor import Check, examine
 
     checks: list[Check] = []
     for check in examine():

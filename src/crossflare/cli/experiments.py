@@ -10,7 +10,7 @@ import typer
 from crossflare.cli.terminal import bars, err, examples, out, plain, say, say_untested
 
 if TYPE_CHECKING:
-    from crossflare.experiment.grid import Recipe as Made
+    from crossflare.recipe.grid import Recipe as Made
 
 PANEL = "Experiments"
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.", show_default=False)]
@@ -124,11 +124,11 @@ def run(
 
     Stop it at any time: the same command goes on where it was.
     """
-    from crossflare.experiment.grid import load_recipe
+    from crossflare.recipe.grid import load_recipe
 
     made = load_recipe(recipe, assignments, only)
     if tiny:
-        from crossflare.experiment.tiny import tiny as shrunk
+        from crossflare_lab.tiny import tiny as shrunk
 
         made = shrunk(made)
     if dry_run:
@@ -142,8 +142,8 @@ def run(
         err().print("[yellow]tiny random models on made-up rows: its numbers mean nothing[/]", soft_wrap=True)
     with bars():
         # seconds of imports, after the first sign of life
-        from crossflare.experiment.run import StepsFailedError
-        from crossflare.experiment.run import run as make_missing
+        from crossflare.experiment.running.run import StepsFailedError
+        from crossflare.experiment.running.run import run as make_missing
 
         try:
             folder = make_missing(made, runs, workers, ray=ray, remake=remake)
@@ -177,8 +177,8 @@ def plan(
 ) -> None:
     """Show the steps of a recipe: which are done, which failed, which are missing, and how long they will take."""
     from crossflare.cli.plans import show_plan
-    from crossflare.experiment.grid import load_recipe
-    from crossflare.experiment.plan import plan as steps_of
+    from crossflare.experiment.running.plan import plan as steps_of
+    from crossflare.recipe.grid import load_recipe
 
     made = load_recipe(recipe, assignments, only)
     with bars():

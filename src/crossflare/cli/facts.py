@@ -72,8 +72,7 @@ def methods(
 ) -> None:
     """List the kinds of method: what sets each apart, and where it comes from."""
     from crossflare.errors import choose
-    from crossflare.experiment.kinds import KINDS
-    from crossflare.experiment.method_spec import MethodSpec
+    from crossflare.recipe.methods import KINDS, MethodSpec
 
     if name is not None:
         choose("kind of method", name, KINDS)
@@ -101,7 +100,7 @@ def methods(
 def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]]:
     from crossflare.errors import choose
     from crossflare.languages import find
-    from crossflare.translation.coverage import NAMES, code_in
+    from crossflare.translation.engines.coverage import NAMES, code_in
 
     choose("translation engine", engine, NAMES)
     kept = [row for row in rows if code_in(find(str(row["tag"])), engine)]
@@ -117,7 +116,7 @@ def _ways(pair: str, engine: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from crossflare.languages import find
-    from crossflare.translation.coverage import split_pair, ways
+    from crossflare.translation.engines.coverage import split_pair, ways
 
     source, target = split_pair(pair)
     found = ways(source, target, engine)

@@ -40,9 +40,9 @@ def pretrain(
 ) -> None:
     """Train a small model on the laboratory's text, once; it is kept in the cache folder."""
     from crossflare.files import read_json
-    from crossflare.lab.models import Recipe
-    from crossflare.lab.pretrain import CARD
-    from crossflare.lab.pretrain import pretrain as train
+    from crossflare_lab.models import Recipe
+    from crossflare_lab.pretrain import CARD
+    from crossflare_lab.pretrain import pretrain as train
 
     recipe = Recipe(family, target_share)  # type: ignore[arg-type]  # checked there
     with bars():
@@ -63,7 +63,7 @@ def show(
     rows: Annotated[int, typer.Option(min=1, help="How many examples.")] = 2,
 ) -> None:
     """Print a few examples side by side in the laboratory's languages."""
-    from crossflare.lab.sets import load
+    from crossflare_lab.sets import load
 
     data = load(name, train=0, dev=0, test=rows)
     shown = table("id", "language", "text", "label or answer", title=f"{name}: the same facts in every language")

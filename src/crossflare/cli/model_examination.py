@@ -46,8 +46,8 @@ def examine_model(model: str) -> dict[str, Any]:
     from crossflare.fusion.blocks import find_projections, find_sites, is_encoder_decoder
     from crossflare.fusion.identity import head_modules
     from crossflare.libraries.transformers import config_value
-    from crossflare.training.base_models import minilm_folder, only_pickles
-    from crossflare.training.weights import tied_weights
+    from crossflare.training.bases.load import minilm_folder, only_pickles
+    from crossflare.training.loop.checkpoints import tied_weights
 
     where = str(minilm_folder()) if model == "minilm" else model
     config, made = _without_weights(model, where)

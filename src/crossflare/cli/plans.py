@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crossflare.cli.terminal import ABSENT, BAD, OK, out, plain, print_json, say, table
-from crossflare.experiment.grid import Recipe
-from crossflare.experiment.plan import Planned
+from crossflare.experiment.running.plan import Planned
 from crossflare.progress import spoken
+from crossflare.recipe.grid import Recipe
 
 FAILURES = 10
 """Most failures that are shown one by one."""
@@ -20,7 +20,7 @@ def show_plan(recipe: Recipe, path: Path, steps: Sequence[Planned], words: Seque
     Args:
         recipe: What was planned.
         path: Its file.
-        steps: What `crossflare.experiment.plan` found.
+        steps: What `crossflare.experiment.running.plan` found.
         words: The arguments of the command that would make the rest.
         as_json: Print the steps as JSON and nothing else.
     """
@@ -92,11 +92,11 @@ def show_counts(recipe: Recipe, path: Path) -> None:
     Raises:
         GatheredError: What a run of it would refuse.
     """
-    from crossflare.experiment.cells import contexts_of
-    from crossflare.experiment.promise import check
+    from crossflare.experiment.promise.check import check
+    from crossflare.experiment.steps.cells import contexts_of
 
     check(contexts_of(recipe, Path()), fetch=False)
-    from crossflare.experiment.counting import count
+    from crossflare.experiment.running.counting import count
 
     total, by_cell = count(recipe)
     numbers = ["methods", "targets", "seeds", "stage 1", "stage 2", "predict"]

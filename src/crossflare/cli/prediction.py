@@ -81,10 +81,10 @@ def predict(
         raise UserError("--option belongs to --translate; say which engine")
     say_untested()
     with bars():
-        from crossflare.experiment.engine_flags import engine_options
-        from crossflare.experiment.predict_file import Column, predict_file
+        from crossflare.recipe.translation import engine_from_flags
+        from crossflare.serving.file import Column, predict_file
 
-        chosen = Column(tuple(source)) if source else engine_options(translate, option) if translate else None
+        chosen = Column(tuple(source)) if source else engine_from_flags(translate, option) if translate else None
         counts = predict_file(
             adapter=adapter,
             input=input,

@@ -66,7 +66,7 @@ def complain(lines: Iterable[str]) -> None:
 
 def say_untested() -> None:
     """Print one line to standard error where a library's version is not a tested one, unless that was said before."""
-    from crossflare.libraries.untested import news
+    from crossflare.libraries.guard import news
 
     line = news()
     if line is not None:

@@ -67,8 +67,8 @@ def translate(
     """Translate a file, row by row; after an interruption the same command goes on where it was."""
     from dataclasses import asdict
 
-    from crossflare.experiment.engine_flags import engine_options
     from crossflare.languages import tag_of
+    from crossflare.recipe.translation import engine_from_flags
     from crossflare.translation.checks import Flag
     from crossflare.translation.documents import translate_file
     from crossflare.translation.workers import Cluster, Processes
@@ -76,7 +76,7 @@ def translate(
     targets = list(dict.fromkeys(tag_of(name) for name in to.split(",") if name.strip()))
     if not targets:
         raise UserError("--to: expected languages with commas between, found none; as --to sw,ace")
-    chosen = engine_options(engine, option)
+    chosen = engine_from_flags(engine, option)
     made = output or file.with_name(f"{file.stem}.{'-'.join(targets)}.jsonl")
     pool = Cluster(workers, ray) if ray is not None else Processes(workers) if workers > 1 else None
     with bars():

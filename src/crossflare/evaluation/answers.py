@@ -4,17 +4,96 @@ Every score is one question's, between 0 and 1; a set's score is the mean over a
 included. `evaluation.normalise` has the rules by which texts are compared; the set decides which are used.
 """
 
+import re
+import string
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossflare.errors import UserError
-from crossflare.evaluation.normalise import Normaliser
+from crossflare.errors import UserError, choose
+from crossflare.languages import bare_tag
 from crossflare.tasks.example import Example
+
+Normaliser = Callable[[str], str]
+"""Text to its comparable form; the form's words, split at blanks, are what F1 counts."""
+
+ARTICLES = {
+    "ar": re.compile("ال"),
+    "de": re.compile(r"\b(?:ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
+    "en": re.compile(r"\b(?:a|an|the)\b"),
+    "es": re.compile(r"\b(?:un|una|unos|unas|el|la|los|las)\b"),
+    "vi": re.compile(r"\b(?:của|là|cái|chiếc|những)\b"),
+}
+"""Language -> what MLQA's script takes for articles."""
+SIGNS = {
+    "zh": re.compile("[一-龥]"),
+    "ja": re.compile("[一-龥々ぁ-ヿ]"),
+    "th": re.compile("[\u0e00-\u0e7f]"),
+    "lo": re.compile("[\u0e80-\u0eff]"),
+    "my": re.compile("[\u1000-\u109f]"),
+    "km": re.compile("[\u1780-\u17ff]"),
+}
+"""Language -> signs that are words of their own in the mixed segmentation."""
+_NOT_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def squad(text: str) -> str:
+    """Return the form that SQuAD v1.1 compares."""
+    return " ".join(ARTICLES["en"].sub(" ", text.lower().translate(_NOT_ASCII_PUNCTUATION)).split())
+
+
+def mlqa(text: str, language: str) -> str:
+    """Return the form that MLQA compares in a language, whose script and region do not matter."""
+    language = bare_tag(language)
+    text = "".join(sign for sign in text.lower() if not _is_punctuation(sign))
+    if language in ARTICLES:
+        text = ARTICLES[language].sub(" ", text)
+    if language in SIGNS:
+        text = _split_signs(text, SIGNS[language], keep_marks=language != "zh")
+    return " ".join(text.split())
+
+
+def normaliser(style: str, language: str) -> Normaliser:
+    """Return the normaliser of a task (`QuestionTask.normalisation`) for answers in a language.
+
+    Args:
+        style: `squad` or `mlqa`.
+        language: Any tag or name of it; script and region do not matter.
+
+    Raises:
+        UserError: The style is unknown.
+    """
+    return NORMALISERS[choose("way to compare answers", style, NORMALISERS)](bare_tag(language))
+
+
+NORMALISERS: dict[str, Callable[[str], Normaliser]] = {
+    "squad": lambda language: squad,
+    "mlqa": lambda language: partial(mlqa, language=language),
+}
+
+
+@cache
+def _is_punctuation(sign: str) -> bool:
+    return sign in string.punctuation or unicodedata.category(sign).startswith("P")
+
+
+def _split_signs(text: str, signs: re.Pattern[str], keep_marks: bool) -> str:
+    """Put blanks around every sign; with `keep_marks` a combining mark stays with the sign that it is written on."""
+    parts: list[str] = []
+    alone = False
+    for sign in text:
+        if alone and keep_marks and unicodedata.category(sign).startswith("M"):
+            parts.append(sign)
+            continue
+        after, alone = alone, signs.match(sign) is not None
+        parts.append(f" {sign}" if alone or after else sign)
+    return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

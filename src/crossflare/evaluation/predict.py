@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from crossflare.evaluation.outputs import Outputs, outputs_of
 from crossflare.tasks.example import Example
-from crossflare.training.encoded import Latents
-from crossflare.training.forms import Form
-from crossflare.training.precision import resolve
-from crossflare.training.settings import Precision
+from crossflare.training.forms.protocol import Form
+from crossflare.training.loop.memory import resolve
+from crossflare.training.loop.settings import Precision
+from crossflare.training.text.encoded import Latents
 
 
 def predict(

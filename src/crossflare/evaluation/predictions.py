@@ -11,6 +11,7 @@ import numpy as np
 
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, IntArray
+from crossflare.evaluation.significance import RESAMPLES, Interval, interval, sample, sample_values
 from crossflare.files import digest_file
 
 _ANEW = "delete its record and run again"
@@ -125,3 +126,22 @@ def _parsed(path: Path, number: int, line: str, read: Callable[[dict[str, Any]],
         return read(row)  # pyright: ignore[reportUnknownArgumentType]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}:{number}: expected a prediction, but the line is damaged; {_ANEW}") from error
+
+
+MOST = 5_000_000
+"""Rows that are drawn at most: the line must not take longer than the prediction. A report draws all resamples."""
+
+
+def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str) -> Interval:
+    """Return the score of one run and its interval over the test rows alone.
+
+    Raises:
+        UserError: The predictions cannot be scored.
+    """
+    found = found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__))  # as a report orders them
+    draws = max(1000, min(RESAMPLES, MOST // max(1, len(found.ids))))
+    if isinstance(found, AnswerPredictions):
+        drawn = sample_values(found.ids, found.golds, {metric: found.values[metric]}, [0], resamples=draws)
+    else:
+        drawn = sample(found.ids, found.gold, found.predicted, classes, [0], resamples=draws)
+    return interval(drawn[metric])

@@ -6,14 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from crossflare.evaluation.answers import position_match, score_answers
+from crossflare.evaluation.answers import normaliser, position_match, score_answers
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
-from crossflare.evaluation.normalise import normaliser
 from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
-from crossflare.tasks.questions import QuestionTask
+from crossflare.tasks.kinds import QuestionTask, TextTask
 
 DIGITS = 6
 """Decimals of a log-probability on disk."""

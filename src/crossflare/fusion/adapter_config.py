@@ -8,8 +8,7 @@ from peft import LoraConfig, TaskType
 
 from crossflare.errors import UserError, nearest
 from crossflare.fusion.config import FlareConfig
-from crossflare.schema import Schema, check_values, either, flag, list_of, none, number, text, whole
-from crossflare.untrusted import read_small_json
+from crossflare.untrusted import Schema, check_values, either, flag, list_of, none, number, read_small_json, text, whole
 
 NAME, WORD = text("[A-Za-z0-9_.]{1,200}"), text("[A-Za-z0-9_]{1,100}")
 SIZE_LIMIT = 100_000

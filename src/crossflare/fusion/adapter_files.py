@@ -10,8 +10,9 @@ A load that fails leaves the base model as it was.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -35,10 +36,49 @@ from crossflare.fusion.adapter_check import (
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.fusion.readme import readme
-from crossflare.fusion.rollback import unchanged_on_failure
+from crossflare.fusion.tuner import unchanged_on_failure
 from crossflare.libraries.bitsandbytes import is_quantised
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
+
+
+def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
+    """Return the text of README.md: tags for the hub in its front matter, and the licences of the translations.
+
+    Args:
+        base: The model that the adapter belongs to.
+        card: As `save_adapter` takes it; what it lacks is left out.
+    """
+    languages = list(dict.fromkeys(str(card[name]) for name in ("source", "language") if card.get(name)))
+    front = ["library_name: peft", f"base_model: {_quoted(base.name)}", "tags: [crossflare, lora]"]
+    front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
+    lines = ["---", *front, "---", "", f"# An adapter of {base.name}", ""]
+    if card.get("kind"):
+        task = cast(dict[str, Any], card.get("task") or {}).get("name", "a task")
+        lines += [f"Kind: {card['kind']}; task: {task}; languages: {', '.join(languages) or 'not named'}.", ""]
+    engines = _engines(card)
+    for what, engine in engines.items():
+        licence = str(engine.get("licence", "not stated"))
+        model = f" ({engine['model']})" if engine.get("model") else ""
+        lines.append(f"- {what}: {engine.get('engine')}{model}, licence {licence}")
+    if any("-nc" in str(engine.get("licence", "")).lower() for engine in engines.values()):
+        lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
+    lines += [
+        "",
+        "Load it with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it has none,",
+    ]
+    lines += ["with peft after `import crossflare`."]
+    return "\n".join(lines) + "\n"
+
+
+def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return who translated, by what was translated."""
+    named = {"texts translated by": card.get("to_target"), "sources translated by": card.get("train_source")}
+    return {what: cast(Mapping[str, Any], engine) for what, engine in named.items() if isinstance(engine, Mapping)}
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML reads it back: `no` is a language."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def save_adapter(

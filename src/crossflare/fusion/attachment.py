@@ -15,20 +15,19 @@ from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImpor
 
 from crossflare.errors import UserError
 from crossflare.fusion import released
-from crossflare.fusion.base_view import Replacement
 from crossflare.fusion.blocks import Site
-from crossflare.fusion.calls import Calls
+from crossflare.fusion.calls import Calls, Carrying, Local
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.frame import Frame
 from crossflare.fusion.generation import Session, begin, refuse_filled
 from crossflare.fusion.inputs import ADDED, Inputs
-from crossflare.fusion.local import Carrying, Local
-from crossflare.fusion.notices import warn_of_overflow
+from crossflare.fusion.reading import Replacement
 from crossflare.fusion.source_pass import SourcePass
+from crossflare.fusion.variant import warn_of_overflow
+from crossflare.libraries.guard import warn_once
 from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.torch import forward_pre_hooks
 from crossflare.libraries.transformers import checkpointing, wrap_checkpoint
-from crossflare.libraries.untested import warn_once
 
 
 class Attachment:

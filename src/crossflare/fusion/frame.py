@@ -1,12 +1,133 @@
 """One forward pass as the fusing layers see it: for each stack of blocks its source states, and who pairs with whom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from crossflare.errors import UserError
 from crossflare.fusion.alignment import Anchor, Pairing, attention, identity, position, proportional, whole
-from crossflare.fusion.sources import SourceStates
+
+
+class _Shared:
+    """States of U source texts, which B >= U target rows read."""
+
+    mask: Tensor
+    """[B,S] bool: what each target row reads of its source."""
+    rows: Tensor | None = None
+    """[B] int64: which source each target row reads; None: its own, U = B."""
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return what was made of the sources [U,...] as each target row reads it [B,...]."""
+        return values if self.rows is None else values[self.rows]
+
+
+class ModelStates(_Shared):
+    """The states of the same base model reading the source: one per block, before and after (DESIGN: v_source)."""
+
+    def __init__(
+        self, states: list[Tensor], mask: Tensor, final: Tensor | None = None, rows: Tensor | None = None
+    ) -> None:
+        """Take L+1 states [U,S,d]: the input of block 0, then the output of each block.
+
+        `mask` is [B,S] bool, `final` what an encoder hands to its decoder [U,S,d], `rows` as in the class.
+        """
+        known = mask if rows is None else mask[: len(states[0])]
+        if any(state.shape[:2] != known.shape for state in states):
+            shapes = sorted({tuple(state.shape) for state in states})
+            raise UserError(
+                f"source states {shapes} do not fit their mask {tuple(mask.shape)}; expected [B,S,d], [B,S]"
+            )
+        self.states, self.mask, self.final, self.rows = states, mask, final, rows
+
+    def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
+        """Return v_source [U,S,d] for a projection in `block`: the state before it (lead 0) or after it (lead 1)."""
+        del projection
+        return self.states[block + lead]
+
+
+class LatentStates(_Shared):
+    """The states of a translation model's encoder reading the target text, the same for every block (FLARE MT)."""
+
+    def __init__(self, latents: Tensor, mask: Tensor, rows: Tensor | None = None) -> None:
+        """Take the encoder's last states [U,S,d_mt], their mask [B,S] bool and rows [B]."""
+        if latents.shape[:2] != (mask if rows is None else mask[: len(latents)]).shape:
+            raise UserError(
+                f"source_latents {tuple(latents.shape)} do not fit source_attention_mask {tuple(mask.shape)}; "
+                "expected [B,S,d_mt] and [B,S]"
+            )
+        self.latents, self.mask, self.rows = latents, mask, rows
+
+    def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
+        """Return Linear(latents) [U,S,d]; each caller projects anew: a checkpointed block owns its graph."""
+        del block, lead
+        assert projection is not None, "a layer that reads latents has their projection"
+        return projection(self.latents.to(next(projection.parameters()).dtype))
+
+
+SourceStates = ModelStates | LatentStates
+
+
+def keep_input(states: list[Tensor]) -> Callable[..., None]:
+    """Return a forward pre-hook that appends a block's input states."""
+
+    def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        states.append(hidden_states(args, kwargs))
+
+    return hook
+
+
+def keep_output(states: list[Tensor]) -> Callable[..., None]:
+    """Return a forward hook that appends a block's output states."""
+
+    def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        assert isinstance(first, Tensor), f"{type(module).__name__} returned {type(first).__name__}, not states"
+        states.append(first)
+
+    return hook
+
+
+def hidden_states(args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor:
+    """Return the states that a transformers block or attention was called with: first argument or `hidden_states`."""
+    first = args[0] if args else kwargs.get("hidden_states")
+    assert isinstance(first, Tensor), "a transformers block takes its states first"
+    return first
+
+
+def real_rows(mask: Tensor) -> Tensor:
+    """Return `mask` [B,S] with one token opened in rows that have none, so that attention over them stays finite.
+
+    It is the last column where the others end there (left padding), the first otherwise. Nothing here depends on values
+    in a way that a traced graph could not follow.
+    """
+    empty = ~mask.any(1)
+    last = (mask[:, -1] | empty).all().long() * (mask.shape[1] - 1)
+    return mask | (empty[:, None] & (torch.arange(mask.shape[1], device=mask.device) == last))
+
+
+def with_stand_ins(tokens: Tensor, mask: Tensor, end: int | None) -> dict[str, Tensor]:
+    """Return tokens and mask [B,S] whose rows without a source hold the text of one that has a source.
+
+    What is read there is never used. Without any source at all, the opened token is `end`.
+    """
+    real, empty = real_rows(mask), ~mask.any(1, keepdim=True)
+    like = empty.long().argmin(0)  # [1]: the first row with a source
+    nobody = empty.all()
+    if end is not None:
+        tokens = torch.where(nobody & real, end, tokens)
+    return {
+        "input_ids": torch.where(empty & ~nobody, tokens[like], tokens),
+        "attention_mask": torch.where(empty & ~nobody, mask[like], real).long(),
+    }
+
+
+def drop_rows(mask: Tensor, probability: float) -> Tensor:
+    """Return `mask` [B,S] with whole rows closed, each with `probability` (source dropout)."""
+    kept = torch.rand(mask.shape[0], 1, device=mask.device) >= probability
+    return mask & kept
+
 
 BY_INDEX = ("position", "proportional")
 """Alignments that depend on masks alone."""

@@ -17,12 +17,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, real_rows
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
 from crossflare.fusion.released import last_step
 from crossflare.fusion.source_pass import SHARED, SourcePass
-from crossflare.fusion.sources import LatentStates, ModelStates, real_rows
 from crossflare.libraries.torch import is_compiled
 from crossflare.libraries.transformers import cache_argument, cached_tokens
 

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.fusion.alignment import Pairing
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.frame import Frame, ModelStates, Side, real_rows
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
-from crossflare.fusion.sources import ModelStates, real_rows
 from crossflare.libraries.transformers import checkpointing
 
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")

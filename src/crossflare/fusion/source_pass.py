@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from crossflare.fusion import released
 from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.frame import Frame, Side
+from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows, with_stand_ins
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import Reader
-from crossflare.fusion.sources import LatentStates, ModelStates, drop_rows, real_rows, with_stand_ins
 from crossflare.libraries.torch import unwrapped
 
 SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")

@@ -5,6 +5,7 @@
 x are the target states that enter the projection, v_source the source states (see `sources`).
 """
 
+import warnings
 from typing import Any, NoReturn
 
 import torch
@@ -13,10 +14,31 @@ from torch import Tensor, nn
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import Role
 from crossflare.fusion.calls import Calls
-from crossflare.fusion.frame import READING, Frame, Side
+from crossflare.fusion.frame import READING, Frame, LatentStates, Side, hidden_states
 from crossflare.fusion.functions import Phi
-from crossflare.fusion.sources import LatentStates, hidden_states
 from crossflare.libraries.peft import LoraVariant, cast_input, lora_a
+
+
+class OverflowWarning(UserWarning):
+    """A model in float16 gave numbers that are not finite."""
+
+
+def warn_of_overflow(output: Any) -> None:
+    """Warn when a model's output in float16 holds infinities or NaN: what is made of it looks like a result.
+
+    Args:
+        output: Of a model; its `logits` are looked at, outside of traced graphs.
+    """
+    logits = getattr(output, "logits", None)
+    if torch.compiler.is_compiling() or not isinstance(logits, Tensor) or logits.dtype != torch.float16:
+        return
+    if not bool(torch.isfinite(logits).all()):
+        warnings.warn(
+            f"logits {tuple(logits.shape)} in float16 are not all finite: the model's numbers exceed what float16 "
+            "holds; load the model in bfloat16 or float32",
+            OverflowWarning,
+            stacklevel=2,
+        )
 
 
 class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in peft

@@ -13,8 +13,7 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 
 from crossflare.progress.bars import Bars
-from crossflare.progress.display import Display, spoken
-from crossflare.progress.lines import Lines
+from crossflare.progress.lines import Display, Lines, spoken
 from crossflare.progress.relay import Sender, relayed
 
 __all__ = ["Advance", "bar", "display", "relay_to_display", "say", "send_to", "shown", "spoken", "track"]

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.progress import TaskID as Task
 from rich.text import Text
 
-from crossflare.progress.display import Key, printable
+from crossflare.progress.lines import Key, printable
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from threading import Event, Thread
 from typing import Any
 
-from crossflare.progress.display import Display, Key
+from crossflare.progress.lines import Display, Key
 
 OFTEN = 0.5
 """Seconds between two messages about how far a bar is."""

@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import json_text, write_if_new
-from crossflare.report.collect import collect
 from crossflare.report.figures import MissingExtraError
-from crossflare.report.latex import report_tables
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render
-from crossflare.report.plain import to_csv, to_markdown
-from crossflare.report.results import Cell, Contrast, Results
+from crossflare.report.resample import Outcome
+from crossflare.report.results import Cell, Contrast, Results, collect
 from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
-from crossflare.report.swaps import Outcome
 from crossflare.report.tables import Grid, contrasts, scores
+from crossflare.report.text import report_tables, to_csv, to_markdown
 from crossflare.storage import StorageError
 from crossflare.temporaries import sweep
 

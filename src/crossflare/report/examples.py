@@ -16,8 +16,8 @@ import numpy as np
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.predictions import AnswerPredictions
+from crossflare.report.cost import item_scores
 from crossflare.report.methods import grouped
-from crossflare.report.power import item_scores
 from crossflare.report.results import Results
 from crossflare.report.runs import RunFolder
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossflare.experiment.kinds import KINDS, group_of
+from crossflare.recipe.methods import KINDS, group_of
 from crossflare.report.runs import RunFolder
 
 TRAIN_SOURCES = {
@@ -12,6 +12,8 @@ TRAIN_SOURCES = {
     "none": "control: trained without any source",
     "target": "control: in training each text is its own source",
 }
+
+
 TEST_SOURCES = {
     "oracle": "upper bound: it reads the set's own source text at test time",
     "shuffled": "control: at test time each row has the translation of another row as source",
@@ -23,6 +25,8 @@ TEST_SOURCES = {
 
 TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "train_source", "test_source"})
 """Options that have words of their own."""
+
+
 GROUPS = {
     "baseline": "Baselines",
     "rival": "Rivals",
@@ -32,6 +36,8 @@ GROUPS = {
     "upper bound": "Upper bounds",
 }
 """`Kind.group` -> the heading in a table, in the order of a table."""
+
+
 GROUPED_FROM = 8
 """Methods from which on tables are grouped; fewer stand in the recipe's order."""
 

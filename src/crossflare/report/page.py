@@ -5,17 +5,16 @@ from dataclasses import replace
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
-from crossflare.report.cost import DRAWN, scatter_points
+from crossflare.report.cost import DRAWN, detectable_grid, scatter_points
 from crossflare.report.curves import curve_blocks
 from crossflare.report.examples import worst_examples
-from crossflare.report.latex import to_latex
 from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
-from crossflare.report.power import detectable_grid
 from crossflare.report.results import Cell, Contrast, Results
 from crossflare.report.runs import MACRO
 from crossflare.report.sections import LEAST, environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import MINUS, Grid, column_name, contrasts, metric_name, metric_title, scores
+from crossflare.report.text import to_latex
 
 SPREAD = 1.2
 """A cost is drawn when the dearest method has so many times that of the cheapest: others say nothing."""

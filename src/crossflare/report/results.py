@@ -1,12 +1,27 @@
-"""Every number of a report as values: scores, differences and ranks, each with its interval and its signature."""
+"""Every number of a report as values, collected from its runs: scores, differences, ranks, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
-from crossflare.evaluation.signature import Signature
-from crossflare.evaluation.significance import Difference, Interval
-from crossflare.report.runs import RunFolder
-from crossflare.report.swaps import Outcome
+from crossflare.errors import UserError
+from crossflare.evaluation.metrics import METRICS
+from crossflare.evaluation.predictions import ANSWER_METRICS
+from crossflare.evaluation.signature import Signature, check_comparable, combine
+from crossflare.evaluation.significance import (
+    Difference,
+    Interval,
+    Sample,
+    average_ranks,
+    interval,
+    macro,
+    paired_difference,
+)
+from crossflare.progress import track
+from crossflare.report.methods import unranked
+from crossflare.report.resample import Outcome, compare_pairs, resample
+from crossflare.report.runs import MACRO, RunFolder, read_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +107,175 @@ class Results:
                 if each.metric == metric and each.language == column
             )
         )
+
+
+SUBJECT, REFERENCE = "flare", "lora"
+LEFT_OUT = "not in recipe"
+"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
+NOT_MEASURED = "not measured"
+"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
+
+
+def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
+    """Read a run folder and compute every number of its report.
+
+    Args:
+        run_dir: The folder.
+        every_metric: False for the main one alone.
+
+    Raises:
+        UserError: See `read_runs`.
+    """
+    folder = read_runs(run_dir)
+    samples = _samples(folder)
+    metrics = _metrics(folder)[: None if every_metric else 1]
+    subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
+    pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
+    pairs += [(each, reference) for each in folder.methods if reference is not None and each != reference]
+    tests = compare_pairs(folder, metrics, list(dict.fromkeys(pairs)))
+    cells: dict[tuple[str, str, str], Cell] = {}
+    contrasts: dict[tuple[str, str, str], Contrast] = {}
+    for metric in metrics:
+        for method in folder.methods:
+            for language in folder.columns:
+                cell = _cell(folder, samples, metric, method, language, reference)
+                test = tests.get((metric, (method, reference or ""), language)) if cell.against else None
+                cells[metric, method, language] = replace(cell, tested=test)
+                if subject is not None and method != subject:
+                    found = _difference(folder, samples, metric, subject, method, language)
+                    gap, value = (found, None) if isinstance(found, str) else ("", found)
+                    both = all(folder.asked(each, language) for each in (subject, method))
+                    out = value is None and (gap == NOT_MEASURED or not both)
+                    test = tests.get((metric, (subject, method), language)) if value else None
+                    contrasts[metric, method, language] = Contrast(
+                        metric, method, language, value, test, gap=gap, left_out=out
+                    )
+    ranks = {(metric, name): rank for metric in metrics for name, rank in _ranks(folder, samples, metric).items()}
+    return Results(folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks)
+
+
+Samples = Mapping[tuple[str, str, str], Sample]
+"""By metric, method and language."""
+
+
+def _samples(folder: RunFolder) -> Samples:
+    """Resample every language once for all its methods and seeds."""
+    found: dict[tuple[str, str, str], Sample] = {}
+    for language in track(folder.languages, "resampling", len(folder.languages)):
+        runs = [run for method in folder.methods for run in folder.of(method, language)]
+        for (metric, method), drawn in resample(runs).items():
+            found[metric, method, language] = drawn
+    return found
+
+
+def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
+    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
+    if language != MACRO:
+        gap = "not run" if folder.asked(method, language) else LEFT_OUT
+        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
+    parts = [samples.get((metric, method, each)) for each in folder.languages]
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
+        if not present and any(folder.of(method, each) for each in folder.languages):
+            return NOT_MEASURED
+        return f"{len(present)} of {len(parts)} languages" if present else "not run"
+    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
+    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
+
+
+def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds: tuple[int, ...]) -> Signature:
+    languages = folder.languages if language == MACRO else (language,)
+    runs = [[folder.runs[method, each, seed].record.signature_of(metric) for seed in seeds] for each in languages]
+    over_seeds = [combine(each) for each in runs]
+    return combine(over_seeds, languages=True) if language == MACRO else over_seeds[0]
+
+
+def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None) -> Cell:
+    found = _sample(folder, samples, metric, method, language)
+    if isinstance(found, str):
+        out = not folder.asked(method, language) or found == NOT_MEASURED
+        return Cell(
+            metric, method, language, None, (), (), () if out else folder.seeds, None, None, gap=found, left_out=out
+        )
+    missing = tuple(seed for seed in folder.seeds if seed not in found.seeds)
+    by_seed = tuple(map(float, found.observed))
+    try:
+        signature = _signature(folder, metric, method, language, found.seeds)
+    except UserError as error:
+        return Cell(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
+    against = None
+    if reference is not None and method != reference:
+        difference = _difference(folder, samples, metric, method, reference, language)
+        against = None if isinstance(difference, str) else difference
+    return Cell(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
+
+
+def _difference(
+    folder: RunFolder, samples: Samples, metric: str, first: str, second: str, language: str
+) -> Difference | str:
+    """Return first - second over the seeds both have, or why there is none."""
+    a, b = (_sample(folder, samples, metric, method, language) for method in (first, second))
+    if isinstance(a, str) or isinstance(b, str):
+        return a if isinstance(a, str) else str(b)
+    seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
+    if not seeds:
+        return "no seed in common"
+    try:
+        check_comparable(*(_signature(folder, metric, method, language, seeds) for method in (first, second)))
+    except UserError as error:
+        return str(error)
+    return paired_difference(a.pick(seeds), b.pick(seeds))
+
+
+Row = TypeVar("Row", Cell, Contrast)
+
+
+def _adjust(found: Mapping[tuple[str, str, str], Row]) -> dict[tuple[str, str, str], Row]:
+    """Return the values with q: p corrected for the number of languages, method by method and metric by metric."""
+    from scipy.stats import false_discovery_control
+
+    adjusted = dict(found)
+    families: dict[tuple[str, str], dict[tuple[str, str, str], float]] = {}
+    for key, each in found.items():
+        if key[2] != MACRO and each.tested is not None and each.tested.p is not None:
+            families.setdefault(key[:2], {})[key] = each.tested.p
+    for family in families.values():
+        for key, q in zip(family, false_discovery_control(list(family.values())), strict=True):
+            adjusted[key] = replace(found[key], q=float(q))
+    return adjusted
+
+
+def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interval]:
+    """Return the average ranks of the methods that were run everywhere; none for fewer than three or one language."""
+    everywhere = {
+        method: parts
+        for method in folder.methods
+        if method not in unranked(folder)
+        and len(parts := [s for x in folder.languages if (s := samples.get((metric, method, x)))])
+        == len(folder.languages)
+    }
+    seeds = folder.shared_seeds(everywhere, folder.languages)
+    if len(everywhere) < 3 or len(folder.languages) < 2 or not seeds:
+        return {}
+    return average_ranks({method: [part.pick(seeds) for part in parts] for method, parts in everywhere.items()})
+
+
+def _metrics(folder: RunFolder) -> tuple[str, ...]:
+    """Return the metrics with the task's main one first; macro-F1 or F1 where the records name none."""
+    task = next(iter(folder.runs.values())).record.task
+    if task["labels"]:
+        known, usual = sorted(METRICS), "macro_f1"
+    else:
+        measured = {name for run in folder.runs.values() for name in run.record.scores}
+        known, usual = [name for name in ANSWER_METRICS if name in measured], "f1"
+    named = task.get("main_metric")
+    main = named if named in known else usual
+    return tuple(sorted(known, key=lambda name: name != main))
+
+
+def _role(folder: RunFolder, name: str) -> str | None:
+    """Return the method of that name, or else the first whose kind it is."""
+    if name in folder.methods:
+        return name
+    kinds = {str(run.record.method["name"]): run.record.method.get("kind") for run in folder.runs.values()}
+    return next((method for method in folder.methods if kinds.get(method) == name), None)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crossflare.evaluation.record import Record, Trial
-from crossflare.report.cost import cost_grid
-from crossflare.report.power import detectable_grid
+from crossflare.report.cost import cost_grid, detectable_grid
 from crossflare.report.results import Results
 from crossflare.report.summary import range_text
 from crossflare.report.tables import Grid, matrix, points

@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from crossflare.report.collect import collect
+from crossflare.report.results import collect
 from crossflare.report.summary import summary
 from crossflare.report.tables import DASH, Entry, Grid, scores
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from crossflare.libraries.transformers import quiet
-from crossflare.selftest import reading, sharing, writing
-from crossflare.selftest.measure import Measure, Measures
+from crossflare.selftest import many_calls, one_call, writing
+from crossflare.selftest.models import Measure, Measures
 from crossflare.selftest.verdict import Verdict, in_one_line
 
 Law = Callable[[torch.device], Measures]
@@ -16,18 +16,18 @@ Law = Callable[[torch.device], Measures]
 LAWS: dict[str, Law] = {
     "writing with the cache is writing without it": writing.cached,
     "a prompt by itself is answered as in a batch": writing.alone,
-    "a text by itself gives what it gives in a batch": reading.alone,
-    "padding changes nothing": reading.padding,
-    "a source changes the result, another one otherwise": reading.source,
-    "no source gives the value of the target alone": reading.no_source,
-    "with lora_B at zero it is the base model": reading.fresh,
-    "what is saved is what is loaded": reading.saved,
-    "checkpointing leaves the gradients as they are": sharing.checkpointed,
-    "two calls before both backwards keep apart": sharing.two_forwards,
-    "two threads keep apart": sharing.threads,
+    "a text by itself gives what it gives in a batch": one_call.alone,
+    "padding changes nothing": one_call.padding,
+    "a source changes the result, another one otherwise": one_call.source,
+    "no source gives the value of the target alone": one_call.no_source,
+    "with lora_B at zero it is the base model": one_call.fresh,
+    "what is saved is what is loaded": one_call.saved,
+    "checkpointing leaves the gradients as they are": many_calls.checkpointed,
+    "two calls before both backwards keep apart": many_calls.two_forwards,
+    "two threads keep apart": many_calls.threads,
 }
 """What is checked, and how."""
-ELSEWHERE: dict[str, Law] = {"the device gives what the CPU gives": reading.as_on_cpu}
+ELSEWHERE: dict[str, Law] = {"the device gives what the CPU gives": one_call.as_on_cpu}
 """More laws, on another device than the CPU."""
 
 

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from crossflare.selftest.measure import Measure, Measures, agree
-from crossflare.selftest.models import SETTINGS, TARGETS, WRITERS, adapted, batch
-from crossflare.selftest.results import beam_scores, written
+from crossflare.selftest.models import SETTINGS, TARGETS, WRITERS, Measure, Measures, adapted, agree, batch
+from crossflare.selftest.one_call import beam_scores, written
 
 
 def cached(device: torch.device) -> Measures:

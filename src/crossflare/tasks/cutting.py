@@ -6,7 +6,7 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.tasks.dataset import PARTS, DataSet, Task
 from crossflare.tasks.example import Split
-from crossflare.tasks.questions import CONTEXT, QuestionTask
+from crossflare.tasks.kinds import CONTEXT, QuestionTask
 
 _NAMES = ("first text", "context")
 

@@ -6,11 +6,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.columns import attach_sources
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.tasks.outline import Outline, check_ids, check_partners, rows_of
-from crossflare.tasks.questions import QuestionTask
-from crossflare.tasks.reading import attach_sources
 
 PARTS = ("train", "dev", "test")
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
 from crossflare.tasks.dataset import PARTS, LanguageParts, Task
 from crossflare.tasks.example import Example
-from crossflare.tasks.questions import QuestionTask
+from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.tasks.squad import checked_questions, paired_answers
 from crossflare.tasks.tydiqa import NAMES as TYDIQA_NAMES
 from crossflare.tasks.xquad import LANGUAGES as XQUAD_LANGUAGES

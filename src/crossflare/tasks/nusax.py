@@ -8,10 +8,10 @@ ignore it, and numbers stay comparable with those of others only on the released
 from pathlib import Path
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.example import Example
-from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.kinds import TextTask
 
 TASK = TextTask("nusax", 1, ("negative", "neutral", "positive"), main_metric="macro_f1")
 FOLDERS = {

@@ -7,12 +7,11 @@ from typing import Literal
 
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
-from crossflare.tasks.classification import Metric, TextTask
+from crossflare.tasks.columns import Columns, iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
 from crossflare.tasks.outline import Outline
-from crossflare.tasks.questions import QuestionMetric, QuestionTask
-from crossflare.tasks.reading import Columns, iterate_examples, read_examples
 from crossflare.tasks.squad import QuestionColumns, read_questions
 
 Files = Mapping[str, Mapping[str, Path | str]]

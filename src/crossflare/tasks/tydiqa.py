@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.tasks.dataset import LanguageParts
-from crossflare.tasks.questions import QuestionTask
+from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.squad import read_questions
 
 TASK = QuestionTask("tydiqa", 1, "squad")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossflare.errors import UserError
-from crossflare.tasks.classification import TextTask
+from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.example import Example
-from crossflare.tasks.reading import Columns, read_examples
+from crossflare.tasks.kinds import TextTask
 
 TASK = TextTask(
     "xnli",

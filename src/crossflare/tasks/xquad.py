@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.tasks.dataset import LanguageParts
-from crossflare.tasks.questions import QuestionTask
+from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.squad import read_questions
 
 TASK = QuestionTask("xquad", 1, "mlqa")

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from crossflare.errors import UserError
 from crossflare.languages import find
-from crossflare.training.trainer import Batch
-from crossflare.translation.pairs import Pair
+from crossflare.training.loop.state import Batch
+from crossflare.translation.engines.precomputed import Pair
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """In the places that NLLB gives them."""

@@ -12,11 +12,11 @@ from crossflare.errors import UserError
 from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
 from crossflare.languages import tag_of
 from crossflare.training.bitext import Bitext, PairCollator, train_vocabulary, translation_loss
-from crossflare.training.fit import Outcome, fit
-from crossflare.training.inference import batches
-from crossflare.training.precision import Number
-from crossflare.training.settings import Precision, Settings
-from crossflare.translation.pairs import Pair
+from crossflare.training.loop.batching import batches
+from crossflare.training.loop.fit import Outcome, fit
+from crossflare.training.loop.memory import Number
+from crossflare.training.loop.settings import Precision, Settings
+from crossflare.translation.engines.precomputed import Pair
 
 VERSION = 1
 """Raised whenever the same text and options would give another model."""

@@ -12,10 +12,10 @@ from crossflare.languages import find
 from crossflare.progress import Advance, bar
 from crossflare.tasks.files import Row
 from crossflare.translation.checks import Flag, check
+from crossflare.translation.engines.protocol import Translator, check_pair, engine_id
 from crossflare.translation.rows import blocks, check_output, count_lines, iterate, written
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_block
-from crossflare.translation.translator import Translator, check_pair, engine_id
 from crossflare.translation.workers import Job, Pool, Route
 
 TEXTS = 256

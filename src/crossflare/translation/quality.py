@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from crossflare.errors import UserError
 from crossflare.languages import find
-from crossflare.translation.splitting import UNSPACED
-from crossflare.translation.translator import Translator
+from crossflare.translation.engines.protocol import Translator
+from crossflare.translation.translate import UNSPACED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from crossflare.errors import UserError, choose
 from crossflare.files import MANIFEST, commit_dir, content_id, open_dir, read_json, write_json
 from crossflare.languages import tag_of
 from crossflare.progress import bar
-from crossflare.translation.stored import text_key
+from crossflare.translation.store import text_key
+from crossflare.translation.translate import split
 
 if TYPE_CHECKING:
     import torch
@@ -176,3 +177,40 @@ def encode_stored(
     states = States(root, encoder, language, precision=precision)
     states.add(texts)
     return list(states.read(texts))
+
+
+def encode_rows(
+    engine: Any, rows: Sequence[tuple[str, ...]], language: str, store: Path | None = None
+) -> list[tuple[Any, ...]]:
+    """Return a translation encoder's states [S,d_mt] for each text of each row.
+
+    Texts longer than the encoder reads are read in parts, whose states stand one after the other.
+
+    Args:
+        engine: One with `encode`.
+        rows: Their texts.
+        language: BCP-47 tag.
+        store: Folder in which states are kept, in float16; None: they are not.
+    """
+    import torch
+
+    from crossflare.translation.states import encode_stored
+
+    texts = [text for row in rows for text in row]
+    limit: int = engine.max_tokens
+    counts: list[int] = engine.count_tokens(texts)
+
+    def fits(pieces: Sequence[str]) -> list[bool]:
+        return [count <= limit for count in engine.count_tokens(pieces)]
+
+    parts = [
+        [text] if count <= limit else [piece for piece, _ in split(text, fits, language) if piece]
+        for text, count in zip(texts, counts, strict=True)
+    ]
+    flat = [piece for pieces in parts for piece in pieces]
+    if store is None:
+        made = iter(engine.encode(flat, language))
+    else:
+        made = (state.float() for state in encode_stored(store, engine, flat, language))
+    states = iter([next(made) if len(pieces) == 1 else torch.cat([next(made) for _ in pieces]) for pieces in parts])
+    return [tuple(next(states) for _ in row) for row in rows]

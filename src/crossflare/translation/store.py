@@ -11,6 +11,7 @@ write, flushed to the disk. A line cut off by a kill is ignored by readers and r
 Memory does not grow with the rows: they stay on the disk, found through `Index`.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -24,9 +25,56 @@ from crossflare.errors import UserError
 from crossflare.files import read_json, sync, write_json
 from crossflare.languages import tag_of
 from crossflare.locks import leave_to_parent, take
+from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.index import Index, Place, keys_of
-from crossflare.translation.stored import digest, read_row, write_row
-from crossflare.translation.translator import engine_id
+
+CHECK = 16
+"""Hex digits of `check`."""
+_READ, _WRITE = json.JSONDecoder().raw_decode, json.JSONEncoder(ensure_ascii=False).encode
+
+
+def text_key(text: str) -> str:
+    """Return the sha256 of a text in hex."""
+    return digest(text).hex()
+
+
+def digest(text: str) -> bytes:
+    """Return the sha256 of a text."""
+    return hashlib.sha256(_encode(text)).digest()
+
+
+def write_row(text: str, translation: str) -> bytes:
+    """Return the line, with its line feed, that keeps a text and its translation."""
+    return _encode(_WRITE(_row(text, translation))) + b"\n"
+
+
+def read_row(line: bytes) -> tuple[str, str] | str:
+    """Return (text, translation) of a line, or why it is damaged."""
+    try:
+        content = line.decode("utf-8", "surrogatepass")
+        row, end = _READ(content)
+        if end < len(content):
+            return "more than one row in a line"
+        text, translation = row["text"], row["translation"]
+        if not (isinstance(text, str) and isinstance(translation, str)):
+            return "no texts"
+        whole = _row(text, translation)
+        if row["key"] != whole["key"]:
+            return "the text is not the one of the key"
+        older = {name: value for name, value in whole.items() if name != "check"}
+        return (text, translation) if row in (whole, older) else "not as it was written"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(error)
+
+
+def _row(text: str, translation: str) -> dict[str, str]:
+    check = digest(_WRITE([text, translation])).hex()[:CHECK]
+    return {"key": text_key(text), "check": check, "text": text, "translation": translation}
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
 
 _NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
 _SPAN = 1 << 22  # bytes read in one go

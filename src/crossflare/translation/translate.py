@@ -1,11 +1,141 @@
 """Texts through an engine and the store: each different one is translated once, and never again."""
 
+import re
 import time
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
+from crossflare.errors import UserError, choose
+from crossflare.languages import find
 from crossflare.progress import Advance, bar
+from crossflare.translation.engines.protocol import Translator, check_pair, counted
+from crossflare.translation.sentences import sentences
 from crossflare.translation.store import Shelf, Store
-from crossflare.translation.translator import Translator, check_pair, counted
+
+VERSION = 1
+"""Raised whenever the same text would be split in another way."""
+CHARACTERS = 1000
+"""The budget of an engine that does not count tokens."""
+UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
+"""Scripts written without blanks between words."""
+Piece = tuple[str, str]
+"""What is translated, and the blanks behind it, which are not."""
+Measure = Callable[[Sequence[str]], Sequence[int]]
+
+_CLAUSE = re.compile(r"[,;:\u061b\u060c\u1363\u1364\u1365\u2014\u2013]\s+|[\uff0c\u3001\uff1b\uff1a\u104a]\s*")
+_BLANK = re.compile(r"\s+")
+
+
+def split(text: str, fits: Callable[[Sequence[str]], Sequence[bool]], language: str = "") -> list[Piece]:
+    """BySentence a text into its sentences, and those that do not fit at clauses, then at blanks, then anywhere.
+
+    Args:
+        text: Any text.
+        fits: Says of each piece whether it is short enough; asked of many at once.
+        language: BCP-47 tag of the text, for the rules of `sentences`.
+
+    Returns:
+        Pieces, which joined with their blanks give `text`. One that does not fit though it is a single letter stays.
+    """
+    pieces = sentences(text, language)
+    while True:
+        answers = iter(fits([piece for piece, _ in pieces if piece]))
+        halves = [[(piece, gap)] if not piece or next(answers) else _halve(piece, gap) for piece, gap in pieces]
+        shorter = [piece for half in halves for piece in half]
+        if len(shorter) == len(pieces):
+            return pieces
+        pieces = shorter
+
+
+def join(pieces: Sequence[Piece], translations: Sequence[str], blank: bool = False) -> str:
+    """Return translated pieces with the blanks between the originals.
+
+    Args:
+        pieces: From `split`.
+        translations: Of the pieces, in order; an empty piece counts.
+        blank: Put a blank where two pieces touched: from a script without blanks into one with them.
+    """
+    last = len(pieces) - 1
+    return "".join(
+        translation + (gap or (" " if blank and piece and number < last else ""))
+        for number, ((piece, gap), translation) in enumerate(zip(pieces, translations, strict=True))
+    )
+
+
+class BySentence:
+    """An engine that gets one sentence at a time, and parts of those that are longer than it can read."""
+
+    def __init__(
+        self, engine: Translator, budget: int | None = None, by: Literal["sentence", "budget"] = "sentence"
+    ) -> None:
+        """Wrap an engine.
+
+        Args:
+            engine: One with `count_tokens(texts) -> list[int]` is asked for the length of pieces; of others the
+                characters are counted.
+            budget: Tokens or characters in a piece; by default the engine's `max_tokens`, or `CHARACTERS`.
+            by: `sentence`: each sentence by itself, as most models were trained; `budget`: texts that fit stay whole.
+
+        Raises:
+            UserError: A budget below 1.
+        """
+        if budget is not None and budget < 1:
+            raise UserError(f"the budget of a piece of text: expected 1 or more, found {budget}")
+        self.engine = engine
+        self._by = choose("way of splitting", by, ("sentence", "budget"))
+        self._budget = budget
+        self._measure: Measure | None = getattr(engine, "count_tokens", None)
+        self.identity: Mapping[str, Any] = {
+            **engine.identity,
+            "split": {"version": VERSION, "budget": budget, "by": by},
+        }
+
+    def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+        """See `Translator.translate`; blanks between sentences, and paragraphs, stay as they are."""
+        check_pair(source, target)
+        whole = self._fits(texts) if self._by == "budget" else [False] * len(texts)
+        split_texts = [
+            [(text, "")] if fits else split(text, self._fits, source) for text, fits in zip(texts, whole, strict=True)
+        ]
+        wanted = list(dict.fromkeys(piece for pieces in split_texts for piece, _ in pieces if piece.strip()))
+        done = counted(self.engine.translate(wanted, source=source, target=target), len(wanted)) if wanted else []
+        known = dict(zip(wanted, done, strict=True))
+        blank = find(source).script in UNSPACED and find(target).script not in UNSPACED
+        return [join(pieces, [known.get(piece, piece) for piece, _ in pieces], blank) for pieces in split_texts]
+
+    def _fits(self, texts: Sequence[str]) -> list[bool]:
+        budget = self._budget or getattr(self.engine, "max_tokens", None) or CHARACTERS
+        if self._measure is None:
+            return [len(text) <= budget for text in texts]
+        return [count <= budget for count in self._measure(texts)] if texts else []
+
+
+def translate_long(engine: Translator, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+    """Translate texts of any length with an engine that reads short ones; see `BySentence`."""
+    return BySentence(engine).translate(texts, source=source, target=target)
+
+
+def _halve(piece: str, gap: str) -> list[Piece]:
+    """BySentence near the middle: behind a clause mark, else at a blank, else between two letters."""
+    middle = len(piece) // 2
+    clauses = [
+        match.span() for match in _CLAUSE.finditer(piece, 1) if len(piece) / 4 < match.end() < len(piece) * 3 / 4
+    ]
+    spans = clauses or [match.span() for match in _BLANK.finditer(piece)]
+    if spans:
+        start, end = min(spans, key=lambda span: abs(span[1] - middle))
+        end_of_first = start + len(piece[start:end].rstrip())
+        return [(piece[:end_of_first], piece[end_of_first:end]), (piece[end:], gap)]
+    while middle > 0 and _sticks(piece[middle - 1], piece[middle]):
+        middle -= 1
+    return [(piece[:middle], ""), (piece[middle:], gap)] if middle else [(piece, gap)]
+
+
+def _sticks(before: str, sign: str) -> bool:
+    """Whether two characters make up one letter: a combining mark, or a joiner on either side."""
+    return unicodedata.category(sign)[0] == "M" or "\u200d" in (before, sign)
+
 
 BLOCK = 4096
 """Texts looked up together."""
@@ -71,3 +201,8 @@ def translate_block(
         if time.monotonic() - begin < QUICK:
             batch = min(2 * batch, BLOCK)
     return known
+
+
+def for_long_texts(engine: Translator) -> Translator:
+    """Return an engine that reads texts of any length: one with a limit of tokens gets a sentence at a time."""
+    return BySentence(engine) if hasattr(type(engine), "max_tokens") else engine

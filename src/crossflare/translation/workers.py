@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from crossflare.errors import UserError
 from crossflare.files import canonical
 from crossflare.languages import tag_of
-from crossflare.translation.engines import ENGINES, build
-from crossflare.translation.splitting import Split
-from crossflare.translation.translator import Translator, counted
+from crossflare.translation.engines.protocol import Translator, counted
+from crossflare.translation.engines.registry import ENGINES, build
+from crossflare.translation.translate import BySentence
 
 _log = logging.getLogger(__name__)
 AHEAD = 2
@@ -196,7 +196,7 @@ def _engine(options: str) -> Translator:
 
     given = json.loads(options)
     engine = build(given["options"])
-    return Split(engine) if given["split"] else engine
+    return BySentence(engine) if given["split"] else engine
 
 
 def _end_with_parent() -> None:

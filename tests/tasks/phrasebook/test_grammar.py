@@ -2,8 +2,7 @@
 
 import pytest
 
-from crossflare.tasks.phrasebook.grammar import Choice, inflect_adjective, render
-from crossflare.tasks.phrasebook.vocabulary import Word, templates, words
+from crossflare.tasks.phrasebook.grammar import Choice, Word, inflect_adjective, render, templates, words
 
 
 def word(english: str, kind: str = "adjective") -> Word:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from crossflare.errors import UserError
 from crossflare.tasks.dataset import PARTS, DataSet
 from crossflare.tasks.phrasebook import lexicon, phrasebook
-from crossflare.tasks.phrasebook.lexicon import content_entries, tokens
-from crossflare.tasks.phrasebook.vocabulary import LANGUAGES, glosses, templates, words
-from crossflare.translation.lexicon import Lexicon
-from crossflare.translation.words import words as words_of
+from crossflare.tasks.phrasebook.grammar import LANGUAGES, glosses, templates, words
+from crossflare.tasks.phrasebook.sentences import content_entries, tokens
+from crossflare.translation.engines.lexicon import Lexicon
+from crossflare.translation.engines.lexicon import words as words_of
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=4)

@@ -5,7 +5,6 @@ the label are divided among train, dev and test, so that a model can label the t
 what it knows of these words, or of their translation, from elsewhere.
 """
 
-from crossflare.tasks.phrasebook.generate import TASK, phrasebook
-from crossflare.tasks.phrasebook.lexicon import lexicon
+from crossflare.tasks.phrasebook.sentences import TASK, lexicon, phrasebook
 
 __all__ = ["TASK", "lexicon", "phrasebook"]

@@ -1,15 +1,85 @@
-"""Agreement: how the words of a sentence take the forms that its noun asks for.
-
-Notation of the word lists. Spanish: a noun has its article before it, an adjective is masculine. Swahili: a noun has
-its class after a slash (3, 5, 7 or 9); an adjective is `-stem` (takes the class prefix), `~word` (linked by -a, "of"),
-`+word` (linked by -enye, "having") or unchanging; `{s}` before a verb is the subject prefix.
-"""
+"""The words and templates of the phrase book, and agreement: the forms that a noun asks of the words around it."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
-from crossflare.tasks.phrasebook.vocabulary import Template, Word
+from crossflare.tasks.files import Row, read_rows
+
+LANGUAGES = ("en", "es", "id", "sw")
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word or phrase with its translations."""
+
+    kind: str
+    """`noun`, `adjective`, `verb`, `intensifier`, or the name of the slot that it fills."""
+    part: str
+    label: str
+    types: str
+    graded: bool
+    forms: dict[str, str]
+    """Language -> dictionary form, in the notation of `grammar`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A sentence with slots."""
+
+    opinion: bool
+    """May carry a positive or negative word."""
+    fact: bool
+    """May be neutral."""
+    types: str
+    texts: dict[str, str]
+    """Language -> sentence with slots in braces."""
+
+
+@cache
+def words() -> tuple[Word, ...]:
+    """Return all rows of `words.tsv`."""
+    return tuple(
+        Word(
+            row.text("kind"),
+            row.text("part"),
+            row.text("label"),
+            row.text("types"),
+            row.text("graded") == "yes",
+            _texts(row),
+        )
+        for row in read_rows(FOLDER / "words.tsv")
+    )
+
+
+@cache
+def templates() -> tuple[Template, ...]:
+    """Return all rows of `templates.tsv`."""
+    return tuple(
+        Template("opinion" in row.text("labels"), "fact" in row.text("labels"), row.text("types"), _texts(row))
+        for row in read_rows(FOLDER / "templates.tsv")
+    )
+
+
+@cache
+def glosses() -> dict[str, dict[str, str]]:
+    """Return language -> word of a template -> English word."""
+    found: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES if language != "en"}
+    for row in read_rows(FOLDER / "glosses.tsv"):
+        found[row.text("language")][row.text("word")] = row.text("en")
+    return found
+
+
+def suits(types: str, noun: Word) -> bool:
+    """Say whether something of these types goes with the noun."""
+    return types == "*" or bool(set(types) & set(noun.types))
+
+
+def _texts(row: Row) -> dict[str, str]:
+    return {language: row.text(language) for language in LANGUAGES}
 
 
 @dataclass(frozen=True, slots=True)

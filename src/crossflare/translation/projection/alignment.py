@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.translation.lexicon import MAX_WORDS, NULL, Table, ibm1
-from crossflare.translation.pairs import Pair
+from crossflare.translation.engines.lexicon import MAX_WORDS, NULL, Table, fold, ibm1, spans, words
+from crossflare.translation.engines.precomputed import Pair
 from crossflare.translation.projection.spans import Span
-from crossflare.translation.words import fold, spans, words
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,7 @@ from dataclasses import replace
 from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Answer, Example
 from crossflare.translation.projection.alignment import Aligner, carry, links
-from crossflare.translation.projection.fuzzy import THRESHOLD, search
-from crossflare.translation.projection.markers import Marker, mark, unmark
+from crossflare.translation.projection.search import THRESHOLD, Marker, mark, search, unmark
 from crossflare.translation.projection.spans import Labelled, Projected, Span, Way, Yield, count_yield
 
 Translate = Callable[[Sequence[str]], Sequence[str]]

@@ -1,0 +1,134 @@
+"""What a recipe's rows must be before anything is made of them: read one by one, 11 bytes of each kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossflare.errors import UserError
+from crossflare.recipe.needs import Need, needs
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
+from crossflare.tasks.example import Split
+from crossflare.tasks.outline import ANSWER, BLANK, SOURCE, Outline
+
+
+def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
+    """Return the label that all rows of a part have; None where they have several, or none."""
+    found = {example.label for example in split}
+    only = found.pop() if len(found) == 1 and len(labels) > 1 else None
+    return None if only is None else labels[only]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of one part in one language once it is checked."""
+
+    rows: int
+    used: int
+    """Of them, as many as the recipe takes."""
+    label: str | None
+    """The one label of all used rows; None: they have several, or none."""
+    mixed: bool
+    """Whether the rows that are not used have other labels."""
+    left_out: int
+    """Questions that are left out, since they have no answer."""
+
+
+Parts = dict[tuple[str, str], Part]
+"""(language, part) -> what is known of it."""
+
+
+def check_rows(spec: Spec, data: DataSet) -> Parts:
+    """Read every row that the recipe reads, and return what is known of them.
+
+    Raises:
+        GatheredError: One line for each part that cannot be used.
+    """
+    wrong: list[str] = []
+    found: Parts = {}
+    wanted = sorted(needs(spec), key=lambda need: (PARTS.index(need.part), need.language != spec.source))
+    for need in wanted:
+        if need.paired and Need(need.language, need.part) in wanted and (need.language, need.part) not in found:
+            continue  # what is wrong with the rows alone is said already
+        try:
+            rows = outline(data, need.language, need.part, spec.source if need.paired else None)
+            _check(spec, data, need, rows)
+            found[need.language, need.part] = _part(spec, data, need, rows)
+        except UserError as error:
+            wrong.append(str(error))
+    wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
+    if wrong:
+        raise GatheredError(dict.fromkeys(wrong), "data")
+    return found
+
+
+def no_source(data: DataSet, source: str, language: str, part: str, why: str) -> UserError:
+    """Return the error of rows that need the set's own text in the source language, and have none."""
+    return UserError(f"{data.name} has no {part} rows of its own in '{source}' beside '{language}'; {why}")
+
+
+def _check(spec: Spec, data: DataSet, need: Need, rows: Outline) -> None:
+    used = _used(spec, need.part, len(rows))
+    if need.why and not rows.having(SOURCE, used):
+        raise no_source(data, spec.source, need.language, need.part, need.why)
+    if spec.task.asks:
+        _refuse(rows, (rows.flags[:used] & ANSWER) == 0, "expected an answer, found none; label the row or take it out")
+    elif need.part != "test":
+        got = f"expected a label from 0 to {len(data.task.labels) - 1}, got none"
+        _refuse(rows, rows.labels[:used] < 0, got)
+    if spec.task.form == "text":
+        _refuse(rows, (rows.flags[:used] & BLANK) != 0, "it has no text; give it some or drop the row")
+
+
+def _refuse(rows: Outline, wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]", why: str) -> None:
+    places = np.flatnonzero(wrong)
+    if len(places):
+        row = rows.row(int(places[0]))
+        more = f" ({len(places) - 1} more like it)" if len(places) > 1 else ""
+        raise UserError(f"{row.origin}: row '{row.id}': {why}{more}")
+
+
+def _part(spec: Spec, data: DataSet, need: Need, rows: Outline) -> Part:
+    labels, used = data.task.labels, _used(spec, need.part, len(rows))
+    only = _only(rows, used) if len(labels) > 1 else None
+    return Part(
+        len(rows),
+        used,
+        None if only is None else labels[only],
+        only is not None and used < len(rows) and _only(rows, len(rows)) is None,
+        left_out(data, need.language, need.part),
+    )
+
+
+def _only(rows: Outline, count: int) -> int | None:
+    """Return the label that the first rows all have; None where they have several, or none."""
+    read = rows.labels[:count]
+    return int(read[0]) if len(read) and read[0] >= 0 and bool((read == read[0]).all()) else None
+
+
+def _used(spec: Spec, part: str, rows: int) -> int:
+    limit = getattr(spec.task.limit, part)
+    return rows if limit is None else min(rows, limit)
+
+
+def _shared(spec: Spec, data: DataSet, name: str) -> str:
+    """Return what is wrong with the rows of a joint adapter: none of them is there in all of its languages."""
+    method = spec.method(name)
+    if not method.joint or method.of is not None or spec.translation.to_target.engine != "parallel":
+        return ""
+    languages = spec.languages(method)
+    for part in ("train", "dev"):
+        common: set[int] | None = None
+        for language in languages:
+            rows = outline(data, language, part)
+            keys = set(rows.keys[: _used(spec, part, len(rows))].tolist())
+            common = keys if common is None else common & keys
+        if not common:
+            return no_shared_rows(data, "+".join(languages), part)
+    return ""
+
+
+def no_shared_rows(data: DataSet, languages: str, part: str) -> str:
+    """Return what is said of a joint adapter's rows that are not in all of its languages."""
+    return f"{data.name}: a joint adapter needs {part} rows with the same ids in {languages}"

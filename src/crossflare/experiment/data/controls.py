@@ -1,0 +1,104 @@
+"""Rows changed whole, and what is seen wrong in them: other sources than their own, flagged translations."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from crossflare.files import content_id
+from crossflare.tasks.example import Example, Split
+from crossflare.translation.checks import Flag, check, clean_rows, count_flags
+
+SEED_OF_SHUFFLING = 0
+"""Drawn once: every method and seed meets the same wrong sources."""
+
+
+def controlled(split: Split, source: str) -> Split:
+    """Return the rows as they are, or with a control's source: none, the target, or another row's.
+
+    The other row is drawn once for all seeds.
+    """
+    if source == "target":
+        return replace(split, examples=tuple(example.with_source(example.texts) for example in split))
+    if source == "none":
+        return replace(split, examples=tuple(example.with_source(None) for example in split))
+    if source != "shuffled":
+        return split
+    order = np.random.default_rng(SEED_OF_SHUFFLING).permutation(len(split))
+    following = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))  # one cycle: nobody keeps its own
+    rows = split.examples
+    return replace(split, examples=tuple(row.with_source(rows[following[i]].source) for i, row in enumerate(rows)))
+
+
+def read_alone(split: Split) -> Split:
+    """Return rows whose texts are their sources, as translate-test reads them."""
+    rows = [replace(e, texts=e.source, source=None) if e.source is not None else e for e in split]
+    return replace(split, examples=tuple(rows))
+
+
+def with_labelled_sources(split: Split, labelled: Split) -> Split:
+    """Return rows of questions with the gold answers of those sources that are themselves among the `labelled` rows."""
+    known = {(e.id, e.texts): e.answers for e in labelled}
+    rows = [e if e.source is None else replace(e, source_answers=known.get((e.id, e.source), ())) for e in split]
+    return replace(split, examples=tuple(rows))
+
+
+def digest(*splits: Split) -> str:
+    """Return one content id for several splits."""
+    return content_id([split.digest for split in splits])
+
+
+def counts(examples: tuple[Example, ...]) -> dict[str, int]:
+    """Return how many rows have an empty text, and how many no source."""
+    return {
+        "empty": sum(any(not text.strip() for text in e.texts) for e in examples),
+        "no_source": sum(e.source is None for e in examples),
+    }
+
+
+Texts = Sequence[tuple[str, ...]]
+
+
+def row_flags(before: Texts, after: Texts, source: str, target: str) -> list[frozenset[Flag]]:
+    """Return the flags of each row: those of any of its texts.
+
+    Args:
+        before: The texts of each row, in the language `source`.
+        after: Their translations.
+        source: BCP-47 tag.
+        target: BCP-47 tag.
+    """
+    return [
+        frozenset[Flag]().union(*(check(a, b, source, target) for a, b in zip(texts, others, strict=True)))
+        for texts, others in zip(before, after, strict=True)
+    ]
+
+
+def to_target(split: Split, source: str) -> list[frozenset[Flag]]:
+    """Return the flags of rows whose texts are the translations of their sources, which are in `source`."""
+    rows = [(e.source if e.source is not None else e.texts, e.texts) for e in split]
+    return [
+        frozenset() if before is after else row_flags([before], [after], source, split.language)[0]
+        for before, after in rows
+    ]
+
+
+def to_source(split: Split, source: str) -> list[frozenset[Flag]]:
+    """Return the flags of rows whose sources, in `source`, are the translations of their texts."""
+    rows = [(e.texts, e.source if e.source is not None else e.texts) for e in split]
+    return [
+        frozenset() if before is after else row_flags([before], [after], split.language, source)[0]
+        for before, after in rows
+    ]
+
+
+def without(split: Split, flags: Sequence[frozenset[Flag]], unwanted: Iterable[str]) -> Split:
+    """Return the rows that have none of the flags named."""
+    kept = clean_rows(flags, [Flag(name) for name in unwanted])
+    return replace(split, examples=tuple(split.examples[place] for place in kept))
+
+
+def counted(flags: Sequence[frozenset[Flag]], dropped: int = 0) -> dict[str, int]:
+    """Return `count_flags` as a record keeps it: rows, flagged, the flags that were raised, and the rows dropped."""
+    counts = {name: count for name, count in count_flags(flags).items() if count or name in ("rows", "flagged")}
+    return counts | ({"dropped": dropped} if dropped else {})

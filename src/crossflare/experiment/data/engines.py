@@ -1,0 +1,93 @@
+"""The translation engines of a recipe, one for each route and language, built when they are first needed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.languages import tag_of
+from crossflare.recipe.engines import build_engine, check_taught
+from crossflare.recipe.needs import Route
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.translation import EngineOptions
+from crossflare.tasks.example import Split
+from crossflare.translation.engines.protocol import Translator
+from crossflare.translation.translate import for_long_texts
+
+
+class Engines:
+    """The engines of one recipe.
+
+    Args:
+        spec: The recipe.
+        known: (route, language) -> parallel rows that a dictionary may learn from.
+        translators: Folder of the translators that are trained.
+    """
+
+    def __init__(self, spec: Spec, known: Callable[[Route, str], Split], translators: Path) -> None:
+        self.spec, self.known, self.translators = spec, known, translators
+        self._built: dict[tuple[Route, str], Translator] = {}
+
+    def get(self, route: Route, language: str) -> Translator:
+        """Return the engine of a route between the source language and `language`; `UserError` when there is none."""
+        language = tag_of(language)
+        if (route, language) not in self._built:
+            options: EngineOptions | None = getattr(self.spec.translation, route)
+            if options is None:
+                raise UserError(f"translation.{route} is missing in the recipe; add {{engine: ...}}")
+            engine = self._build(options, route, language)
+            self._built[route, language] = engine if route == "latents" else for_long_texts(engine)
+        return self._built[route, language]
+
+    def _build(self, options: EngineOptions, route: Route, language: str) -> Translator:
+        from crossflare.translation.engines.dictionary import Dictionary
+        from crossflare.translation.engines.lexicon import Lexicon, learn
+
+        if options.engine == "parallel":
+            raise UserError(
+                f"translation.{route}: the set's own parallel text cannot translate new rows ('machine' sources for "
+                "training rows); name an engine"
+            )
+        if options.engine == "trained":
+            return self._trained(options, language)
+        taught = options.options.get("learn")
+        check_taught(route, options)
+        if taught is None:
+            there = route in ("to_target", "answers")
+            return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
+        if taught == "set":
+            if self.spec.task.set != "phrasebook":
+                raise UserError(f"{self.spec.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
+            from crossflare.tasks.phrasebook import lexicon
+
+            return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
+        pairs = [
+            (target, source)
+            for example in self.known(route, language)
+            if example.source is not None
+            for target, source in zip(example.texts, example.source, strict=True)
+        ]
+        rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
+        licence = {name: value for name, value in options.options.items() if name == "licence"}
+        if route == "to_target":
+            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs], **rest)}, **licence)
+        return Dictionary({(language, self.spec.source): learn(pairs, **rest)}, **licence)
+
+    def measured(self, language: str) -> dict[str, Any] | None:
+        """Return the scores of the translator that was trained for `language`; None where there is none."""
+        from crossflare.experiment.data.trained_engine import Trained
+
+        for (_, other), engine in self._built.items():
+            inner = getattr(engine, "engine", engine)
+            if other == language and isinstance(inner, Trained) and inner.quality is not None:
+                return inner.quality
+        return None
+
+    def _trained(self, options: EngineOptions, language: str) -> Translator:
+        from crossflare.experiment.data.trained_engine import Trained
+
+        described = self.spec.translation.translator
+        if described is None:
+            raise UserError("engine: trained needs translation.translator: what it is trained on")
+        own = {name: value for name, value in options.options.items() if name != "store"}
+        return Trained(described, self.spec.source, language, self.translators, **own)

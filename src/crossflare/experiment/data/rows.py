@@ -1,0 +1,259 @@
+"""The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.experiment.data import controls
+from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
+from crossflare.experiment.data.controls import controlled
+from crossflare.experiment.data.translations import Translations
+from crossflare.recipe.needs import Route, brings
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.translation import annealing, is_translated
+from crossflare.tasks.dataset import DataSet, Task
+from crossflare.tasks.example import Split
+from crossflare.tasks.sets import KNOWN_SETS
+from crossflare.translation.engines.protocol import engine_id
+from crossflare.translation.sources import SourceText
+
+SEED_OF_DEV = 0
+"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
+
+
+def open_set(spec: Spec) -> DataSet:
+    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
+    from crossflare.tasks.columns import Columns
+    from crossflare.tasks.cutting import with_dev
+    from crossflare.tasks.own import own_questions, own_set
+    from crossflare.tasks.sets import load_set
+
+    task = spec.task
+    if task.set == "phrasebook":
+        from crossflare.tasks.phrasebook import phrasebook
+
+        limit = task.limit
+        data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+    elif task.set is not None and task.set.startswith("lab-"):
+        from crossflare_lab.sets import load
+
+        limit = task.limit
+        data = load(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+    elif task.set is not None:
+        data = load_set(task.set, task.folder)
+    elif task.questions:
+        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
+        data = own_questions(
+            spec.name, files, align=task.align or "id", source_language=spec.source, quotes=task.quotes
+        )
+    else:
+        columns = Columns(
+            texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
+        )
+        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
+        data = own_set(
+            spec.name,
+            files,
+            task.labels,
+            columns=columns,
+            aliases=task.aliases,
+            align=task.align,
+            source_language=spec.source,
+            quotes=task.quotes,
+        )
+    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+
+
+class Data:
+    """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self.spec = spec
+        self.translations = Translations(spec, folder, self._teaching)
+        self.quality: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
+        """(language, part) -> `to_target` or `to_source` -> how many rows are flagged (see `flags.counted`)."""
+        self.parts: Parts | None = None
+        """What is known of the rows, once they are checked."""
+        self._splits: dict[tuple[str, ...], Split] = {}
+
+    @cached_property
+    def set(self) -> DataSet:
+        """The data set that the recipe names."""
+        return open_set(self.spec)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the set comes from the hub."""
+        task = self.spec.task
+        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].hub is not None
+
+    def check(self) -> Parts:
+        """Read every row that the recipe reads, once; see `check_rows`."""
+        self.parts = check_rows(self.spec, self.set) if self.parts is None else self.parts
+        return self.parts
+
+    @property
+    def task(self) -> Task:
+        """Its task."""
+        return self.set.task
+
+    def source_task(self, part: str) -> Split:
+        """Return the rows of stage 1: source-language texts."""
+        return self.rows(self.spec.source, part)
+
+    def rows(self, language: str, part: str) -> Split:
+        """Return the rows of a part as the set has them, as many as the recipe takes."""
+        return self._limited(self.set.split(language, part))
+
+    def training(self, language: str, part: str, train_source: str, seed: int = 0) -> Split:
+        """Return train or dev rows in `language` with a source.
+
+        Args:
+            language: BCP-47 tag.
+            part: `train` or `dev`.
+            train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
+                the engine that also translates the test rows; `shuffled`: that of another row; `target`: the target
+                text; `none`: no source; `mixed(p)`: `machine` for a share p of the train rows and for all dev rows,
+                else `original`; `annealed(k)`: `machine`, the train rows with `original` as their clean source.
+            seed: Of the run: draws the rows of `mixed(p)`.
+        """
+        if "+" in language:
+            return self._joint(language, part, train_source, seed)
+        if train_source.startswith(("mixed(", "annealed(")):
+            return self._mixed(language, part, train_source, seed)
+        key = ("training", language, part, train_source)
+        if key not in self._splits:
+            self._splits[key] = controlled(self._checked(language, part, is_translated(train_source)), train_source)
+        return self._splits[key]
+
+    def quality_of(self, language: str, part: str, source: str) -> dict[str, dict[str, int]]:
+        """Return by route how many of a part's rows are flagged, of the translations that `source` needs."""
+        found = self.quality.get((language, part), {})
+        wanted = {"to_target"} if part != "test" else set[str]()
+        wanted |= {"to_source"} if is_translated(source) else set()
+        return {route: counts for route, counts in found.items() if route in wanted}
+
+    def dev_source(self, test_source: str) -> str:
+        """Return the training source by which dev rows are read most as the test rows are with `test_source`."""
+        made = test_source == "machine" and not self.brings("machine")
+        return test_source if made or test_source in ("shuffled", "target", "none") else "original"
+
+    def dev(self, language: str, test_source: str) -> Split:
+        """Return the dev rows, with a source that is made as that of the test rows where an engine can make it."""
+        return self.training(language, "dev", self.dev_source(test_source))
+
+    def test(self, language: str, test_source: str) -> Split:
+        """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
+        key = ("test", language, test_source)
+        if key not in self._splits:
+            made = self._test(language, "machine" if test_source == "shuffled" else test_source)
+            if is_translated(test_source):
+                self._count(language, "test", "to_source", controls.counted(controls.to_source(made, self.spec.source)))
+            self._splits[key] = controlled(made, test_source)
+        return self._splits[key]
+
+    def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
+        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest.
+
+        For a joint adapter's languages: who did in each.
+        """
+        if "+" in language:
+            found = {each: made for each in language.split("+") if (made := self.identity(each, kind)) is not None}
+            return found or None
+        if kind == "latents":
+            stored = {"stored": "float16"} if self.translations.keeps_states else {}
+            return {**self.translations.encoder(language).identity, "reads": "encoder states", **stored}
+        engine = self.spec.translation.to_source
+        if not is_translated(kind) or engine is None:
+            return None
+        if self.brings(kind):
+            return {"engine": engine.engine, "from": self.set.name, "licence": "that of the data set"}
+        return self.translations.engines.get("to_source", language).identity
+
+    def brings(self, kind: str) -> bool:
+        """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
+        return kind == "oracle" or (is_translated(kind) and brings(self.spec))
+
+    def made_by(self, language: str, kind: str) -> str:
+        """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
+        identity = self.identity(language, kind)
+        made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
+        return f"shuffled-{made}" if kind == "shuffled" else made
+
+    def _count(self, language: str, part: str, route: str, counts: dict[str, int]) -> None:
+        self.quality.setdefault((language, part), {})[route] = counts
+
+    def _checked(self, language: str, part: str, back: bool) -> Split:
+        """Return train or dev rows; training rows with an unwanted flag are left out, and all flags counted."""
+        split, unwanted = self._into_target(language, part), self.spec.translation.drop if part == "train" else ()
+        for route in ("to_target", "to_source") if back else ("to_target",):
+            if route == "to_source":
+                split = self.translations.back(split)
+            found = (controls.to_target if route == "to_target" else controls.to_source)(split, self.spec.source)
+            kept = controls.without(split, found, unwanted)
+            self._count(language, part, route, controls.counted(found, len(split) - len(kept)))
+            split = kept
+        return split
+
+    def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
+        """Return rows of which some have the round trip as their source, or all with the original beside it.
+
+        All dev rows have the round trip, as the test rows do.
+        """
+        back = self.training(language, part, "machine")
+        if part != "train":
+            return back
+        originals = {example.id: example.source for example in self.training(language, part, "original")}
+        if annealing(choice) is not None:
+            return replace(back, examples=tuple(replace(e, clean_source=originals[e.id]) for e in back))
+        chosen = SourceText.parse(choice)
+        rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
+        return replace(back, examples=tuple(rows))
+
+    def _joint(self, language: str, part: str, train_source: str, seed: int) -> Split:
+        """Return the rows of several languages, each item in all of them before the next; items in all of them only."""
+        languages = language.split("+")
+        rows = {each: {e.id: e for e in self.training(each, part, train_source, seed)} for each in languages}
+        shared = [name for name in rows[languages[0]] if all(name in rows[each] for each in languages)]
+        if not shared:
+            raise UserError(no_shared_rows(self.set, language, part))
+        joined = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
+        return Split(part, language, tuple(joined))
+
+    def _test(self, language: str, test_source: str) -> Split:
+        split = self.set.split(language, "test")
+        engine = self.spec.translation.to_source
+        if test_source == "oracle" or (test_source == "machine" and engine is not None and engine.engine == "parallel"):
+            split = self.set.parallel(language, "test", self.spec.source)
+            if all(example.source is None for example in split):
+                raise no_source(self.set, self.spec.source, language, "test", "an oracle source needs them")
+            return self._limited(split)
+        if test_source == "machine" and engine is not None and engine.engine == "precomputed" and not engine.options:
+            texts = self.set.machine_source(language, "test", self.spec.source)
+            if texts is None:
+                raise UserError(
+                    f"{self.set.name} comes with no translation of '{language}' test rows into '{self.spec.source}'; "
+                    "name another engine in translation.to_source"
+                )
+            rows = tuple(example.with_source(text) for example, text in zip(split, texts, strict=True))
+            return self._limited(replace(split, examples=rows))
+        split = self._limited(split)
+        return self.translations.back(split) if test_source == "machine" else split
+
+    def _into_target(self, language: str, part: str) -> Split:
+        if self.spec.translation.to_target.engine == "parallel":
+            return self._limited(self.set.parallel(language, part, self.spec.source))
+        return self.translations.into_target(self.source_task(part), language)
+
+    def _teaching(self, route: Route, language: str) -> Split:
+        """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
+        if route == "to_target":
+            return self._limited(self.set.parallel(language, "train", self.spec.source))
+        return self.training(language, "train", "original")
+
+    def _limited(self, split: Split) -> Split:
+        rows = getattr(self.spec.task.limit, split.part)
+        return split if rows is None else replace(split, examples=split.examples[:rows])

@@ -1,0 +1,1 @@
+"""How a step is made: a model trained, a test part predicted."""

@@ -1,0 +1,179 @@
+"""What an experiment's models are put together from: the base, an adapter's configuration, the form of the task."""
+
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel
+
+from crossflare import devices
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import MIXING_OPTIONS
+from crossflare.fusion.adapter_check import open_adapter
+from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.blocks import find_projections
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.identity import head_modules
+from crossflare.recipe.engines import model_place
+from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.recipe.spec import Training
+from crossflare.recipe.translation import annealing
+from crossflare.serving.card import check_card, kind_of
+from crossflare.tasks.kinds import QuestionTask
+from crossflare.training.bases.load import Base, load_base
+from crossflare.training.forms.annealing import Annealing
+from crossflare.training.forms.make import form_name, make_form, prepare
+from crossflare.training.forms.protocol import Form
+
+LIBRARIES = ("crossflare", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Return processor, number of cores, threads in use, and the accelerator's name, if any."""
+    import torch
+
+    device = devices.best_device()
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": None if device.type == "cpu" else devices.name_of(device),
+    }
+
+
+def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base:
+    """Load the recipe's base model, with the head that the seed gives; `merge` a stage 1 before it is quantised."""
+    model, task = context.spec.model, context.spec.task
+    return load_base(
+        model_place(model.name),
+        context.data.task,
+        task.form,
+        revision=model.revision,
+        seed=seed,
+        called=model.name,
+        quantise=model.quantise,
+        merge=merge,
+    )
+
+
+def mixing_of(method: MethodSpec) -> dict[str, int | None]:
+    """Return the options that say where a method mixes, as a card keeps them."""
+    return {name: getattr(method, name) for name in MIXING_OPTIONS if name in method.about.options}
+
+
+def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
+    """Return the recipe's base model with a trained adapter on it, on the device that trains, and its tokenizer."""
+    opened = open_adapter(adapter)
+    card = check_card(opened.card, adapter)
+    kind = kind_of(card, adapter)
+    first = opened.stage1 if context.spec.model.quantise != "none" else None
+    base = load_base_of(context, seed, first)
+    model = prepare(base.model, kind.mixes, card.get("mixing") or {})
+    trained = load_adapter(model, adapter, base=base.identity, merged=first is not None)
+    return devices.place(trained), base.tokenizer
+
+
+def form_of(
+    context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str, seed: int = 0
+) -> Form:
+    """Return how the recipe puts its task to a model.
+
+    Args:
+        context: The recipe.
+        training: How long a text may be.
+        model: The model.
+        tokenizer: Its tokenizer.
+        about: The kind of method; it reads a source only if its kind does and there is one.
+        source: The source that is read, `none` for none.
+        seed: Of the training run, for sources that are drawn anew at each step.
+    """
+    k = annealing(source)
+    return make_form(
+        context.data.task,
+        context.spec.task.form,
+        model,
+        tokenizer,
+        training.max_length,
+        with_source=about.reads == "both" and source != "none",
+        joined=about.joins,
+        mixes=about.mixes if about.reads == "both" else "none",
+        padded=about.padded,
+        annealing=None if k is None else Annealing(k, seed),
+        stride=training.stride,
+        answer_tokens=training.answer_tokens,
+        words=context.spec.task.words,
+    )
+
+
+def adapter_config(
+    method: MethodSpec, training: Training, model: Any, task_type: str, mt_dim: int | None = None
+) -> LoraConfig:
+    """Return the configuration of a method's adapter: LoRA, or FLARE with the method's fusion."""
+    lora = lora_config(training, model, task_type)
+    if not method.about.fuses:
+        return lora
+    return FlareConfig(
+        task_type=lora.task_type,
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
+        modules_to_save=lora.modules_to_save,
+        fusion=method.fusion,
+        alignment=method.alignment,
+        lead=method.lead,
+        source_dropout=method.source_dropout,
+        source_norm=method.source_norm,
+        released=method.kind == "flare-released",
+        mt_dim=mt_dim,
+    )
+
+
+def lora_config(training: Training, model: Any, task_type: str) -> LoraConfig:
+    """Return plain LoRA on the query and value projections, or on all, with a new head trained whole."""
+    return LoraConfig(
+        task_type=task_type,
+        r=training.r,
+        lora_alpha=training.alpha,
+        lora_dropout=training.dropout,
+        target_modules="all-linear" if training.modules == "all" else list(find_projections(model)),
+        modules_to_save=head_modules(model) or None,
+    )
+
+
+def task_type_of(context: Context, model: Any) -> str:
+    """Return peft's name for the recipe's form of the task."""
+    form = form_name(context.data.task, context.spec.task.form)
+    written = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    return {"labels": "SEQ_CLS", "span": "QUESTION_ANS"}.get(form, written)
+
+
+def task_card(context: Context) -> dict[str, Any]:
+    """Return what a saved adapter or a record says of the task."""
+    task = context.data.task
+    return {
+        "name": context.data.set.name,
+        "version": task.version,
+        "labels": list(task.labels),
+        "texts": task.text_count,
+        "form": context.spec.task.form,
+        **({"words": context.spec.task.words} if context.spec.task.words else {}),
+        **({"normalisation": task.normalisation} if isinstance(task, QuestionTask) else {}),
+        "main_metric": task.main_metric,
+    }

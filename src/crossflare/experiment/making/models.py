@@ -1,0 +1,203 @@
+"""How models are made: stage 1 on the source language, stage 2 on top of it; both are saved whole or not at all."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from crossflare import devices
+from crossflare.evaluation.outputs import outputs_of
+from crossflare.evaluation.scoring import scoring
+from crossflare.experiment.data.checks import one_label
+from crossflare.experiment.data.controls import digest
+from crossflare.experiment.making.building import (
+    adapter_config,
+    form_of,
+    load_base_of,
+    lora_config,
+    mixing_of,
+    task_card,
+    task_type_of,
+)
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.files import clear_unfinished
+from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.heard import so_far
+from crossflare.recipe.methods import KINDS
+from crossflare.recipe.spec import Training
+from crossflare.tasks.example import Split
+from crossflare.training.bases.load import Base
+from crossflare.training.forms.make import prepare
+from crossflare.training.forms.protocol import Said
+from crossflare.training.loop import distributed
+from crossflare.training.loop.fit import Outcome
+from crossflare.training.loop.memory import peak_memory
+from crossflare.training.loop.settings import Settings
+from crossflare.training.loop.state import Point
+from crossflare.training.train import Measure, train
+
+
+def make_stage1(step: Stage1) -> None:
+    """Train LoRA and head on the labelled rows of the source language."""
+    base = load_base_of(step.context, step.seed)
+    config = lora_config(step.training, base.model, task_type_of(step.context, base.model))
+    model = _adapted(base.model, config, step.seed)
+    _train_and_save(step, model, base, step.training.lrs[0], {"kind": "stage1"})
+
+
+def make_stage2(step: Stage2) -> None:
+    """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
+    quantised = step.context.spec.model.quantise != "none"
+    base = load_base_of(step.context, step.seed, step.stage1.path if quantised else None)
+    merged = base.model
+    if not quantised:
+        merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
+    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
+    mt_dim = step.context.mt_dim(step.method, step.language)
+    config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
+    model = _adapted(merged, config, step.seed)
+    made_by = step.context.data.identity(step.language, step.reads)
+    about: dict[str, Any] = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    if mixing := mixing_of(step.method):
+        about["mixing"] = mixing
+    if step.reads.startswith("mixed("):
+        about["mixed"] = step.reads
+    if (translated := step.context.data.translations.identity_to_target(step.language)) is not None:
+        about["to_target"] = translated
+    _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
+
+
+def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
+    """Add an adapter whose first weights depend on the seed alone."""
+    with devices.seeded(seed):
+        return get_peft_model(model, config)
+
+
+def _train_and_save(
+    step: Stage1 | Stage2,
+    model: PeftModel,
+    base: Base,
+    lr: float,
+    about: dict[str, Any],
+    source_task: Path | None = None,
+) -> None:
+    context, training = step.context, step.training
+    rows, dev = distributed.main_first(lambda: step.splits)
+    group = rows.language.count("+") + 1
+    settings = _settings(training, lr, step.seed, group)
+    # Checkpoints are of this step alone: its id is the folder's name.
+    folder = context.shared / "checkpoints" / step.id
+    encode = context.data.translations.latents
+    latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
+    kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
+    with peak_memory() as peak:
+        outcome = train(
+            model,
+            rows,
+            dev,
+            base.tokenizer,
+            form_of(context, training, model, base.tokenizer, kind, step.reads, step.seed),
+            settings,
+            folder,
+            measure=_measure(context, rows.language),
+            identity={"reads": step.reads, "task": task_card(context)},
+            latents=latents,
+            base_digest=base.identity.digest,
+            group=group,
+        )
+        memory = peak()
+    if not distributed.is_main():
+        return
+    card: dict[str, Any] = {
+        **about,
+        "task": task_card(context),
+        "source": context.spec.source,
+        "language": rows.language,
+        "model": asdict(context.spec.model),
+        **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
+        "seed": step.seed,
+        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+        | _one_label(context, rows, dev)
+        | _lost(step)
+        | _flagged(step),
+        "settings": asdict(settings),
+        "training": _summary(outcome, lr, model)
+        | ({} if memory is None else {"peak_memory": memory})
+        | ({"warnings": said} if (said := so_far()) else {}),
+    }
+    clear_unfinished(step.path)  # the step's lock is ours
+    save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
+    """Return the label of each part that has but one, for the report to say so."""
+    found = {split.part: only for split in splits if (only := one_label(split, context.data.task.labels))}
+    return {"one_label": found} if found else {}
+
+
+def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
+    """Return how many translated training questions lost their answer, and how those of the others were found."""
+    lost = step.context.data.translations.yields.get((step.splits[0].language, "train"))
+    return {} if lost is None else {"projection": asdict(lost)}
+
+
+def _flagged(step: Stage1 | Stage2) -> dict[str, Any]:
+    """Return how many of the translations that are trained on look wrong, by part and route."""
+    if isinstance(step, Stage1):
+        return {}
+    data, language = step.context.data, step.language
+    found = {part: counts for part in ("train", "dev") if (counts := data.quality_of(language, part, step.reads))}
+    return {"translation": found} if found else {}
+
+
+def _measure(context: Context, language: str) -> Measure:
+    """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
+    task, languages = context.data.task, language.split("+")
+
+    def measure(said: Said, split: Split) -> float:
+        outputs = outputs_of(said, {})
+        turns = {each: slice(place, None, len(languages)) for place, each in enumerate(languages)}
+        scores = [scoring(task, each).scores(split.examples[turn], outputs.take(turn)) for each, turn in turns.items()]
+        return sum(each[task.main_metric] for each in scores) / len(scores)
+
+    return measure
+
+
+def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
+    """Return how a model is trained; a batch of a joint adapter has the most whole items that fit, one at least."""
+    shared = (
+        "epochs",
+        "batch_size",
+        "accumulation",
+        "activation_checkpointing",
+        "warmup",
+        "weight_decay",
+        "max_length",
+    )
+    shared += ("precision", "evaluations", "patience")
+    own = {name: getattr(training, name) for name in shared}
+    own["batch_size"] = max(1, training.batch_size // group) * group
+    return Settings(lr=lr, seed=seed, **own)
+
+
+def _point(point: Point) -> dict[str, float]:
+    """Return one point of the learning curve as records have it."""
+    values = {"step": point.step, "loss": point.loss, "dev_score": point.score}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
+    return {
+        "lr": lr,
+        "dev_score": outcome.best_score,
+        "chosen_step": outcome.chosen,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 2),
+        "precision": outcome.precision,
+        "trainable_parameters": model.get_nb_trainable_parameters()[0],
+        "curve": [_point(point) for point in outcome.curve],
+    }

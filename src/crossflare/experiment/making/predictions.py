@@ -1,0 +1,197 @@
+"""How predictions are made: by a model that reads the test rows, or as the average of other predictions."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossflare.evaluation.metrics import FloatArray
+from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average, stack
+from crossflare.evaluation.predict import predict
+from crossflare.evaluation.predictions import Predictions, load_predictions
+from crossflare.evaluation.record import Record, save_record
+from crossflare.evaluation.scoring import scoring
+from crossflare.experiment.data.controls import counts
+from crossflare.experiment.making.building import form_of, hardware, load_trained, task_card, versions
+from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
+from crossflare.experiment.steps.prediction import Prediction
+from crossflare.files import digest_file, read_json, write_atomic
+from crossflare.fusion.adapter_files import CARD
+from crossflare.heard import so_far
+from crossflare.tasks.dataset import left_out
+from crossflare.tasks.example import Split
+
+
+def make_prediction(step: Prediction) -> None:
+    """Predict the test rows and write the predictions, then the record that names them."""
+    started = time.monotonic()
+    split = _split(step)
+    outputs = _combine(step) if step.parts else _read(step, split)
+    scored = scoring(step.context.data.task, step.language)
+    _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
+    if step.test_source == "machine" and step.split == "test":
+        _write_examples(step, split)
+    scores = scored.scores(split.examples, outputs)
+    save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
+
+
+def _read(step: Prediction, split: Split) -> Outputs:
+    """Load the step's model and let it read the test rows."""
+    context, reads = step.context, step.about.reads
+    model, tokenizer = load_trained(context, step.seed, step.model.path)
+    outputs = predict(
+        model,
+        form_of(context, context.spec.stage2, model, tokenizer, step.about, step.test_source),
+        split.examples,
+        read=reads,
+        latents=context.data.translations.latents(split) if reads == "latents" else None,
+        precision=context.spec.stage2.precision,
+    )
+    if reads == "source" and isinstance(outputs, AnswerOutputs):
+        # A row without a translation was read as it is: its answer is in the target language already.
+        foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
+        back = iter(context.data.translations.answers_back(foreign, step.language))
+        pairs = zip(outputs.texts, split, strict=True)
+        return replace(outputs, texts=tuple(next(back) if example.source else text for text, example in pairs))
+    return outputs
+
+
+def _combine(step: Prediction) -> Outputs:
+    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack."""
+    parts = [_log_probabilities(part) for part in step.parts]
+    if step.fitted_on:
+        dev = step.fitted_on
+        gold = [-1 if example.label is None else example.label for example in _split(dev[0])]
+        made = stack([_log_probabilities(part) for part in dev], gold, parts)
+    elif step.method.kind == "flare+source":
+        made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
+    else:
+        made = average(*parts)
+    truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
+    most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
+    return ChoiceOutputs(made, None, most)
+
+
+def _split(step: Prediction) -> Split:
+    data = step.context.data
+    return (data.test if step.split == "test" else data.dev)(step.language, step.test_source)
+
+
+def _log_probabilities(step: Prediction) -> FloatArray:
+    said = load_predictions(step.predictions)
+    assert isinstance(said, Predictions), "recipes combine labels only"
+    return said.log_probabilities
+
+
+def _source_log_probabilities(path: Path, labels: int) -> FloatArray:
+    missing = [float("nan")] * labels
+    rows = [json.loads(line).get("source_log_probabilities") for line in path.read_text("utf-8").splitlines()]
+    return np.array([missing if row is None else row for row in rows])
+
+
+def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> None:
+    lines = [json.dumps({"id": example.id, **row}) + "\n" for example, row in zip(split, rows, strict=True)]
+    write_atomic(path, "".join(lines))
+
+
+def _write_examples(step: Prediction, split: Split) -> None:
+    """Write the texts of the test rows once, for people who look at single rows; nothing is computed from them."""
+    path = step.context.folder / "examples" / f"{step.language}.jsonl"
+    if not path.is_file():
+        rows = ({"id": e.id, "texts": e.texts, "source": e.source} for e in split)
+        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _record(
+    step: Prediction, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
+) -> Record:
+    context, data = step.context, step.context.data
+    model = read_json(step.model.path / CARD)
+    training = dict(model["training"])
+    said = training.pop("warnings", [])
+    peak = training.pop("peak_memory", None)
+    if isinstance(step.model, Stage2) and step.model.trials:
+        training["chosen_from"] = step.model.trial_scores()
+    return Record(
+        run_id=step.id,
+        spec_name=context.spec.name,
+        method={"name": step.method.name, **_options(step)},
+        language=step.language,
+        seed=step.seed,
+        task=task_card(context),
+        model={"name": context.spec.model.name, "digest": model["base"]["digest"], "id": step.model.id},
+        data={
+            **{k: v for k, v in model["data"].items() if k != "translation"},
+            "test": split.digest,
+            "n_test": len(split),
+        },
+        translation={
+            "to_target": data.translations.identity_to_target(step.language),
+            "to_source": dict(data.identity(step.language, step.test_source) or {}) or None,
+            **({"measured": measured} if (measured := data.translations.measured(step.language)) else {}),
+        },
+        scores=scores,
+        signature=_signature(step, split, model["base"]["digest"]),
+        counts={"truncated": truncated, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
+        training=training,  # type: ignore[arg-type]  # the fields of a Training
+        timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
+        hardware=hardware(),
+        versions=versions(),
+        predictions=f"{step.predictions.parent.name}/{step.predictions.name}",
+        predictions_sha256=digest_file(step.predictions),
+        warnings=list(dict.fromkeys([*said, *so_far()])),
+    )
+
+
+def _left_out(step: Prediction) -> dict[str, int]:
+    """Return how many test questions are not scored, since they have no answer."""
+    count = left_out(step.context.data.set, step.language, step.split)
+    return {"unanswerable": count} if count else {}
+
+
+def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
+    """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
+    found: dict[str, Any] = dict(card["data"].get("translation") or {})
+    test = step.context.data.quality_of(step.language, "test", step.test_source)
+    found |= {"test": test} if test else {}
+    return {"translation": found} if found else {}
+
+
+def _signature(step: Prediction, split: Split, digest: str) -> dict[str, Any]:
+    context = step.context
+    return {
+        "task": context.data.set.name,
+        "task_version": str(context.data.task.version),
+        "split": split.part,
+        "language": step.language,
+        "n": len(split),
+        "model": context.spec.model.name,
+        "model_digest": digest[:12],
+        "source": context.data.made_by(step.language, step.test_source),
+        "method": step.method.name,
+        "seeds": [step.seed],
+        "data": split.digest,
+        "version": versions()["crossflare"],
+        **({"labels": "met"} if context.data.task.labels else {}),
+    }
+
+
+def _options(step: Prediction) -> dict[str, Any]:
+    """Return what says how the method differs: its kind, and the options of the adapter it reads."""
+    method = step.method
+    options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
+    if isinstance(step.model, Stage2):
+        trained = step.model.method
+        options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
+    if step.about.reads_source:
+        options["test_source"] = step.test_source
+    if step.trained_in:
+        options["trained_in"] = step.trained_in
+    return options
+
+
+ADAPTER_FIELDS = frozenset({"train_source", "joint", *ADAPTER_OPTIONS, *MIXING_OPTIONS})
+"""Options of a method that a record names beside the training's own."""

@@ -1,0 +1,177 @@
+"""What a run says while it goes on, and the log that it reads for that: `made.jsonl`, one line for each step made."""
+
+import json
+import os
+import socket
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crossflare import progress
+from crossflare.errors import UserError
+from crossflare.evaluation.predictions import first_look, load_predictions
+from crossflare.evaluation.record import load_record
+from crossflare.experiment.running.board import Board, id_of
+from crossflare.experiment.running.plan import Pace
+from crossflare.experiment.steps.cells import cell_of
+from crossflare.experiment.steps.graph import Step
+from crossflare.experiment.steps.prediction import Prediction
+from crossflare.languages import find
+from crossflare.progress import Advance, spoken
+
+LOG = "made.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One step that was made."""
+
+    id: str
+    kind: str
+    label: str
+    seconds: float
+
+
+def note(shared: Path, made: Made) -> None:
+    """Add a line; appended in one write, so that the lines of several workers do not mix.
+
+    Behind a line that a kill cut off it begins a new one.
+    """
+    line = {
+        "id": made.id,
+        "kind": made.kind,
+        "label": made.label,
+        "seconds": round(made.seconds, 2),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "by": f"{socket.gethostname()}:{os.getpid()}",
+    }
+    with (shared / LOG).open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * torn + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+class Reader:
+    """Reads the log as it grows."""
+
+    def __init__(self, shared: Path) -> None:
+        self._path = shared / LOG
+        self._place = 0
+        """Bytes that have been read."""
+
+    def new(self) -> list[Made]:
+        """Return what was made since the last call; a line that cannot be read is passed over."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._place)
+                read = file.read()
+        except OSError:  # nothing was made yet
+            return []
+        whole = read[: read.rfind(b"\n") + 1]
+        self._place += len(whole)
+        return [made for line in whole.splitlines() if (made := _parsed(line)) is not None]
+
+
+def _parsed(line: bytes) -> Made | None:
+    try:
+        values: dict[str, Any] = json.loads(line)
+        return Made(str(values["id"]), str(values["kind"]), str(values["label"]), float(values["seconds"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+class News:
+    """Looks at the board, and says what is new on it: whoever made it, in this process or in another."""
+
+    def __init__(self, board: Board, advance: Advance, workers: int = 1) -> None:
+        """Look for the first time: what is done already is no news.
+
+        Args:
+            board: The steps.
+            advance: Of their bar.
+            workers: How many share what is left.
+        """
+        self._board, self._advance, self._workers = board, advance, workers
+        self._log, self._pace = Reader(board.shared), Pace()
+        self._seconds = defaultdict[str, float](float)
+        """By kind of step, of all that was made since."""
+        board.look()
+        self._shown = board.done
+        self._failed = {failure.id for failure in board.failures}
+        steps = self._steps()
+        for made in self._log.new():
+            if made.id in steps:
+                self._pace.add(steps[made.id], made.seconds)
+        advance(board.done, left=self._left())
+
+    def look(self) -> None:
+        """Look again, and say what is new."""
+        self._board.look()
+        made = self._log.new()
+        if not made and self._board.done == self._shown:
+            self._say_failures()
+            return
+        steps = self._steps()
+        known = [(steps[each.id], each) for each in made if each.id in steps]
+        for step, each in known:
+            self._pace.add(step, each.seconds)
+            self._seconds[each.kind] += each.seconds
+        left = self._left()
+        self._advance(self._board.done - self._shown, left=left)
+        self._shown = self._board.done
+        rest = f"; about {spoken(left)} left" if left else ""
+        for number, (step, each) in enumerate(known, self._board.done - len(known) + 1):
+            if progress.shown():
+                progress.say(f"step {max(1, number)} of {len(self._board.steps)} done: {_told(step, each)}{rest}")
+        self._say_failures()
+
+    def last(self) -> None:
+        """Look for the last time, and say where the time went."""
+        self.look()
+        if self._seconds:
+            parts = ", ".join(f"{kind} {_took(seconds)}" for kind, seconds in self._seconds.items())
+            progress.say(f"time of the steps: {parts}")
+
+    def _steps(self) -> dict[str, Step]:
+        """Return the steps by their ids; what cells share stands once."""
+        return {id: step for step in reversed(self._board.steps) if (id := id_of(step)) is not None}
+
+    def _left(self) -> float | None:
+        once = {id_of(step) or step.label: step for step in self._board.makeable}
+        return self._pace.left(once.values(), self._workers)
+
+    def _say_failures(self) -> None:
+        if self._board.over:  # the error that ends the run says it next
+            return
+        for failure in self._board.failures:
+            if failure.id not in self._failed:
+                self._failed.add(failure.id)
+                progress.say(f"failed: {failure.kind} {failure.label}: {failure.error}")
+
+
+def _told(step: Step, made: Made) -> str:
+    """Return what was made, in which time; of a prediction its score, with the interval over the test rows."""
+    score = _score(step) if isinstance(step, Prediction) and not step.hidden else ""
+    return f"{score} ({_took(made.seconds)})" if score else f"{made.kind} {made.label} ({_took(made.seconds)})"
+
+
+def _score(step: Prediction) -> str:
+    cell, metric = cell_of(step.context), step.context.data.task.main_metric
+    try:
+        record = load_record(step.record)
+        found = load_predictions(step.predictions, record.predictions_sha256)
+        score = first_look(found, len(record.task["labels"]), metric)
+        language = find(step.language).name
+    except (UserError, KeyError):  # it is told again, and aloud, where the report reads it
+        return ""
+    points, low, high = (f"{100 * value:.1f}" for value in (score.score, score.low, score.high))
+    name, where = metric.replace("_", " "), f", {cell}" if cell else ""
+    return f"{language}  {step.method.name}  {name} {points} ({low}–{high}), seed {step.seed}{where}"
+
+
+def _took(seconds: float) -> str:
+    """Return a time that has passed, finer than `spoken` does."""
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else spoken(seconds)

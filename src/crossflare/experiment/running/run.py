@@ -1,0 +1,177 @@
+"""Running a recipe means making what is missing: kill it anywhere, start it again, and it goes on.
+
+Several workers, or several commands on one folder, share the work (see `work`).
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from crossflare.errors import Kind, UserError
+from crossflare.experiment.promise.cautions import cautions
+from crossflare.experiment.promise.check import check
+from crossflare.experiment.running.board import Board, Failure, Marks, clear_failures, ids_of, load_failures
+from crossflare.experiment.running.damage import check_records
+from crossflare.experiment.running.pools import default_workers, share
+from crossflare.experiment.running.worker import Order, work
+from crossflare.experiment.steps.cells import cell_of, contexts_of, run_folder, write_recipes
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import Step, all_steps
+from crossflare.experiment.steps.models import Stage2
+from crossflare.experiment.steps.prediction import Prediction
+from crossflare.files import point_to
+from crossflare.recipe.grid import Recipe
+from crossflare.recipe.spec import Spec
+from crossflare.temporaries import sweep
+
+_log = logging.getLogger(__name__)
+SHOWN = 5
+"""Steps that failed before and are named when they are tried again."""
+
+
+class StepsFailedError(UserError):
+    """Steps failed; all that could be made without them is made.
+
+    Args:
+        message: Which, and why.
+        ours: Whether one of them met a fault of the program, which no change of the recipe mends.
+        kind: What the first of them is about, where that is the user's.
+    """
+
+    def __init__(self, message: str, *, ours: bool, kind: Kind = "usage") -> None:
+        super().__init__(message, "internal" if ours else kind)
+        self.ours = ours
+
+
+def run(
+    recipe: Recipe | Spec, root: Path, workers: int | None = None, *, ray: str | None = None, remake: bool = False
+) -> Path:
+    """Make every missing step of a recipe, or of the chosen cells of a grid, and return the run's folder.
+
+    Under torchrun the first process does so; the others share its trainings, and end here.
+
+    Args:
+        recipe: What to run.
+        root: The folder of all runs.
+        workers: Processes; None: one per GPU, or one per core (at most 4) without; on a cluster as many as it has room
+            for.
+        ray: The address of a Ray cluster, or `local` for one on this machine alone; None: processes of this machine.
+        remake: Make damaged records, and those of another version, again.
+
+    Raises:
+        StepsFailedError: Steps failed: all that could be made was made, the failures are named and marked.
+        UserError: The recipe cannot start, or a record is damaged.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
+    top = run_folder(recipe, root)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _run(recipe, top, workers, ray, remake)
+    if ray is not None or (workers or 1) > 1:
+        raise UserError("expected one worker under torchrun, whose processes share each training; leave the option out")
+    from crossflare.experiment.running.worker import with_helpers
+
+    with with_helpers(recipe, top):
+        return _run(recipe, top, 1, None, remake)
+
+
+def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake: bool) -> Path:
+    contexts = contexts_of(recipe, top)
+    check(contexts)
+    sweep(top)
+    board = Board(contexts)
+    board.look()
+    damaged = check_records(board.steps, remake)
+    if remake and damaged:
+        board = Board(contexts)
+        board.look()
+    write_recipes(recipe, top)
+    for line in dict.fromkeys(line for context in contexts for line in cautions(context.data)):
+        _log.warning("%s", line)
+    before = _tried_again(board)
+    if board.missing:
+        board = _make(contexts, before, board, workers, ray)
+    for context in contexts:
+        tidy(context)
+    if board.failures:
+        ours, kind = any(failure.trace for failure in board.failures), board.failures[0].about
+        raise StepsFailedError(_told(board), ours=ours, kind=kind)
+    if damaged and not remake:
+        more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        advice = "no report is made over such records: run again with --remake to make them again"
+        raise UserError(f"{'; '.join(damaged[:3])}{more}. {advice}")
+    return top
+
+
+def _make(contexts: Sequence[Context], before: Marks, board: Board, workers: int | None, ray: str | None) -> Board:
+    """Let the workers make what is missing, and return how it stands then."""
+    fresh = Board(contexts, before)
+    if ray is not None:
+        from crossflare.experiment.running.pools import on_ray
+
+        on_ray(Order.of(contexts, before), fresh, ray, workers)
+    elif (count := min(workers or default_workers(), len(board.missing))) > 1:
+        share(Order.of(contexts, before), fresh, count)
+    else:
+        work(contexts, before)
+    fresh.look()
+    return fresh
+
+
+def _tried_again(board: Board) -> Marks:
+    """Say which steps failed before and are tried again; forget the marks of what is done or no longer asked for."""
+    marks = load_failures(board.shared)
+    wanted = ids_of(board.missing)
+    cells = {cell_of(step.context) for step in board.steps}
+    old = [
+        id for id, mark in marks.items() if id not in wanted and cells.issuperset(each["cell"] for each in mark.stops)
+    ]
+    clear_failures(board.shared, old)
+    again = [mark for id, mark in marks.items() if id in wanted]
+    for mark in again[:SHOWN]:
+        _log.warning("trying again: %s %s, which failed on %s: %s", mark.kind, mark.label, mark.minute, mark.error)
+    if len(again) > SHOWN:
+        _log.warning("and %d more steps that failed before", len(again) - SHOWN)
+    return {mark.id: mark.when for mark in again}
+
+
+def _told(board: Board) -> str:
+    failures: list[Failure] = board.failures
+    first = "; ".join(f"{each.kind} {each.label}: {each.error}" for each in failures[:3])
+    more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+    need = f"{board.waiting} more need them; " if board.waiting else ""
+    return (
+        f"{len(failures)} of {len(board.steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
+        "mend it and run again"
+    )
+
+
+def tidy(context: Context) -> None:
+    """Name the adapters of a cell for people, and set aside the records that its recipe no longer leads to."""
+    steps = all_steps(context)
+    set_aside(context, steps)
+    name_adapters(context, steps)
+
+
+def name_adapters(context: Context, steps: list[Step]) -> None:
+    """Link each finished adapter under a name that a person finds: `adapters/<method>-<language>-seed<n>`."""
+    place = context.folder / "adapters"
+    for step in steps:
+        if isinstance(step, Stage2) and step.lr is None and step.done():
+            link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
+            with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
+                point_to(link, Path(os.path.relpath(step.path, place)))
+
+
+def set_aside(context: Context, steps: list[Step]) -> None:
+    """Move records that the recipe no longer leads to into `records/old`: a report is of one recipe.
+
+    Nothing is deleted: with the older recipe they are made anew from the models and translations that are still there.
+    """
+    wanted = {step.id for step in steps if isinstance(step, Prediction) and step.done()}
+    records = context.folder / "records"
+    for path in records.glob("*.json"):
+        if path.stem not in wanted:
+            (records / "old").mkdir(exist_ok=True)
+            path.replace(records / "old" / path.name)

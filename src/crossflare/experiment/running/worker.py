@@ -1,0 +1,155 @@
+"""What every worker does, wherever it runs: make steps until none is left that could be made.
+
+A step is made under its lock, and the lock of a killed process is free.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.experiment.making.make import make
+from crossflare.experiment.running.board import Board, Failure, Marks, clear_failures, id_of, save_failure
+from crossflare.experiment.running.news import Made, News, note
+from crossflare.experiment.steps.cells import contexts_of, open_cells
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.graph import Step, all_steps
+from crossflare.files import content_id
+from crossflare.locks import claimed
+from crossflare.progress import bar
+from crossflare.recipe.grid import Recipe
+from crossflare.recipe.read import spec_from
+from crossflare.training.loop import distributed
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def with_helpers(recipe: Recipe, top: Path) -> Generator[None]:
+    """Have the others help while the first process works inside, and let them go however that ends.
+
+    Only the first process comes inside: the others end here, with exit code 0.
+    """
+    distributed.start()
+    if not distributed.is_main():
+        _help(recipe, top)
+        raise SystemExit(0)
+    try:
+        yield
+    finally:
+        with suppress(distributed.LostError):  # who is gone needs no leave
+            distributed.lead(None)
+        distributed.stop()
+
+
+def _help(recipe: Recipe, top: Path) -> None:
+    steps: list[Step] = []
+    while (wanted := distributed.follow()) is not None:
+        steps = steps or all_steps(*contexts_of(recipe, top))
+        try:
+            make(next(step for step in steps if id_of(step) == wanted))
+        except UserError:
+            pass  # the first process has heard of it, and marks the step
+        except Exception:
+            _log.exception("process %d failed", distributed.rank())
+
+
+WAIT = 0.5
+"""Seconds between looks when all that is left is being made by others."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker in another process is told."""
+
+    cells: tuple[tuple[str, str], ...]
+    """(recipe as YAML, folder) of each cell."""
+    shared: str
+    """The folder that they share."""
+    before: Mapping[str, str]
+    """Marks that are older than this run."""
+
+    @classmethod
+    def of(cls, contexts: Sequence[Context], before: Marks) -> "Order":
+        """Describe the work; the folders are absolute, since a worker may stand elsewhere."""
+        cells = tuple((each.spec.to_yaml(), str(each.folder.resolve())) for each in contexts)
+        return cls(cells, str(contexts[0].shared.resolve()), dict(before))
+
+    def carry_out(self) -> None:
+        """Make steps until none is left to make; who gave the order says what is finished."""
+        places = [(text, Path(folder)) for text, folder in self.cells]
+        if not all((folder / "spec.yaml").is_file() for _, folder in places):
+            raise UserError(
+                f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
+                "all of them share, at the same path"
+            )
+        contexts = open_cells([(spec_from(text, folder), folder) for text, folder in places], Path(self.shared))
+        board = Board(contexts, self.before)
+        _make_all(board, board.look)
+
+
+def work(contexts: Sequence[Context], before: Marks | None = None) -> None:
+    """Make steps until none is left to make, and say of each that it is finished.
+
+    Those that fail are marked, and not tried again.
+
+    Raises:
+        UserError: A mark cannot be written, or the data cannot be read.
+    """
+    board = Board(contexts, before)
+    with bar("steps", len(board.steps)) as advance:
+        news = News(board, advance)
+        _make_all(board, news.look)
+        news.last()
+
+
+def _make_all(board: Board, look: Callable[[], None]) -> None:
+    """Make steps until none is left to make; `look` sees what has changed."""
+    from crossflare.experiment.making.make import make
+
+    while True:
+        look()
+        if board.over:
+            return
+        if not _make_one(board, make):
+            time.sleep(WAIT)
+
+
+def _make_one(board: Board, make: Callable[[Step], None]) -> bool:
+    """Make the first step that is ready and that no other worker is making; say whether there was one."""
+    for step in board.ready:
+        with _claimed(step) as mine:
+            if not mine:
+                continue
+            if not step.done() and not board.failed(step):
+                _attempt(step, board, make)
+            return True
+    return False
+
+
+def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
+    begun, label = time.monotonic(), board.label(step)
+    try:
+        with bar(f"{step.kind} {label}", None):
+            make(step)
+    except Exception as error:  # whatever it is, the other cells go on; the mark says what it was
+        save_failure(board.shared, Failure.of(step.id, step.kind, label, error, board.stopped_by(step)))
+    else:
+        clear_failures(board.shared, [step.id])
+        note(board.shared, Made(step.id, step.kind, label, time.monotonic() - begun))
+
+
+@contextmanager
+def _claimed(step: Step) -> Generator[bool]:
+    """Hold a step's lock for as long as it is being made; False when another process holds it."""
+    name = id_of(step)
+    if name is None:
+        yield False
+        return
+    place = step.context.shared / ".locks" / f"{content_id([step.kind, name])}.lock"
+    with claimed(place) as mine:
+        yield mine

@@ -1,0 +1,91 @@
+"""What the steps of one experiment share: the recipe, the run's folder, the data and the base model's identity."""
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from crossflare.experiment.data.controls import digest
+from crossflare.experiment.data.rows import Data
+from crossflare.files import content_id, digest_file
+from crossflare.recipe.engines import model_place
+from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.spec import Spec
+from crossflare.tasks.example import Split
+
+
+class Context:
+    """One recipe in one folder."""
+
+    def __init__(self, spec: Spec, folder: Path, shared: Path | None = None, data: Data | None = None) -> None:
+        """Say where things are.
+
+        Args:
+            spec: The recipe.
+            folder: What is the recipe's alone: its records, predictions and report.
+            shared: What recipes that agree on it share: models, checkpoints, translations, states and locks. Steps
+                have their content for a name there, so nothing meets what is not its own. None: `folder`.
+            data: The rows, where another recipe over the same ones has them already; None: opened when needed.
+        """
+        self.spec = spec
+        self.folder = folder
+        self.shared = folder if shared is None else shared
+        self.data = data or Data(spec, self.shared)
+        self._ids: dict[Hashable, str] = {}
+
+    def remember(self, step: Hashable, make: Callable[[], str]) -> str:
+        """Return the id of a step, computed once; one that cannot be computed yet raises and is not kept."""
+        if step not in self._ids:
+            self._ids[step] = make()
+        return self._ids[step]
+
+    @cached_property
+    def base_key(self) -> dict[str, Any]:
+        """The base model's name and revision, and the hashes of its files where they are on this machine.
+
+        Of `minilm` the weights stand for all: they are the known ones, in a package of one version.
+        """
+        from crossflare.training.bases.load import minilm_folder
+
+        model = self.spec.model
+        folder = minilm_folder() if model.name == "minilm" else Path(model_place(model.name))
+        weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+        key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
+        key |= {} if model.quantise == "none" else {"quantise": model.quantise}
+        key |= {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
+        if weights and model.name != "minilm":
+            rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
+            key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
+        return key
+
+    def training_rows(self, language: str, reads: str, seed: int = 0) -> tuple[Split, Split]:
+        """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
+        made = "original" if reads in ("none", "latents") else reads
+        return self.data.training(language, "train", made, seed), self.data.training(language, "dev", made, seed)
+
+    def training_key(self, language: str, reads: str) -> str:
+        """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
+        if "+" in language:
+            return content_id([self.training_key(each, reads) for each in language.split("+")])
+        engine = self.data.translations.identity_to_target(language)
+        if engine is None:
+            rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
+        else:
+            rows = [self.data.source_task(part).digest for part in ("train", "dev")]
+        kind = "original" if reads == "none" else reads
+        drop = self.spec.translation.drop
+        dropped = [list(drop)] if drop else []
+        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped])
+
+    def dev_key(self, language: str, test_source: str) -> str:
+        """Return a content id of the dev rows that are read as test rows are."""
+        return content_id(["dev", self.training_key(language, self.data.dev_source(test_source))])
+
+    def test_key(self, language: str, test_source: str) -> str:
+        """Return a content id of the test rows and of who translates them."""
+        rows = self.data.test(language, test_source if self.data.brings(test_source) else "none").digest
+        return content_id([rows, test_source, dict(self.data.identity(language, test_source) or {})])
+
+    def mt_dim(self, method: MethodSpec, language: str) -> int | None:
+        """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
+        return self.data.translations.encoder(language).encoder_size if method.kind == "flare-mt" else None

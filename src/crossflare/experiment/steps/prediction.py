@@ -1,0 +1,145 @@
+"""The predictions of an experiment: one method in one language with one seed over the test rows."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.models import NotReadyError, Stage1, Stage2
+from crossflare.files import content_id
+from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.tasks.kinds import QuestionTask
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The test rows of one language as one method with one seed reads them: the predictions and their record."""
+
+    context: Context = field(compare=False, repr=False)
+    method: MethodSpec
+    language: str
+    seed: int
+    split: Literal["test", "dev"] = "test"
+    """The rows that are read; `dev` for what a stack is fitted on."""
+
+    kind = "predict"
+
+    @property
+    def label(self) -> str:
+        """What a person reads."""
+        return f"{self.method.name}, {self.language}, seed {self.seed}" + (" (dev rows)" if self.split == "dev" else "")
+
+    @property
+    def model(self) -> Stage1 | Stage2:
+        """The model that reads, or the adapter of the method it is made of."""
+        if not self.about.trains and not self.method.of:
+            return Stage1(self.context, self.seed)
+        return Stage2.of(self.context, self.method, self.language, self.seed)
+
+    @property
+    def trained_in(self) -> str | None:
+        """The language whose adapter is read, where the method, or the one it is `of`, names one."""
+        return self.method.trained_in or self.model_method.trained_in
+
+    @property
+    def parts(self) -> "list[Prediction]":
+        """The predictions it combines; empty for a method that reads for itself."""
+        if not self.about.combines:
+            return []
+        own = self._sibling(self.model_method.kind)
+        return [own] if self.method.kind == "flare+source" else [own, self._sibling("translate-test")]
+
+    @property
+    def fitted_on(self) -> "list[Prediction]":
+        """What a stack's parts say of the dev rows."""
+        return [replace(part, split="dev") for part in self.parts] if self.method.kind == "stack" else []
+
+    @property
+    def model_method(self) -> MethodSpec:
+        """The method whose adapter is read."""
+        return self.context.spec.trained(self.method)
+
+    @property
+    def about(self) -> Kind:
+        """What the method's kind is made of."""
+        return self.method.about
+
+    def _sibling(self, kind: str) -> "Prediction":
+        """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
+        spec, wanted = self.context.spec, self.method.test_source
+        for method in spec.methods:
+            same = kind == "translate-test" or (
+                spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
+            )
+            runs = not method.languages or self.language in method.languages
+            alike = method.test_source == wanted or not method.about.reads_source
+            if runs and method.kind == kind and same and alike:
+                return Prediction(self.context, method, self.language, self.seed)
+        of = None if kind == "translate-test" else self.model_method.name
+        hidden = MethodSpec(
+            f"{self.method.name}:{kind}", kind, of=of, test_source=wanted, trained_in=self.method.trained_in
+        )
+        return Prediction(self.context, hidden, self.language, self.seed)
+
+    @property
+    def id(self) -> str:
+        """Content id."""
+        return self.context.remember(self, self._id)
+
+    def _id(self) -> str:
+        return content_id(
+            {
+                "predict": self.method.kind,
+                "name": self.method.name,
+                "model": self.model.id,
+                "parts": [part.id for part in (*self.parts, *self.fitted_on)],
+                "test": self.context.test_key(self.language, self.test_source)
+                if self.split == "test"
+                else self.context.dev_key(self.language, self.test_source),
+                "training": self._reading,
+            }
+        )
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
+        stage2 = self.context.spec.stage2
+        own: dict[str, Any] = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        if isinstance(self.context.data.task, QuestionTask):
+            own |= {"stride": stage2.stride, "answer_tokens": stage2.answer_tokens}
+            if self.about.reads == "source":
+                own["answers"] = self.context.data.translations.identity_of_answers(self.language)
+        return {"max_length": stage2.max_length, **own}
+
+    @property
+    def test_source(self) -> str:
+        """Where the source of the test rows comes from; `none` for methods that read no source."""
+        if self.about.reads == "latents":
+            return "latents"
+        return self.method.test_source if self.about.reads_source else "none"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the recipe does not list it: it is only a part of another."""
+        return ":" in self.method.name or self.split != "test"
+
+    @property
+    def record(self) -> Path:
+        """The record's file."""
+        return self.context.folder / ("parts" if self.hidden else "records") / f"{self.id}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions' file."""
+        return self.context.folder / "predictions" / f"{self.id}.jsonl"
+
+    def needs(self) -> "list[Stage1 | Stage2 | Prediction]":
+        """The model, or the predictions it combines."""
+        return [*self.parts, *self.fitted_on] if self.parts else [self.model]
+
+    def done(self) -> bool:
+        """Whether predictions and record are there."""
+        try:
+            return self.record.is_file() and self.predictions.is_file()
+        except NotReadyError:
+            return False

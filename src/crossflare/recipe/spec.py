@@ -1,0 +1,212 @@
+"""What a recipe says, as values: task, model, training, and the whole; `read` reads them."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, cast
+
+from crossflare.recipe import strict_yaml
+from crossflare.recipe.marks import (
+    Bounds,
+    Keyed,
+    Label,
+    LanguageTag,
+    ModelPath,
+    Names,
+    PathText,
+    field_types,
+    is_path,
+    item_type,
+)
+from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.translation import (
+    QUESTION_SETS,
+    SETS,
+    Count,
+    EngineOptions,
+    Limit,
+    Rate,
+    Share,
+    TranslationSpec,
+    engine_options,
+)
+
+Part = Literal["train", "dev", "test"]
+Quantisation = Literal["none", "nf4", "int8"]
+Answering = Literal["head", "text"]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Where the labelled rows come from: a named set, or the user's own files."""
+
+    set: Annotated[str, Names("set", lambda: SETS)] | None = None
+    """A named set; None: `files` says where the rows are."""
+    folder: PathText | None = None
+    """Where the named set lies on this machine."""
+    dev_from_train: Count | None = None
+    """Rows cut from the end of train to be dev; None: the set has a dev part."""
+    limit: Limit = field(default_factory=Limit)
+    form: Answering = "head"
+    """How the model answers: by a new head over its states, or in its own words (models that write)."""
+    words: dict[str, str] = field(default_factory=dict[str, str])
+    """With form `text`: label -> the word that the model writes for it, where that is not the label itself."""
+    questions: bool = False
+    """The own files hold questions with a context and answers, in SQuAD's layout or as flat rows."""
+    labels: tuple[Label, ...] = ()
+    """The label names, in the order of the classifier's outputs; numbers and truth values go by their text."""
+    aliases: dict[str, Label] = field(default_factory=dict[str, str])
+    """Other spellings of labels found in the files: spelling -> label."""
+    texts: tuple[str, ...] = ()
+    """The columns of the text, or of the two texts."""
+    label: str | None = None
+    """The column of the label."""
+    id: str | None = None
+    """The column of the row's name; None: its number."""
+    files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
+    """language -> part -> CSV, TSV or JSONL file."""
+    align: Literal["id", "row", "none"] | None = None
+    """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
+    where `id` names a column or the rows are questions, else by place."""
+    quotes: bool | None = None
+    """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
+    source_texts: tuple[str, ...] = ()
+    """The columns that hold the same texts in the source language, where the files have them."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the task is to answer questions."""
+        return self.questions or self.set in QUESTION_SETS
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The pretrained model that everything starts from."""
+
+    name: ModelPath
+    """`minilm` (embedded in the demo extra), a model of the laboratory such as `lab-encoder`, a hub name, or a folder
+    (starting with `.`, `~`, `$` or `/`)."""
+    revision: str | None = None
+    """The hub commit; None: the newest, which the record then names."""
+    quantise: Quantisation = "none"
+    """How the frozen weights are kept while adapters train: as they are, in 4 bits (nf4), or in 8 (int8)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one stage trains.
+
+    The released code trains at lr 2e-5 with r 8, alpha 16, batch 32, warm-up 0.1 and no dropout. All but the rate are
+    kept. On a few hundred rows 2e-5 leaves the adapter next to where it began (lora_B starts at zero and moves by
+    about lr a step), so that only the task head learns: adapters want 1e-3 or more, and the best rate should be found
+    for each method alike by giving a list.
+    """
+
+    lr: Rate | tuple[Rate, ...] = 1e-3
+    """Peak learning rate; of a list each is tried and the best on the dev part kept."""
+    epochs: Count = 10
+    batch_size: Count = 32
+    accumulation: Count = 1
+    """Batches of a step: half the batch_size with twice the accumulation trains alike in less memory."""
+    activation_checkpointing: bool = False
+    """Compute activations twice rather than keep them: less memory, about a third more time."""
+    warmup: Share = 0.1
+    """Part of the steps in which the rate rises."""
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    max_length: Annotated[int, Bounds(4)] = 128
+    """Tokens of a text, of a pair, or of a prompt; longer ones are cut. Of questions, tokens of a window."""
+    stride: Annotated[int, Bounds(0)] = 128
+    """Of questions: tokens of the context that a window repeats of the one before."""
+    answer_tokens: Count = 30
+    """Of questions: most tokens of an answer."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    patience: Count | None = None
+    """Evaluations without a better dev score after which training stops; None: never."""
+    evaluations: Count = 10
+    """Times a run is scored on the dev part, evenly spaced; the best is kept."""
+    r: Count = 8
+    alpha: Count = 16
+    dropout: Share = 0.0
+    modules: Literal["attention", "all"] = "attention"
+    """Which linear layers get LoRA: query and value, or every one (as published for decoder-only models). Only query
+    and value ever fuse."""
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """The learning rates to try."""
+        return self.lr if isinstance(self.lr, tuple) else (self.lr,)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the options that what is trained is named by; those that came later only where they are set."""
+        later = {"accumulation": 1, "activation_checkpointing": False}
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if later.get(name) != value or name not in later
+        }
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole recipe."""
+
+    name: str
+    """Also the name of the run's folder."""
+    task: TaskSpec
+    source: LanguageTag
+    """BCP-47 tag of the language with labels; any other tag or name of it is read as this one, here and elsewhere."""
+    targets: tuple[LanguageTag, ...]
+    model: ModelSpec
+    seeds: tuple[Annotated[int, Bounds(0, 2**32 - 1)], ...]
+    methods: Annotated[tuple[MethodSpec, ...], Keyed("name", "kind")]
+    translation: TranslationSpec = field(default_factory=TranslationSpec)
+    stage1: Training = field(default_factory=Training)
+    stage2: Training = field(default_factory=Training)
+
+    def method(self, name: str) -> MethodSpec:
+        """Return the method of that name; KeyError when there is none."""
+        return {method.name: method for method in self.methods}[name]
+
+    def languages(self, method: MethodSpec) -> tuple[str, ...]:
+        """Return the targets that a method is run in."""
+        return tuple(target for target in self.targets if not method.languages or target in method.languages)
+
+    def trained(self, method: MethodSpec) -> MethodSpec:
+        """Return the method whose adapter `method` reads: itself, or the one it is `of`."""
+        return self.method(method.of) if method.of else method
+
+    def training(self, method: MethodSpec) -> Training:
+        """Return how the adapter of `method` is trained: stage 2 with the method's own options."""
+        base = self.trained(method)
+        own = {name: getattr(base, name) for name in ("lr", "epochs", "r", "alpha")}
+        return dataclasses.replace(self.stage2, **{name: value for name, value in own.items() if value is not None})
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the recipe with every default written out, as plain values."""
+        return cast(dict[str, Any], _plain(self))
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as YAML that `spec_from` reads back as an equal recipe."""
+        return strict_yaml.dump(cast(dict[str, Any], _plain(self, escape=True)))
+
+
+def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
+    """Return a dataclass as mappings, lists and plain values; with `escape`, each $ of a path is doubled."""
+    if isinstance(value, EngineOptions):
+        hints = engine_options(value.engine)
+        options = {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
+        return {"engine": value.engine, **options}
+    if isinstance(value, MethodSpec):
+        hints = field_types(MethodSpec)
+        names = [name for name in hints if name in ("kind", "of") or name in value.options]
+        return {name: _plain(getattr(value, name), hints[name], escape) for name in names}
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name), kind, escape) for name, kind in field_types(type(value)).items()}
+    if isinstance(value, tuple):
+        items = cast(tuple[Any, ...], value)
+        if items and isinstance(items[0], MethodSpec):
+            return {item.name: _plain(item, None, escape) for item in items}
+        return [_plain(item, None, escape) for item in items]
+    if isinstance(value, dict):
+        inner = item_type(hint)
+        return {key: _plain(item, inner, escape) for key, item in cast(dict[str, Any], value).items()}
+    return value.replace("$", "$$") if escape and isinstance(value, str) and is_path(hint, value) else value

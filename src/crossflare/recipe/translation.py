@@ -1,0 +1,187 @@
+"""What a recipe says of translation: sources of text, engines with their options, and the translator that it trains."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from crossflare.errors import UserError, choose
+from crossflare.recipe import strict_yaml
+from crossflare.recipe.fields import Reader
+from crossflare.recipe.marks import Bounds, ModelPath, Names, PathText
+
+QUESTION_SETS = ("tydiqa", "xquad", "lab-qa")
+SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
+"""The named sets of `crossflare.tasks.sets`, and those of the laboratory."""
+
+_RECIPE_ENGINES: dict[str, dict[str, Any]] = {
+    "parallel": {},
+    "dictionary": {"learn": Literal["train", "set"]},
+    "trained": {"decode_with": Literal["transformers", "ctranslate2"], "beams": int},
+    "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
+}
+"""Engines and options that only a recipe has: its data set stands behind them."""
+ENCODERS = ("transformers", "trained")
+"""Engines with an encoder for `latents`, whose states are kept in the run's folder with `store: true`."""
+_FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})
+_GIVEN = frozenset({"source", "target"})
+"""Options that the recipe itself fills in: the languages."""
+
+
+_ANNEALED = re.compile(r"annealed\((\d+(?:\.\d+)?)\)")
+
+
+def check_train_source(text: str) -> None:
+    """Raise `UserError` unless a method may train with this source."""
+    from crossflare.translation.sources import SourceText
+
+    if text.startswith("mixed("):
+        SourceText.parse(text)
+    elif text.startswith("annealed("):
+        annealing(text)
+    else:
+        known = ("original", "machine", "mixed(p)", "annealed(k)", "shuffled", "target", "none")
+        choose("train_source", text, known)
+        if "(" in text:
+            raise UserError(f"train_source: expected a number in {text}, as in mixed(0.5) or annealed(1000)")
+
+
+def annealing(source: str) -> float | None:
+    """Return k of `annealed(k)`, in optimizer steps; None for other sources.
+
+    Raises:
+        UserError: k is no number above 0.
+    """
+    if not source.startswith("annealed("):
+        return None
+    found = _ANNEALED.fullmatch(source)
+    if found is None or float(found[1]) <= 0:
+        raise UserError(f"train_source: expected annealed(k) with k steps above 0, got {source!r}")
+    return float(found[1])
+
+
+def is_translated(source: str) -> bool:
+    """Whether some rows get a translation for their source, so that there must be an engine."""
+    return source in ("machine", "shuffled") or source.startswith(("mixed(", "annealed("))
+
+
+def flag_names() -> tuple[str, ...]:
+    """Return what can be seen wrong in a translation."""
+    from crossflare.translation.checks import Flag
+
+    return tuple(flag.value for flag in Flag)
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the translation engines that a recipe may name."""
+    from crossflare.translation.engines.registry import ENGINES
+
+    return tuple(dict.fromkeys([*_RECIPE_ENGINES, *ENGINES]))
+
+
+def engine_options(engine: str) -> dict[str, Any]:
+    """Return the type of each option that a recipe may give to an engine; none for an unknown engine."""
+    from crossflare.translation.engines.registry import ENGINES
+
+    types: dict[str, Any] = dict(_RECIPE_ENGINES.get(engine, {}))
+    if engine in ENCODERS:
+        types["store"] = bool
+    if engine in ENGINES:
+        for name, parameter in ENGINES[engine].options.items():
+            if name not in _GIVEN:
+                marked = PathText if name in _FILES else ModelPath if name == "model" else parameter.annotation
+                types[name] = marked
+    return types
+
+
+Count = Annotated[int, Bounds(1)]
+Share = Annotated[float, Bounds(0, 1, open_high=True)]
+Rate = Annotated[float, Bounds(0, 1, open_low=True)]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The first N rows of a part, for quick trials; None: all rows."""
+
+    train: Count | None = None
+    dev: Count | None = None
+    test: Count | None = None
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """A translation engine and its options (`crossflare.translation` says which it takes)."""
+
+    engine: Annotated[str, Names("engine", engine_names)]
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @staticmethod
+    def more(content: dict[str, Any]) -> dict[str, Any]:
+        """Return the types of the options that the engine named in a mapping takes."""
+        return engine_options(str(content.get("engine")))
+
+
+@dataclass(frozen=True)
+class TranslatorSpec:
+    """A small translator that the recipe trains from parallel text, both ways, one for each target.
+
+    `{language}` in a path is the target's tag; `crossflare.training.translator.Sizes` says what the numbers mean.
+    """
+
+    source_file: PathText
+    """Training text in the source language, one sentence per line."""
+    target_file: PathText
+    """Its translation, line by line."""
+    dev_source_file: PathText | None = None
+    """Text by which the step is chosen; None: the last step."""
+    dev_target_file: PathText | None = None
+    test_source_file: PathText | None = None
+    """Text on which BLEU and chrF are measured, both ways; None: they are not."""
+    test_target_file: PathText | None = None
+    limit: Limit = field(default_factory=Limit)
+    """The first N lines of a part."""
+    licence: str = "unknown; that of the parallel text"
+    width: Annotated[int, Bounds(64)] = 256
+    layers: Count = 3
+    vocabulary: Annotated[int, Bounds(64)] = 4000
+    dropout: Share = 0.3
+    epochs: Count = 20
+    batch_size: Count = 64
+    lr: Rate = 1e-3
+    warmup: Share = 0.1
+    max_tokens: Annotated[int, Bounds(8)] = 128
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: Annotated[int, Bounds(0, 2**32 - 1)] = 0
+
+
+@dataclass(frozen=True)
+class TranslationSpec:
+    """Who translates: the training rows into the targets, and the rows to be read back into the source language."""
+
+    to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
+    """How training and dev rows got their target text; `parallel`: the set's own aligned rows."""
+    to_source: EngineOptions | None = None
+    """How test rows (and, with `train_source: machine`, training rows) get their source text."""
+    latents: EngineOptions | None = None
+    """The `transformers` engine whose encoder reads the target text for `flare-mt`."""
+    answers: EngineOptions | None = None
+    """Who translates the answers of `translate-test` back, since they are read off a text in the source language."""
+    translator: TranslatorSpec | None = None
+    """What the engine `trained` is trained on, and how."""
+    drop: tuple[Annotated[str, Names("flag", flag_names)], ...] = ()
+    """Training rows whose translation has one of these flags (`crossflare.translation.checks`) are left out."""
+
+
+def engine_from_flags(engine: str, options: Sequence[str]) -> EngineOptions:
+    """Read an engine and its `key=value` options as a recipe would; a path may start at the current folder.
+
+    Raises:
+        UserError: An unknown engine or option, or a value of the wrong type; all at once.
+    """
+    document = strict_yaml.Document({"engine": engine}, "--translate")
+    strict_yaml.override(document, options, flag="--option")
+    read = Reader(document, Path.cwd()).dataclass(EngineOptions, document.value, ())
+    if document.problems or read is None:
+        raise strict_yaml.GatheredError(document.report())
+    return read

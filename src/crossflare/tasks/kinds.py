@@ -1,0 +1,133 @@
+"""The kinds of task: one of K labels for a text or a pair, or an answer out of a context."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from crossflare.errors import UserError, nearest
+from crossflare.tasks.example import Split
+
+Metric = Literal["accuracy", "macro_f1"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTask:
+    """One or two texts in, one of `labels` out.
+
+    Raises:
+        UserError: Fewer than two labels, a label given twice, an alias of an unknown label, or a main metric that is
+            not among the metrics.
+    """
+
+    name: str
+    version: int
+    """Raised whenever the same file would give other examples or another score: part of every number's signature."""
+    labels: tuple[str, ...]
+    """In the order of the model's outputs."""
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Other spellings that files use, each with the label it stands for."""
+    text_count: Literal[1, 2] = 1
+    metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
+    main_metric: Metric = "accuracy"
+    integers: bool = False
+    """The files may write the integer i for `labels[i]`; off by default, since numberings differ between files."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise UserError(f"task {self.name}: expected at least two labels, got {list(self.labels)}; name them all")
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"task {self.name}: a label is named twice in {list(self.labels)}; name each once")
+        for alias, label in self.aliases.items():
+            if label not in self.labels:
+                raise UserError(f"task {self.name}: alias '{alias}' stands for '{label}', no label; {self._known}")
+            if alias in self.labels:
+                raise UserError(f"task {self.name}: '{alias}' is both a label and an alias; drop the alias")
+        if self.main_metric not in self.metrics:
+            raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
+
+    def label_index(self, value: object, origin: str) -> int:
+        """Return the index in `labels` of what a file gives as a label.
+
+        Numbers and truth values go by their text: 1 is the label `1`, true is `true`, in whatever case it is written.
+
+        Args:
+            value: A label, an alias, or, where `integers` is set, an index as a number or in digits.
+            origin: `file:line`, for the message.
+
+        Raises:
+            UserError: Anything else.
+        """
+        text = str(value) if isinstance(value, str | int) else None
+        name = None if text is None else self._name(text)
+        if name is not None:
+            return self.labels.index(name)
+        index = None
+        if self.integers and text is not None and not isinstance(value, bool) and len(text) < 10:
+            index = int(text) if text.isascii() and text.isdigit() else None
+        if index is not None and 0 <= index < len(self.labels):
+            return index
+        raise UserError(f"{origin}: {self._complaint(value)}")
+
+    def _name(self, text: str) -> str | None:
+        """Return the label that a text names: itself, by an alias, or as a truth value in another case."""
+        known = {**{label: label for label in self.labels}, **self.aliases}
+        if text in known:
+            return known[text]
+        alike = {label for form, label in known.items() if form.lower() == text.lower() in ("true", "false")}
+        return alike.pop() if len(alike) == 1 else None
+
+    def _complaint(self, value: object) -> str:
+        if value is None or value == "":
+            return f"expected a label, found none; {self._known}; label the row or read the file as unlabelled"
+        if isinstance(value, str) and not self.integers:
+            return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; mend it or declare an alias"
+        if isinstance(value, bool | int | float) and not self.integers:
+            kind = "a truth value" if isinstance(value, bool) else "a number"
+            text = str(value).lower()
+            advice = f"say what it means, as in aliases: {{'{text}': {self.labels[0]}}}"
+            return f"label {text} is {kind}; {self._known}; {advice}"
+        return f"unknown label {value!r:.80}; {self._known}"
+
+    @property
+    def _known(self) -> str:
+        numbers = f" or 0 to {len(self.labels) - 1}" if self.integers else ""
+        return f"known: {', '.join(self.labels)}{numbers}"
+
+
+QuestionMetric = Literal["exact_match", "f1"]
+CONTEXT = 1
+"""Place of the context in `Example.texts` of a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTask:
+    """A question and its context in, a text out: for extractive models a span of the context.
+
+    Raises:
+        UserError: The main metric is not among the metrics.
+    """
+
+    name: str
+    version: int
+    """Raised whenever the same file would give other examples or another score: part of every number's signature."""
+    normalisation: Literal["squad", "mlqa"] = "mlqa"
+    """By which published rules answers are compared: see `evaluation.normalise`. Fixed by the set, never by the user
+    of a set: scores under different rules are different numbers."""
+    metrics: tuple[QuestionMetric, ...] = ("exact_match", "f1")
+    main_metric: QuestionMetric = "f1"
+    text_count: Literal[2] = 2
+    labels: tuple[str, ...] = ()
+    """Always empty; here so that every task can be asked."""
+
+    def __post_init__(self) -> None:
+        if self.main_metric not in self.metrics:
+            raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
+
+
+def overlapping_ids(train: Split, test: Split) -> tuple[str, ...]:
+    """Return the ids of the `test` questions whose context also stands in `train`, in the order of `test`.
+
+    A report may say how many they are, or score the others beside the whole part. Nothing is taken out of it.
+    """
+    seen = {example.texts[CONTEXT] for example in train}
+    return tuple(example.id for example in test if example.texts[CONTEXT] in seen)

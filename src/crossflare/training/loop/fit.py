@@ -1,0 +1,224 @@
+"""One way of training for every stage, method and task: a loss, rows, and a run that can be taken up again."""
+
+import json
+import logging
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers.utils import logging as hf_logging
+
+from crossflare import devices
+from crossflare.errors import UserError
+from crossflare.files import content_id
+from crossflare.libraries.transformers import config_value
+from crossflare.progress import bar
+from crossflare.training.loop import checkpoints, distributed
+from crossflare.training.loop.arguments import trainer_arguments
+from crossflare.training.loop.batching import check_groups
+from crossflare.training.loop.checkpoints import (
+    BEST,
+    PROCESSES,
+    Checkpoint,
+    Fingerprint,
+    put_trained,
+    tensors_digest,
+    trained,
+)
+from crossflare.training.loop.interrupts import Interrupts
+from crossflare.training.loop.memory import ran_out, resolve
+from crossflare.training.loop.settings import Settings, few_steps
+from crossflare.training.loop.state import Batch, Loss, Plan, Point, Progress, Rows, Score
+from crossflare.training.loop.trainer import SafeTrainer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of a run, beside the model itself."""
+
+    best_score: float | None
+    """The best score on dev; None without dev rows."""
+    chosen: int
+    """The step whose weights the model now has."""
+    steps: int
+    """Optimizer steps made."""
+    curve: tuple[Point, ...]
+    seconds: float
+    """Of wall time, over all sittings, loading excluded."""
+    resumed_from: int | None
+    """The step of the checkpoint that the run was taken up from."""
+    precision: str
+
+
+def fit(
+    model: Any,
+    rows: Rows,
+    collate: Callable[[Sequence[Any]], Batch],
+    loss: Loss,
+    score: Score | None,
+    settings: Settings,
+    folder: Path,
+    identity: Fingerprint,
+    *,
+    base_digest: str | None = None,
+    allow_changed: Collection[str] = (),
+    group: int | None = None,
+) -> Outcome:
+    """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
+
+    A run that was killed at any moment and started again ends with the very weights of an undisturbed one (on a CPU,
+    with the same number of threads). Afterwards the model is on the best device, in evaluation mode and has the chosen
+    weights; the checkpoints stay, so that running again costs nothing, until the caller deletes the folder.
+
+    Args:
+        model: Any model with a loss.
+        rows: Training rows.
+        collate: Rows to a batch with `input_ids`.
+        loss: The mean loss of a batch.
+        score: The model's score on dev, higher is better; None: the weights of the last step are kept.
+        settings: The settings.
+        folder: Where the checkpoints live.
+        identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
+        base_digest: The base's digest if known; computed from the frozen parameters otherwise.
+        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
+        group: Consecutive rows that are one item and stay together in a batch; None: `rows.group`, 1 without it.
+
+    Raises:
+        UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
+            memory, a checkpoint of another run, only damaged checkpoints, another process in the folder, or rows or a
+            batch_size that are no multiple of `group`.
+    """
+    if not trained(model):
+        raise UserError("the model has nothing to train: no parameter requires a gradient; add an adapter or unfreeze")
+    if not len(rows):
+        raise UserError("there are no training rows; check the split and what was filtered out")
+    if score is None and settings.patience is not None:
+        raise UserError("patience needs dev rows to score; give some, or leave patience out")
+    together: int = group or getattr(rows, "group", 1)
+    check_groups(len(rows), settings.batch_size, together, distributed.size())
+    steps = settings.steps(len(rows))
+    if caution := few_steps(steps):
+        _log.warning("%s", caution)
+    with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
+        arguments = trainer_arguments(settings, steps, folder)
+        precision = resolve(settings.precision, arguments.device)
+        whole = {**identity, **({"group": together} if together > 1 else {})}
+        fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
+        _check_alike(fingerprint)
+        found = _newest(folder, fingerprint, allow_changed)
+        plan = Plan(
+            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, together,
+            distributed.size(),
+        )  # fmt: skip
+        return _run(model, plan, found)
+
+
+def _check_alike(fingerprint: Fingerprint) -> None:
+    """Refuse processes that would not train the same, as on unlike machines or from unlike files.
+
+    Raises:
+        UserError: Fields of their fingerprints differ; names them.
+    """
+    first, *others = distributed.meet({name: content_id([value])[:8] for name, value in fingerprint.items()})
+    for place, other in enumerate(others, 1):
+        if unlike := sorted(name for name in first if first[name] != other.get(name)):
+            raise UserError(
+                f"processes 0 and {place} of the run differ in {', '.join(unlike)}; start them alike, on machines that "
+                "share the files"
+            )
+
+
+def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) -> tuple[Path, Checkpoint] | None:
+    """Return the checkpoint to go on from; the first process chooses, and drops what is damaged."""
+    processes, found = distributed.size(), None
+
+    def choose() -> str | None:
+        nonlocal found
+        if (found := checkpoints.newest(folder)) is None:
+            return None
+        stored = found[1].state["fingerprint"]
+        now = fingerprint | ({PROCESSES: processes} if PROCESSES in stored else {})
+        checkpoints.compare(stored, now, allowed, found[0])
+        return found[0].name
+
+    name = distributed.from_main(choose)
+    return found if name is None or found else (folder / name, checkpoints.read(folder / name))
+
+
+def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
+    resumed = found[1] if found else None
+    progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
+    step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
+    devices.place(model)  # before it scores or trains
+    if resumed is not None:
+        put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
+    if plan.steps == 0 and (measure := plan.score) is not None:
+        progress.add_point(0, distributed.from_main(lambda: measure(model, plan.precision)))
+    if step < plan.steps and not progress.stopped:
+        cache, verbosity = config_value(model.config, "use_cache"), hf_logging.get_verbosity()
+        try:
+            with bar("training", plan.steps, step) as advance, Interrupts() as interrupts:
+                trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
+                trainer.train()
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            half = max(1, plan.settings.batch_size // 2)
+            raise UserError(
+                f"the device has too little memory for batch_size {plan.settings.batch_size}; set batch_size: {half} "
+                f"and accumulation: {plan.settings.accumulation * 2}, or activation_checkpointing: true, in the "
+                "stage of the recipe that failed"
+            ) from error
+        finally:
+            hf_logging.set_verbosity(verbosity)
+            if cache is not None:
+                model.config.use_cache = cache
+        step, best, progress = trainer.step, trainer.best, trainer.progress
+    chosen = step
+    if best is not None and plan.settings.select == "best":
+        put_trained(model, best)
+        chosen = progress.best_step
+    model.eval()
+    return Outcome(
+        progress.best_score,
+        chosen,
+        step,
+        tuple(progress.curve),
+        progress.seconds,
+        None if resumed is None else resumed.step,
+        plan.precision,
+    )
+
+
+def _fingerprint(
+    model: Any, settings: Settings, identity: Fingerprint, base_digest: str | None, precision: str, device: torch.device
+) -> Fingerprint:
+    ours = trained(model)
+    frozen = {name: p for name, p in model.named_parameters() if name not in ours} | dict(model.named_buffers())
+    adapters = {
+        name: config.to_dict() for name, config in (model.peft_config if isinstance(model, PeftModel) else {}).items()
+    }
+    return {
+        **identity,
+        **settings.deciding(),
+        "precision": precision,
+        "base": base_digest or tensors_digest(frozen),
+        "start": tensors_digest(dict(ours)),
+        "adapter": content_id(json.loads(json.dumps(adapters, default=_plain))),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "peft": version("peft"),
+        "device": devices.name_of(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _plain(value: object) -> object:
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

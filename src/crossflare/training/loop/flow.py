@@ -1,0 +1,87 @@
+"""What is done between two steps: when to evaluate, when to save, and that a signal waits for the checkpoint."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from transformers import TrainerCallback
+
+from crossflare.progress import Advance
+from crossflare.training.loop.interrupts import Interrupts
+from crossflare.training.loop.state import Plan, Progress
+
+
+class Run(Protocol):
+    """The training run that a flow looks after."""
+
+    plan: Plan
+    progress: Progress
+    save_took: float
+    """Seconds that the last checkpoint took."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps made so far."""
+        ...
+
+    def take_up(self) -> None:
+        """Give optimizer and schedule the state of the checkpoint."""
+        ...
+
+    def score_dev(self) -> None:
+        """Close a point of the learning curve."""
+        ...
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        ...
+
+
+class Flow(TrainerCallback):
+    """Decides after each step whether to evaluate and to save, and passes a signal on once all is saved."""
+
+    def __init__(self, trainer: Run, advance: Advance, interrupts: Interrupts) -> None:
+        self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
+        plan = trainer.plan
+        self.saved = time.monotonic()
+        self.late: bool | None = None
+        """Whether a checkpoint is due, as several processes have agreed."""
+        self.evaluations = {
+            -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
+        }
+
+    def wishes(self) -> dict[str, Any]:
+        """Return what this process would have done after the step: clocks and signals are its own."""
+        return {"late": self._late(), "signal": self.interrupts.received or 0}
+
+    def heed(self, words: Sequence[dict[str, Any]]) -> None:
+        """Take over the first process's clock, and any process's signal."""
+        self.late = words[0]["late"]
+        self.interrupts.received = max(word["signal"] for word in words) or None
+
+    def _late(self) -> bool:
+        # Large models are saved less often: at most a twentieth of the time goes into it.
+        settings = self.trainer.plan.settings
+        return time.monotonic() - self.saved >= max(settings.save_seconds, 20 * self.trainer.save_took)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Give optimizer and schedule, which are new, the state of the checkpoint."""
+        self.trainer.take_up()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Move the bar and do what is due; once all is saved, do what a signal asked for."""
+        trainer, settings = self.trainer, self.trainer.plan.settings
+        self.advance(1, note=trainer.progress.note)
+        evaluated = trainer.step in self.evaluations
+        if evaluated:
+            trainer.score_dev()
+        if settings.save_steps is not None:
+            due = trainer.step % settings.save_steps == 0
+        else:
+            due = self._late() if self.late is None else self.late
+        if evaluated or due or self.interrupts.received is not None:
+            trainer.save()
+            self.saved = time.monotonic()
+            self.interrupts.act()
+        if trainer.step >= trainer.plan.steps or trainer.progress.stopped:
+            control.should_training_stop = True

@@ -1,0 +1,206 @@
+"""Tasks as text: a prompt that ends where the answer begins, and the tokens of answers.
+
+The prompts are the paper's: `Premise: .. Hypothesis: .. Label:`, the text and `Sentiment:`, `Context: .. Question: ..
+Answer:`, a line each, in every language. Texts that are too long are cut before the prompt is put together, the longest
+first and at its end: what is asked is never cut away, and an answer is never looked at.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossflare.errors import UserError
+from crossflare.progress import bar
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.example import Example
+from crossflare.tasks.kinds import TextTask
+from crossflare.training.text.encoded import Latents, Numbers
+
+CHUNK = 1000
+"""Texts handed to the tokenizer at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The lines of a prompt."""
+
+    fields: tuple[tuple[str, int], ...]
+    """The word before each text, which may be none, and the text's place in `Example.texts`."""
+    answer: str
+    """The word before the answer."""
+
+
+def template_of(task: Task) -> Template:
+    """Return the prompt of a task."""
+    if not isinstance(task, TextTask):
+        return Template((("Context: ", 1), ("Question: ", 0)), "Answer:")
+    if task.text_count == 2:
+        return Template((("Premise: ", 0), ("Hypothesis: ", 1)), "Label:")
+    return Template((("", 0),), "Sentiment:" if task.name == "nusax" else "Label:")
+
+
+class PromptRow(NamedTuple):
+    """One tokenised example."""
+
+    position: int
+    """Its index in `PromptRows`."""
+    prompt: Numbers
+    """[T]."""
+    source: Numbers | None
+    """[S]."""
+    answer: Numbers | None
+    """[A] with the end token; None: none is known."""
+    label: int | None
+    latents: Any
+
+
+class PromptRows(Sequence[PromptRow]):
+    """N tokenised examples, a data set for a `DataLoader`."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        prompts: Sequence[Numbers],
+        sources: Sequence[Numbers | None],
+        answers: Sequence[Numbers | None],
+        labels: Sequence[int | None],
+        latents: Latents | None,
+    ) -> None:
+        self.names, self.labels = tuple(names), tuple(labels)
+        self._columns = (prompts, sources, answers)
+        self._latents = latents
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> PromptRow:  # type: ignore[override]  # one row at a time, never a slice
+        prompts, sources, answers = self._columns
+        latents = None if self._latents is None else self._latents[index]
+        return PromptRow(index, prompts[index], sources[index], answers[index], self.labels[index], latents)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] tokens of prompt, source and answer together."""
+        parts = zip(*self._columns, strict=True)
+        return np.array([sum(0 if part is None else len(part) for part in row) for row in parts], dtype=np.int64)
+
+
+class Prompter:
+    """Writes prompts and answers as tokens.
+
+    Args:
+        tokenizer: The model's.
+        template: The prompt.
+        max_length: Most tokens of a prompt.
+        ends: Whether a prompt ends with the end token, as an encoder's input does; a decoder goes on from it instead.
+
+    Raises:
+        UserError: There is no room for any text beside the prompt's own words, or no end token.
+    """
+
+    def __init__(self, tokenizer: Any, template: Template, max_length: int, *, ends: bool) -> None:
+        if tokenizer.eos_token_id is None:
+            raise UserError("the tokenizer has no end token (eos_token), so a model could never end its answer; set it")
+        self.tokenizer, self.template = tokenizer, template
+        plain, whole = self._ids(["a"])[0], tokenizer("a").input_ids
+        start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+        self.begin = whole[:start]
+        self.end = [tokenizer.eos_token_id] if ends else []
+        self.words = [self._ids([word])[0] if word else [] for word, _ in template.fields]
+        self.line = self._ids(["\n"])[0]
+        self.stem = self._ids([template.answer])[0]
+        fixed = [self.begin, *self.words, self.line * len(self.words), self.stem, self.end]
+        self.room = max_length - sum(map(len, fixed))
+        if self.room < len(self.words):
+            raise UserError(f"max_length {max_length} leaves no room for text beside the prompt's own words; raise it")
+
+    def prompts(self, texts: Sequence[tuple[str, ...] | None], description: str) -> tuple[list[Numbers | None], int]:
+        """Return each example's prompt [T], None for one without texts, and how many were cut."""
+        made: list[Numbers | None] = []
+        cut = 0
+        with bar(description, len(texts)) as done:
+            for begin in range(0, len(texts), CHUNK):
+                chunk = texts[begin : begin + CHUNK]
+                flat = iter(self._ids([text for given in chunk if given is not None for text in given]))
+                for given in chunk:
+                    if given is None:
+                        made.append(None)
+                        continue
+                    own = [next(flat) for _ in given]
+                    kept = fit([len(ids) for ids in own], self.room)
+                    cut += sum(kept) < sum(map(len, own))
+                    made.append(self._join([ids[:length] for ids, length in zip(own, kept, strict=True)]))
+                done(len(chunk))
+        return made, cut
+
+    def count_cut(self, examples: Sequence[Example]) -> dict[str, int]:
+        """Return how many targets and how many sources are cut."""
+        _, target = self.prompts([e.texts for e in examples], "measuring target texts")
+        _, source = self.prompts([e.source or None for e in examples], "measuring source texts")
+        return {"target": target, "source": source}
+
+    def _join(self, texts: Sequence[list[int]]) -> Numbers:
+        ids = [*self.begin]
+        for word, (_, place) in zip(self.words, self.template.fields, strict=True):
+            ids += [*word, *texts[place], *self.line]
+        return np.array([*ids, *self.stem, *self.end], dtype=np.int32)
+
+    def answer(self, text: str) -> Numbers:
+        """Return the tokens [A] with which an answer goes on from the prompt, and the end token."""
+        whole = self._ids([f"{self.template.answer} {text}"])[0]
+        goes_on = whole[: len(self.stem)] == self.stem and len(whole) > len(self.stem)
+        ids = whole[len(self.stem) :] if goes_on else self._ids([text])[0]
+        return np.array([*ids, self.tokenizer.eos_token_id], dtype=np.int32)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        out = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return out["input_ids"]
+
+
+def fit(lengths: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens of each text are kept so that `room` is enough: the longest lose first, evenly."""
+    kept = list(lengths)
+    spare, open_texts = room, sorted(range(len(kept)), key=lambda i: kept[i])
+    while open_texts:
+        share = spare // len(open_texts)
+        shortest = open_texts.pop(0)
+        kept[shortest] = min(kept[shortest], share)
+        spare -= kept[shortest]
+    return kept
+
+
+def encode_prompts(
+    prompter: Prompter,
+    examples: Sequence[Example],
+    answers: Sequence[str | None],
+    *,
+    with_source: bool,
+    latents: Latents | None = None,
+) -> PromptRows:
+    """Tokenise every example once; see `Prompter`.
+
+    Raises:
+        UserError: An example has no text.
+    """
+    check_filled(examples)
+    prompts, _ = prompter.prompts([example.texts for example in examples], "tokenising")
+    none: list[Numbers | None] = [None] * len(examples)
+    sources = none
+    if with_source and any(example.source for example in examples):
+        sources, _ = prompter.prompts([example.source or None for example in examples], "tokenising sources")
+    whole = [prompt for prompt in prompts if prompt is not None]  # each of them has texts
+    known = [None if answer is None else prompter.answer(answer) for answer in answers]
+    return PromptRows([e.id for e in examples], whole, sources, known, [e.label for e in examples], latents)
+
+
+def check_filled(examples: Iterable[Example]) -> None:
+    """Raise `UserError` for an example without any text, which leaves nothing to answer."""
+    for example in examples:
+        if not any(text.strip() for text in example.texts):
+            where = f"{example.origin}: " if example.origin else ""
+            raise UserError(f"{where}example '{example.id}' has no text; give it some or drop the row")

@@ -1,0 +1,125 @@
+"""How every model is trained, whatever the stage, method and task: labelled rows in, the weights best on dev out."""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.files import content_id
+from crossflare.libraries.transformers import config_value
+from crossflare.tasks.example import Split
+from crossflare.training.forms.protocol import Form, Said
+from crossflare.training.loop.checkpoints import Fingerprint
+from crossflare.training.loop.fit import Outcome, fit
+from crossflare.training.loop.memory import Number
+from crossflare.training.loop.settings import Settings
+from crossflare.training.loop.state import Score
+from crossflare.training.text.encoded import Latents
+
+Measure = Callable[[Said, Split], float]
+"""(what the model says, the rows with their gold answers) -> score, higher is better."""
+
+
+def train(
+    model: Any,
+    train: Split,
+    dev: Split | None,
+    tokenizer: Any,
+    form: Form,
+    settings: Settings,
+    folder: Path,
+    *,
+    measure: Measure,
+    identity: Fingerprint,
+    latents: tuple[Latents, Latents] | None = None,
+    base_digest: str | None = None,
+    group: int = 1,
+    allow_changed: Collection[str] = (),
+) -> Outcome:
+    """Train a model on labelled rows; see `fit` for the rest.
+
+    Args:
+        model: A transformers or peft model; what requires a gradient is trained.
+        train: Labelled rows.
+        dev: Labelled rows that choose the weights; None: the last step's are kept.
+        tokenizer: The model's.
+        form: How the task is put to the model.
+        settings: The settings.
+        folder: Where the checkpoints of this very run live.
+        measure: The score on dev.
+        identity: What else the result depends on, as JSON: the form, who made the latents.
+        latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
+        base_digest: The base's digest if known; computed from the frozen parameters otherwise.
+        group: So many rows that follow one another are one item in several languages, and stay in one batch.
+        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
+
+    Raises:
+        UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
+    """
+    for split in (train, dev) if dev is not None else (train,):
+        _check_split(split, form.labels)
+    check_length(model, tokenizer, form.longest)
+    states = latents or (None, None)
+    rows = form.encode(train.examples, states[0])
+    score = None if dev is None else _dev_score(form, dev, form.encode(dev.examples, states[1]), settings, measure)
+    whole: Fingerprint = {
+        **identity,
+        "train": train.digest,
+        "dev": None if dev is None else dev.digest,
+        "tokenizer": _tokenizer_id(tokenizer),
+    }
+    return fit(
+        model,
+        rows,
+        form.collate,
+        form.loss,
+        score,
+        settings,
+        folder,
+        whole,
+        base_digest=base_digest,
+        allow_changed=allow_changed,
+        group=group,
+    )
+
+
+def _dev_score(form: Form, dev: Split, rows: Any, settings: Settings, measure: Measure) -> Score:
+    def score(model: Any, precision: Number) -> float:
+        return measure(form.read(model, dev.examples, rows, 2 * settings.batch_size, precision, "scoring dev"), dev)
+
+    return score
+
+
+def _check_split(split: Split, labels: int) -> None:
+    if not len(split):
+        raise UserError(f"{split.part} of {split.language} has no rows; check the file and what was filtered out")
+    for example in split:
+        where = f"{example.origin or f'{split.part} of {split.language}'}: row '{example.id}'"
+        if not labels and not example.answers:
+            raise UserError(f"{where}: expected an answer, found none; label the row or take it out")
+        if labels and (example.label is None or not 0 <= example.label < labels):
+            got = "none" if example.label is None else str(example.label)
+            raise UserError(f"{where}: expected a label from 0 to {labels - 1}, got {got}")
+
+
+def check_length(model: Any, tokenizer: Any, longest: int) -> None:
+    """Refuse more tokens than the model reads: `max_length`, and after a decoder's prompt the answer.
+
+    Raises:
+        UserError: `longest` is above the model's or the tokenizer's limit.
+    """
+    positions = config_value(model.config, "max_position_embeddings")
+    # RoBERTa's family counts positions from its padding id on, and says so in the tokenizer's limit alone.
+    limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+    if longest > limit:
+        raise UserError(f"max_length: the model reads at most {limit} tokens, got {longest}; lower it")
+
+
+def _tokenizer_id(tokenizer: Any) -> str:
+    if tokenizer.is_fast:
+        # Padding and truncation are what the last call left behind, not part of the tokenizer.
+        rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    else:
+        rules = tokenizer.get_vocab()
+    return content_id([rules, tokenizer.padding_side, tokenizer.pad_token_id])

@@ -1,0 +1,128 @@
+"""The text that the laboratory's models are pre-trained on: short documents, most of them in the source language.
+
+Each tells something and asks about it. Two events of one domain, and what kind of story that is; people and things with
+qualities, and which claims follow from that; facts about people, with questions and their answers. What is asked for is
+marked: models are asked for it more often than for other words, so that they learn to go by what was said before. That
+is no raw text: it teaches to read for a purpose, as the instructions that large models are trained on do.
+No document holds all clauses of a test item (in any language: they are compared as meanings, before they are written).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from crossflare.errors import UserError
+from crossflare_lab import items
+from crossflare_lab.grammar import carry, write
+from crossflare_lab.languages import SOURCE, lexicon, tags
+from crossflare_lab.world import DOMAINS, JUDGED, Clause, Phrase, pick
+
+CLAIMS, QUESTIONS = 4, 6
+"""Claims and questions of one document."""
+MIXED, BORROWED = 0.25, 0.25
+"""Probability that a sentence of a target document is in the source language, and that a word of another one is."""
+
+
+class Said(NamedTuple):
+    """One sentence or answer of a document."""
+
+    clause: Clause
+    asked: bool = False
+    """Whether it follows from what was said before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document."""
+
+    language: str
+    parts: tuple[tuple[str, bool], ...]
+    """Its sentences in order, each with whether it is asked for."""
+    clauses: tuple[Clause, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join(text for text, _ in self.parts)
+
+
+def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int = 0) -> list[Document]:
+    """Return `count` documents, the target languages' spread evenly among the source's.
+
+    Args:
+        count: How many.
+        target_share: Share of words in the target languages together, as far as it can be had: what is mixed in
+            counts for the source. Each has the same part of it.
+        seed: Of the text, other than that of the tasks whatever the number.
+        world: Seed of the languages.
+
+    Raises:
+        UserError: The share is not from 0 to 1.
+    """
+    if not 0 <= target_share <= 1:
+        raise UserError(f"target_share: expected a share from 0 to 1, got {target_share}")
+    source = Random(f"lab corpus {seed}")
+    share = min(1.0, target_share / ((1 - MIXED) * (1 - BORROWED)))
+    targets = tags()[1:]
+    return [_document(source, _language(number, share, targets), world) for number in range(count)]
+
+
+def _language(number: int, share: float, targets: tuple[str, ...]) -> str:
+    before, after = int(number * share), int((number + 1) * share)
+    return SOURCE if before == after else targets[before % len(targets)]
+
+
+def _document(source: Random, language: str, world: int) -> Document:
+    kind = pick(source, (_events, *[_qualities] * 2, *[_questions] * 3))
+    while True:
+        said = kind(source)
+        if not gives_away([each.clause for each in said]):
+            break
+    parts = tuple((_say(source, each.clause, language, world), each.asked) for each in said)
+    return Document(language, parts, tuple(each.clause for each in said))
+
+
+def _say(source: Random, clause: Clause, language: str, world: int) -> str:
+    """Return a sentence; of a target language, with what its speakers mix in of the source's."""
+    own, other = lexicon(language, world), lexicon(SOURCE, world)
+    if language == SOURCE or source.random() < MIXED:
+        return write([clause], other)
+    words = write([clause], own).split()
+    return " ".join(carry(word, own, other) if source.random() < BORROWED else word for word in words)
+
+
+def gives_away(clauses: list[Clause]) -> bool:
+    """Say whether a document holds every clause of an item of a test part (of the default seed and size)."""
+    said = frozenset(clauses)
+    return any(facts <= said for clause in said for facts in _test_items().get(clause, ()))
+
+
+def _events(source: Random) -> list[Said]:
+    label = source.randrange(len(DOMAINS))
+    (told,) = items.topic(source, label).texts
+    return [*map(Said, told), Said(Clause(Phrase(f"{DOMAINS[label]}-topic")), asked=True)]
+
+
+def _qualities(source: Random) -> list[Said]:
+    premise, claims = items.claims(source, CLAIMS)
+    judged = [(Said(claim), Said(Clause(Phrase(JUDGED[label])), asked=True)) for claim, label in claims]
+    return [Said(premise), *(said for pair in judged for said in pair)]
+
+
+def _questions(source: Random) -> list[Said]:
+    told = items.story(source, 1 + source.randrange(items.FACTS))
+    asked = [items.ask(pick(source, told)) for _ in range(QUESTIONS)]
+    answered = [(Said(question), Said(replace(answer, end="."), asked=True)) for question, answer in asked]
+    return [*map(Said, told), *(said for pair in answered for said in pair)]
+
+
+@cache
+def _test_items() -> dict[Clause, list[frozenset[Clause]]]:
+    from crossflare_lab.sets import SIZES
+
+    found: dict[Clause, list[frozenset[Clause]]] = {}
+    for kind in ("topic", "nli", "qa"):
+        for item in items.draw(kind, "test", SIZES["test"], 0):
+            found.setdefault(item.texts[0][0], []).append(item.facts)
+    return found

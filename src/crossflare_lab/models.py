@@ -1,0 +1,111 @@
+"""The laboratory's pretrained models by name, in the user's cache folder."""
+
+import os
+import re
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError, choose
+from crossflare.files import content_id, open_dir
+from crossflare_lab.corpus import documents
+from crossflare_lab.tokenizer import FAMILIES, Family
+
+VERSION = 2
+"""Raised whenever the same recipe would give another model."""
+TARGET_SHARE = 0.05
+_DOCUMENTS: dict[Family, int] = {"encoder": 80_000, "decoder": 80_000, "encoder-decoder": 60_000, "translator": 40_000}
+_RATES: dict[Family, float] = {"encoder": 1.5e-3, "decoder": 3e-3, "encoder-decoder": 3e-3, "translator": 1.5e-3}
+_SAMPLE = 200
+_NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that a pretrained model depends on."""
+
+    family: Family
+    target_share: float = TARGET_SHARE
+    """Share of the text that is in the target languages; all of a translator's is."""
+    documents: int = 0
+    """Read once each."""
+    width: int = 128
+    layers: int = 3
+    vocabulary: int = 2500
+    """Most pieces; the world has fewer words, so nearly every one is a piece of its own."""
+    lr: float = 0.0
+    """Peak learning rate; 0: the family's."""
+    batch_size: int = 32
+    seed: int = 0
+    world: int = 0
+    """Seed of the languages."""
+
+    def __post_init__(self) -> None:
+        choose("family of the laboratory", self.family, FAMILIES)
+        if not 0 <= self.target_share <= 1:
+            raise UserError(f"target_share: expected a share from 0 to 1, got {self.target_share}")
+        if not self.documents:
+            object.__setattr__(self, "documents", _DOCUMENTS[self.family])
+        if not self.lr:
+            object.__setattr__(self, "lr", _RATES[self.family])
+        if self.family == "translator":
+            object.__setattr__(self, "target_share", 1.0)
+
+    @property
+    def name(self) -> str:
+        """What `find` knows it by."""
+        usual = self.family == "translator" or self.target_share == TARGET_SHARE
+        return f"lab-{self.family}" + ("" if usual else f"@{self.target_share:.2f}")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The recipe with the code's version and a sample of its text, as JSON."""
+        return {"version": VERSION, "text": _text_id(self.target_share, self.seed, self.world), **asdict(self)}
+
+    @property
+    def folder(self) -> Path:
+        """Where the model is, or will be."""
+        return cache_folder() / "lab" / f"{self.name}-{content_id(self.identity)}"
+
+
+def cache_folder() -> Path:
+    """Return where crossflare keeps what can be made again: $CROSSFLARE_CACHE, else the user's cache folder."""
+    own, users = os.environ.get("CROSSFLARE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(users or Path.home() / ".cache") / "crossflare"
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe of `lab-encoder`, `lab-decoder@0.20` and the like; `UserError` when it is none."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UserError(
+            f"model '{name}': expected lab- with one of {', '.join(FAMILIES)}, then @ and a target share if it is not "
+            f"{TARGET_SHARE:.2f}, such as lab-encoder@0.20"
+        )
+    return Recipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
+
+
+def find(name: str) -> Path:
+    """Return the folder of a pretrained model of the laboratory.
+
+    Args:
+        name: `lab-encoder`, `lab-decoder`, `lab-encoder-decoder` or `lab-translator`, and after an @ the share of
+            target text where it is not 0.05: `lab-encoder@0.20`.
+
+    Raises:
+        UserError: No such name, or it is not trained yet (the message names the command that trains it), or damaged.
+    """
+    recipe = recipe_of(name)
+    if not recipe.folder.is_dir():
+        share = "" if "@" not in recipe.name else f" --target-share {recipe.target_share:.2f}"
+        raise UserError(
+            f"model '{name}' is not trained yet; run: crossflare lab pretrain --family {recipe.family}{share}"
+        )
+    open_dir(recipe.folder)
+    return recipe.folder
+
+
+@cache
+def _text_id(share: float, seed: int, world: int) -> str:
+    return content_id([[d.language, d.text] for d in documents(_SAMPLE, share, seed, world)])

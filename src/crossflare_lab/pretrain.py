@@ -1,0 +1,74 @@
+"""Pre-training of the laboratory's models: made once, kept in the cache folder, taken up again after a kill."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from crossflare.files import commit_dir, open_dir, write_json
+from crossflare.training.loop.fit import Outcome, fit
+from crossflare.training.loop.settings import Settings
+from crossflare_lab.architectures import build
+from crossflare_lab.corpus import documents
+from crossflare_lab.models import Recipe
+from crossflare_lab.objectives import Collator, Rows, loss
+from crossflare_lab.tokenizer import LONGEST, train_tokenizer
+
+CARD = "card.json"
+_TOKENIZER_TEXT = 6000
+"""Documents that the vocabulary is learnt from, the languages in equal numbers."""
+
+
+def pretrain(recipe: Recipe) -> Path:
+    """Train the model of a recipe, or find it in the cache; return its folder.
+
+    The folder is a transformers model with its tokenizer, and a card: the recipe, the curve of the loss, tokens per
+    language, seconds.
+
+    Raises:
+        UserError: The cache folder cannot be written, what is there is damaged, or another process trains the same.
+    """
+    folder = recipe.folder
+    if folder.is_dir():
+        open_dir(folder)
+        return folder
+    tokenizer: Any = train_tokenizer(
+        (d.text for d in documents(_TOKENIZER_TEXT, 0.75, recipe.seed, recipe.world)),
+        recipe.vocabulary,
+        recipe.family,
+    )
+    corpus = documents(recipe.documents, recipe.target_share, recipe.seed, recipe.world)
+    rows = Rows(corpus, tokenizer, recipe.family, recipe.world)
+    model = build(recipe.family, tokenizer, recipe.width, recipe.layers, recipe.seed)
+    settings = Settings(
+        lr=recipe.lr, epochs=1, batch_size=recipe.batch_size, warmup=0.05, weight_decay=0.01, max_length=LONGEST,
+        seed=recipe.seed, precision="fp32", evaluations=10, select="last",
+    )  # fmt: skip
+    work = folder.parent / f".{folder.name}.run"
+    collate = Collator(tokenizer, recipe.family)
+    outcome = fit(model, rows, collate, loss, None, settings, work, {"recipe": recipe.identity})
+    tokens: Counter[str] = Counter()
+    for document, row in zip(corpus, rows, strict=True):
+        tokens[document.language] += len(row.ids)
+
+    def fill(target: Path) -> None:
+        model.cpu().save_pretrained(target)
+        tokenizer.save_pretrained(target)
+        write_json(target / CARD, _card(recipe, outcome, tokens, model))
+
+    commit_dir(folder, fill)
+    shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _card(recipe: Recipe, outcome: Outcome, tokens: Counter[str], model: Any) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "recipe": recipe.identity,
+        "architecture": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tokens": dict(sorted(tokens.items())),
+        "losses": [[point.step, point.loss] for point in outcome.curve if point.loss is not None],
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+    }
