@@ -186,8 +186,8 @@ one line, and the next save works.
 {table}
 ## What nothing here shows
 
-A kill in the middle of writing one file may leave a hidden file that ends in `.tmp`; nobody reads it, and nobody
-removes it.
+A kill in the middle of writing one file leaves a hidden file that ends in `.tmp`. Nothing reads it, and the next `run`
+or `report` on this machine removes it; what `predict` or `translate` left beside its output stays there.
 Real loss of power: kills leave the system's cache alone. The order of flushes and renames (number 4) stands in for it.
 Other file systems than Linux's local ones, and disks that lie about what they have flushed. Attacks on the libraries
 beneath: torch, safetensors and tokenizers parse files, and a fault of theirs is one of ours.
