@@ -15,7 +15,7 @@ from transformers import DynamicCache, GenerationConfig
 from crossflare.errors import UserError
 from crossflare.fusion.frame import Side
 from crossflare.fusion.generation import REFUSED, PairedCache
-from crossflare.libraries.transformers import cache_argument
+from crossflare.libraries.transformers import cache_argument, own_fault
 from fusion_models import PAD
 from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, END, MORE, adapted, build, prompts, write
@@ -54,8 +54,17 @@ def row(inputs: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     return alone
 
 
+def needs_a_sound_base(family: str) -> None:
+    """Skip where the base model alone breaks the law, as UMT5 does in releases of transformers before 5.18."""
+    model, inputs = build(family), prompts(family, TARGETS, SOURCES)
+    own = {name: value for name, value in inputs.items() if not name.startswith("source_")}
+    if not torch.allclose(steps(model, own)[1], steps(model, own, use_cache=False)[1], rtol=0, atol=1e-5):
+        pytest.skip(f"{own_fault(model.config)}")
+
+
 @pytest.mark.parametrize(("family", "kind"), cover(CASES))
 def test_with_the_cache_as_without_it(family: str, kind: str) -> None:
+    needs_a_sound_base(family)
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     tokens, logits = steps(model, inputs)
     again, full = steps(model, inputs, use_cache=False)
@@ -127,6 +136,7 @@ def full_logits(model: Any, inputs: dict[str, Tensor], written: Tensor) -> Tenso
 @pytest.mark.parametrize(("family", "kind"), cover(CASES))
 def test_teacher_forcing_as_in_training(family: str, kind: str) -> None:
     """The log-probabilities summed while decoding are those that training computes for the same answer."""
+    needs_a_sound_base(family)
     model, inputs = adapted(family, **KINDS[kind]), prompts(family, TARGETS, SOURCES)
     tokens, logits = steps(model, inputs)
     forced = full_logits(model, inputs, tokens)

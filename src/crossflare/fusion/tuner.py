@@ -1,5 +1,6 @@
 """`FlareModel`: puts the fusing layers into a model, and the attachment that reads the source for them."""
 
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,11 @@ from crossflare.fusion.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
 from crossflare.libraries.bitsandbytes import keep_differentiable
 from crossflare.libraries.peft import LoraLayer, LoraModel, add_adapter_weights, all_linear, is_on, is_targeted, lora_a
+from crossflare.libraries.transformers import own_fault
+
+
+class BaseWarning(UserWarning):
+    """The base model itself is wrong in the installed release of transformers."""
 
 
 @contextmanager
@@ -73,6 +79,8 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         """
         config: FlareConfig = self.peft_config[adapter_name]
         check_model(model, config)
+        if (fault := own_fault(getattr(model, "config", None))) is not None:
+            warnings.warn(fault, BaseWarning, stacklevel=2)
         before = _State(model)
         try:
             sites = self._expected(model, config)

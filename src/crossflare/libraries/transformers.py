@@ -9,6 +9,8 @@ from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
+from packaging.version import Version
+
 from crossflare.libraries import guard
 
 if TYPE_CHECKING:
@@ -44,6 +46,21 @@ def config_value(config: Any, field: str, default: Any = None) -> Any:
 def _check_field(field: str) -> None:
     if not hasattr(guard.name(f"transformers:{CONFIG[field]}")(), field):
         raise guard.fail(LIBRARY, f"{CONFIG[field]}.{field}")
+
+
+FAULTS = {
+    "umt5": ("5.18", "a whole pass of its decoder gives other logits than one with the cache: training goes wrong"),
+}
+"""Type of model -> the first release in which it is right, and what it does before that, without any adapter."""
+
+
+def own_fault(config: Any) -> str | None:
+    """Return what is known to be wrong with a base model itself in the installed release, and what to do."""
+    found = FAULTS.get(getattr(config, "model_type", ""))
+    release = guard.installed(LIBRARY)
+    if found is None or release is None or Version(release) >= Version(found[0]):
+        return None
+    return f"{config.model_type} in {LIBRARY} {release}: {found[1]}; install {LIBRARY} {found[0]} or newer"
 
 
 def attention_of(model: Any) -> str:
