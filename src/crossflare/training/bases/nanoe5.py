@@ -56,8 +56,8 @@ class Sizes:
             "emb.ln.b": (d,),
         }
         for block in range(self.blocks):
-            for layer, (out, into) in {"q": (d, d), "k": (d, d), "v": (d, d), "ao": (d, d), "fi": (f, d), "fo": (d, f)}.items():  # fmt: skip
-                found |= {f"l{block}.{layer}.w": (out, into), f"l{block}.{layer}.b": (out,)}
+            for layer, shape in {**dict.fromkeys(("q", "k", "v", "ao"), (d, d)), "fi": (f, d), "fo": (d, f)}.items():
+                found |= {f"l{block}.{layer}.w": shape, f"l{block}.{layer}.b": shape[:1]}
             found |= {f"l{block}.{norm}.{part}": (d,) for norm in ("aln", "oln") for part in "wb"}
         return found
 
@@ -106,17 +106,19 @@ class Weights:
         stored = self.tensors[name]
         raw = self.data[stored.start : stored.end]
         if stored.kind == FLOAT32:
-            made = np.frombuffer(raw.tobytes(), "<f4").astype(np.float32)
-        else:
-            blocks = raw.reshape(-1, BLOCK_BYTES)
-            scales = np.frombuffer(blocks[:, :2].tobytes(), "<f2").astype(np.float32)
-            made = np.empty((len(blocks), BLOCK), np.float32)  # (blocks, weights)
-            np.subtract(blocks[:, 2:] & 15, 8, out=made[:, : BLOCK // 2], dtype=np.float32)
-            np.subtract(blocks[:, 2:] >> 4, 8, out=made[:, BLOCK // 2 :], dtype=np.float32)
-            made *= scales[:, None]
-        if not np.isfinite(made).all():
-            raise UserError(f"{self.path}: the tensor {name} holds infinities or no numbers; install the package again")
+            return self._finite(name, np.frombuffer(raw.tobytes(), "<f4")).reshape(stored.shape)
+        blocks = raw.reshape(-1, BLOCK_BYTES)
+        scales = self._finite(name, np.frombuffer(blocks[:, :2].tobytes(), "<f2"))
+        made = np.empty((len(blocks), BLOCK), np.float32)  # (blocks, weights)
+        np.subtract(blocks[:, 2:] & 15, 8, out=made[:, : BLOCK // 2], dtype=np.float32)
+        np.subtract(blocks[:, 2:] >> 4, 8, out=made[:, BLOCK // 2 :], dtype=np.float32)
+        made *= scales[:, None]
         return made.reshape(stored.shape)
+
+    def _finite(self, name: str, numbers: NDArray[Any]) -> NDArray[np.float32]:
+        if not np.isfinite(numbers).all():
+            raise UserError(f"{self.path}: the tensor {name} holds infinities or no numbers; install the package again")
+        return numbers.astype(np.float32)
 
 
 def read(path: Path) -> Weights:

