@@ -49,13 +49,8 @@ class Context:
 
         model = self.spec.model
         folder, packaged = Path(model_place(model.name)), BASES.get(model.name)
-        weights = (
-            packaged.content
-            if packaged
-            else [digest_file(path) for path in sorted(folder.glob("*.safetensors"))]
-            if folder.is_dir()
-            else []
-        )
+        weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+        weights = weights if packaged is None else packaged.content
         key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
         key |= {} if model.quantise == "none" else {"quantise": model.quantise}
         key |= {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
