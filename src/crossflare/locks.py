@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,10 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from crossflare.errors import UserError
 from crossflare.files import umask
+from crossflare.storage import storage_error
 
+POLL = 0.1
+"""Seconds between two looks at a lock that another process holds."""
 _parents: list[BaseFileLock] = []
 """Locks of the process that this one was forked from. Kept, since older filelocks free what they no longer need."""
 
@@ -44,6 +48,24 @@ def claimed(path: Path) -> Generator[bool]:
     finally:
         if lock is not None:
             lock.release()
+
+
+@contextmanager
+def in_turn(path: Path) -> Generator[None]:
+    """Hold a lock file while inside; wait for whoever holds it, since it makes what is wanted here.
+
+    Raises:
+        UserError: The lock file cannot be written.
+    """
+    try:
+        while (lock := take(path)) is None:
+            time.sleep(POLL)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

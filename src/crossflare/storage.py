@@ -1,4 +1,4 @@
-"""What the disk says when it fails, as one line for the user."""
+"""Where things are kept that can be made again; and what the disk says when it fails, as one line for the user."""
 
 import errno
 import os
@@ -6,6 +6,12 @@ import re
 from pathlib import Path
 
 from crossflare.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Return where crossflare keeps what can be made again: `CROSSFLARE_CACHE`, else the user's cache folder."""
+    own, users = os.environ.get("CROSSFLARE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own).expanduser() if own else Path(users or "~/.cache").expanduser() / "crossflare"
 
 
 def disk_error(error: Exception) -> OSError | None:

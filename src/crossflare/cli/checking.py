@@ -146,7 +146,7 @@ def _show_environment(as_json: bool) -> None:
             mark = OK if check.ok else BAD if check.needed else "[yellow]○[/]"
             advice = f"  [dim]{plain(check.advice)}[/]" if check.advice and not check.ok else ""
             group = f"[bold]{check.group if new else '':<13}[/]"
-            say(f"{group}{mark} {check.name:<15} {plain(check.found)}{advice}")
+            say(f"{group}{mark} {check.name:<21} {plain(check.found)}{advice}")
         checks.append(check)
     if as_json:
         print_json(

@@ -92,7 +92,7 @@ def _extra_packages() -> dict[str, list[str]]:
     extras: dict[str, list[str]] = {}
     for text in requires("crossflare") or []:
         wanted = Requirement(text)
-        for extra in ("report", "demo", "mt", "quant"):
+        for extra in ("report", "demo", "multilingual", "mt", "bergamot", "quant"):
             if wanted.marker is not None and wanted.marker.evaluate({"extra": extra}) and wanted.name != "crossflare":
                 extras.setdefault(extra, []).append(wanted.name)
     return extras
@@ -101,11 +101,20 @@ def _extra_packages() -> dict[str, list[str]]:
 def _models() -> Iterator[Check]:
     yield _hub()
     try:
-        from crossflare.training.bases.load import minilm_folder
-
-        yield Check("models", "minilm", True, f"{_size(minilm_folder())}, hash as known")
-    except (UserError, ImportError) as error:
-        yield Check("models", "minilm", False, str(error))
+        from crossflare.training.bases.packaged import BASES
+    except ImportError:  # said of torch above
+        return
+    for base in BASES.values():
+        try:
+            weights, made = base.weights(), base.place()
+        except UserError as error:
+            yield Check("models", base.name, False, str(error))
+            continue
+        if base.conversion is not None and made is not None and not made.is_dir():
+            size = f"its folder of {base.conversion.megabytes} MB is made at first use"
+        else:
+            size = _size(made or weights.parent)
+        yield Check("models", base.name, True, f"{size}, hash as known, licence {base.licence}")
 
 
 def _hub() -> Check:
@@ -129,13 +138,21 @@ def _data() -> Check:
 
 
 def _translation() -> list[Check]:
-    checks = [Check("translation", "dictionary", True, "built in")]
+    checks = [Check("translation", "dictionary", True, "built in"), _bergamot()]
     command = shutil.which("apertium")
     advice = "install apertium and a pair (on Debian and Ubuntu: apt-get install apertium apertium-en-es)"
     if command is None:
         return [*checks, Check("translation", "apertium", False, "not installed", advice)]
     pairs = _apertium_pairs(command)
     return [*checks, Check("translation", "apertium", bool(pairs), ", ".join(pairs) or "no pair installed", advice)]
+
+
+def _bergamot() -> Check:
+    from crossflare.translation.engines.bergamot import PACKAGE
+
+    found = installed(PACKAGE)
+    said = "not installed" if found is None else f"English and Portuguese, {PACKAGE} {found}"
+    return Check("translation", "bergamot", found is not None, said, 'pip install "crossflare[bergamot]"')
 
 
 def _apertium_pairs(command: str) -> list[str]:

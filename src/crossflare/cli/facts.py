@@ -37,7 +37,8 @@ def languages(
         str | None, typer.Argument(metavar="[QUERY]", help="A name, tag or code, or a part of one.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Only this one: nllb, m2m100, madlad, mbart, marian, apertium, or an engine.")
+        str | None,
+        typer.Option(help="Only this one: nllb, m2m100, madlad, mbart, marian, bergamot, apertium, or an engine."),
     ] = None,
     pair: Annotated[str | None, typer.Option(help="Say which engines translate between two languages: en-oc.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,

@@ -38,7 +38,7 @@ def examine_model(model: str) -> dict[str, Any]:
     `weights` says why its weights, where it has any, cannot be read; None where nothing speaks against it.
 
     Args:
-        model: A folder, a name on the hub, or `minilm`.
+        model: A folder, a name on the hub, or that of a base in a package, such as `minilm`.
 
     Raises:
         UserError: No such model, or its query and value projections are not known by name.
@@ -46,10 +46,11 @@ def examine_model(model: str) -> dict[str, Any]:
     from crossflare.fusion.blocks import find_projections, find_sites, is_encoder_decoder
     from crossflare.fusion.identity import head_modules
     from crossflare.libraries.transformers import config_value
-    from crossflare.training.bases.load import minilm_folder, only_pickles
+    from crossflare.training.bases.load import only_pickles
+    from crossflare.training.bases.packaged import base_place
     from crossflare.training.loop.checkpoints import tied_weights
 
-    where = str(minilm_folder()) if model == "minilm" else model
+    where = base_place(model)
     config, made = _without_weights(model, where)
     shown = next(iter(made.values()))
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from crossflare.errors import UserError
@@ -36,7 +37,8 @@ def tested(library: str) -> SpecifierSet:
         wanted = [Requirement(line) for line in requires("crossflare") or ()]
     except PackageNotFoundError:  # the sources alone, not installed
         wanted = []
-    return next((each.specifier for each in wanted if each.name == library and each.specifier), SpecifierSet())
+    name = canonicalize_name(library)
+    return next((each.specifier for each in wanted if each.name == name and each.specifier), SpecifierSet())
 
 
 def installed(library: str) -> str | None:

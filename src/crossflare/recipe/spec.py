@@ -83,8 +83,8 @@ class ModelSpec:
     """The pretrained model that everything starts from."""
 
     name: ModelPath
-    """`minilm` (embedded in the demo extra), a model of the laboratory such as `lab-encoder`, a hub name, or a folder
-    (starting with `.`, `~`, `$` or `/`)."""
+    """`minilm` (in the extra demo), `multilingual-e5-small` (in the extra multilingual), a model of the laboratory such
+    as `lab-encoder`, a hub name, or a folder (starting with `.`, `~`, `$` or `/`)."""
     revision: str | None = None
     """The hub commit; None: the newest, which the record then names."""
     quantise: Quantisation = "none"

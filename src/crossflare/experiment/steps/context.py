@@ -43,17 +43,18 @@ class Context:
     def base_key(self) -> dict[str, Any]:
         """The base model's name and revision, and the hashes of its files where they are on this machine.
 
-        Of `minilm` the weights stand for all: they are the known ones, in a package of one version.
+        Of one that comes in a package the weights stand for all: they are the known ones, in a package of one version.
         """
-        from crossflare.training.bases.load import minilm_folder
+        from crossflare.training.bases.packaged import BASES
 
         model = self.spec.model
-        folder = minilm_folder() if model.name == "minilm" else Path(model_place(model.name))
+        folder, packaged = Path(model_place(model.name)), BASES.get(model.name)
         weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+        weights = weights if packaged is None else packaged.content
         key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
         key |= {} if model.quantise == "none" else {"quantise": model.quantise}
         key |= {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
-        if weights and model.name != "minilm":
+        if weights and packaged is None:
             rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
             key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
         return key

