@@ -1,4 +1,4 @@
-"""A base model that is known to be wrong in a release of transformers is told of in one line when it gets an adapter."""
+"""A base that is known to be wrong in a release of transformers is told of in one line when it gets an adapter."""
 
 import warnings
 
