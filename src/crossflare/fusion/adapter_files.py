@@ -29,8 +29,8 @@ from crossflare.fusion.adapter_check import (
     SOURCE_TASK,
     WEIGHTS,
     check_base,
+    check_folder,
     fitting_tensors,
-    open_adapter,
     outside_of_heads,
 )
 from crossflare.fusion.adapter_config import parse_config
@@ -139,7 +139,7 @@ def load_adapter(
         UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
             unexpected, misshapen or not finite, or the base is another one (both are named). The model is as it was.
     """
-    opened = open_adapter(folder)
+    opened = check_folder(folder)
     check_base(opened, base or identify(model))
     stage1 = None if merged else opened.stage1
     if stage1 is not None and any(is_quantised(module) for module in model.modules()):
@@ -158,8 +158,8 @@ def load_adapter(
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Check the folder (see `open_adapter`) and return its card."""
-    return open_adapter(folder).card
+    """Check the folder (see `check_folder`) and return its card."""
+    return check_folder(folder).card
 
 
 def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default") -> None:
