@@ -63,18 +63,19 @@ def chosen(device: "str | torch.device | None") -> "torch.device":
     """Return the device that a caller names as torch does (`cpu`, `cuda:1`); None: the best one.
 
     Raises:
-        UserError: torch knows no such device, or finds none here.
+        UserError: It is of no kind that models run on, or torch finds none here.
     """
     import torch
 
     if device is None:
         return best_device()
+    choose("device", str(device).partition(":")[0], KINDS)
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it is built without that kind
         reason = str(error).partition("\n")[0]
-        raise UserError(f"device '{device}': torch finds no such device here ({reason:.120}); name another") from error
+        raise UserError(f"device '{device}': torch finds none here ({reason:.120}); name another") from error
     return found
 
 

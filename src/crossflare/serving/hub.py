@@ -61,8 +61,6 @@ def _reason(error: Exception, revision: str | None) -> str:
         return "no such folder, and no such public model on the hub; check it, or log in with `hf auth login`"
     if isinstance(error, LocalEntryNotFoundError):
         at = f" at revision '{revision}'" if revision else ""
-        return (
-            f"no such folder, not in the hub's cache{at}, and the hub cannot be reached; check the path or the network"
-        )
+        return f"no such folder, not whole in the hub's cache{at}, and no hub in reach; check the path or the network"
     said = str(error).strip().partition("\n")[0]
     return f"could not be fetched ({type(error).__name__}: {said:.200}); check the name and the network"
