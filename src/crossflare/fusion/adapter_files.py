@@ -62,11 +62,13 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         lines.append(f"- {what}: {engine.get('engine')}{model}, licence {licence}")
     if any("-nc" in str(engine.get("licence", "")).lower() for engine in engines.values()):
         lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
+    if card.get("kind"):
+        lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
     lines += [
         "",
-        "Load it with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it has none,",
+        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it has",
+        "none, with peft after `import crossflare`.",
     ]
-    lines += ["with peft after `import crossflare`."]
     return "\n".join(lines) + "\n"
 
 
