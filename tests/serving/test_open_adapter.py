@@ -5,14 +5,17 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import crossflare
 from crossflare.errors import UserError
+from crossflare.experiment.making.building import form_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.files import read_json
@@ -31,6 +34,8 @@ METHODS: dict[str, Any] = {
     "flare": None,
     "flare-no-source": {"of": "flare"},
     "input-fusion": None,
+    "flare-released": None,
+    "xmixup": {"train_source": "machine"},
 }
 
 
@@ -44,15 +49,19 @@ def flare(folder: Path) -> TrainedAdapter:
     return crossflare.open_adapter(folder / "flare")
 
 
+Ran = tuple[Path, Context, tuple[Example, ...]]
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Example, ...]]:
-    """A finished run, and its test rows."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A finished run, its recipe, and its test rows."""
     lab = Lab(tmp_path_factory.mktemp("lab"), languages=("sw",), seeds=(0,))
     gc.collect()
     gc.freeze()
     spec = lab.spec({"methods": METHODS, "stage1.epochs": 1, "stage2.epochs": 1})
     folder = run(spec, lab.folder / "runs", workers=1)
-    return folder, Context(spec, folder).data.test("sw", "machine").examples
+    context = Context(spec, folder)
+    return folder, context, context.data.test("sw", "machine").examples
 
 
 def shares(said: Sequence[Prediction]) -> np.ndarray:
@@ -60,8 +69,8 @@ def shares(said: Sequence[Prediction]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_says_what_the_run_said(ran: tuple[Path, tuple[Example, ...]], method: str) -> None:
-    folder, rows = ran
+def test_it_says_what_the_run_said(ran: Ran, method: str) -> None:
+    folder, _, rows = ran
     (record,) = [
         each for path in (folder / "records").glob("*.json") if (each := read_json(path))["method"]["name"] == method
     ]
@@ -73,6 +82,22 @@ def test_it_says_what_the_run_said(ran: tuple[Path, tuple[Example, ...]], method
     expected = read_jsonl(folder / record["predictions"])
     np.testing.assert_allclose(np.log(shares(said)), [row["log_probabilities"] for row in expected], atol=1e-5)
     assert [adapter.task.labels.index(each.label) for each in said] == [row["prediction"] for row in expected]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("zero-shot", "flare-no-source")])
+def test_rows_are_put_to_the_model_as_in_training(ran: Ran, method: str) -> None:
+    folder, context, rows = ran
+    adapter = crossflare.open_adapter(folder / "adapters" / f"{method}-sw-seed0")
+    about, stage2 = context.spec.method(method).about, context.spec.stage2
+    trained = form_of(context, stage2, adapter.model, adapter.tokenizer, about, "machine")
+    form = adapter.form(with_source=about.reads == "both")
+    assert type(form) is type(trained)
+    assert form.longest == trained.longest
+    unlabelled = [replace(each, label=None) for each in rows]
+    batch, expected = (each.collate(list(each.encode(unlabelled))) for each in (form, trained))
+    assert batch.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(torch.as_tensor(batch[name]), torch.as_tensor(value)), name
 
 
 def test_it_says_what_the_command_writes(folder: Path, flare: TrainedAdapter, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
     lines += [
         "",
-        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it has",
-        "none, with peft after `import crossflare`.",
+        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
+        "has none, with peft after `import crossflare`.",
     ]
     return "\n".join(lines) + "\n"
 
