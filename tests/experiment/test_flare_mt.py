@@ -144,6 +144,7 @@ def test_python_takes_the_encoder_as_translator_or_none(lab: Lab, ran: Path, spe
     assert told.allclose(torch.tensor(there), atol=1e-4)
     assert [each.source for each in said] == [None] * len(texts)
     assert adapter.predict(texts, [None] * len(texts)) != said
-    for options in ({}, {"sources": texts}, {"translator": Dictionary({})}):
+    wrong: list[dict[str, Any]] = [{}, {"sources": texts}, {"translator": Dictionary({})}]
+    for options in wrong:
         with pytest.raises(UserError, match="reads the states of the translation model m2m; give its engine"):
             adapter.predict(texts, **options)

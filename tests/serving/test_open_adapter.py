@@ -94,7 +94,8 @@ def test_rows_are_put_to_the_model_as_in_training(ran: Ran, method: str) -> None
     assert type(form) is type(trained)
     assert form.longest == trained.longest
     unlabelled = [replace(each, label=None) for each in rows]
-    batch, expected = (each.collate(list(each.encode(unlabelled))) for each in (form, trained))
+    encoded = [(each, each.encode(unlabelled)) for each in (form, trained)]
+    batch, expected = (each.collate([found[n] for n in range(len(found))]) for each, found in encoded)
     assert batch.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(torch.as_tensor(batch[name]), torch.as_tensor(value)), name

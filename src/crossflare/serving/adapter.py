@@ -15,7 +15,7 @@ from crossflare.fusion.adapter_files import load_adapter
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import Saved, describe
+from crossflare.serving.card import Reading, Saved, describe
 from crossflare.serving.hub import folder_of
 from crossflare.serving.prediction import Prediction, Text, examples_from, predictions_of, text_of
 from crossflare.serving.sources import Given, reads_of, states_of, translated, without_blanks
@@ -23,7 +23,6 @@ from crossflare.tasks.example import Example
 from crossflare.training.bases.load import load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form
-from crossflare.training.loop.settings import Precision
 from crossflare.training.text.encoded import Latents
 from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
@@ -36,19 +35,6 @@ ADVICE: Mapping[Reads, str] = {
     "both": f"give them as sources, or a translator; {ALONE}",
     "latents": f"give its engine, `Transformers`, as translator; {ALONE}",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How long a row may be, and in which numbers it is read."""
-
-    max_length: int = 128
-    """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
-    stride: int = 128
-    """Of questions: tokens of the context that a window repeats of the one before."""
-    answer_tokens: int = 30
-    """Of questions: most tokens of an answer."""
-    precision: Precision = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +214,7 @@ def load_trained(
         **vars(saved),
         model=devices.place(model, where),
         tokenizer=found.tokenizer,
-        reading=reading or _as_trained(card),
+        reading=reading or saved.reading_in_training(),
     )
 
 
@@ -247,13 +233,6 @@ def _given(sources: object, any_source: bool, translator: object) -> Given:
         kind = type(translator).__name__
         raise UserError(f"translator: expected an engine with `identity` and `translate`, got {kind}; give an engine")
     return "encoder" if hasattr(translator, "encode") else "translator"
-
-
-def _as_trained(card: Mapping[str, Any]) -> Reading:
-    """Return how the adapter's own training read its rows."""
-    lengths: dict[str, Any] = {name: card[name] for name in ("max_length", "stride", "answer_tokens") if name in card}
-    settings: dict[str, Any] = card.get("settings") or {}
-    return Reading(**lengths, precision=settings.get("precision") or "auto")
 
 
 def _positions(model: Any) -> int:

@@ -11,6 +11,7 @@ from crossflare.recipe.methods import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.training.loop.settings import Precision
 from crossflare.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 
 STAGE1 = "stage1"
@@ -81,6 +82,19 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
     return {key: value for key, value in card.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How long a row may be, and in which numbers it is read."""
+
+    max_length: int = 128
+    """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
+    stride: int = 128
+    """Of questions: tokens of the context that a window repeats of the one before."""
+    answer_tokens: int = 30
+    """Of questions: most tokens of an answer."""
+    precision: Precision = "auto"
+
+
 @dataclass(frozen=True)
 class Saved:
     """The folder of a trained adapter, checked, and what its card says; no model is loaded."""
@@ -112,6 +126,13 @@ class Saved:
         """The identity of the engine whose translations were trained on; empty where that was no engine."""
         said = self.card.get("train_source")
         return said if isinstance(said, dict) else {}
+
+    def reading_in_training(self) -> Reading:
+        """Return how the adapter's own training read its rows."""
+        names = ("max_length", "stride", "answer_tokens")
+        lengths: dict[str, Any] = {name: self.card[name] for name in names if name in self.card}
+        settings: dict[str, Any] = self.card.get("settings") or {}
+        return Reading(**lengths, precision=settings.get("precision") or "auto")
 
 
 def describe(folder: Path) -> Saved:

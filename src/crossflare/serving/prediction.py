@@ -11,8 +11,8 @@ from crossflare.evaluation.outputs import AnswerOutputs, Outputs
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 
-Text = str | tuple[str, str]
-"""What one row holds: a text; or premise and hypothesis; or question and context."""
+Text = str | tuple[str, ...]
+"""What one row holds: a text; or two, premise and hypothesis, or question and context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def examples_from(
 
 def text_of(texts: tuple[str, ...] | None) -> Text | None:
     """Return the texts of an example in the shape in which callers give them."""
-    return cast(Text | None, texts[0] if texts is not None and len(texts) == 1 else texts)
+    return texts[0] if texts is not None and len(texts) == 1 else texts
 
 
 def _example(number: int, texts: tuple[str, ...], source: tuple[str, ...] | None) -> Example:

@@ -20,8 +20,8 @@ from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.heard import so_far
-from crossflare.serving.adapter import Reading, TrainedAdapter, load_trained
-from crossflare.serving.card import describe
+from crossflare.serving.adapter import TrainedAdapter, load_trained
+from crossflare.serving.card import Reading, describe
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 
