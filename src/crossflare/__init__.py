@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
     from crossflare.fusion.tuner import FlareModel
+    from crossflare.serving.adapter import open_adapter
 
 __version__ = version("crossflare")
 
@@ -28,10 +29,19 @@ _PLACES = {
     "export_plain_lora": "crossflare.fusion.adapter_files",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
+    "open_adapter": "crossflare.serving.adapter",
     "save_adapter": "crossflare.fusion.adapter_files",
 }
 
-__all__ = ["FlareConfig", "FlareModel", "export_plain_lora", "identify", "load_adapter", "save_adapter"]
+__all__ = [
+    "FlareConfig",
+    "FlareModel",
+    "export_plain_lora",
+    "identify",
+    "load_adapter",
+    "open_adapter",
+    "save_adapter",
+]
 
 
 def __getattr__(name: str) -> Any:

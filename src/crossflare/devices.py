@@ -59,9 +59,29 @@ def _is_there(kind: str) -> bool:
     return kind == "cpu" or bool(getattr(torch, kind).is_available())
 
 
-def place(model: Any) -> Any:
-    """Move a model to the best device and return it; one that was loaded onto a device (quantised ones are) stays."""
-    return model if getattr(model, "hf_device_map", None) else model.to(best_device())
+def chosen(device: "str | torch.device | None") -> "torch.device":
+    """Return the device that a caller names as torch does (`cpu`, `cuda:1`); None: the best one.
+
+    Raises:
+        UserError: It is of no kind that models run on, or torch finds none here.
+    """
+    import torch
+
+    if device is None:
+        return best_device()
+    choose("device", str(device).partition(":")[0], KINDS)
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it is built without that kind
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"device '{device}': torch finds none here ({reason:.120}); name another") from error
+    return found
+
+
+def place(model: Any, device: "torch.device | None" = None) -> Any:
+    """Move a model to a device, by default the best, and return it; one that was loaded onto a device stays there."""
+    return model if getattr(model, "hf_device_map", None) else model.to(device or best_device())
 
 
 def name_of(device: "torch.device") -> str:

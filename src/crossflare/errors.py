@@ -14,6 +14,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.rows": "data",
     "crossflare.translation.engines.lexicon": "data",
     "crossflare.serving.rows": "data",
+    "crossflare.serving.prediction": "data",
     "crossflare.experiment.data.rows": "data",
     "crossflare.evaluation.predictions": "artefact",
     "crossflare.evaluation.record": "artefact",

@@ -45,13 +45,14 @@ def adapter(ran: Path, method: str, language: str = "es") -> Adapter:
 
 def each_alone(some: Adapter) -> Iterator[tuple[dict[str, torch.Tensor], list[torch.Tensor]]]:
     """Yield each row's batch, and what lora_A of the first query makes of its target and of its source [1,T,r]."""
-    layer: Any = some.model.base_model.model.bert.encoder.layer[0].attention.self.query
-    rows = some.form.encode(some.split.examples)
+    layer: Any = some.trained.model.base_model.model.bert.encoder.layer[0].attention.self.query
+    form = some.trained.form(with_source=True)
+    rows = form.encode(some.split.examples)
     for number in range(len(rows)):
-        batch, low = some.form.collate([rows[number]]), []
+        batch, low = form.collate([rows[number]]), []
         handle = layer.lora_A["default"].register_forward_hook(lambda module, args, out, low=low: low.append(out))
         with torch.no_grad():
-            some.model(**batch)
+            some.trained.model(**batch)
         handle.remove()
         yield batch, low
 
@@ -80,7 +81,7 @@ def test_another_block_is_another_layer(ran: Path) -> None:
 
 def test_fusion_off_everywhere_is_reading_without_the_source(ran: Path) -> None:
     some, without = adapter(ran, "flare"), adapter(ran, "flare")
-    with replaced(fusing_layers(some.model), silent):
+    with replaced(fusing_layers(some.trained.model), silent):
         off = some.predict()
     step = find(ran, "flare", ["es"])[0]
     (alone,) = [each for each in step.context.spec.methods if each.name == "flare-no-source"]
@@ -100,7 +101,7 @@ def test_fusion_off_everywhere_is_reading_without_the_source(ran: Path) -> None:
 
 
 def test_a_failure_inside_puts_the_fusion_back(ran: Path) -> None:
-    layers = fusing_layers(adapter(ran, "flare").model)
+    layers = fusing_layers(adapter(ran, "flare").trained.model)
     before = [layer.variant.phi for layer in layers]
     with pytest.raises(RuntimeError), replaced(layers, silent):
         raise RuntimeError
@@ -112,11 +113,11 @@ def test_drops_are_the_scores_with_and_without(ran: Path) -> None:
     found = drops(some)
     assert [part.place for part in found.parts] == ["block 0", "block 1", ALL]
     gold = [example.label for example in some.split]
-    blocks = {layer.block for layer in fusing_layers(some.model)}
+    blocks = {layer.block for layer in fusing_layers(some.trained.model)}
     for part, places in zip(
         found.parts, [{("bert.encoder.layer", 0)}, {("bert.encoder.layer", 1)}, blocks], strict=True
     ):
-        with replaced([each for each in fusing_layers(some.model) if each.block in places], silent):
+        with replaced([each for each in fusing_layers(some.trained.model) if each.block in places], silent):
             outputs = some.predict()
         assert isinstance(outputs, ChoiceOutputs)
         assert part.score == pytest.approx(np.mean(outputs.predicted == gold))
@@ -144,7 +145,7 @@ def test_weights_are_those_of_the_layer(ran: Path, method: str) -> None:
     if method == "cross":
         _, (target, source) = next(each_alone(some))
         width = len(heat.target)
-        phi: Any = query_of(fusing_layers(some.model)).variant.phi
+        phi: Any = query_of(fusing_layers(some.trained.model)).variant.phi
         q, k = (getattr(phi, name).detach().double().numpy() for name in ("query", "key"))
         t, s = (low[0, :width].double().numpy() for low in (target, source))
         scores = (t @ q.T) @ (s @ k.T).T / 2  # the root of r = 4

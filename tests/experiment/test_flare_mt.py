@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import crossflare
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
@@ -129,3 +130,21 @@ def test_the_adapter_labels_a_file(lab: Lab, ran: Path, tmp_path: Path) -> None:
     told = torch.tensor([[row["probabilities"][label] for label in LABELS] for row in rows]).log()
     there = [row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])]
     assert told.allclose(torch.tensor(there), atol=1e-4)
+
+
+def test_python_takes_the_encoder_as_translator_or_none(lab: Lab, ran: Path, spec: Spec) -> None:
+    from crossflare.translation.engines.dictionary import Dictionary
+    from crossflare.translation.engines.hf import Transformers
+
+    adapter = crossflare.open_adapter(ran / "adapters" / "mt-sw-seed0")
+    texts = [each.texts[0] for each in Context(spec, ran).data.test("sw", "latents")]
+    said = adapter.predict(texts, translator=Transformers(str(lab.folder / "m2m")))
+    told = torch.tensor([list(each.probabilities.values()) for each in said]).log()
+    there = [row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])]
+    assert told.allclose(torch.tensor(there), atol=1e-4)
+    assert [each.source for each in said] == [None] * len(texts)
+    assert adapter.predict(texts, [None] * len(texts)) != said
+    wrong: list[dict[str, Any]] = [{}, {"sources": texts}, {"translator": Dictionary({})}]
+    for options in wrong:
+        with pytest.raises(UserError, match="reads the states of the translation model m2m; give its engine"):
+            adapter.predict(texts, **options)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import crossflare
 from crossflare.cli import main
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
@@ -126,6 +127,21 @@ def test_a_question_adapter_answers_a_file(asked: tuple[str, Path, Path], tmp_pa
     out = read_jsonl(tmp_path / "out.jsonl")
     assert [(row["id"], row["prediction"]) for row in out] == [(row["id"], row["prediction"]) for row in there]
     assert [row["score"] for row in out] == pytest.approx([row["score"] for row in there], abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lora", "flare"])
+def test_a_question_adapter_answers_in_python(asked: tuple[str, Path, Path], method: str) -> None:
+    """Pairs are (question, context), and the answers those of the run."""
+    kind, folder, ran = asked
+    rows = Context(spec_of(folder, kind), ran).data.test("es", "machine" if method == "flare" else "none")
+    adapter = crossflare.open_adapter(ran / "adapters" / f"{method}-es-seed0")
+    sources = None if method == "lora" else [each.source for each in rows]
+    said = adapter.predict([each.texts for each in rows], sources)
+    expected = read_jsonl(ran / records(ran)[method, "es"]["predictions"])
+    assert [each.label for each in said] == [row["prediction"] for row in expected]
+    assert [each.score for each in said] == pytest.approx([row["score"] for row in expected], abs=1e-5)
+    assert all(each.probabilities == {} for each in said)
+    assert [each.source for each in said] == (sources or [None] * len(rows))
 
 
 def test_how_answers_are_read_makes_other_predictions(tmp_path: Path) -> None:

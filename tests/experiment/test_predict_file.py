@@ -108,7 +108,7 @@ def test_pairs(folder: Path, tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_refused_first(
     folder: Path, rows: Path, options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_read", None)  # no model may be loaded
+    monkeypatch.setattr(prediction, "load_trained", None)  # no model may be loaded
     given = options | ({"adapter": folder / options["adapter"]} if "adapter" in options else {})
     with pytest.raises(UserError) as caught:
         predicted(folder, rows, **given)
@@ -134,10 +134,10 @@ def test_a_failure_keeps_the_old_output(folder: Path, rows: Path, monkeypatch: p
     output = rows.with_name("out.jsonl")
     output.write_text("old")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, "_read", fail)
+    monkeypatch.setattr(prediction, "load_trained", fail)
     with pytest.raises(KeyboardInterrupt):
         predicted(folder, rows)
     assert output.read_text() == "old"

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from crossflare.errors import UserError
-from crossflare.experiment.making.building import load_base_of, load_trained
+from crossflare.experiment.making.building import load_base_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
+from crossflare.serving.adapter import open_adapter
 from crossflare.training.bases import quantised
 from crossflare.training.bases.quantised import is_quantised
 from tiny_experiment import Lab
@@ -45,7 +46,8 @@ def test_a_whole_run(kind: str, tmp_path: Path) -> None:
     assert {record["method"]["name"] for record in made} == set(METHODS)
     context = Context(spec, folder)
     step = next(step for step in all_steps(context) if isinstance(step, Stage2))
-    (model, tokenizer), (again, _) = (load_trained(context, 0, step.path) for _ in range(2))
+    opened, again = open_adapter(step.path), open_adapter(step.path).model
+    model, tokenizer = opened.model, opened.tokenizer
     assert any(is_quantised(module) for module in model.modules())
     output = call(model, tokenizer, source=True)
     assert torch.equal(output.logits, call(again, tokenizer, source=True).logits)

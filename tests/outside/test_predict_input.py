@@ -2,18 +2,19 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import crossflare.serving.file as prediction
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import ChoiceOutputs
+from crossflare.recipe.methods import KINDS
+from crossflare.recipe.spec import ModelSpec
+from crossflare.serving.card import Saved
 from crossflare.serving.file import Column, predict_file
+from crossflare.serving.prediction import Prediction
 from crossflare.serving.rows import examples_of, names_of, output_rows, with_columns
 from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.files import Row, read_rows
@@ -31,13 +32,13 @@ TASK = TextTask("opinions", 1, ("bad", "good"))
 def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An adapter that is never opened: what is refused is refused before."""
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
-    monkeypatch.setattr("crossflare.fusion.adapter_check.open_adapter", lambda folder: SimpleNamespace(card=card))
-    monkeypatch.setattr("crossflare.serving.card.check_card", lambda found, folder: found)
+    saved = Saved(Path("adapter"), card, TASK, KINDS["flare"], ModelSpec("base"), None)
+    monkeypatch.setattr(prediction, "describe", lambda folder: saved)
 
-    def load(*given: Any) -> None:
+    def load(*given: Any, **options: Any) -> None:
         raise Unreachable("the model was loaded")
 
-    monkeypatch.setattr(prediction, "_read", load)
+    monkeypatch.setattr(prediction, "load_trained", load)
     return card
 
 
@@ -58,10 +59,7 @@ def test_a_null_source_is_none_as_in_recipes(tmp_path: Path) -> None:
 def test_ids_are_written_as_they_came() -> None:
     read = rows({"id": 7, "text": "a"}, {"id": "07", "text": "b"})
     assert [each.id for each in examples_of(read, ("text",), None)] == ["7", "07"]
-    assert [
-        row["id"]
-        for row in output_rows(TASK, names_of(read, None), ChoiceOutputs(np.log(np.full((2, 2), 0.5)), None, {}))
-    ] == [7, "07"]
+    assert [row["id"] for row in output_rows(names_of(read, None), [Prediction("good", 0.5)] * 2)] == [7, "07"]
     unnamed = rows({"text": "a"}, {"text": "b"})
     assert names_of(unnamed, None) == ["0", "1"]
 

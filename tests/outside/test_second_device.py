@@ -81,8 +81,7 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
     from peft import get_peft_model
 
     from crossflare.evaluation.outputs import ChoiceOutputs, outputs_of
-    from crossflare.evaluation.predict import predict
-    from crossflare.experiment.making.building import form_of, load_base_of, load_trained, task_card
+    from crossflare.experiment.making.building import form_of, load_base_of, task_card
     from crossflare.experiment.steps.context import Context
     from crossflare.fusion.adapter_files import save_adapter
     from crossflare.recipe.methods import KINDS
@@ -108,12 +107,10 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
             Settings(lr=0.02, epochs=1, batch_size=2, max_length=16, precision="fp32", evaluations=1),
             folder / "run", measure=lambda said, _: float(outputs_of(said, {}).log_probabilities.max()), identity={},
         )  # fmt: skip
-        about = {"kind": "flare", "source": "en", "language": "es", "settings": {"precision": "fp32"}}
+        about = {"kind": "flare", "source": "en", "language": "es", "settings": {"precision": "fp32"}, "max_length": 16}
         card = {**about, "model": asdict(context.spec.model), "task": task_card(context)}
         save_adapter(model, folder / "adapter", base=base.identity, card=card)
-        outputs = predict(
-            load_trained(context, 0, folder / "adapter")[0], form, rows.examples, read="both", precision="fp32"
-        )
+        outputs = crossflare.open_adapter(folder / "adapter").read(rows.examples, "both")
         assert isinstance(outputs, ChoiceOutputs)
         assert outputs.source is not None
         predict_file(

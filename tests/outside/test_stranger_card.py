@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import crossflare.training.bases.load as base_models
+import crossflare.serving.adapter as loading
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file
@@ -118,7 +118,7 @@ def test_control_the_folder_predicts(adapter: Path) -> None:
 def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load the base model once for all: what is tested is what is read before and after it."""
     known: dict[str, Any] = {}
-    load = base_models.load_base
+    load = loading.load_base
 
     def load_once(*words: Any, **options: Any) -> Any:
         key = repr((words, sorted(options.items())))
@@ -126,7 +126,7 @@ def one_base(monkeypatch: pytest.MonkeyPatch) -> None:
             known[key] = load(*words, **options)
         return copy.deepcopy(known[key])
 
-    monkeypatch.setattr(base_models, "load_base", load_once)
+    monkeypatch.setattr(loading, "load_base", load_once)
 
 
 def test_mutations(adapter: Path, one_base: None) -> None:

@@ -44,7 +44,7 @@ def mean_activations(adapter: Adapter, block: int | None = None) -> Activations:
     Raises:
         UserError: The block does not fuse, or no row has a source.
     """
-    layer = query_of(fusing_layers(adapter.model), block)
+    layer = query_of(fusing_layers(adapter.trained.model), block)
     sums: dict[str, FloatArray] = {}
     tokens: dict[str, int] = dict.fromkeys(STATES, 0)
 
@@ -98,7 +98,7 @@ def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) 
         first = next((each.id for each in known.values() if each.source), "none there is")
         raise UserError(f"{adapter.step.label}: expected {what}; the first with a source is {first}")
     one = replace(adapter, split=replace(adapter.split, examples=(found[0],)))
-    layer = query_of(fusing_layers(adapter.model), block)
+    layer = query_of(fusing_layers(adapter.trained.model), block)
     phi = layer.variant.phi
     maps: list[tuple[Tensor, Pairing]] = []
 
@@ -106,12 +106,12 @@ def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) 
         del fused
         maps.append((_weights(phi, source, target, pairing), pairing))
 
-    with _tokens_read(adapter.model) as ids, replaced([layer], lambda own: seen(own, see)):
+    with _tokens_read(adapter.trained.model) as ids, replaced([layer], lambda own: seen(own, see)):
         one.predict()
     weights, pairing = maps[0]  # of windows of a long text the first; of a written answer the prompt
     rows, columns = pairing.target_mask[0].cpu(), pairing.source_mask[0].cpu()
     texts = [
-        tuple(_shown(adapter.tokenizer, token) for token in side[0][mask].tolist())
+        tuple(_shown(adapter.trained.tokenizer, token) for token in side[0][mask].tolist())
         for side, mask in ((ids["target"], rows), (ids["source"], columns))
     ]
     return Heat(layer.name, found[0].id, texts[0], texts[1], weights[0].cpu().double().numpy()[rows][:, columns])
@@ -181,7 +181,7 @@ def drops(adapter: Adapter) -> Drops:
     """
     if not len(adapter.split):
         raise UserError(f"{adapter.step.label}: expected test rows to score, got none")
-    layers = fusing_layers(adapter.model)
+    layers = fusing_layers(adapter.trained.model)
     places: dict[tuple[str, int], list[Layer]] = {}
     for layer in layers:
         places.setdefault(layer.block, []).append(layer)

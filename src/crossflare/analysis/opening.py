@@ -3,22 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from peft import PeftModel
 
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.outputs import Outputs
-from crossflare.evaluation.predict import predict
-from crossflare.experiment.making.building import form_of, load_trained
+from crossflare.experiment.making.predictions import load_model, read
 from crossflare.experiment.steps.cells import CELLS
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import NotReadyError
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.languages import tag_of
 from crossflare.recipe.read import load_spec
+from crossflare.serving.adapter import TrainedAdapter
 from crossflare.tasks.example import Split
-from crossflare.training.forms.protocol import Form
 
 SPEC = "spec.yaml"
 MODELS = "models"
@@ -29,22 +25,12 @@ class Adapter:
     """A trained FLARE adapter on its base, with test rows to read."""
 
     step: Prediction
-    model: PeftModel
-    tokenizer: Any
-    form: Form
+    trained: TrainedAdapter
     split: Split
 
     def predict(self) -> Outputs:
         """Let the model read the rows, with their sources, as the run did."""
-        context, reads = self.step.context, self.step.about.reads
-        return predict(
-            self.model,
-            self.form,
-            self.split.examples,
-            read=reads,
-            latents=context.data.translations.latents(self.split) if reads == "latents" else None,
-            precision=context.spec.stage2.precision,
-        )
+        return read(self.step, self.trained, self.split)
 
 
 def find(
@@ -83,11 +69,8 @@ def find(
 
 def load(step: Prediction, rows: int | None = None) -> Adapter:
     """Load the adapter and the first `rows` test rows; None: all."""
-    context = step.context
-    split = context.data.test(step.language, step.test_source)
-    model, tokenizer = load_trained(context, step.seed, step.model.path)
-    form = form_of(context, context.spec.stage2, model, tokenizer, step.about, step.test_source)
-    return Adapter(step, model, tokenizer, form, replace(split, examples=split.examples[:rows]))
+    split = step.context.data.test(step.language, step.test_source)
+    return Adapter(step, load_model(step), replace(split, examples=split.examples[:rows]))
 
 
 def _open(path: Path) -> Context:

@@ -89,10 +89,10 @@ def _rows(part: "Part | None", there: bool) -> str:
 
 
 def _validate_adapter(folder: Path) -> None:
-    from crossflare.fusion.adapter_check import open_adapter
+    from crossflare.fusion.adapter_check import check_folder
     from crossflare.serving.card import check_card
 
-    opened = open_adapter(folder)
+    opened = check_folder(folder)
     card, config = check_card(opened.card, folder), opened.config
     shown = table("", "")
     base, task = opened.base, card.get("task") or {}

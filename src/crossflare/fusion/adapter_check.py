@@ -50,7 +50,7 @@ class Opened:
     """The folder of the adapter that is merged into the base first."""
 
 
-def open_adapter(folder: Path) -> Opened:
+def check_folder(folder: Path) -> Opened:
     """Check an adapter's folder as far as that needs no model.
 
     Raises:

@@ -29,8 +29,8 @@ from crossflare.fusion.adapter_check import (
     SOURCE_TASK,
     WEIGHTS,
     check_base,
+    check_folder,
     fitting_tensors,
-    open_adapter,
     outside_of_heads,
 )
 from crossflare.fusion.adapter_config import parse_config
@@ -62,11 +62,13 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         lines.append(f"- {what}: {engine.get('engine')}{model}, licence {licence}")
     if any("-nc" in str(engine.get("licence", "")).lower() for engine in engines.values()):
         lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
+    if card.get("kind"):
+        lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
     lines += [
         "",
-        "Load it with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it has none,",
+        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
+        "has none, with peft after `import crossflare`.",
     ]
-    lines += ["with peft after `import crossflare`."]
     return "\n".join(lines) + "\n"
 
 
@@ -139,7 +141,7 @@ def load_adapter(
         UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
             unexpected, misshapen or not finite, or the base is another one (both are named). The model is as it was.
     """
-    opened = open_adapter(folder)
+    opened = check_folder(folder)
     check_base(opened, base or identify(model))
     stage1 = None if merged else opened.stage1
     if stage1 is not None and any(is_quantised(module) for module in model.modules()):
@@ -158,8 +160,8 @@ def load_adapter(
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Check the folder (see `open_adapter`) and return its card."""
-    return open_adapter(folder).card
+    """Check the folder (see `check_folder`) and return its card."""
+    return check_folder(folder).card
 
 
 def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default") -> None:

@@ -18,9 +18,9 @@ from crossflare.fusion.adapter_check import (
     SOURCE_TASK,
     WEIGHTS,
     check_base,
+    check_folder,
     check_tensors,
     fitting_tensors,
-    open_adapter,
 )
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig, SavedType
@@ -67,7 +67,7 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
         return
     config.checked_in = folder.resolve()
     if (folder / CARD).exists() and not _in_hub_cache(folder):
-        opened, found = open_adapter(folder), identify(model, adapted=True)
+        opened, found = check_folder(folder), identify(model, adapted=True)
         if opened.stage1 is None:
             check_base(opened, found)
         elif found.digest == opened.base.digest:
@@ -115,7 +115,7 @@ def _check(folder: Path) -> None:
     if _in_hub_cache(folder) and not (folder / WEIGHTS).exists():
         _fetch_weights(folder)
     elif (folder / CARD).exists() and not _in_hub_cache(folder):
-        open_adapter(folder)
+        check_folder(folder)
     if (folder / WEIGHTS).exists() or (folder / WEIGHTS).is_symlink():
         check_tensors(regular(folder, WEIGHTS), lambda name: _is_adapters(name, config))
     elif pickles := sorted(each.name for each in folder.iterdir() if each.suffix in PICKLES):

@@ -1,14 +1,17 @@
 """What the card of an adapter that `crossflare run` trained says, with every field that is used checked."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CARD
+from crossflare.fusion.adapter_check import CARD, check_folder
 from crossflare.recipe.methods import KINDS, Kind
+from crossflare.recipe.spec import Answering, ModelSpec
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.training.loop.settings import Precision
 from crossflare.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 
 STAGE1 = "stage1"
@@ -79,12 +82,74 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
     return {key: value for key, value in card.items() if value is not None}
 
 
-def task_of(card: Mapping[str, Any], adapter: Path) -> Task:
-    """Return the task that an adapter was trained for.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How long a row may be, and in which numbers it is read."""
+
+    max_length: int = 128
+    """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
+    stride: int = 128
+    """Of questions: tokens of the context that a window repeats of the one before."""
+    answer_tokens: int = 30
+    """Of questions: most tokens of an answer."""
+    precision: Precision = "auto"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The folder of a trained adapter, checked, and what its card says; no model is loaded."""
+
+    folder: Path
+    card: Mapping[str, Any] = field(repr=False)
+    """Its fields that are not null, checked; those that nothing here reads are the caller's own."""
+    task: Task
+    kind: Kind
+    """What the method is made of; that of zero-shot for an adapter of stage 1."""
+    base: ModelSpec = field(repr=False)
+    """The model that it was trained on."""
+    stage1: Path | None = field(repr=False)
+    """The folder of the adapter that is merged into the base first."""
+
+    @property
+    def name(self) -> str:
+        """What the card calls the kind of method."""
+        return str(self.card["kind"])
+
+    @property
+    def answering(self) -> Answering:
+        """Whether a head answers, or the model in its own words."""
+        said: Answering | None = self.card["task"].get("form")
+        return said or "head"
+
+    @property
+    def train_source(self) -> Mapping[str, Any]:
+        """The identity of the engine whose translations were trained on; empty where that was no engine."""
+        said = self.card.get("train_source")
+        return said if isinstance(said, dict) else {}
+
+    def reading_in_training(self) -> Reading:
+        """Return how the adapter's own training read its rows."""
+        names = ("max_length", "stride", "answer_tokens")
+        lengths: dict[str, Any] = {name: self.card[name] for name in names if name in self.card}
+        settings: dict[str, Any] = self.card.get("settings") or {}
+        return Reading(**lengths, precision=settings.get("precision") or "auto")
+
+
+def describe(folder: Path) -> Saved:
+    """Check the folder of a trained adapter, and read its card.
 
     Raises:
-        UserError: The card does not say.
+        UserError: The folder is not whole, or its card does not say what it was trained for.
     """
+    opened = check_folder(folder)
+    card = check_card(opened.card, folder)
+    task, kind = _task_of(card, folder), _kind_of(card, folder)
+    said = card.get("model") or {}
+    base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
+    return Saved(folder, card, task, kind, base, opened.stage1)
+
+
+def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
     task: dict[str, Any] = card.get("task") or {}
     name, labels = str(task.get("name")), task.get("labels")
     if labels is not None and task.get("texts") is not None:
@@ -95,12 +160,7 @@ def task_of(card: Mapping[str, Any], adapter: Path) -> Task:
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
 
 
-def kind_of(card: Mapping[str, Any], adapter: Path) -> Kind:
-    """Return the kind of method that an adapter was trained for.
-
-    Raises:
-        UserError: The card does not say.
-    """
+def _kind_of(card: Mapping[str, Any], adapter: Path) -> Kind:
     name = card.get("kind")
     if name is None:
         raise UserError(f"{adapter / CARD}: expected a kind of method, found none; train it with `crossflare run`")

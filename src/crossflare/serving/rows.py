@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from crossflare.errors import UserError, listed
-from crossflare.evaluation.outputs import AnswerOutputs, Outputs
 from crossflare.evaluation.scoring import finite
+from crossflare.serving.prediction import Prediction
 from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -77,16 +75,15 @@ def with_columns(examples: list[Example], rows: Sequence[Row], names: Sequence[s
 OutputRow = dict[str, Any]
 
 
-def output_rows(task: Task, names: Sequence[str | int], outputs: Outputs) -> list[OutputRow]:
+def output_rows(names: Sequence[str | int], said: Sequence[Prediction]) -> list[OutputRow]:
     """Return what is written of each row."""
-    if isinstance(outputs, AnswerOutputs):
-        said = zip(names, outputs.texts, outputs.scores, strict=True)
-        return [{"id": name, "prediction": text, "score": finite(score)} for name, text, score in said]
-    rows: list[OutputRow] = []
-    for name, guess, row in zip(names, outputs.predicted, np.exp(outputs.log_probabilities), strict=True):
-        shares = {label: round(float(p), 6) for label, p in zip(task.labels, row, strict=True)}
-        rows.append({"id": name, "prediction": task.labels[int(guess)], "probabilities": shares})
-    return rows
+    return [{"id": name, "prediction": each.label, **_numbers(each)} for name, each in zip(names, said, strict=True)]
+
+
+def _numbers(said: Prediction) -> OutputRow:
+    if not said.probabilities:
+        return {"score": finite(said.score)}
+    return {"probabilities": {label: round(p, 6) for label, p in said.probabilities.items()}}
 
 
 def _jsonl(rows: list[OutputRow]) -> str:

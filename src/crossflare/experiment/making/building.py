@@ -7,13 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 
 from crossflare import devices
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import MIXING_OPTIONS
-from crossflare.fusion.adapter_check import open_adapter
-from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
@@ -21,11 +19,10 @@ from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import Kind, MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.recipe.translation import annealing
-from crossflare.serving.card import check_card, kind_of
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.annealing import Annealing
-from crossflare.training.forms.make import form_name, make_form, prepare
+from crossflare.training.forms.make import form_name, make_form
 from crossflare.training.forms.protocol import Form
 
 LIBRARIES = ("crossflare", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
@@ -75,18 +72,6 @@ def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base
 def mixing_of(method: MethodSpec) -> dict[str, int | None]:
     """Return the options that say where a method mixes, as a card keeps them."""
     return {name: getattr(method, name) for name in MIXING_OPTIONS if name in method.about.options}
-
-
-def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel, Any]:
-    """Return the recipe's base model with a trained adapter on it, on the device that trains, and its tokenizer."""
-    opened = open_adapter(adapter)
-    card = check_card(opened.card, adapter)
-    kind = kind_of(card, adapter)
-    first = opened.stage1 if context.spec.model.quantise != "none" else None
-    base = load_base_of(context, seed, first)
-    model = prepare(base.model, kind.mixes, card.get("mixing") or {})
-    trained = load_adapter(model, adapter, base=base.identity, merged=first is not None)
-    return devices.place(trained), base.tokenizer
 
 
 def form_of(

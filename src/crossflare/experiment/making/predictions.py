@@ -10,17 +10,18 @@ import numpy as np
 
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average, stack
-from crossflare.evaluation.predict import predict
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.controls import counts
-from crossflare.experiment.making.building import form_of, hardware, load_trained, task_card, versions
+from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.heard import so_far
+from crossflare.serving.adapter import TrainedAdapter, load_trained
+from crossflare.serving.card import Reading, describe
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 
@@ -38,19 +39,24 @@ def make_prediction(step: Prediction) -> None:
     save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
 
 
+def load_model(step: Prediction) -> TrainedAdapter:
+    """Load the step's model, on the base that the recipe names; rows are read as the recipe's stage 2 says."""
+    spec, own = step.context.spec, step.context.spec.stage2
+    reading = Reading(own.max_length, own.stride, own.answer_tokens, own.precision)
+    return load_trained(describe(step.model.path), base=spec.model, reading=reading)
+
+
+def read(step: Prediction, model: TrainedAdapter, split: Split) -> Outputs:
+    """Let the step's model read rows, with their sources where the method has them."""
+    reads = "target" if step.about.reads == "both" and step.test_source == "none" else step.about.reads
+    latents = step.context.data.translations.latents(split) if reads == "latents" else None
+    return model.read(split.examples, reads, latents=latents)
+
+
 def _read(step: Prediction, split: Split) -> Outputs:
-    """Load the step's model and let it read the test rows."""
-    context, reads = step.context, step.about.reads
-    model, tokenizer = load_trained(context, step.seed, step.model.path)
-    outputs = predict(
-        model,
-        form_of(context, context.spec.stage2, model, tokenizer, step.about, step.test_source),
-        split.examples,
-        read=reads,
-        latents=context.data.translations.latents(split) if reads == "latents" else None,
-        precision=context.spec.stage2.precision,
-    )
-    if reads == "source" and isinstance(outputs, AnswerOutputs):
+    """Load the step's model, let it read the test rows, and bring answers into their language."""
+    context, outputs = step.context, read(step, load_model(step), split)
+    if step.about.reads == "source" and isinstance(outputs, AnswerOutputs):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
         back = iter(context.data.translations.answers_back(foreign, step.language))

@@ -63,6 +63,7 @@ def load_base(
     quantise: Quantisation = "none",
     merge: Path | None = None,
     download: bool = True,
+    device: torch.device | None = None,
 ) -> Base:
     """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
@@ -78,6 +79,7 @@ def load_base(
         quantise: How the weights are kept: `none`, `nf4` or `int8`.
         merge: With `quantise`, a stage 1 adapter that is merged before the weights are quantised.
         download: A model of the hub may be fetched; else only what is in its cache is loaded, and no one is asked.
+        device: Of a quantised model; None: the best one.
 
     Raises:
         UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
@@ -105,7 +107,7 @@ def load_base(
     identity = identify(model, called or name)
     if quantise != "none":
         merging = None if merge is None else partial(_merged, adapter=merge, identity=identity)
-        model = quantise_model(model, auto, quantise, devices.best_device(), merging)
+        model = quantise_model(model, auto, quantise, device or devices.best_device(), merging)
     return Base(model, tokenizer, identity)
 
 
@@ -171,7 +173,7 @@ def _fetched(name: str, revision: str | None) -> Path:
     if not isinstance(found, str):
         raise UserError(
             f"the base model '{name}' that the adapter names is not here; give it with --base FOLDER, or fetch it with "
-            f"--base {name!r}"
+            f"--base {name!r} (in Python base={name!r})"
         )
     return Path(found).parent
 

@@ -1,0 +1,246 @@
+"""The one way to load a trained adapter: `crossflare run`, `predict` and `analyse` and Python go through here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftModel
+
+from crossflare import devices
+from crossflare.errors import UserError
+from crossflare.evaluation.outputs import Outputs
+from crossflare.evaluation.predict import predict
+from crossflare.fusion.adapter_files import load_adapter
+from crossflare.recipe.engines import model_place
+from crossflare.recipe.methods import Reads
+from crossflare.recipe.spec import ModelSpec
+from crossflare.serving.card import Reading, Saved, describe
+from crossflare.serving.hub import folder_of
+from crossflare.serving.prediction import Prediction, Text, examples_from, predictions_of, text_of
+from crossflare.serving.sources import Given, reads_of, states_of, translated, without_blanks
+from crossflare.tasks.example import Example
+from crossflare.training.bases.load import load_base
+from crossflare.training.forms.make import make_form, prepare
+from crossflare.training.forms.protocol import Form
+from crossflare.training.text.encoded import Latents
+from crossflare.training.text.prompts import check_filled
+from crossflare.translation.engines.protocol import Translator
+
+if TYPE_CHECKING:
+    import torch
+
+ALONE = "sources=[None, ...] reads the texts alone"
+ADVICE: Mapping[Reads, str] = {
+    "both": f"give them as sources, or a translator; {ALONE}",
+    "latents": f"give its engine, `Transformers`, as translator; {ALONE}",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedAdapter(Saved):
+    """A trained adapter on its base model, ready to read.
+
+    Beside `model` and `tokenizer` it has what its folder says: `folder`, `card`, `task`, `kind`.
+    """
+
+    model: PeftModel = field(repr=False)
+    """The base with stage 1 merged and the adapter on it, in eval mode, on its device."""
+    tokenizer: Any = field(repr=False)
+    reading: Reading
+
+    def predict(
+        self,
+        texts: Iterable[Text],
+        sources: Iterable[Text | None] | None = None,
+        *,
+        translator: Translator | None = None,
+        batch_size: int = 64,
+    ) -> list[Prediction]:
+        """Say the label of each text, or the answer to each question.
+
+        >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")  # doctest: +SKIP
+        >>> adapter.predict(["Chakula kilikuwa kibaya."], ["The food was bad."])[0].label  # doctest: +SKIP
+        'negative'
+
+        Args:
+            texts: N texts; for a task of two texts N pairs: (premise, hypothesis), or (question, context).
+            sources: The same N in the adapter's source language, for an adapter that reads them; None for a row that
+                is to be read alone, and so is a blank one.
+            translator: Makes the sources instead; for FLARE MT the engine whose states it was trained on.
+            batch_size: Rows in one forward pass; it changes no more than the last digits.
+
+        Returns:
+            N predictions, in the order of the texts; none for no texts.
+
+        Raises:
+            UserError: Texts or sources are of another type, shape or number than these; the adapter reads sources and
+                there are none, or there are and it reads none; or a text is empty and the model answers in words.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        examples, any_source = examples_from(texts, sources, self.task.text_count)
+        if not examples:
+            return []
+        reads = reads_of(self, _given(sources, any_source, translator), ADVICE)
+        if translator is not None and reads == "both":
+            examples = translated(self, examples, translator)
+        return self.answer(examples, reads, states_from=translator, batch_size=batch_size)
+
+    def answer(
+        self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """Say what the adapter makes of N rows, with their sources where it `reads` them.
+
+        Args:
+            examples: The rows.
+            reads: See `reads_of`.
+            states_from: For FLARE MT, the translation engine.
+            batch_size: Rows in one forward pass.
+        """
+        check_rows(self, examples)
+        rows = without_blanks(examples)
+        latents = states_of(self, rows, states_from) if reads == "latents" else None
+        outputs = self.read(rows, reads, latents=latents, batch_size=batch_size)
+        form = self.form(with_source=reads == "both")
+        cut = [any(form.truncated([row]).values()) for row in rows]
+        sources = [text_of(row.source) if reads == "both" else None for row in rows]
+        return predictions_of(self.task, outputs, sources, cut)
+
+    def read(
+        self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64
+    ) -> Outputs:
+        """Run the model over N rows and return what it says as it is scored and kept; see `evaluation.predict`."""
+        return predict(
+            self.model,
+            self.form(with_source=reads == "both"),
+            examples,
+            read=reads,
+            latents=latents,
+            batch_size=batch_size,
+            precision=self.reading.precision,
+        )
+
+    def form(self, *, with_source: bool) -> Form:
+        """Return how the task is put to the model, with the source beside each row or without."""
+        longest = _positions(self.model) // (2 if self.kind.joins else 1)
+        return make_form(
+            self.task,
+            self.answering,
+            self.model,
+            self.tokenizer,
+            min(self.reading.max_length, longest),
+            with_source=with_source,
+            joined=self.kind.joins,
+            mixes=self.kind.mixes,
+            padded=self.kind.padded,
+            stride=self.reading.stride,
+            answer_tokens=self.reading.answer_tokens,
+            words=self.card["task"].get("words"),
+        )
+
+
+def open_adapter(
+    folder_or_hub_id: str | Path,
+    *,
+    base: str | None = None,
+    revision: str | None = None,
+    device: "str | torch.device | None" = None,
+) -> TrainedAdapter:
+    """Open an adapter that `crossflare run` trained, with all that it needs to predict.
+
+    >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")  # doctest: +SKIP
+    >>> adapter.task.labels  # doctest: +SKIP
+    ('negative', 'neutral', 'positive')
+
+    Args:
+        folder_or_hub_id: A folder; or a text `owner/name` that is no folder: it is fetched from the model hub, if it is
+            not in the hub's cache. Only the files that an adapter can have are fetched.
+        base: Folder or hub name of the base model, which may be fetched; None: the one that the adapter names, which
+            must be here, since an adapter's files start no look-up.
+        revision: Commit, tag or branch of the adapter on the hub.
+        device: As torch names it, such as `cpu` or `cuda:1`; None: the best one (see `CROSSFLARE_DEVICE`).
+
+    Raises:
+        UserError: The folder is not whole or was not trained by `crossflare run`, the hub does not give it, or the base
+            is not here or is another one.
+    """
+    saved = describe(folder_of(folder_or_hub_id, revision))
+    return load_trained(saved, base=other_base(saved, base), device=device)
+
+
+def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
+    """Return the base that a caller names in place of the adapter's, at the adapter's revision if it is the same."""
+    if name is None:
+        return None
+    return saved.base if name == saved.base.name else ModelSpec(name, quantise=saved.base.quantise)
+
+
+def load_trained(
+    saved: Saved,
+    *,
+    base: ModelSpec | None = None,
+    reading: Reading | None = None,
+    device: "str | torch.device | None" = None,
+) -> TrainedAdapter:
+    """Load an adapter's base model and put the adapter on it.
+
+    Args:
+        saved: The adapter.
+        base: What the caller names as its base, which may be fetched. None: what the card names, which may not.
+        reading: How rows are read; None: as in training.
+        device: See `open_adapter`.
+
+    Raises:
+        UserError: See `open_adapter`.
+    """
+    card, named, where = saved.card, base or saved.base, devices.chosen(device)
+    first = saved.stage1 if named.quantise != "none" else None
+    found = load_base(
+        model_place(named.name),
+        saved.task,
+        saved.answering,
+        revision=named.revision,
+        seed=card.get("seed") or 0,
+        called=named.name,
+        quantise=named.quantise,
+        merge=first,
+        download=base is not None,
+        device=where,
+    )
+    prepared = prepare(found.model, saved.kind.mixes, card.get("mixing") or {})
+    model = load_adapter(prepared, saved.folder, base=found.identity, merged=first is not None)
+    return TrainedAdapter(
+        **vars(saved),
+        model=devices.place(model, where),
+        tokenizer=found.tokenizer,
+        reading=reading or saved.reading_in_training(),
+    )
+
+
+def check_rows(saved: Saved, examples: Sequence[Example]) -> None:
+    """Raise `UserError` for a row without a text where the model answers in words."""
+    if saved.answering == "text":
+        check_filled(examples)
+
+
+def _given(sources: object, any_source: bool, translator: object) -> Given:
+    if translator is None:
+        return "nothing" if sources is None else "texts" if any_source else "alone"
+    if sources is not None:
+        raise UserError("expected sources or a translator, got both; leave one out")
+    if not isinstance(translator, Translator):
+        kind = type(translator).__name__
+        raise UserError(f"translator: expected an engine with `identity` and `translate`, got {kind}; give an engine")
+    return "encoder" if hasattr(translator, "encode") else "translator"
+
+
+def _positions(model: Any) -> int:
+    """Return how many tokens a model has positions for; very many where they are not learnt."""
+    found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
+    sizes = [
+        each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there
+        for each in found
+        if hasattr(each, "num_embeddings")
+    ]
+    return min(sizes, default=1 << 20)

@@ -1,0 +1,66 @@
+"""The folder of an adapter that a caller names: on this machine, or fetched from the model hub."""
+
+import re
+from pathlib import Path
+
+from crossflare.errors import UserError
+from crossflare.files import MANIFEST
+from crossflare.fusion.adapter_check import LIMITS
+
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""`owner/name`."""
+FILES = (*LIMITS, MANIFEST)
+"""All that is fetched; whatever else a repository holds stays there."""
+
+
+def folder_of(place: str | Path, revision: str | None = None) -> Path:
+    """Return the folder that a caller means.
+
+    Args:
+        place: A folder; or, as a text `owner/name` that is no folder, a name on the hub, which is fetched to its cache.
+        revision: Commit, tag or branch of a name on the hub; None: its newest.
+
+    Raises:
+        UserError: The hub has no such name or revision, does not let the caller have it, or cannot be reached; or a
+            revision is given with a folder.
+    """
+    folder = Path(place).expanduser()
+    if isinstance(place, str) and NAME.fullmatch(place) and not folder.exists():
+        return _fetched(place, revision)
+    if revision is not None:
+        raise UserError(f"{place}: revision '{revision}' is for a name on the hub, and this is none; leave it out")
+    return folder
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    from crossflare.libraries.transformers import quiet
+
+    try:
+        with quiet():
+            return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+    except Exception as error:  # the hub's client raises what its transport raises: no common class
+        raise UserError(f"{name}: {_reason(error, revision)}", "artefact") from error
+
+
+def _reason(error: Exception, revision: str | None) -> str:
+    """Return what went wrong, and what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
+        return "its owner gives it to those who accept its terms; do so on its page, and log in with `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the hub has it, but not its revision '{revision}'; check the revision, or leave it out"
+    if isinstance(error, RepositoryNotFoundError):
+        return "no such folder, and no such public model on the hub; check it, or log in with `hf auth login`"
+    if isinstance(error, LocalEntryNotFoundError):
+        at = f" at revision '{revision}'" if revision else ""
+        return f"no such folder, not whole in the hub's cache{at}, and no hub in reach; check the path or the network"
+    said = str(error).strip().partition("\n")[0]
+    return f"could not be fetched ({type(error).__name__}: {said:.200}); check the name and the network"

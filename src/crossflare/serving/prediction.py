@@ -1,0 +1,111 @@
+"""What a trained adapter says of one text, and the texts that callers in Python give it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from crossflare.errors import UserError
+from crossflare.evaluation.outputs import AnswerOutputs, Outputs
+from crossflare.tasks.dataset import Task
+from crossflare.tasks.example import Example
+
+Text = str | tuple[str, ...]
+"""What one row holds: a text; or two, premise and hypothesis, or question and context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What an adapter says of one row."""
+
+    label: str
+    """The most probable label; for a question the text of the answer."""
+    score: float
+    """The label's probability; of an answer how sure the model is, comparable between answers of one adapter only."""
+    probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Each label's probability, in the task's order; empty for a question."""
+    source: Text | None = None
+    """The text in the source language that was read beside the row; None: the row was read alone."""
+    truncated: bool = False
+    """Whether the row, or its source, was longer than the model's window."""
+
+
+def predictions_of(
+    task: Task, outputs: Outputs, sources: Sequence[Text | None], truncated: Sequence[bool]
+) -> list[Prediction]:
+    """Return what was said of N rows, one by one.
+
+    Args:
+        task: Names the labels.
+        outputs: What was said.
+        sources: N texts that were read beside the rows.
+        truncated: N times whether a row was cut.
+    """
+    beside = zip(sources, truncated, strict=True)
+    if isinstance(outputs, AnswerOutputs):
+        said = zip(outputs.texts, outputs.scores, beside, strict=True)
+        return [Prediction(text, score, source=source, truncated=cut) for text, score, (source, cut) in said]
+    rows = zip(outputs.predicted.tolist(), np.exp(outputs.log_probabilities).tolist(), beside, strict=True)
+    return [
+        Prediction(task.labels[best], row[best], dict(zip(task.labels, row, strict=True)), source, cut)
+        for best, row, (source, cut) in rows
+    ]
+
+
+def examples_from(
+    texts: Iterable[Text], sources: Iterable[Text | None] | None, count: int
+) -> tuple[list[Example], bool]:
+    """Return N texts as examples, and whether any of them has a source.
+
+    Args:
+        texts: N texts, or pairs of texts.
+        sources: N sources of the same shape, None for a row without one; None: nothing is known of sources.
+        count: Texts of each row: 1 or 2.
+
+    Raises:
+        UserError: Something is of another type or shape, or there are more or fewer sources than texts.
+    """
+    rows = [_row(text, f"texts[{n}]", count) for n, text in enumerate(_listed(texts, "texts"))]
+    if sources is None:
+        return [_example(n, row, None) for n, row in enumerate(rows)], False
+    found = [
+        None if each is None else _row(each, f"sources[{n}]", count)
+        for n, each in enumerate(_listed(sources, "sources"))
+    ]
+    if len(found) != len(rows):
+        raise UserError(f"{len(rows)} texts but {len(found)} sources; give each text a source, or None")
+    made = [_example(n, *each) for n, each in enumerate(zip(rows, found, strict=True))]
+    return made, any(each is not None for each in found)
+
+
+def text_of(texts: tuple[str, ...] | None) -> Text | None:
+    """Return the texts of an example in the shape in which callers give them."""
+    return texts[0] if texts is not None and len(texts) == 1 else texts
+
+
+def _example(number: int, texts: tuple[str, ...], source: tuple[str, ...] | None) -> Example:
+    return Example(str(number), texts, source=source, origin=f"texts[{number}]")
+
+
+def _listed(values: object, name: str) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise UserError(f"{name}: expected a list, got {_kind(values)}; one text goes into a list: [text]")
+    return list(cast(Iterable[Any], values))
+
+
+def _row(value: object, where: str, count: int) -> tuple[str, ...]:
+    """Return the texts of one row."""
+    wanted = "a text" if count == 1 else "a pair of texts"
+    parts = cast(Sequence[Any], value) if isinstance(value, tuple | list) else (value,)
+    texts = tuple(str(part) for part in parts if isinstance(part, str))
+    if len(parts) != count or isinstance(value, str) != (count == 1) or len(texts) < count:
+        found = f"({', '.join(map(_kind, parts[:3]))})" if isinstance(value, tuple | list) else _kind(value)
+        raise UserError(f"{where}: expected {wanted}, got {found}; this adapter's task has {count} text(s)")
+    if any("\ud800" <= sign <= "\udfff" for text in texts if not text.isascii() for sign in text):
+        raise UserError(f"{where}: holds half of a surrogate pair; give whole characters")
+    return texts
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
