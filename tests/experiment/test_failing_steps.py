@@ -12,8 +12,9 @@ from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import all_steps, check_ready
+from crossflare.experiment.steps.graph import all_steps, build_graph
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import check_ready
 from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
 from tiny_experiment import Lab
@@ -59,7 +60,7 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = Context(small(lab, {}, "flare", "flare-no-source", "oracle", "flare+source"), tmp_path)
-    board = Board([context])
+    board = Board(build_graph([context]))
 
     def fake(step: Any) -> None:
         if isinstance(step, Prediction) and step.method.name == "flare":
@@ -70,8 +71,8 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
             path.write_text("{}")
 
     monkeypatch.setattr(making, "make", fake)
-    work([context])
-    board.look()
+    work(build_graph([context]))
+    board.refresh()
     assert [(each.kind, each.label, each.error) for each in board.failures] == [
         ("predict", "flare, es, seed 0", "no engine")
     ]

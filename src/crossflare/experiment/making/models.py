@@ -26,7 +26,6 @@ from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.heard import so_far
-from crossflare.recipe.methods import KINDS
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
@@ -92,14 +91,13 @@ def _train_and_save(
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
     latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
-    kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
     with peak_memory() as peak:
         outcome = train(
             model,
             rows,
             dev,
             base.tokenizer,
-            form_of(context, training, model, base.tokenizer, kind, step.reads, step.seed),
+            form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed),
             settings,
             folder,
             measure=_measure(context, rows.language),
@@ -147,9 +145,7 @@ def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
 
 def _flagged(step: Stage1 | Stage2) -> dict[str, Any]:
     """Return how many of the translations that are trained on look wrong, by part and route."""
-    if isinstance(step, Stage1):
-        return {}
-    data, language = step.context.data, step.language
+    data, language = step.context.data, step.splits[0].language
     found = {part: counts for part in ("train", "dev") if (counts := data.quality_of(language, part, step.reads))}
     return {"translation": found} if found else {}
 

@@ -16,7 +16,7 @@ from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import form_of, hardware, load_trained, task_card, versions
-from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
+from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
@@ -113,8 +113,8 @@ def _record(
     training = dict(model["training"])
     said = training.pop("warnings", [])
     peak = training.pop("peak_memory", None)
-    if isinstance(step.model, Stage2) and step.model.trials:
-        training["chosen_from"] = step.model.trial_scores()
+    if tried := step.model.trial_scores():
+        training["chosen_from"] = tried
     return Record(
         run_id=step.id,
         spec_name=context.spec.name,
@@ -183,8 +183,7 @@ def _options(step: Prediction) -> dict[str, Any]:
     """Return what says how the method differs: its kind, and the options of the adapter it reads."""
     method = step.method
     options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
-    if isinstance(step.model, Stage2):
-        trained = step.model.method
+    if (trained := step.model.method) is not None:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
     if step.about.reads_source:
         options["test_source"] = step.test_source

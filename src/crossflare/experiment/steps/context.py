@@ -33,6 +33,11 @@ class Context:
         self.data = data or Data(spec, self.shared)
         self._ids: dict[Hashable, str] = {}
 
+    @property
+    def cell(self) -> str:
+        """The name of its cell; empty for a plain recipe."""
+        return "" if self.folder == self.shared else self.folder.name
+
     def remember(self, step: Hashable, make: Callable[[], str]) -> str:
         """Return the id of a step, computed once; one that cannot be computed yet raises and is not kept."""
         if step not in self._ids:

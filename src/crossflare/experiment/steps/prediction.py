@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.models import NotReadyError, Stage1, Stage2
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.step import Result, Step
 from crossflare.files import content_id
 from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.recipe.spec import Training
 from crossflare.tasks.kinds import QuestionTask
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Step):
     """The test rows of one language as one method with one seed reads them: the predictions and their record."""
 
     context: Context = field(compare=False, repr=False)
@@ -23,11 +25,22 @@ class Prediction:
     """The rows that are read; `dev` for what a stack is fitted on."""
 
     kind = "predict"
+    trains = False
 
     @property
     def label(self) -> str:
         """What a person reads."""
         return f"{self.method.name}, {self.language}, seed {self.seed}" + (" (dev rows)" if self.split == "dev" else "")
+
+    @property
+    def method_kind(self) -> str:
+        """The kind of its method."""
+        return self.method.kind
+
+    @property
+    def training(self) -> Training:
+        """How the texts are cut that it reads: alike for all methods."""
+        return self.context.spec.stage2
 
     @property
     def model(self) -> Stage1 | Stage2:
@@ -82,34 +95,38 @@ class Prediction:
         return Prediction(self.context, hidden, self.language, self.seed)
 
     @property
-    def id(self) -> str:
-        """Content id."""
-        return self.context.remember(self, self._id)
+    def size(self) -> int:
+        """How many rows it reads."""
+        data = self.context.data
+        return len(data.test(self.language, "none") if self.split == "test" else data.source_task("dev"))
 
-    def _id(self) -> str:
-        return content_id(
-            {
-                "predict": self.method.kind,
-                "name": self.method.name,
-                "model": self.model.id,
-                "parts": [part.id for part in (*self.parts, *self.fitted_on)],
-                "test": self.context.test_key(self.language, self.test_source)
-                if self.split == "test"
-                else self.context.dev_key(self.language, self.test_source),
-                "training": self._reading,
-            }
-        )
+    @property
+    def same_work(self) -> str:
+        """What agrees where cells share it: nothing but itself."""
+        return content_id([self.context.cell, self.method.name, self.language, self.seed, self.split])
+
+    def contents(self) -> dict[str, Any]:
+        """Return what the id is the hash of."""
+        key = self.context.test_key if self.split == "test" else self.context.dev_key
+        return {
+            "predict": self.method.kind,
+            "name": self.method.name,
+            "model": self.model.id,
+            "parts": [part.id for part in (*self.parts, *self.fitted_on)],
+            "test": key(self.language, self.test_source),
+            "training": self._reading,
+        }
 
     @property
     def _reading(self) -> dict[str, Any]:
         """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
-        stage2 = self.context.spec.stage2
-        own: dict[str, Any] = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        cut = self.training
+        own: dict[str, Any] = {} if cut.precision == "auto" else {"precision": cut.precision}
         if isinstance(self.context.data.task, QuestionTask):
-            own |= {"stride": stage2.stride, "answer_tokens": stage2.answer_tokens}
+            own |= {"stride": cut.stride, "answer_tokens": cut.answer_tokens}
             if self.about.reads == "source":
                 own["answers"] = self.context.data.translations.identity_of_answers(self.language)
-        return {"max_length": stage2.max_length, **own}
+        return {"max_length": cut.max_length, **own}
 
     @property
     def test_source(self) -> str:
@@ -133,13 +150,16 @@ class Prediction:
         """The predictions' file."""
         return self.context.folder / "predictions" / f"{self.id}.jsonl"
 
-    def needs(self) -> "list[Stage1 | Stage2 | Prediction]":
-        """The model, or the predictions it combines."""
-        return [*self.parts, *self.fitted_on] if self.parts else [self.model]
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The record and the predictions."""
+        return self.record, self.predictions
 
-    def done(self) -> bool:
-        """Whether predictions and record are there."""
-        try:
-            return self.record.is_file() and self.predictions.is_file()
-        except NotReadyError:
-            return False
+    @property
+    def result(self) -> Result | None:
+        """What of the report it is; None for a part of another."""
+        return None if self.hidden else Result(self.method.name, self.language, self.seed)
+
+    def needs(self) -> list[Step]:
+        """Return the model, or the predictions it combines."""
+        return [*self.parts, *self.fitted_on] if self.parts else [self.model]
