@@ -12,11 +12,12 @@ from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import all_steps, build_graph
+from crossflare.experiment.steps.graph import Graph, all_steps, build_graph
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.experiment.steps.step import check_ready
 from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
+from fake_steps import FakeMake
 from tiny_experiment import Lab
 
 SMALL = {"stage1.epochs": 1, "stage1.evaluations": 1, "seeds": [0]}
@@ -107,3 +108,16 @@ def test_steps_are_asked_for_in_order(lab: Lab, tmp_path: Path) -> None:
     steps = all_steps(Context(small(lab, {}, "zero-shot"), tmp_path))
     with pytest.raises(UserError, match="zero-shot, es, seed 0: needs en, seed 0 first"):
         making.make(steps[-1])
+
+
+def test_the_steps_of_a_run_are_listed_once(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Graph] = []
+
+    def once(*parts: Any) -> Graph:
+        listed.append(Graph(*parts))
+        return listed[-1]
+
+    monkeypatch.setattr("crossflare.experiment.steps.graph.Graph", once)
+    monkeypatch.setattr(making, "make", FakeMake())
+    run(small(lab, {}, "zero-shot", "lora", "ensemble"), tmp_path, workers=1)
+    assert len(listed) == 1

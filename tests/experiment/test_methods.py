@@ -20,7 +20,8 @@ from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
-from crossflare.recipe.methods import KINDS, MethodSpec, group_of
+from crossflare.recipe.kinds import KINDS, group_of
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.serving.file import Column, predict_file
@@ -85,7 +86,7 @@ def test_a_joint_adapter_is_trained_once_for_all_languages(ran: Path, spec: Spec
 
 def test_joint_rows_hold_each_item_in_every_language_with_one_source(ran: Path, spec: Spec) -> None:
     data = Context(spec, ran).data
-    rows = data.training("es+sw", "train", "original").examples
+    rows = data.joint(("es", "sw"), "train", "original").examples
     assert [row.id for row in rows[:4]] == ["es:train 0", "sw:train 0", "es:train 1", "sw:train 1"]
     for es, sw in zip(rows[::2], rows[1::2], strict=True):
         assert es.source == sw.source
@@ -114,7 +115,7 @@ def test_batches_of_a_joint_adapter_hold_whole_items(lab: Lab) -> None:
 def test_the_dev_score_of_a_joint_adapter_is_the_mean_over_its_languages(ran: Path, spec: Spec) -> None:
     context = Context(spec, ran)
     joint = Stage2.of(context, spec.method("lora-joint"), "es", 0)
-    measure = _measure(context, "es+sw")
+    measure = _measure(context, ("es", "sw"))
     dev = joint.splits[1]
     gold = torch.tensor([example.label for example in dev])
     right = torch.nn.functional.one_hot(gold, 2).float()
@@ -254,7 +255,7 @@ def test_the_ids_of_older_adapters_did_not_change(lab: Lab) -> None:
     later = ("accumulation", "activation_checkpointing")
     own = {"fusion": "add_relu", "alignment": "position", "lead": 1, "source_dropout": 0.0, "source_norm": True}
     for name, adapter in (("flare", own), ("lora", {})):
-        step = Stage2(context, context.spec.method(name), "es", 0)
+        step = Stage2(context, context.spec.method(name), ("es",), 0)
         training = {name: value for name, value in asdict(step.training).items() if name not in later}
         assert step.id == content_id(
             {
@@ -262,7 +263,7 @@ def test_the_ids_of_older_adapters_did_not_change(lab: Lab) -> None:
                 "stage1": Stage1(context, 0).id,
                 "kind": name,
                 "adapter": adapter,
-                "rows": context.training_key("es", "original" if name == "flare" else "none"),
+                "rows": context.training_key(("es",), "original" if name == "flare" else "none"),
                 "training": {**training, "lr": 0.02},
                 "seed": 0,
             }

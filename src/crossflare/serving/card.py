@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import CARD
-from crossflare.recipe.methods import KINDS, Kind
+from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole

@@ -12,7 +12,7 @@ from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.files import write_atomic
 from crossflare.languages import tag_of
 from crossflare.recipe.engines import build_engine, model_place
-from crossflare.recipe.methods import Reads
+from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
 from crossflare.serving.rows import WRITERS, examples_of, names_of, output_rows, text_columns, with_columns
 from crossflare.tasks.dataset import Task

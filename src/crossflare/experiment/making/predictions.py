@@ -66,7 +66,7 @@ def _combine(step: Prediction) -> Outputs:
         dev = step.fitted_on
         gold = [-1 if example.label is None else example.label for example in _split(dev[0])]
         made = stack([_log_probabilities(part) for part in dev], gold, parts)
-    elif step.method.kind == "flare+source":
+    elif step.about.combines == "own source":
         made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     else:
         made = average(*parts)
@@ -155,8 +155,8 @@ def _left_out(step: Prediction) -> dict[str, int]:
 def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
     """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
     found: dict[str, Any] = dict(card["data"].get("translation") or {})
-    test = step.context.data.quality_of(step.language, "test", step.test_source)
-    found |= {"test": test} if test else {}
+    if step.split == "test" and (test := step.context.data.translated(step.language, "test", step.test_source).flagged):
+        found["test"] = test
     return {"translation": found} if found else {}
 
 

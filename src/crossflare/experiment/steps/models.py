@@ -5,12 +5,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data.controls import digest, read_alone, with_labelled_sources
-from crossflare.experiment.steps.context import Context
+from crossflare.experiment.data.controls import digest, joined, read_alone, with_labelled_sources
+from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.step import NotReadyError, Step
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
-from crossflare.recipe.methods import KINDS, Kind, MethodSpec
+from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 
@@ -39,6 +40,10 @@ class Model(Step):
         """Its card."""
         return (self.path / CARD,)
 
+    def translation_counts(self) -> dict[str, Any]:
+        """Return what became of the translations that it trains on, as a card has it; nothing where there are none."""
+        return {}
+
     def trial_scores(self) -> list[dict[str, float]]:
         """Return the dev score of each learning rate that was tried; nothing where there was one rate."""
         return []
@@ -62,6 +67,11 @@ class Stage1(Model):
     """What is made of it when no adapter stands on it."""
     reads = "none"
     """Which source it trains with."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The one that it trains in."""
+        return (self.context.spec.source,)
 
     @property
     def label(self) -> str:
@@ -120,8 +130,8 @@ class Stage2(Model):
 
     context: Context = field(compare=False, repr=False)
     method: MethodSpec
-    language: str
-    """BCP-47 tag; several joined by `+` for a joint adapter."""
+    languages: tuple[str, ...]
+    """BCP-47 tags: one, or all of a joint adapter."""
     seed: int
     lr: float | None = None
     """None: the one that did best on the dev rows."""
@@ -133,7 +143,12 @@ class Stage2(Model):
         """Return the adapter that a method reads in a language: that language's, another one's, or the joint one."""
         trained = context.spec.trained(method)
         own = method.trained_in or trained.trained_in or language
-        return cls(context, trained, "+".join(context.spec.languages(trained)) if trained.joint else own, seed)
+        return cls(context, trained, context.spec.languages(trained) if trained.joint else (own,), seed)
+
+    @property
+    def language(self) -> str:
+        """The languages as names of files, records and labels have them: joined by `+`."""
+        return joined(self.languages)
 
     @property
     def label(self) -> str:
@@ -172,10 +187,34 @@ class Stage2(Model):
 
         A method with a loss on both languages is also told which answers its training sources have.
         """
-        train, dev = self.context.training_rows(self.language, self.reads, self.seed)
+        train, dev = self.context.training_rows(self.languages, self.reads, self.seed)
         if self.about.mixes == "published":
             train = with_labelled_sources(train, self.stage1.splits[0])
         return (train, dev) if self.about.reads != "source" else (read_alone(train), read_alone(dev))
+
+    @property
+    def made_by(self) -> dict[str, Any] | None:
+        """Who made the training sources; of several languages, who did in each. None: they are the set's own."""
+        return by_language(self.languages, lambda each: self.context.data.identity(each, self.reads))
+
+    @property
+    def translated_by(self) -> dict[str, Any] | None:
+        """Who translated the training rows, as `made_by` says it."""
+        return by_language(self.languages, self.context.data.translations.identity_to_target)
+
+    def translation_counts(self) -> dict[str, Any]:
+        """Return how many questions kept their answer, and how many translations look wrong, by part and route.
+
+        A joint adapter has no such counts.
+        """
+        language, *others = self.languages
+        if others:
+            return {}
+        source = self.context.training_source(self.reads)
+        train, dev = (self.context.data.translated(language, part, source) for part in ("train", "dev"))
+        flagged = {part: rows.flagged for part, rows in (("train", train), ("dev", dev)) if rows.flagged}
+        lost = {} if train.lost is None else {"projection": asdict(train.lost)}
+        return lost | ({"translation": flagged} if flagged else {})
 
     @property
     def trials(self) -> "list[Stage2]":
@@ -184,7 +223,7 @@ class Stage2(Model):
         if len(rates) == 1:
             return []
         first = self.context.spec.seeds[0]
-        return [Stage2(self.context, self.method, self.language, first, rate) for rate in rates]
+        return [Stage2(self.context, self.method, self.languages, first, rate) for rate in rates]
 
     @property
     def rate(self) -> float:
@@ -212,7 +251,7 @@ class Stage2(Model):
     @property
     def size(self) -> int:
         """How many optimizer steps it makes at most."""
-        return self._optimizer_steps(self.language.count("+") + 1)
+        return self._optimizer_steps(len(self.languages))
 
     @property
     def same_work(self) -> str:
@@ -244,7 +283,7 @@ class Stage2(Model):
             "stage1": self.stage1.id,
             "kind": self.method.kind,
             "adapter": own,
-            "rows": self.context.training_key(self.language, self.reads),
+            "rows": self.context.training_key(self.languages, self.reads),
             "training": {**self.training.deciding(), "lr": self.rate},
             "seed": self.seed,
         }

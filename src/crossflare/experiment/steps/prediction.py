@@ -8,7 +8,8 @@ from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.step import Result, Step
 from crossflare.files import content_id
-from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.tasks.kinds import QuestionTask
 
@@ -23,6 +24,8 @@ class Prediction(Step):
     seed: int
     split: Literal["test", "dev"] = "test"
     """The rows that are read; `dev` for what a stack is fitted on."""
+    listed: bool = True
+    """Whether the recipe lists the method; else it stands beside it, as a part of another's."""
 
     kind = "predict"
     trains = False
@@ -45,7 +48,7 @@ class Prediction(Step):
     @property
     def model(self) -> Stage1 | Stage2:
         """The model that reads, or the adapter of the method it is made of."""
-        if not self.about.trains and not self.method.of:
+        if not self.about.adapted:
             return Stage1(self.context, self.seed)
         return Stage2.of(self.context, self.method, self.language, self.seed)
 
@@ -59,13 +62,13 @@ class Prediction(Step):
         """The predictions it combines; empty for a method that reads for itself."""
         if not self.about.combines:
             return []
-        own = self._sibling(self.model_method.kind)
-        return [own] if self.method.kind == "flare+source" else [own, self._sibling("translate-test")]
+        kinds = (self.model_method.kind, self.about.combines)  # its own source's is no kind: it needs no other step
+        return [self._sibling(kind) for kind in kinds if kind in KINDS]
 
     @property
     def fitted_on(self) -> "list[Prediction]":
         """What a stack's parts say of the dev rows."""
-        return [replace(part, split="dev") for part in self.parts] if self.method.kind == "stack" else []
+        return [replace(part, split="dev") for part in self.parts] if self.about.fitted else []
 
     @property
     def model_method(self) -> MethodSpec:
@@ -79,20 +82,20 @@ class Prediction(Step):
 
     def _sibling(self, kind: str) -> "Prediction":
         """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
-        spec, wanted = self.context.spec, self.method.test_source
+        spec, wanted, adapted = self.context.spec, self.method.test_source, KINDS[kind].adapted
         for method in spec.methods:
-            same = kind == "translate-test" or (
+            same = not adapted or (
                 spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
             )
             runs = not method.languages or self.language in method.languages
             alike = method.test_source == wanted or not method.about.reads_source
             if runs and method.kind == kind and same and alike:
                 return Prediction(self.context, method, self.language, self.seed)
-        of = None if kind == "translate-test" else self.model_method.name
-        hidden = MethodSpec(
+        of = self.model_method.name if adapted else None
+        beside = MethodSpec(
             f"{self.method.name}:{kind}", kind, of=of, test_source=wanted, trained_in=self.method.trained_in
         )
-        return Prediction(self.context, hidden, self.language, self.seed)
+        return Prediction(self.context, beside, self.language, self.seed, listed=False)
 
     @property
     def size(self) -> int:
@@ -138,7 +141,7 @@ class Prediction(Step):
     @property
     def hidden(self) -> bool:
         """Whether the recipe does not list it: it is only a part of another."""
-        return ":" in self.method.name or self.split != "test"
+        return not self.listed or self.split != "test"
 
     @property
     def record(self) -> Path:
