@@ -10,7 +10,9 @@ from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
 from crossflare.experiment.data.controls import controlled, joined
+from crossflare.experiment.data.learnt import Taught
 from crossflare.experiment.data.translations import Translations
+from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import annealing, is_translated
@@ -90,7 +92,7 @@ class Data:
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
-        self.translations = Translations(spec, folder, self._teaching)
+        self.translations = Translations(spec, folder, self._taught)
         self.parts: Parts | None = None
         """What is known of the rows, once they are checked."""
         self._loaded: dict[tuple[str, ...], Rows] = {}
@@ -268,11 +270,19 @@ class Data:
             return self._limited(self.set.parallel(language, part, self.spec.source)), None
         return self.translations.into_target(self.source_task(part), language)
 
-    def _teaching(self, route: Route, language: str) -> Split:
+    def _taught(self, route: Route, language: str) -> Taught:
         """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
         if route == "to_target":
-            return self._limited(self.set.parallel(language, "train", self.spec.source))
-        return self.training(language, "train", "original")
+            rows = self._limited(self.set.parallel(language, "train", self.spec.source))
+            return Taught(rows.digest, lambda: rows)
+        return Taught(self._taught_id(language), lambda: self.training(language, "train", "original"))
+
+    def _taught_id(self, language: str) -> str:
+        """Return a content id of the training rows, which nobody has to translate for it."""
+        engine = self.translations.identity_to_target(language)
+        if engine is None:
+            return self.training(language, "train", "original").digest
+        return content_id([self.source_task("train").digest, engine, list(self.spec.translation.drop)])
 
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)

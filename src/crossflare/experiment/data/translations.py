@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.experiment.data.engines import Engines
+from crossflare.experiment.data.learnt import Taught
 from crossflare.recipe.needs import Route
 from crossflare.recipe.spec import Spec
 from crossflare.tasks.example import Split
@@ -23,12 +24,12 @@ class Translations:
     Args:
         spec: The recipe.
         folder: Where `translations/`, `translators/` and `states/` are.
-        known: (route, language) -> parallel rows that a dictionary may learn from.
+        taught: (route, language) -> parallel rows that a dictionary may learn from.
     """
 
-    def __init__(self, spec: Spec, folder: Path, known: Callable[[Route, str], Split]) -> None:
+    def __init__(self, spec: Spec, folder: Path, taught: Callable[[Route, str], Taught]) -> None:
         self.spec, self.states = spec, folder / "states"
-        self.engines = Engines(spec, known, folder / "translators")
+        self.engines = Engines(spec, taught, folder / "translators")
         self.texts = folder / "translations"
 
     @property

@@ -12,7 +12,7 @@ from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import Training
+from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
 
 ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
@@ -275,7 +275,8 @@ class Stage2(Model):
         """Return what the id is the hash of."""
         about = self.about
         shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
-        own = {name: getattr(self.method, name) for name in shaping}
+        differing = changed(self.method, MethodSpec(self.method.name, self.method.kind))
+        own = {name: value for name, value in differing.items() if name in shaping}
         if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
             own["train_source"] = "none"
         return {

@@ -123,13 +123,12 @@ class Prediction(Step):
     @property
     def _reading(self) -> dict[str, Any]:
         """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
-        cut = self.training
-        own: dict[str, Any] = {} if cut.precision == "auto" else {"precision": cut.precision}
+        names, own = ["max_length", "precision"], dict[str, Any]()
         if isinstance(self.context.data.task, QuestionTask):
-            own |= {"stride": cut.stride, "answer_tokens": cut.answer_tokens}
+            names += ["stride", "answer_tokens"]
             if self.about.reads == "source":
                 own["answers"] = self.context.data.translations.identity_of_answers(self.language)
-        return {"max_length": cut.max_length, **own}
+        return own | {name: value for name, value in self.training.deciding().items() if name in names}
 
     @property
     def test_source(self) -> str:

@@ -14,6 +14,12 @@ from crossflare.experiment.steps.context import Context
 from crossflare.files import content_id
 from crossflare.recipe.spec import Training
 
+IDS = 2
+"""Raised whenever an id is built otherwise or a default changes: what is as by default is not in it.
+
+Below 2, ids named all options, and the lexicon that a dictionary had learnt.
+"""
+
 
 class NotReadyError(Exception):
     """The step depends on another that is not done: the learning rate is still being chosen."""
@@ -83,7 +89,7 @@ class Step(ABC):
         Raises:
             NotReadyError: The learning rate that it depends on is not chosen.
         """
-        return self.context.remember(self, lambda: content_id(self.contents()))
+        return self.context.remember(self, lambda: content_id({"ids": IDS, **self.contents()}))
 
     @property
     def known_id(self) -> str | None:
