@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from crossflare.evaluation.record import Record, save_record
-from crossflare.experiment.steps.graph import check_ready
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import check_ready
 from crossflare.files import digest_file, write_atomic, write_json
 from crossflare.fusion.adapter_files import CARD
 

@@ -128,7 +128,7 @@ def test_what_is_learnt_takes_the_options_of_a_learner(lab: Lab) -> None:
     ).identity("es", "machine")
     assert plain is not None
     assert strict is not None
-    assert plain["lexicons"] != strict["lexicons"]
+    assert strict["learnt"] == {**plain["learnt"], "iterations": 1, "minimum": 0.3}
     assert strict["licence"] == "mine"
     with pytest.raises(
         UserError, match="learn: train stands beside lexicon; a dictionary is learnt or given: leave one"

@@ -8,7 +8,7 @@ import crossflare.experiment.making.make as making
 from crossflare.experiment.running.plan import measured, plan
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.graph import all_steps, build_graph
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.progress import spoken
 from fake_steps import FakeMake
@@ -29,7 +29,7 @@ def test_seconds_by_model_kind_and_length(lab: Lab, tmp_path: Path, monkeypatch:
     assert {step.like for step in plan(spec, tmp_path)} == {
         "stage 1 on base", "predict of zero-shot on base", "stage 2 of lora on base", "predict of lora on base",
     }  # fmt: skip
-    work([Context(spec, tmp_path / "tiny")])
+    work(build_graph([Context(spec, tmp_path / "tiny")]))
     more = lab.spec({**small, "seeds": [0, 1], "methods.lora.epochs": 5}, ("zero-shot", "lora", "flare"))
     found = {(step.kind, step.label): (step.done, step.seconds, step.like) for step in plan(more, tmp_path)}
     # 12 rows in batches of 4: 3 steps an epoch; 7 test rows

@@ -12,10 +12,12 @@ from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import all_steps, check_ready
+from crossflare.experiment.steps.graph import Graph, all_steps, build_graph
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import check_ready
 from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
+from fake_steps import FakeMake
 from tiny_experiment import Lab
 
 SMALL = {"stage1.epochs": 1, "stage1.evaluations": 1, "seeds": [0]}
@@ -59,7 +61,7 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = Context(small(lab, {}, "flare", "flare-no-source", "oracle", "flare+source"), tmp_path)
-    board = Board([context])
+    board = Board(build_graph([context]))
 
     def fake(step: Any) -> None:
         if isinstance(step, Prediction) and step.method.name == "flare":
@@ -70,8 +72,8 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
             path.write_text("{}")
 
     monkeypatch.setattr(making, "make", fake)
-    work([context])
-    board.look()
+    work(build_graph([context]))
+    board.refresh()
     assert [(each.kind, each.label, each.error) for each in board.failures] == [
         ("predict", "flare, es, seed 0", "no engine")
     ]
@@ -106,3 +108,16 @@ def test_steps_are_asked_for_in_order(lab: Lab, tmp_path: Path) -> None:
     steps = all_steps(Context(small(lab, {}, "zero-shot"), tmp_path))
     with pytest.raises(UserError, match="zero-shot, es, seed 0: needs en, seed 0 first"):
         making.make(steps[-1])
+
+
+def test_the_steps_of_a_run_are_listed_once(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Graph] = []
+
+    def once(*parts: Any) -> Graph:
+        listed.append(Graph(*parts))
+        return listed[-1]
+
+    monkeypatch.setattr("crossflare.experiment.steps.graph.Graph", once)
+    monkeypatch.setattr(making, "make", FakeMake())
+    run(small(lab, {}, "zero-shot", "lora", "ensemble"), tmp_path, workers=1)
+    assert len(listed) == 1

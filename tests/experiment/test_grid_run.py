@@ -16,7 +16,7 @@ from crossflare.experiment.running.plan import plan
 from crossflare.experiment.running.run import StepsFailedError, run
 from crossflare.experiment.running.worker import _make_one
 from crossflare.experiment.steps.cells import contexts_of
-from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.graph import all_steps, build_graph
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import read_json
@@ -197,13 +197,13 @@ def test_what_failed_is_tried_again_aloud_and_its_mark_goes_with_success(
 
 
 def test_what_another_worker_just_failed_at_is_not_tried_here(load: Load, tmp_path: Path, fake: FakeMake) -> None:
-    board = Board(contexts_of(load(), tmp_path))
-    board.look()
+    board = Board(build_graph(contexts_of(load(), tmp_path)))
+    board.refresh()
     step = board.ready[0]
     save_failure(board.shared, Failure.of(step.id, step.kind, step.label, UserError("no"), []))
     assert _make_one(board, fake)  # it says that it looked, so that the board is looked at again
     assert fake.made == []
-    board.look()
+    board.refresh()
     assert step.id not in ids_of(board.ready)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
-from crossflare.experiment.steps.models import Stage1
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.prediction import Prediction
 from crossflare.recipe.spec import Spec
 from tiny_experiment import READERS, Lab
 
@@ -25,6 +26,7 @@ def ids(spec: Spec) -> dict[Key, str]:
         if isinstance(step, Stage1):
             made["stage 1", "", "", step.seed] = step.id
         else:
+            assert isinstance(step, Stage2 | Prediction)
             made[step.kind, step.method.name, step.language, step.seed] = step.id
     return made
 
@@ -162,6 +164,27 @@ def test_a_word_of_the_lexicon_changes_what_is_read_with_a_translation(own_lab: 
     assert {key for key in plain if plain[key] != new[key]} == {key for key in plain if machine(key)}
     new = ids(own_lab.spec(spec))
     assert {key for key in back if back[key] != new[key]} == {key for key in back if machine(key) or of_flare(key)}
+
+
+@pytest.mark.parametrize("to_target", [None, {"engine": "dictionary", "learn": "train"}])
+def test_nothing_is_learnt_in_order_to_name_a_step(
+    own_lab: Lab, to_target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"translation.to_source": {"engine": "dictionary", "learn": "train"}}
+    changes |= {} if to_target is None else {"translation.to_target": to_target}
+
+    def learn(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a dictionary is learnt")
+
+    monkeypatch.setattr("crossflare.experiment.data.learnt.learn", learn)
+    old = ids(own_lab.spec(changes))
+    with pytest.raises(AssertionError, match="a dictionary is learnt"):  # it is, once a text is to be translated
+        Context(own_lab.spec(changes), Path("nowhere")).data.test("es", "machine")
+    own_lab.edit("es", "train", change_word)  # which it learns from
+    new = ids(own_lab.spec(changes))
+    assert {key for key in old if old[key] != new[key]} == {
+        key for key in old if key[2] == "es" and (stage2(key) or machine(key))
+    }
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])

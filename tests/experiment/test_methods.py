@@ -18,10 +18,12 @@ from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import IDS
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
-from crossflare.recipe.methods import KINDS, MethodSpec, group_of
-from crossflare.recipe.spec import Spec
+from crossflare.recipe.kinds import KINDS, group_of
+from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.serving.file import Column, predict_file
 from crossflare.training.forms.protocol import Choices
@@ -85,7 +87,7 @@ def test_a_joint_adapter_is_trained_once_for_all_languages(ran: Path, spec: Spec
 
 def test_joint_rows_hold_each_item_in_every_language_with_one_source(ran: Path, spec: Spec) -> None:
     data = Context(spec, ran).data
-    rows = data.training("es+sw", "train", "original").examples
+    rows = data.joint(("es", "sw"), "train", "original").examples
     assert [row.id for row in rows[:4]] == ["es:train 0", "sw:train 0", "es:train 1", "sw:train 1"]
     for es, sw in zip(rows[::2], rows[1::2], strict=True):
         assert es.source == sw.source
@@ -114,7 +116,7 @@ def test_batches_of_a_joint_adapter_hold_whole_items(lab: Lab) -> None:
 def test_the_dev_score_of_a_joint_adapter_is_the_mean_over_its_languages(ran: Path, spec: Spec) -> None:
     context = Context(spec, ran)
     joint = Stage2.of(context, spec.method("lora-joint"), "es", 0)
-    measure = _measure(context, "es+sw")
+    measure = _measure(context, ("es", "sw"))
     dev = joint.splits[1]
     gold = torch.tensor([example.label for example in dev])
     right = torch.nn.functional.one_hot(gold, 2).float()
@@ -248,25 +250,47 @@ def test_mistakes_in_methods_are_named(lab: Lab, methods: dict[str, Any], messag
     assert message in str(error.value)
 
 
-def test_the_ids_of_older_adapters_did_not_change(lab: Lab) -> None:
-    """A run of an earlier version goes on: options that came later leave the ids of what they do not touch alone."""
-    context = Context(lab.spec(), lab.folder)
-    later = ("accumulation", "activation_checkpointing")
-    own = {"fusion": "add_relu", "alignment": "position", "lead": 1, "source_dropout": 0.0, "source_norm": True}
-    for name, adapter in (("flare", own), ("lora", {})):
-        step = Stage2(context, context.spec.method(name), "es", 0)
-        training = {name: value for name, value in asdict(step.training).items() if name not in later}
+def test_an_id_names_what_differs_from_the_defaults_alone(lab: Lab) -> None:
+    """A run of an earlier version goes on: options that come later leave the ids of what they do not touch alone."""
+    changes = {"methods.flare": {"lead": 0}, "methods.lora": {"r": Training().r}}
+    context = Context(lab.spec(changes, ("flare", "lora")), lab.folder)
+    default = Training()
+    for name, adapter in (("flare", {"lead": 0}), ("lora", {})):
+        step = Stage2(context, context.spec.method(name), ("es",), 0)
+        training = {key: value for key, value in asdict(step.training).items() if value != getattr(default, key)}
+        assert training
+        assert ("r" in training) == (name == "flare")
         assert step.id == content_id(
             {
+                "ids": IDS,
                 "stage": 2,
                 "stage1": Stage1(context, 0).id,
                 "kind": name,
                 "adapter": adapter,
-                "rows": context.training_key("es", "original" if name == "flare" else "none"),
+                "rows": context.training_key(("es",), "original" if name == "flare" else "none"),
                 "training": {**training, "lr": 0.02},
                 "seed": 0,
             }
         )
+
+
+def test_the_defaults_that_ids_leave_out_stand_fast() -> None:
+    """Whoever changes a default, or a table of kinds, raises `IDS`: else one id would mean two things."""
+    training = {
+        "lr": 1e-3, "epochs": 10, "batch_size": 32, "accumulation": 1, "activation_checkpointing": False,
+        "warmup": 0.1, "weight_decay": 0.0, "max_length": 128, "stride": 128, "answer_tokens": 30, "precision": "auto",
+        "patience": None, "evaluations": 10, "r": 8, "alpha": 16, "dropout": 0.0, "modules": "attention",
+    }  # fmt: skip
+    adapter = {
+        "fusion": "add_relu", "alignment": "position", "lead": 1, "source_dropout": 0.0, "source_norm": True,
+        "mix_block": None, "mix_blocks": None,
+    }  # fmt: skip
+    released = {**adapter, "lead": 0, "source_norm": False}
+    assert IDS == 2
+    assert {name: getattr(Training(), name) for name in training} == training
+    for kind in KINDS:
+        expected = released if kind == "flare-released" else adapter
+        assert {name: getattr(MethodSpec(kind, kind), name) for name in adapter} == expected
 
 
 def test_every_kind_says_what_it_is() -> None:

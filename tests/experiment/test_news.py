@@ -17,7 +17,7 @@ from crossflare.experiment.running.news import Made, News, Reader, note
 from crossflare.experiment.running.plan import Pace
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.graph import all_steps, build_graph
 from crossflare.recipe.spec import Spec
 from fake_steps import FakeMake
 from tiny_experiment import Lab
@@ -49,7 +49,7 @@ def test_a_line_for_each_step_with_the_score_of_a_prediction(
 ) -> None:
     monkeypatch.setattr(making, "make", FakeMake())
     with progress.display(Console(file=log)):
-        work([Context(spec, tmp_path / "tiny")])
+        work(build_graph([Context(spec, tmp_path / "tiny")]))
     assert told(log) == [
         "step 1 of 6 done: stage 1 en, seed 0",
         "step 2 of 6 done: Spanish  zero-shot  accuracy 100.0 (100.0–100.0), seed 0",
@@ -61,7 +61,7 @@ def test_a_line_for_each_step_with_the_score_of_a_prediction(
     ]
     log.truncate(0)
     with progress.display(Console(file=log)):
-        work([Context(spec, tmp_path / "tiny")])
+        work(build_graph([Context(spec, tmp_path / "tiny")]))
     assert told(log) == []  # what was done before is no news
 
 
@@ -78,13 +78,13 @@ def test_what_another_worker_made_is_said_too(
         moved.append(done)
 
     with progress.display(Console(file=log)):
-        news = News(Board([context]), advance)
+        news = News(Board(build_graph([context])), advance)
         fake(other)
-        news.look()  # its files are there, its line is not yet
+        news.refresh()  # its files are there, its line is not yet
         assert told(log) == []
         note(context.shared, Made(other.id, other.kind, other.label, 41.0))
-        news.look()
-        news.look()
+        news.refresh()
+        news.refresh()
     assert log.getvalue().splitlines() == [
         "step 2 of 6 done: Spanish  zero-shot  accuracy 100.0 (100.0–100.0), seed 0 (41 s)"
     ]
@@ -99,7 +99,7 @@ def test_a_failure_is_said_when_it_happens(
 
     monkeypatch.setattr(making, "make", FakeMake(fails))
     with progress.display(Console(file=log)):
-        work([Context(spec, tmp_path / "tiny")])
+        work(build_graph([Context(spec, tmp_path / "tiny")]))
     lines = told(log)
     assert lines[2] == "failed: stage 2 lora, es, seed 0: ValueError: the loss is [nan]"
     assert len(lines) == 6
@@ -146,7 +146,7 @@ def test_predictions_that_cannot_be_read_cost_the_score_and_not_the_run(
 
     monkeypatch.setattr(making, "make", Damaging())
     with progress.display(Console(file=log)):
-        work([Context(spec, tmp_path / "tiny")])
+        work(build_graph([Context(spec, tmp_path / "tiny")]))
     assert told(log)[1] == "step 2 of 6 done: predict zero-shot, es, seed 0"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.running.pools import REPLACED, _replace
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import Order
+from crossflare.experiment.steps.context import Context
 from crossflare.files import read_json
 from tiny_experiment import Lab, results
 
@@ -85,8 +87,15 @@ def test_a_worker_is_replaced_three_times_aloud(caplog: pytest.LogCaptureFixture
     assert caplog.messages[3] == "worker 2 disappeared 4 times and is not replaced any more"
 
 
-def test_a_folder_that_a_machine_does_not_see_is_said_so(tmp_path: Path) -> None:
-    order = Order((("name: x", str(tmp_path / "nowhere")),), str(tmp_path), {})
+def test_an_order_is_the_same_in_another_process(lab: Lab, tmp_path: Path) -> None:
+    spec = lab.spec({"stage2.lr": [0.1, 0.2], "methods.flare": {"train_source": "mixed(0.5)"}})
+    order = Order.of([Context(spec, tmp_path)], {"a": "2026-01-01"})
+    assert pickle.loads(pickle.dumps(order)) == order
+    assert order.cells[0][0].method("flare").training_source == "mixed(0.5)"
+
+
+def test_a_folder_that_a_machine_does_not_see_is_said_so(lab: Lab, tmp_path: Path) -> None:
+    order = Order(((lab.spec(), tmp_path / "nowhere"),), tmp_path, {})
     with pytest.raises(UserError, match="needs a folder that all of them share, at the same path") as caught:
         order.carry_out()
     assert os.uname().nodename in str(caught.value)

@@ -185,7 +185,7 @@ def test_the_rate_is_chosen_on_dev_with_the_first_seed_and_used_for_all(ran: Pat
 
 def test_the_best_score_wins_and_the_smaller_rate_of_equals(lab: Lab, tmp_path: Path) -> None:
     context = Context(lab.spec({"stage2.lr": [0.3, 0.1, 0.2]}), tmp_path)
-    chosen = Stage2(context, context.spec.method("lora"), "es", 1)
+    chosen = Stage2(context, context.spec.method("lora"), ("es",), 1)
     for scores, rate in (((0.5, 0.5, 0.5), 0.1), ((0.5, 0.5, 0.6), 0.2), ((0.7, 0.5, 0.6), 0.3)):
         for trial, score in zip(chosen.trials, scores, strict=True):
             trial.path.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import FUSIONS
 from crossflare.recipe import strict_yaml
-from crossflare.recipe.methods import KINDS, MethodSpec
+from crossflare.recipe.kinds import KINDS
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.read import load_spec, spec_from
 from crossflare.recipe.spec import EngineOptions, Spec
 from crossflare.recipe.strict_yaml import GatheredError

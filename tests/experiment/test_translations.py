@@ -72,7 +72,7 @@ def test_a_mixture_needs_an_engine(lab: Lab) -> None:
 def test_ids_change_only_for_what_is_mixed_or_dropped(lab: Lab) -> None:
     def ids(changes: dict[str, Any]) -> list[str]:
         context = Context(lab.spec(changes, ("lora", "flare")), lab.folder / "run")
-        return [context.training_key("sw", Stage2(context, m, "sw", 0).reads) for m in context.spec.methods]
+        return [context.training_key(("sw",), Stage2(context, m, ("sw",), 0).reads) for m in context.spec.methods]
 
     plain, mixed = ids({}), ids({"methods.flare": {"train_source": "mixed(0.5)"}})
     assert plain[0] == mixed[0]
@@ -106,14 +106,15 @@ def test_flagged_training_rows_are_dropped_and_counted_and_test_rows_never(lab: 
         lab.edit(language, "train", copy)
     lab.edit("sw", "test", copy)
     kept, dropping = data(lab), data(lab, {"translation.drop": ["copied"]})
+    counts = dropping.translated("sw", "train", "original").flagged["to_target"]  # nothing was read before
+    assert (counts["rows"], counts["copied"], counts["dropped"]) == (12, 1, 1)
+    assert "dropped" not in kept.translated("sw", "train", "original").flagged["to_target"]
+    assert dropping.translated("sw", "test", "machine").flagged["to_source"]["copied"] == 1
+    assert dropping.translated("sw", "test", "none").flagged == {}
+    assert dropping.translated("sw", "train", "mixed(0.5)").flagged.keys() == {"to_target", "to_source"}
     assert len(kept.training("sw", "train", "original")) == 12
     assert len(dropping.training("sw", "train", "original")) == 11
     assert len(dropping.test("sw", "machine")) == 7
-    counts = dropping.quality_of("sw", "train", "original")["to_target"]
-    assert (counts["rows"], counts["copied"], counts["dropped"]) == (12, 1, 1)
-    assert "dropped" not in kept.quality_of("sw", "train", "original")["to_target"]
-    assert dropping.quality_of("sw", "test", "machine")["to_source"]["copied"] == 1
-    assert dropping.quality_of("sw", "test", "none") == {}
 
 
 def test_an_unknown_flag_is_told(lab: Lab) -> None:
@@ -220,5 +221,5 @@ def test_what_does_not_go_together(lab: Lab, change: dict[str, Any], said: str) 
 
 
 def test_a_translator_for_nobody(lab: Lab) -> None:
-    with pytest.raises(GatheredError, match="trained for nobody"):
+    with pytest.raises(GatheredError, match="no route uses it"):
         lab.spec({"translation.translator": own(lab)["translator"]})

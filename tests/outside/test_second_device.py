@@ -84,7 +84,7 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
     from crossflare.experiment.making.building import form_of, load_base_of, task_card
     from crossflare.experiment.steps.context import Context
     from crossflare.fusion.adapter_files import save_adapter
-    from crossflare.recipe.methods import KINDS
+    from crossflare.recipe.kinds import KINDS
     from crossflare.tasks.example import Example, Split
     from crossflare.training.loop import checkpoints
     from crossflare.training.loop.settings import Settings

@@ -73,7 +73,8 @@ def methods(
 ) -> None:
     """List the kinds of method: what sets each apart, and where it comes from."""
     from crossflare.errors import choose
-    from crossflare.recipe.methods import KINDS, MethodSpec
+    from crossflare.recipe.kinds import KINDS
+    from crossflare.recipe.methods import MethodSpec
 
     if name is not None:
         choose("kind of method", name, KINDS)

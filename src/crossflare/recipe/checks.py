@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from crossflare.errors import nearest
 from crossflare.recipe.fields import Reader
+from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
-from crossflare.recipe.methods import KINDS, MethodSpec
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import Spec, TaskSpec, Training
 from crossflare.recipe.translation import ENCODERS, EngineOptions, TranslationSpec, is_translated
@@ -36,7 +37,7 @@ def check_translation(translation: TranslationSpec, task: TaskSpec | None, reade
     if users and translation.translator is None:
         reader.wrong(("translation", users[0]), "engine: trained needs translation.translator: what it is trained on")
     if translation.translator is not None and not users:
-        reader.wrong(("translation", "translator"), "is trained for nobody; name engine: trained, or take it out")
+        reader.wrong(("translation", "translator"), "no route uses it; set engine: trained, or remove it")
     for name, engine in engines.items():
         if engine is not None and "store" in engine.options and name != "latents":
             reader.wrong(("translation", name, "store"), "only states of an encoder (latents) are stored; take it out")
@@ -120,7 +121,7 @@ def _uses_source_language(method: MethodSpec, source: str) -> str:
         return ""
     if method.about.reads_source and method.test_source != "none":
         return f"{method.name} would translate it into itself"
-    trains = method.kind not in ("zero-shot", "translate-test") and method.trained_in in (None, source)
+    trains = method.about.adapted and method.trained_in in (None, source)
     return f"{method.name} would train an adapter in it" if trains else ""
 
 
@@ -278,12 +279,12 @@ def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
     if method.about.combines:
         reader.wrong(path, f"{method.kind} combines probabilities of labels, which questions have none of; take it out")
-    if method.kind == "translate-test" and reader.sound("translation") and spec.translation.answers is None:
+    if method.about.reads == "source" and method.about.trains:
+        reader.wrong(path, "no span of a round trip is labelled, so it is not for questions; take it out")
+    elif method.about.reads == "source" and reader.sound("translation") and spec.translation.answers is None:
         reader.wrong(
             path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"
         )
-    if method.kind == "translate-test-roundtrip":
-        reader.wrong(path, "no span of a round trip is labelled, so it is not for questions; take it out")
     if method.joint and spec.task.form == "head":
         reader.wrong((*path, "joint"), "a joint adapter keeps whole items in a batch, not windows; set task.form: text")
     if method.about.padded and spec.task.form == "head":

@@ -86,7 +86,7 @@ def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]
     why = f"{trained.name} learns from them (train_source: {trained.train_source})" if original else ""
     for each in _trained_in(method, spec, language):
         yield from (Need(each, part, True, why) for part in ("train", "dev"))
-    if method.kind == "stack":
+    if method.about.fitted:
         yield Need(language, "dev", True)
 
 

@@ -136,13 +136,14 @@ class Training:
         return self.lr if isinstance(self.lr, tuple) else (self.lr,)
 
     def deciding(self) -> dict[str, Any]:
-        """Return the options that what is trained is named by; those that came later only where they are set."""
-        later = {"accumulation": 1, "activation_checkpointing": False}
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if later.get(name) != value or name not in later
-        }
+        """Return the options that what is trained is named by: those that are not as they are by default."""
+        return changed(self, Training())
+
+
+def changed(one: Any, other: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass whose values are not those of another."""
+    names = [each.name for each in dataclasses.fields(one)]
+    return {name: getattr(one, name) for name in names if getattr(one, name) != getattr(other, name)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossflare.recipe.methods import KINDS, group_of
+from crossflare.recipe.kinds import KINDS, group_of
 from crossflare.report.runs import RunFolder
 
 TRAIN_SOURCES = {

@@ -13,7 +13,7 @@ from crossflare.evaluation.outputs import Outputs
 from crossflare.evaluation.predict import predict
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.recipe.engines import model_place
-from crossflare.recipe.methods import Reads
+from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import Reading, Saved, describe
 from crossflare.serving.hub import folder_of

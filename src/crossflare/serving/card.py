@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import CARD, check_folder
-from crossflare.recipe.methods import KINDS, Kind
+from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask

@@ -8,7 +8,7 @@ from pathlib import Path
 from crossflare.errors import UserError, choose
 from crossflare.files import write_atomic
 from crossflare.recipe.engines import build_engine
-from crossflare.recipe.methods import Reads
+from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
 from crossflare.serving.adapter import check_rows, load_trained, other_base
 from crossflare.serving.card import describe

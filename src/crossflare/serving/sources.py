@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from crossflare.errors import UserError
 from crossflare.languages import tag_of
-from crossflare.recipe.methods import Reads
+from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
 from crossflare.tasks.example import Example
 from crossflare.translation.engines.protocol import Translator

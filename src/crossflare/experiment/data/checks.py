@@ -1,10 +1,12 @@
 """What a recipe's rows must be before anything is made of them: read one by one, 11 bytes of each kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from crossflare.errors import UserError
+from crossflare.experiment.data.controls import joined
 from crossflare.recipe.needs import Need, needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
@@ -125,10 +127,10 @@ def _shared(spec: Spec, data: DataSet, name: str) -> str:
             keys = set(rows.keys[: _used(spec, part, len(rows))].tolist())
             common = keys if common is None else common & keys
         if not common:
-            return no_shared_rows(data, "+".join(languages), part)
+            return no_shared_rows(data, languages, part)
     return ""
 
 
-def no_shared_rows(data: DataSet, languages: str, part: str) -> str:
+def no_shared_rows(data: DataSet, languages: Sequence[str], part: str) -> str:
     """Return what is said of a joint adapter's rows that are not in all of its languages."""
-    return f"{data.name}: a joint adapter needs {part} rows with the same ids in {languages}"
+    return f"{data.name}: a joint adapter needs {part} rows with the same ids in {joined(languages)}"

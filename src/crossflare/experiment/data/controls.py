@@ -43,6 +43,11 @@ def with_labelled_sources(split: Split, labelled: Split) -> Split:
     return replace(split, examples=tuple(rows))
 
 
+def joined(languages: Sequence[str]) -> str:
+    """Return the languages of a joint adapter as names of files, records and labels have them."""
+    return "+".join(languages)
+
+
 def digest(*splits: Split) -> str:
     """Return one content id for several splits."""
     return content_id([split.digest for split in splits])

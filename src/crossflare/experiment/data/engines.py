@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.experiment.data.learnt import Learnt, Taught
 from crossflare.languages import tag_of
 from crossflare.recipe.engines import build_engine, check_taught
 from crossflare.recipe.needs import Route
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import EngineOptions
-from crossflare.tasks.example import Split
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.translate import for_long_texts
 
@@ -20,12 +20,12 @@ class Engines:
 
     Args:
         spec: The recipe.
-        known: (route, language) -> parallel rows that a dictionary may learn from.
+        taught: (route, language) -> parallel rows that a dictionary may learn from.
         translators: Folder of the translators that are trained.
     """
 
-    def __init__(self, spec: Spec, known: Callable[[Route, str], Split], translators: Path) -> None:
-        self.spec, self.known, self.translators = spec, known, translators
+    def __init__(self, spec: Spec, taught: Callable[[Route, str], Taught], translators: Path) -> None:
+        self.spec, self.taught, self.translators = spec, taught, translators
         self._built: dict[tuple[Route, str], Translator] = {}
 
     def get(self, route: Route, language: str) -> Translator:
@@ -41,7 +41,7 @@ class Engines:
 
     def _build(self, options: EngineOptions, route: Route, language: str) -> Translator:
         from crossflare.translation.engines.dictionary import Dictionary
-        from crossflare.translation.engines.lexicon import Lexicon, learn
+        from crossflare.translation.engines.lexicon import Lexicon
 
         if options.engine == "parallel":
             raise UserError(
@@ -50,28 +50,21 @@ class Engines:
             )
         if options.engine == "trained":
             return self._trained(options, language)
-        taught = options.options.get("learn")
+        learn = options.options.get("learn")
         check_taught(route, options)
-        if taught is None:
-            there = route in ("to_target", "answers")
-            return build_engine(options, *((self.spec.source, language) if there else (language, self.spec.source)))
-        if taught == "set":
+        there = route in ("to_target", "answers")
+        pair = (self.spec.source, language) if there else (language, self.spec.source)
+        if learn is None:
+            return build_engine(options, *pair)
+        if learn == "set":
             if self.spec.task.set != "phrasebook":
                 raise UserError(f"{self.spec.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
             from crossflare.tasks.phrasebook import lexicon
 
             return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
-        pairs = [
-            (target, source)
-            for example in self.known(route, language)
-            if example.source is not None
-            for target, source in zip(example.texts, example.source, strict=True)
-        ]
         rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
         licence = {name: value for name, value in options.options.items() if name == "licence"}
-        if route == "to_target":
-            return Dictionary({(self.spec.source, language): learn([(s, t) for t, s in pairs], **rest)}, **licence)
-        return Dictionary({(language, self.spec.source): learn(pairs, **rest)}, **licence)
+        return Learnt(*pair, self.taught(route, language), not there, rest, **licence)
 
     def measured(self, language: str) -> dict[str, Any] | None:
         """Return the scores of the translator that was trained for `language`; None where there is none."""

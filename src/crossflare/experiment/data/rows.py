@@ -1,7 +1,7 @@
 """The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
-from crossflare.experiment.data.controls import controlled
+from crossflare.experiment.data.controls import controlled, joined
+from crossflare.experiment.data.learnt import Taught
 from crossflare.experiment.data.translations import Translations
+from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import annealing, is_translated
@@ -18,6 +20,7 @@ from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
+from crossflare.translation.projection.spans import Yield
 from crossflare.translation.sources import SourceText
 
 SEED_OF_DEV = 0
@@ -67,17 +70,32 @@ def open_set(spec: Spec) -> DataSet:
     return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
 
 
+Flagged = dict[str, dict[str, int]]
+"""`to_target` or `to_source` -> how many rows are flagged (see `controls.counted`)."""
+VARYING = ("mixed(", "annealed(")
+"""What the names of sources begin with of which some are round trips and some not."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows, and what became of the translations that they needed."""
+
+    split: Split
+    flagged: Flagged
+    """How many look wrong."""
+    lost: Yield | None = None
+    """How many translated questions kept their answer; None: none was translated."""
+
+
 class Data:
     """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
-        self.translations = Translations(spec, folder, self._teaching)
-        self.quality: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
-        """(language, part) -> `to_target` or `to_source` -> how many rows are flagged (see `flags.counted`)."""
+        self.translations = Translations(spec, folder, self._taught)
         self.parts: Parts | None = None
         """What is known of the rows, once they are checked."""
-        self._splits: dict[tuple[str, ...], Split] = {}
+        self._loaded: dict[tuple[str, ...], Rows] = {}
 
     @cached_property
     def set(self) -> DataSet:
@@ -120,21 +138,33 @@ class Data:
                 else `original`; `annealed(k)`: `machine`, the train rows with `original` as their clean source.
             seed: Of the run: draws the rows of `mixed(p)`.
         """
-        if "+" in language:
-            return self._joint(language, part, train_source, seed)
-        if train_source.startswith(("mixed(", "annealed(")):
+        if train_source.startswith(VARYING):
             return self._mixed(language, part, train_source, seed)
-        key = ("training", language, part, train_source)
-        if key not in self._splits:
-            self._splits[key] = controlled(self._checked(language, part, is_translated(train_source)), train_source)
-        return self._splits[key]
+        return self._training(language, part, train_source).split
 
-    def quality_of(self, language: str, part: str, source: str) -> dict[str, dict[str, int]]:
-        """Return by route how many of a part's rows are flagged, of the translations that `source` needs."""
-        found = self.quality.get((language, part), {})
-        wanted = {"to_target"} if part != "test" else set[str]()
-        wanted |= {"to_source"} if is_translated(source) else set()
-        return {route: counts for route, counts in found.items() if route in wanted}
+    def joint(self, languages: Sequence[str], part: str, train_source: str, seed: int = 0) -> Split:
+        """Return `training` rows of several languages: an item in all of them before the next, and none that lacks one.
+
+        Raises:
+            UserError: No item is there in all of them.
+        """
+        if len(languages) == 1:
+            return self.training(languages[0], part, train_source, seed)
+        rows = {each: {e.id: e for e in self.training(each, part, train_source, seed)} for each in languages}
+        shared = [name for name in rows[languages[0]] if all(name in rows[each] for each in languages)]
+        if not shared:
+            raise UserError(no_shared_rows(self.set, languages, part))
+        items = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
+        return Split(part, joined(languages), tuple(items))
+
+    def translated(self, language: str, part: str, source: str) -> "Rows":
+        """Return the rows of a part with a source, as `training` or `test` has them, and what became of translations.
+
+        Of `mixed(p)` and `annealed(k)` all rows have the round trip here.
+        """
+        if part == "test":
+            return self._tested(language, source)
+        return self._training(language, part, "machine" if source.startswith(VARYING) else source)
 
     def dev_source(self, test_source: str) -> str:
         """Return the training source by which dev rows are read most as the test rows are with `test_source`."""
@@ -147,22 +177,10 @@ class Data:
 
     def test(self, language: str, test_source: str) -> Split:
         """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
-        key = ("test", language, test_source)
-        if key not in self._splits:
-            made = self._test(language, "machine" if test_source == "shuffled" else test_source)
-            if is_translated(test_source):
-                self._count(language, "test", "to_source", controls.counted(controls.to_source(made, self.spec.source)))
-            self._splits[key] = controlled(made, test_source)
-        return self._splits[key]
+        return self._tested(language, test_source).split
 
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
-        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest.
-
-        For a joint adapter's languages: who did in each.
-        """
-        if "+" in language:
-            found = {each: made for each in language.split("+") if (made := self.identity(each, kind)) is not None}
-            return found or None
+        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
         if kind == "latents":
             stored = {"stored": "float16"} if self.translations.keeps_states else {}
             return {**self.translations.encoder(language).identity, "reads": "encoder states", **stored}
@@ -183,20 +201,34 @@ class Data:
         made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
         return f"shuffled-{made}" if kind == "shuffled" else made
 
-    def _count(self, language: str, part: str, route: str, counts: dict[str, int]) -> None:
-        self.quality.setdefault((language, part), {})[route] = counts
+    def _tested(self, language: str, test_source: str) -> "Rows":
+        key = ("test", language, test_source)
+        if key not in self._loaded:
+            made, flagged = self._test(language, "machine" if test_source == "shuffled" else test_source), Flagged()
+            if is_translated(test_source):
+                flagged["to_source"] = controls.counted(controls.to_source(made, self.spec.source))
+            self._loaded[key] = Rows(controlled(made, test_source), flagged)
+        return self._loaded[key]
 
-    def _checked(self, language: str, part: str, back: bool) -> Split:
+    def _training(self, language: str, part: str, train_source: str) -> "Rows":
+        key = (part, language, train_source)
+        if key not in self._loaded:
+            rows = self._checked(language, part, is_translated(train_source))
+            self._loaded[key] = replace(rows, split=controlled(rows.split, train_source))
+        return self._loaded[key]
+
+    def _checked(self, language: str, part: str, back: bool) -> "Rows":
         """Return train or dev rows; training rows with an unwanted flag are left out, and all flags counted."""
-        split, unwanted = self._into_target(language, part), self.spec.translation.drop if part == "train" else ()
+        split, lost = self._into_target(language, part)
+        unwanted, flagged = self.spec.translation.drop if part == "train" else (), Flagged()
         for route in ("to_target", "to_source") if back else ("to_target",):
             if route == "to_source":
                 split = self.translations.back(split)
             found = (controls.to_target if route == "to_target" else controls.to_source)(split, self.spec.source)
             kept = controls.without(split, found, unwanted)
-            self._count(language, part, route, controls.counted(found, len(split) - len(kept)))
+            flagged[route] = controls.counted(found, len(split) - len(kept))
             split = kept
-        return split
+        return Rows(split, flagged, lost)
 
     def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
         """Return rows of which some have the round trip as their source, or all with the original beside it.
@@ -212,16 +244,6 @@ class Data:
         chosen = SourceText.parse(choice)
         rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
         return replace(back, examples=tuple(rows))
-
-    def _joint(self, language: str, part: str, train_source: str, seed: int) -> Split:
-        """Return the rows of several languages, each item in all of them before the next; items in all of them only."""
-        languages = language.split("+")
-        rows = {each: {e.id: e for e in self.training(each, part, train_source, seed)} for each in languages}
-        shared = [name for name in rows[languages[0]] if all(name in rows[each] for each in languages)]
-        if not shared:
-            raise UserError(no_shared_rows(self.set, language, part))
-        joined = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
-        return Split(part, language, tuple(joined))
 
     def _test(self, language: str, test_source: str) -> Split:
         split = self.set.split(language, "test")
@@ -243,16 +265,24 @@ class Data:
         split = self._limited(split)
         return self.translations.back(split) if test_source == "machine" else split
 
-    def _into_target(self, language: str, part: str) -> Split:
+    def _into_target(self, language: str, part: str) -> tuple[Split, Yield | None]:
         if self.spec.translation.to_target.engine == "parallel":
-            return self._limited(self.set.parallel(language, part, self.spec.source))
+            return self._limited(self.set.parallel(language, part, self.spec.source)), None
         return self.translations.into_target(self.source_task(part), language)
 
-    def _teaching(self, route: Route, language: str) -> Split:
+    def _taught(self, route: Route, language: str) -> Taught:
         """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
         if route == "to_target":
-            return self._limited(self.set.parallel(language, "train", self.spec.source))
-        return self.training(language, "train", "original")
+            rows = self._limited(self.set.parallel(language, "train", self.spec.source))
+            return Taught(rows.digest, lambda: rows)
+        return Taught(self._taught_id(language), lambda: self.training(language, "train", "original"))
+
+    def _taught_id(self, language: str) -> str:
+        """Return a content id of the training rows, which nobody has to translate for it."""
+        engine = self.translations.identity_to_target(language)
+        if engine is None:
+            return self.training(language, "train", "original").digest
+        return content_id([self.source_task("train").digest, engine, list(self.spec.translation.drop)])
 
     def _limited(self, split: Split) -> Split:
         rows = getattr(self.spec.task.limit, split.part)

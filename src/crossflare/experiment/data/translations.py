@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.experiment.data.engines import Engines
+from crossflare.experiment.data.learnt import Taught
 from crossflare.recipe.needs import Route
 from crossflare.recipe.spec import Spec
 from crossflare.tasks.example import Split
@@ -23,31 +24,33 @@ class Translations:
     Args:
         spec: The recipe.
         folder: Where `translations/`, `translators/` and `states/` are.
-        known: (route, language) -> parallel rows that a dictionary may learn from.
+        taught: (route, language) -> parallel rows that a dictionary may learn from.
     """
 
-    def __init__(self, spec: Spec, folder: Path, known: Callable[[Route, str], Split]) -> None:
+    def __init__(self, spec: Spec, folder: Path, taught: Callable[[Route, str], Taught]) -> None:
         self.spec, self.states = spec, folder / "states"
-        self.engines = Engines(spec, known, folder / "translators")
+        self.engines = Engines(spec, taught, folder / "translators")
         self.texts = folder / "translations"
-        self.yields: dict[tuple[str, str], Yield] = {}
-        """(language, part) -> how many translated questions kept their answer."""
 
     @property
     def store(self) -> Store:
         """What was translated before; it is opened anew, since other processes write, too."""
         return Store(self.texts)
 
-    def into_target(self, split: Split, language: str) -> Split:
-        """Return rows of the source language in `language`, with their own texts as the source."""
+    def into_target(self, split: Split, language: str) -> tuple[Split, Yield | None]:
+        """Return rows of the source language in `language`, with their own texts as the source.
+
+        Returns:
+            The rows; and of questions how many kept their answer, which the others are left out for.
+        """
         engine = self.engines.get("to_target", language)
         if self.spec.task.asks:
             return self._projected(split, engine, language)
         texts = self._translate(engine, [e.texts for e in split], self.spec.source, language)
         rows = [replace(e, texts=text, source=e.texts) for e, text in zip(split, texts, strict=True)]
-        return Split(split.part, language, tuple(rows))
+        return Split(split.part, language, tuple(rows)), None
 
-    def _projected(self, split: Split, engine: Translator, language: str) -> Split:
+    def _projected(self, split: Split, engine: Translator, language: str) -> tuple[Split, Yield]:
         """Translate questions and contexts, and find the answers again; rows where that fails are left out."""
         from crossflare.translation.projection.project import project_answers
         from crossflare.translation.projection.search import markers_for
@@ -61,8 +64,7 @@ class Translations:
             markers=markers_for(engine.identity),
             aligner=_aligner(engine, source, language),
         )
-        self.yields[language, split.part] = lost
-        return Split(split.part, language, tuple(rows))
+        return Split(split.part, language, tuple(rows)), lost
 
     def back(self, split: Split) -> Split:
         """Return rows with the translation of their texts into the source language as their source."""
@@ -101,8 +103,6 @@ class Translations:
         """Return who translated the training rows; None for the set's own parallel text."""
         if self.spec.translation.to_target.engine == "parallel":
             return None
-        if "+" in language:
-            return {each: self.identity_to_target(each) for each in language.split("+")}
         engine = self.engines.get("to_target", language)
         aligned = self.spec.task.asks and _aligner(engine, self.spec.source, language) is not None
         return dict(engine.identity) | ({"answers": "aligned by states"} if aligned else {})

@@ -16,7 +16,8 @@ from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
 from crossflare.recipe.engines import model_place
-from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.recipe.kinds import Kind
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.recipe.translation import annealing
 from crossflare.tasks.kinds import QuestionTask

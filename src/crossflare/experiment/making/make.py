@@ -1,12 +1,21 @@
-"""One door to making any step."""
+"""Run a step of any kind."""
+
+from collections.abc import Callable
+from typing import Any
 
 from crossflare.experiment.making.models import make_stage1, make_stage2
 from crossflare.experiment.making.predictions import make_prediction
-from crossflare.experiment.steps.graph import Step, check_ready
-from crossflare.experiment.steps.models import Stage1
+from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import Step, check_ready
 from crossflare.heard import collecting
 from crossflare.training.loop import distributed
+
+_MAKERS: dict[str, Callable[[Any], None]] = {
+    Stage1.kind: make_stage1,
+    Stage2.kind: make_stage2,
+    Prediction.kind: make_prediction,
+}
 
 
 def make(step: Step) -> None:
@@ -16,17 +25,11 @@ def make(step: Step) -> None:
         UserError: A step it needs is not done, or the step cannot be made.
     """
     check_ready(step)
+    run = _MAKERS[step.kind]
     with collecting():
-        _make(step)
-
-
-def _make(step: Step) -> None:
-    if isinstance(step, Prediction):
-        make_prediction(step)
-        return
-    distributed.lead(step.id)
-    with distributed.together():
-        if isinstance(step, Stage1):
-            make_stage1(step)
-        else:
-            make_stage2(step)
+        if not step.trains:
+            run(step)
+            return
+        distributed.lead(step.id)
+        with distributed.together():
+            run(step)

@@ -1,6 +1,7 @@
 """How models are made: stage 1 on the source language, stage 2 on top of it; both are saved whole or not at all."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.heard import so_far
-from crossflare.recipe.methods import KINDS
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
@@ -56,16 +56,15 @@ def make_stage2(step: Stage2) -> None:
     if not quantised:
         merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
     merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
-    mt_dim = step.context.mt_dim(step.method, step.language)
+    mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
-    made_by = step.context.data.identity(step.language, step.reads)
-    about: dict[str, Any] = {"kind": step.method.kind, "train_source": dict(made_by) if made_by else step.reads}
+    about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
     if mixing := mixing_of(step.method):
         about["mixing"] = mixing
     if step.reads.startswith("mixed("):
         about["mixed"] = step.reads
-    if (translated := step.context.data.translations.identity_to_target(step.language)) is not None:
+    if (translated := step.translated_by) is not None:
         about["to_target"] = translated
     _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
 
@@ -86,23 +85,22 @@ def _train_and_save(
 ) -> None:
     context, training = step.context, step.training
     rows, dev = distributed.main_first(lambda: step.splits)
-    group = rows.language.count("+") + 1
+    group = len(step.languages)
     settings = _settings(training, lr, step.seed, group)
     # Checkpoints are of this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
     latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
-    kind = KINDS["zero-shot"] if isinstance(step, Stage1) else step.method.about
     with peak_memory() as peak:
         outcome = train(
             model,
             rows,
             dev,
             base.tokenizer,
-            form_of(context, training, model, base.tokenizer, kind, step.reads, step.seed),
+            form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed),
             settings,
             folder,
-            measure=_measure(context, rows.language),
+            measure=_measure(context, step.languages),
             identity={"reads": step.reads, "task": task_card(context)},
             latents=latents,
             base_digest=base.identity.digest,
@@ -121,8 +119,7 @@ def _train_and_save(
         "seed": step.seed,
         "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
         | _one_label(context, rows, dev)
-        | _lost(step)
-        | _flagged(step),
+        | step.translation_counts(),
         "settings": asdict(settings),
         "training": _summary(outcome, lr, model)
         | ({} if memory is None else {"peak_memory": memory})
@@ -139,24 +136,9 @@ def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
     return {"one_label": found} if found else {}
 
 
-def _lost(step: Stage1 | Stage2) -> dict[str, Any]:
-    """Return how many translated training questions lost their answer, and how those of the others were found."""
-    lost = step.context.data.translations.yields.get((step.splits[0].language, "train"))
-    return {} if lost is None else {"projection": asdict(lost)}
-
-
-def _flagged(step: Stage1 | Stage2) -> dict[str, Any]:
-    """Return how many of the translations that are trained on look wrong, by part and route."""
-    if isinstance(step, Stage1):
-        return {}
-    data, language = step.context.data, step.language
-    found = {part: counts for part in ("train", "dev") if (counts := data.quality_of(language, part, step.reads))}
-    return {"translation": found} if found else {}
-
-
-def _measure(context: Context, language: str) -> Measure:
+def _measure(context: Context, languages: Sequence[str]) -> Measure:
     """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
-    task, languages = context.data.task, language.split("+")
+    task = context.data.task
 
     def measure(said: Said, split: Split) -> float:
         outputs = outputs_of(said, {})

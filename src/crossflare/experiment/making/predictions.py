@@ -15,7 +15,7 @@ from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
-from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
+from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import Prediction
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
@@ -72,7 +72,7 @@ def _combine(step: Prediction) -> Outputs:
         dev = step.fitted_on
         gold = [-1 if example.label is None else example.label for example in _split(dev[0])]
         made = stack([_log_probabilities(part) for part in dev], gold, parts)
-    elif step.method.kind == "flare+source":
+    elif step.about.combines == "own source":
         made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     else:
         made = average(*parts)
@@ -119,8 +119,8 @@ def _record(
     training = dict(model["training"])
     said = training.pop("warnings", [])
     peak = training.pop("peak_memory", None)
-    if isinstance(step.model, Stage2) and step.model.trials:
-        training["chosen_from"] = step.model.trial_scores()
+    if tried := step.model.trial_scores():
+        training["chosen_from"] = tried
     return Record(
         run_id=step.id,
         spec_name=context.spec.name,
@@ -161,8 +161,8 @@ def _left_out(step: Prediction) -> dict[str, int]:
 def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
     """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
     found: dict[str, Any] = dict(card["data"].get("translation") or {})
-    test = step.context.data.quality_of(step.language, "test", step.test_source)
-    found |= {"test": test} if test else {}
+    if step.split == "test" and (test := step.context.data.translated(step.language, "test", step.test_source).flagged):
+        found["test"] = test
     return {"translation": found} if found else {}
 
 
@@ -189,8 +189,7 @@ def _options(step: Prediction) -> dict[str, Any]:
     """Return what says how the method differs: its kind, and the options of the adapter it reads."""
     method = step.method
     options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
-    if isinstance(step.model, Stage2):
-        trained = step.model.method
+    if (trained := step.model.method) is not None:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
     if step.about.reads_source:
         options["test_source"] = step.test_source

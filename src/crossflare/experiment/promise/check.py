@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import Kind, UserError
-from crossflare.experiment.steps.cells import cell_of
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
@@ -18,8 +17,8 @@ from crossflare.recipe.strict_yaml import GatheredError
 class _Wrong:
     """Mistakes by the cells that have them."""
 
-    def __init__(self, cells: int) -> None:
-        self._cells, self._found = cells, dict[str, list[str]]()
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
         self._kinds: list[Kind] = []
 
     def add(self, context: Context, error: UserError | str) -> None:
@@ -27,7 +26,7 @@ class _Wrong:
         lines = error.lines if isinstance(error, GatheredError) else (str(error),)
         for line in lines:
             names = self._found.setdefault(line, [])
-            if (name := cell_of(context)) not in names:
+            if (name := context.cell) not in names:
                 names.append(name)
 
     def stop(self) -> None:
@@ -52,7 +51,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
     Raises:
         GatheredError: One line for each mistake, with the cells that have it.
     """
-    wrong = _Wrong(len(contexts))
+    wrong = _Wrong()
     for context in contexts:
         for line in missing_paths(context.spec):
             wrong.add(context, line)

@@ -11,7 +11,8 @@ from crossflare.experiment.making.building import adapter_config, form_of, lora_
 from crossflare.experiment.steps.context import Context
 from crossflare.files import content_id
 from crossflare.recipe.engines import model_place
-from crossflare.recipe.methods import KINDS, Kind, MethodSpec
+from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Answer, Example
 from crossflare.training.bases.empty import empty_base

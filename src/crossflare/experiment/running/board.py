@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import Kind, UserError
-from crossflare.experiment.steps.cells import cell_of
-from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import Step, all_steps, key_of
-from crossflare.experiment.steps.models import NotReadyError
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.graph import Graph
+from crossflare.experiment.steps.step import Step
 from crossflare.files import read_json, write_json
 
 FOLDER = "failed"
@@ -54,26 +51,26 @@ class Failure:
 
 
 def save_failure(shared: Path, failure: Failure) -> None:
-    """Write a mark, atomically."""
+    """Write a failure, atomically."""
     write_json(_place(shared, failure.id), asdict(failure))
 
 
 def clear_failures(shared: Path, ids: Collection[str]) -> None:
-    """Take marks away: their steps are made, or no longer asked for."""
+    """Forget failures: their steps are made, or no longer asked for."""
     for each in ids:
         _place(shared, each).unlink(missing_ok=True)
 
 
 def load_failures(shared: Path) -> dict[str, Failure]:
-    """Return the marks by the id of their step; one that cannot be read is passed over: it says nothing."""
+    """Return the failures by the id of their step; one that cannot be read is passed over: it says nothing."""
     found: dict[str, Failure] = {}
     for path in sorted((shared / FOLDER).glob("*.json")):
         try:
             content: dict[str, Any] = read_json(path)
-            mark = Failure(**content)
+            failure = Failure(**content)
         except (UserError, TypeError):
             continue
-        found[mark.id] = mark
+        found[failure.id] = failure
     return found
 
 
@@ -81,39 +78,37 @@ def _place(shared: Path, id: str) -> Path:
     return shared / FOLDER / f"{id}.json"
 
 
-Marks = Mapping[str, str]
-"""Id of a failed step -> when it failed."""
+OldFailures = Mapping[str, str]
+"""Id of a step that failed in an earlier run -> when it failed."""
 
 
 class Board:
     """The steps of all cells of a run, as the files say they stand; any process sees the same."""
 
-    def __init__(self, contexts: Sequence[Context], before: Marks | None = None) -> None:
-        """List the steps.
+    def __init__(self, graph: Graph, before: OldFailures | None = None) -> None:
+        """Take the steps; `refresh` says how they stand.
 
         Args:
-            contexts: One for each cell, with one shared folder.
-            before: Marks that are older than this run: their steps are tried again.
+            graph: The steps.
+            before: Failures that are older than this run: their steps are tried again.
         """
-        self.steps = all_steps(*contexts)
-        self.shared = contexts[0].shared
+        self.graph, self.steps, self._needs = graph, graph.steps, graph.needs
+        self.shared = graph.contexts[0].shared
         self._before = before or {}
-        place = {key_of(step): number for number, step in enumerate(self.steps)}
-        self._needs = [[place[key_of(needed)] for needed in step.needs()] for step in self.steps]
         self._done = [False] * len(self.steps)
         self._broken = [False] * len(self.steps)
         self._failures: dict[str, Failure] = {}
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See what has changed on the disk. What is done stays done.
 
         Raises:
             UserError: The data that a step hangs on cannot be read.
         """
-        self._failures = self._marks()
+        self._failures = self._failed_now()
         for number, step in enumerate(self.steps):  # each after those it needs
             self._done[number] = self._done[number] or step.done()
-            failed = bool(self._failures) and id_of(step) in self._failures
+            failed = bool(self._failures) and step.known_id in self._failures
             self._broken[number] = not self._done[number] and (
                 failed or any(self._broken[needed] for needed in self._needs[number])
             )
@@ -131,8 +126,8 @@ class Board:
     @property
     def makeable(self) -> list[Step]:
         """The steps that are not done, and that no failure stops."""
-        marks = zip(self.steps, self._done, self._broken, strict=True)
-        return [step for step, done, broken in marks if not done and not broken]
+        states = zip(self.steps, self._done, self._broken, strict=True)
+        return [step for step, done, broken in states if not done and not broken]
 
     @property
     def over(self) -> bool:
@@ -152,47 +147,40 @@ class Board:
     @property
     def failures(self) -> list[Failure]:
         """What failed in this run and is not made since."""
-        missing = {id_of(step) for step in self.missing}
+        missing = {step.known_id for step in self.missing}
         return [failure for failure in self._failures.values() if failure.id in missing]
 
     @property
     def waiting(self) -> int:
         """How many steps cannot be made for want of another that failed."""
         failed = set(self._failures)
-        return sum(broken and id_of(step) not in failed for step, broken in zip(self.steps, self._broken, strict=True))
+        return sum(
+            broken and step.known_id not in failed for step, broken in zip(self.steps, self._broken, strict=True)
+        )
 
     def failed(self, step: Step) -> bool:
         """Whether a step failed in this run, by now."""
-        return id_of(step) in self._marks()
+        return step.known_id in self._failed_now()
 
     def label(self, step: Step) -> str:
         """Return a step's name, with its cell's in a grid."""
-        cell = cell_of(step.context)
+        cell = step.context.cell
         return f"{step.label} ({cell})" if cell else step.label
 
     def stopped_by(self, failed: Step) -> list[dict[str, Any]]:
         """Return the results that cannot be had without a step, in any cell."""
-        id, hit, found = id_of(failed), [False] * len(self.steps), list[dict[str, Any]]()
+        id, hit, found = failed.known_id, [False] * len(self.steps), list[dict[str, Any]]()
         for number, step in enumerate(self.steps):
-            hit[number] = id_of(step) == id or any(hit[needed] for needed in self._needs[number])
-            if hit[number] and isinstance(step, Prediction) and not step.hidden:
-                where = {"method": step.method.name, "language": step.language, "seed": step.seed}
-                found.append({"cell": cell_of(step.context), **where})
+            hit[number] = step.known_id == id or any(hit[needed] for needed in self._needs[number])
+            if hit[number] and step.result is not None:
+                found.append({"cell": step.context.cell, **asdict(step.result)})
         return found
 
-    def _marks(self) -> dict[str, Failure]:
-        marks = load_failures(self.shared)
-        return {id: mark for id, mark in marks.items() if self._before.get(id) != mark.when}
-
-
-def id_of(step: Step) -> str | None:
-    """Return a step's content id; None while the learning rate it depends on is not chosen."""
-    try:
-        return step.id
-    except NotReadyError:
-        return None
+    def _failed_now(self) -> dict[str, Failure]:
+        found = load_failures(self.shared)
+        return {id: failure for id, failure in found.items() if self._before.get(id) != failure.when}
 
 
 def ids_of(steps: Iterable[Step]) -> set[str]:
     """Return the ids of those steps that have one yet."""
-    return {id for step in steps if (id := id_of(step)) is not None}
+    return {id for step in steps if (id := step.known_id) is not None}

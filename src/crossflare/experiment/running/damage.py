@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import load_predictions
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.steps.graph import Step
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import Step
 from crossflare.files import digest_file
 
 _log = logging.getLogger(__name__)
@@ -24,26 +24,27 @@ def check_records(steps: Iterable[Step], remake: bool) -> list[str]:
     found: list[str] = []
     suspect: set[str] = set()
     for step in steps:  # each after those it needs
-        if not isinstance(step, Prediction) or not step.done():
+        if step.trains or not step.done():
             continue
-        said = _damage(step)
+        record, predictions = step.files
+        said = _damage(step.id, record, predictions)
         if said:
             found.append(said)
             suspect.add(step.id)
         if remake and (said or any(needed.id in suspect for needed in step.needs())):
             suspect.add(step.id)
-            _log.warning("made again: %s", said or f"{step.record}: made from a record that was damaged")
-            aside = step.record.parent / "damaged"
+            _log.warning("made again: %s", said or f"{record}: made from a record that was damaged")
+            aside = record.parent / "damaged"
             aside.mkdir(exist_ok=True)
-            step.record.replace(aside / step.record.name)
+            record.replace(aside / record.name)
     return found
 
 
-def _damage(step: Prediction) -> str:
+def _damage(id: str, path: Path, predictions: Path) -> str:
     try:
-        record = load_record(step.record)
-        if not record.predictions_sha256 or digest_file(step.predictions) != record.predictions_sha256:
-            load_predictions(step.predictions, record.predictions_sha256)
+        record = load_record(path)
+        if not record.predictions_sha256 or digest_file(predictions) != record.predictions_sha256:
+            load_predictions(predictions, record.predictions_sha256)
     except UserError as error:
         return str(error)
-    return "" if record.run_id == step.id else f"{step.record}: holds the record {record.run_id}; it was renamed"
+    return "" if record.run_id == id else f"{path}: holds the record {record.run_id}; it was renamed"

@@ -13,11 +13,9 @@ from crossflare import progress
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import first_look, load_predictions
 from crossflare.evaluation.record import load_record
-from crossflare.experiment.running.board import Board, id_of
+from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.plan import Pace
-from crossflare.experiment.steps.cells import cell_of
-from crossflare.experiment.steps.graph import Step
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import Result, Step
 from crossflare.languages import find
 from crossflare.progress import Advance, spoken
 
@@ -98,7 +96,7 @@ class News:
         self._log, self._pace = Reader(board.shared), Pace()
         self._seconds = defaultdict[str, float](float)
         """By kind of step, of all that was made since."""
-        board.look()
+        board.refresh()
         self._shown = board.done
         self._failed = {failure.id for failure in board.failures}
         steps = self._steps()
@@ -107,9 +105,9 @@ class News:
                 self._pace.add(steps[made.id], made.seconds)
         advance(board.done, left=self._left())
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Look again, and say what is new."""
-        self._board.look()
+        self._board.refresh()
         made = self._log.new()
         if not made and self._board.done == self._shown:
             self._say_failures()
@@ -130,17 +128,17 @@ class News:
 
     def last(self) -> None:
         """Look for the last time, and say where the time went."""
-        self.look()
+        self.refresh()
         if self._seconds:
             parts = ", ".join(f"{kind} {_took(seconds)}" for kind, seconds in self._seconds.items())
             progress.say(f"time of the steps: {parts}")
 
     def _steps(self) -> dict[str, Step]:
         """Return the steps by their ids; what cells share stands once."""
-        return {id: step for step in reversed(self._board.steps) if (id := id_of(step)) is not None}
+        return {id: step for step in reversed(self._board.steps) if (id := step.known_id) is not None}
 
     def _left(self) -> float | None:
-        once = {id_of(step) or step.label: step for step in self._board.makeable}
+        once = {step.known_id or step.label: step for step in self._board.makeable}
         return self._pace.left(once.values(), self._workers)
 
     def _say_failures(self) -> None:
@@ -154,22 +152,23 @@ class News:
 
 def _told(step: Step, made: Made) -> str:
     """Return what was made, in which time; of a prediction its score, with the interval over the test rows."""
-    score = _score(step) if isinstance(step, Prediction) and not step.hidden else ""
+    score = "" if step.result is None else _score(step, step.result)
     return f"{score} ({_took(made.seconds)})" if score else f"{made.kind} {made.label} ({_took(made.seconds)})"
 
 
-def _score(step: Prediction) -> str:
-    cell, metric = cell_of(step.context), step.context.data.task.main_metric
+def _score(step: Step, result: Result) -> str:
+    cell, metric = step.context.cell, step.context.data.task.main_metric
+    path, predictions = step.files
     try:
-        record = load_record(step.record)
-        found = load_predictions(step.predictions, record.predictions_sha256)
+        record = load_record(path)
+        found = load_predictions(predictions, record.predictions_sha256)
         score = first_look(found, len(record.task["labels"]), metric)
-        language = find(step.language).name
+        language = find(result.language).name
     except (UserError, KeyError):  # it is told again, and aloud, where the report reads it
         return ""
     points, low, high = (f"{100 * value:.1f}" for value in (score.score, score.low, score.high))
     name, where = metric.replace("_", " "), f", {cell}" if cell else ""
-    return f"{language}  {step.method.name}  {name} {points} ({low}–{high}), seed {step.seed}{where}"
+    return f"{language}  {result.method}  {name} {points} ({low}–{high}), seed {result.seed}{where}"
 
 
 def _took(seconds: float) -> str:

@@ -3,18 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.experiment.running.board import id_of, load_failures
-from crossflare.experiment.running.counting import same_work
-from crossflare.experiment.steps.cells import CELLS, cell_of, contexts_of, run_folder
-from crossflare.experiment.steps.graph import Step, all_steps
-from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.running.board import load_failures
+from crossflare.experiment.steps.cells import CELLS, contexts_of, run_folder
+from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.step import Step
 from crossflare.files import read_json
 from crossflare.fusion.adapter_files import CARD
 from crossflare.recipe.grid import Recipe
@@ -32,7 +29,7 @@ class Pace:
     def add(self, step: Step, seconds: float) -> None:
         """Learn from a step that was made."""
         for key in _keys(step):
-            self._seconds[key].append(seconds / max(1, _size(step)))
+            self._seconds[key].append(seconds / max(1, step.size))
 
     def left(self, steps: Iterable[Step], workers: int) -> float | None:
         """Return seconds for these steps, made by so many workers; None while nothing like one of them has run."""
@@ -41,20 +38,14 @@ class Pace:
             known = next((found for key in _keys(step) if (found := self._seconds.get(key))), None)
             if known is None:
                 return None
-            total += median(known) * _size(step)
+            total += median(known) * step.size
         return total / workers
 
 
 def _keys(step: Step) -> tuple[Key, ...]:
     """Return what a step is like: the most alike first."""
-    model = step.context.spec.model.name
-    kind = "stage 1" if isinstance(step, Stage1) else step.method.kind
-    sort = "predict" if isinstance(step, Prediction) else "train"
-    return (sort, kind, model), (sort, model)
-
-
-def _size(step: Step) -> int:
-    return rows_of(step) if isinstance(step, Prediction) else optimizer_steps(step)
+    sort, model = ("train" if step.trains else "predict"), step.context.spec.model.name
+    return (sort, step.method_kind, model), (sort, model)
 
 
 Work = tuple[str, str, int]
@@ -72,12 +63,8 @@ class Speeds:
 
     def seconds(self, step: Step) -> float | None:
         """Return the most that a step takes; None: nothing like it has run. Early stopping makes it shorter."""
-        work = _work(step)
-        if isinstance(step, Prediction):
-            each = self.per_row.get(work)
-            return None if each is None else each * rows_of(step)
-        each = self.per_step.get(work)
-        return None if each is None else each * optimizer_steps(step)
+        each = (self.per_step if step.trains else self.per_row).get(_work(step))
+        return None if each is None else each * step.size
 
 
 def measured(top: Path) -> Speeds:
@@ -106,32 +93,11 @@ def measured(top: Path) -> Speeds:
 
 def unknown(steps: Iterable[Step]) -> list[str]:
     """Return what the steps are whose time nothing tells of: kind of step, of method, and model, each once."""
-    found: dict[str, None] = {}
-    for step in steps:
-        model, kind, _ = _work(step)
-        what = step.kind if isinstance(step, Stage1) else f"{step.kind} of {kind}"
-        found[f"{what} on {Path(model).name}"] = None
-    return list(found)
+    return list(dict.fromkeys(f"{step.what} on {Path(step.context.spec.model.name).name}" for step in steps))
 
 
 def _work(step: Step) -> Work:
-    spec = step.context.spec
-    kind = "stage1" if isinstance(step, Stage1) else step.method.kind
-    training = spec.stage2 if isinstance(step, Prediction) else step.training
-    return spec.model.name, kind, training.max_length
-
-
-def optimizer_steps(step: Stage1 | Stage2) -> int:
-    """Return how many there are at most: of translations some may be left out."""
-    languages = 1 if isinstance(step, Stage1) else step.language.count("+") + 1
-    rows = len(step.context.data.source_task("train")) * languages
-    return step.training.epochs * ceil(rows / step.training.batch_size)
-
-
-def rows_of(step: Prediction) -> int:
-    """Return how many rows it reads."""
-    data = step.context.data
-    return len(data.test(step.language, "none") if step.split == "test" else data.source_task("dev"))
+    return step.context.spec.model.name, step.method_kind, step.training.max_length
 
 
 def _read(path: Path) -> Any:
@@ -171,14 +137,14 @@ def plan(recipe: Recipe | Spec, root: Path) -> list[Planned]:
     speeds, failures = measured(top), load_failures(top)
     once: dict[str, Step] = {}
     for step in all_steps(*contexts_of(recipe, top)):
-        if not (isinstance(step, Prediction) and step.hidden):
-            once.setdefault(same_work(step), step)
+        if not step.hidden:
+            once.setdefault(step.same_work, step)
     planned: list[Planned] = []
     for step in once.values():
-        id, done = id_of(step), step.done()
-        mark = None if done or id is None else failures.get(id)
+        id, done = step.known_id, step.done()
+        failure = None if done or id is None else failures.get(id)
         seconds = None if done else speeds.seconds(step)
         like = unknown([step])[0] if not done and seconds is None else ""
-        error = mark.error if mark else None
-        planned.append(Planned(step.kind, step.label, id, done, cell_of(step.context), error, seconds, like))
+        error = failure.error if failure else None
+        planned.append(Planned(step.kind, step.label, id, done, step.context.cell, error, seconds, like))
     return planned

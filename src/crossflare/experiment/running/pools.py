@@ -53,7 +53,7 @@ def _share(order: Order, board: Board, workers: int, senders: Sequence[Connectio
         with bar("steps", len(board.steps)) as advance:
             news = News(board, advance, workers)
             while finished(futures, timeout=LOOK).not_done:
-                news.look()
+                news.refresh()
             for future in futures:
                 future.result()
             news.last()
@@ -170,7 +170,7 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
                     number = running.pop(each)
                     if _went_away(ray, each) and _replace(number, left):
                         running[task.remote(order, told)] = number
-                news.look()
+                news.refresh()
                 if board.over:
                     break  # a worker may still wait for a place on a node
             news.last()

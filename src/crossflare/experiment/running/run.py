@@ -5,22 +5,18 @@ Several workers, or several commands on one folder, share the work (see `work`).
 
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from crossflare.errors import Kind, UserError
 from crossflare.experiment.promise.cautions import cautions
 from crossflare.experiment.promise.check import check
-from crossflare.experiment.running.board import Board, Failure, Marks, clear_failures, ids_of, load_failures
+from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, ids_of, load_failures
 from crossflare.experiment.running.damage import check_records
 from crossflare.experiment.running.pools import default_workers, share
 from crossflare.experiment.running.worker import Order, work
-from crossflare.experiment.steps.cells import cell_of, contexts_of, run_folder, write_recipes
-from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import Step, all_steps
-from crossflare.experiment.steps.models import Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.cells import contexts_of, run_folder, write_recipes
+from crossflare.experiment.steps.graph import Graph, build_graph
 from crossflare.files import point_to
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
@@ -36,7 +32,7 @@ class StepsFailedError(UserError):
 
     Args:
         message: Which, and why.
-        ours: Whether one of them met a fault of the program, which no change of the recipe mends.
+        ours: Whether one of them met a fault of the program, which no change of the recipe fixes.
         kind: What the first of them is about, where that is the user's.
     """
 
@@ -61,7 +57,7 @@ def run(
         remake: Make damaged records, and those of another version, again.
 
     Raises:
-        StepsFailedError: Steps failed: all that could be made was made, the failures are named and marked.
+        StepsFailedError: Steps failed: all that could be made was made, the failures are named and kept.
         UserError: The recipe cannot start, or a record is damaged.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
@@ -80,20 +76,17 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     contexts = contexts_of(recipe, top)
     check(contexts)
     sweep(top)
-    board = Board(contexts)
-    board.look()
-    damaged = check_records(board.steps, remake)
-    if remake and damaged:
-        board = Board(contexts)
-        board.look()
+    graph = build_graph(contexts)
+    damaged = check_records(graph.steps, remake)
+    board = Board(graph)
+    board.refresh()
     write_recipes(recipe, top)
     for line in dict.fromkeys(line for context in contexts for line in cautions(context.data)):
         _log.warning("%s", line)
     before = _tried_again(board)
     if board.missing:
-        board = _make(contexts, before, board, workers, ray)
-    for context in contexts:
-        tidy(context)
+        board = _make(graph, before, len(board.missing), workers, ray)
+    tidy(graph)
     if board.failures:
         ours, kind = any(failure.trace for failure in board.failures), board.failures[0].about
         raise StepsFailedError(_told(board), ours=ours, kind=kind)
@@ -104,36 +97,38 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     return top
 
 
-def _make(contexts: Sequence[Context], before: Marks, board: Board, workers: int | None, ray: str | None) -> Board:
+def _make(graph: Graph, before: OldFailures, missing: int, workers: int | None, ray: str | None) -> Board:
     """Let the workers make what is missing, and return how it stands then."""
-    fresh = Board(contexts, before)
+    board = Board(graph, before)
     if ray is not None:
         from crossflare.experiment.running.pools import on_ray
 
-        on_ray(Order.of(contexts, before), fresh, ray, workers)
-    elif (count := min(workers or default_workers(), len(board.missing))) > 1:
-        share(Order.of(contexts, before), fresh, count)
+        on_ray(Order.of(graph.contexts, before), board, ray, workers)
+    elif (count := min(workers or default_workers(), missing)) > 1:
+        share(Order.of(graph.contexts, before), board, count)
     else:
-        work(contexts, before)
-    fresh.look()
-    return fresh
+        work(graph, before)
+    board.refresh()
+    return board
 
 
-def _tried_again(board: Board) -> Marks:
-    """Say which steps failed before and are tried again; forget the marks of what is done or no longer asked for."""
-    marks = load_failures(board.shared)
+def _tried_again(board: Board) -> OldFailures:
+    """Say which steps failed before and are tried again; forget those that are done or no longer asked for."""
+    failures = load_failures(board.shared)
     wanted = ids_of(board.missing)
-    cells = {cell_of(step.context) for step in board.steps}
+    cells = {context.cell for context in board.graph.contexts}
     old = [
-        id for id, mark in marks.items() if id not in wanted and cells.issuperset(each["cell"] for each in mark.stops)
+        id
+        for id, failure in failures.items()
+        if id not in wanted and cells.issuperset(each["cell"] for each in failure.stops)
     ]
     clear_failures(board.shared, old)
-    again = [mark for id, mark in marks.items() if id in wanted]
-    for mark in again[:SHOWN]:
-        _log.warning("trying again: %s %s, which failed on %s: %s", mark.kind, mark.label, mark.minute, mark.error)
+    again = [failure for id, failure in failures.items() if id in wanted]
+    for each in again[:SHOWN]:
+        _log.warning("trying again: %s %s, which failed on %s: %s", each.kind, each.label, each.minute, each.error)
     if len(again) > SHOWN:
         _log.warning("and %d more steps that failed before", len(again) - SHOWN)
-    return {mark.id: mark.when for mark in again}
+    return {each.id: each.when for each in again}
 
 
 def _told(board: Board) -> str:
@@ -143,35 +138,34 @@ def _told(board: Board) -> str:
     need = f"{board.waiting} more need them; " if board.waiting else ""
     return (
         f"{len(failures)} of {len(board.steps)} steps failed: {first}{more}. {need}the rest is done and kept; "
-        "mend it and run again"
+        "fix it and run again"
     )
 
 
-def tidy(context: Context) -> None:
-    """Name the adapters of a cell for people, and set aside the records that its recipe no longer leads to."""
-    steps = all_steps(context)
-    set_aside(context, steps)
-    name_adapters(context, steps)
+def tidy(graph: Graph) -> None:
+    """Name the adapters for people, and set aside the records that the recipe no longer leads to."""
+    set_aside(graph)
+    name_adapters(graph)
 
 
-def name_adapters(context: Context, steps: list[Step]) -> None:
+def name_adapters(graph: Graph) -> None:
     """Link each finished adapter under a name that a person finds: `adapters/<method>-<language>-seed<n>`."""
-    place = context.folder / "adapters"
-    for step in steps:
-        if isinstance(step, Stage2) and step.lr is None and step.done():
-            link = place / f"{step.method.name}-{step.language}-seed{step.seed}"
+    for step in graph.steps:
+        if step.link and step.done():
+            place, (card,) = step.context.folder / "adapters", step.files
             with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
-                point_to(link, Path(os.path.relpath(step.path, place)))
+                point_to(place / step.link, Path(os.path.relpath(card.parent, place)))
 
 
-def set_aside(context: Context, steps: list[Step]) -> None:
+def set_aside(graph: Graph) -> None:
     """Move records that the recipe no longer leads to into `records/old`: a report is of one recipe.
 
     Nothing is deleted: with the older recipe they are made anew from the models and translations that are still there.
     """
-    wanted = {step.id for step in steps if isinstance(step, Prediction) and step.done()}
-    records = context.folder / "records"
-    for path in records.glob("*.json"):
-        if path.stem not in wanted:
-            (records / "old").mkdir(exist_ok=True)
-            path.replace(records / "old" / path.name)
+    wanted = {path for step in graph.steps if step.result and step.done() for path in step.files}
+    for context in graph.contexts:
+        records = context.folder / "records"
+        for path in records.glob("*.json"):
+            if path not in wanted:
+                (records / "old").mkdir(exist_ok=True)
+                path.replace(records / "old" / path.name)

@@ -6,23 +6,24 @@ A step is made under its lock, and the lock of a killed process is free.
 import logging
 import socket
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.errors import UserError
 from crossflare.experiment.making.make import make
-from crossflare.experiment.running.board import Board, Failure, Marks, clear_failures, id_of, save_failure
+from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, save_failure
 from crossflare.experiment.running.news import Made, News, note
 from crossflare.experiment.steps.cells import contexts_of, open_cells
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import Step, all_steps
+from crossflare.experiment.steps.graph import Graph, build_graph
+from crossflare.experiment.steps.step import Step
 from crossflare.files import content_id
 from crossflare.locks import claimed
 from crossflare.progress import bar
 from crossflare.recipe.grid import Recipe
-from crossflare.recipe.read import spec_from
+from crossflare.recipe.spec import Spec
 from crossflare.training.loop import distributed
 
 _log = logging.getLogger(__name__)
@@ -47,13 +48,13 @@ def with_helpers(recipe: Recipe, top: Path) -> Generator[None]:
 
 
 def _help(recipe: Recipe, top: Path) -> None:
-    steps: list[Step] = []
+    graph: Graph | None = None
     while (wanted := distributed.follow()) is not None:
-        steps = steps or all_steps(*contexts_of(recipe, top))
+        graph = graph or build_graph(contexts_of(recipe, top))
         try:
-            make(next(step for step in steps if id_of(step) == wanted))
+            make(next(step for step in graph.steps if step.known_id == wanted))
         except UserError:
-            pass  # the first process has heard of it, and marks the step
+            pass  # the first process has heard of it, and writes the failure
         except Exception:
             _log.exception("process %d failed", distributed.rank())
 
@@ -66,53 +67,51 @@ WAIT = 0.5
 class Order:
     """What a worker in another process is told."""
 
-    cells: tuple[tuple[str, str], ...]
-    """(recipe as YAML, folder) of each cell."""
-    shared: str
+    cells: tuple[tuple[Spec, Path], ...]
+    """(recipe, folder) of each cell."""
+    shared: Path
     """The folder that they share."""
-    before: Mapping[str, str]
-    """Marks that are older than this run."""
+    before: OldFailures
+    """Failures that are older than this run."""
 
     @classmethod
-    def of(cls, contexts: Sequence[Context], before: Marks) -> "Order":
+    def of(cls, contexts: Sequence[Context], before: OldFailures) -> "Order":
         """Describe the work; the folders are absolute, since a worker may stand elsewhere."""
-        cells = tuple((each.spec.to_yaml(), str(each.folder.resolve())) for each in contexts)
-        return cls(cells, str(contexts[0].shared.resolve()), dict(before))
+        cells = tuple((each.spec, each.folder.resolve()) for each in contexts)
+        return cls(cells, contexts[0].shared.resolve(), dict(before))
 
     def carry_out(self) -> None:
         """Make steps until none is left to make; who gave the order says what is finished."""
-        places = [(text, Path(folder)) for text, folder in self.cells]
-        if not all((folder / "spec.yaml").is_file() for _, folder in places):
+        if not all((folder / "spec.yaml").is_file() for _, folder in self.cells):
             raise UserError(
                 f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
                 "all of them share, at the same path"
             )
-        contexts = open_cells([(spec_from(text, folder), folder) for text, folder in places], Path(self.shared))
-        board = Board(contexts, self.before)
-        _make_all(board, board.look)
+        board = Board(build_graph(open_cells(self.cells, self.shared)), self.before)
+        _make_all(board, board.refresh)
 
 
-def work(contexts: Sequence[Context], before: Marks | None = None) -> None:
+def work(graph: Graph, before: OldFailures | None = None) -> None:
     """Make steps until none is left to make, and say of each that it is finished.
 
-    Those that fail are marked, and not tried again.
+    The failure of a step is written, and the step is not tried again.
 
     Raises:
-        UserError: A mark cannot be written, or the data cannot be read.
+        UserError: A failure cannot be written, or the data cannot be read.
     """
-    board = Board(contexts, before)
+    board = Board(graph, before)
     with bar("steps", len(board.steps)) as advance:
         news = News(board, advance)
-        _make_all(board, news.look)
+        _make_all(board, news.refresh)
         news.last()
 
 
-def _make_all(board: Board, look: Callable[[], None]) -> None:
-    """Make steps until none is left to make; `look` sees what has changed."""
+def _make_all(board: Board, refresh: Callable[[], None]) -> None:
+    """Make steps until none is left to make; `refresh` sees what has changed."""
     from crossflare.experiment.making.make import make
 
     while True:
-        look()
+        refresh()
         if board.over:
             return
         if not _make_one(board, make):
@@ -136,7 +135,7 @@ def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
     try:
         with bar(f"{step.kind} {label}", None):
             make(step)
-    except Exception as error:  # whatever it is, the other cells go on; the mark says what it was
+    except Exception as error:  # whatever it is, the other cells go on; the failure says what it was
         save_failure(board.shared, Failure.of(step.id, step.kind, label, error, board.stopped_by(step)))
     else:
         clear_failures(board.shared, [step.id])
@@ -146,7 +145,7 @@ def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
 @contextmanager
 def _claimed(step: Step) -> Generator[bool]:
     """Hold a step's lock for as long as it is being made; False when another process holds it."""
-    name = id_of(step)
+    name = step.known_id
     if name is None:
         yield False
         return

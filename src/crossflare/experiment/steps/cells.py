@@ -16,11 +16,7 @@ from crossflare.recipe.grid import Cell, Recipe
 from crossflare.recipe.spec import Spec
 
 CELLS = "cells"
-
-
 GRID_FILE = "grid.json"
-
-
 FORMAT = 1
 
 
@@ -32,11 +28,6 @@ def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
 def cell_folder(cell: Cell, top: Path) -> Path:
     """Return what is a cell's alone in the folder of its run."""
     return top / CELLS / cell.name if cell.name else top
-
-
-def cell_of(context: Context) -> str:
-    """Return the name of a context's cell; empty for a plain recipe."""
-    return "" if context.folder == context.shared else context.folder.name
 
 
 def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:

@@ -1,6 +1,6 @@
 """What the steps of one experiment share: the recipe, the run's folder, the data and the base model's identity."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class Context:
         self.data = data or Data(spec, self.shared)
         self._ids: dict[Hashable, str] = {}
 
+    @property
+    def cell(self) -> str:
+        """The name of its cell; empty for a plain recipe."""
+        return "" if self.folder == self.shared else self.folder.name
+
     def remember(self, step: Hashable, make: Callable[[], str]) -> str:
         """Return the id of a step, computed once; one that cannot be computed yet raises and is not kept."""
         if step not in self._ids:
@@ -59,15 +64,21 @@ class Context:
             key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
         return key
 
-    def training_rows(self, language: str, reads: str, seed: int = 0) -> tuple[Split, Split]:
-        """Return the train and dev rows in a target language for an adapter that `reads` such a source."""
-        made = "original" if reads in ("none", "latents") else reads
-        return self.data.training(language, "train", made, seed), self.data.training(language, "dev", made, seed)
+    @staticmethod
+    def training_source(reads: str) -> str:
+        """Return the source that training rows have for an adapter that `reads` such a one, or none."""
+        return "original" if reads in ("none", "latents") else reads
 
-    def training_key(self, language: str, reads: str) -> str:
+    def training_rows(self, languages: Sequence[str], reads: str, seed: int = 0) -> tuple[Split, Split]:
+        """Return the train and dev rows in the target languages for an adapter that `reads` such a source."""
+        made = self.training_source(reads)
+        return self.data.joint(languages, "train", made, seed), self.data.joint(languages, "dev", made, seed)
+
+    def training_key(self, languages: Sequence[str], reads: str) -> str:
         """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
-        if "+" in language:
-            return content_id([self.training_key(each, reads) for each in language.split("+")])
+        if len(languages) > 1:
+            return content_id([self.training_key((each,), reads) for each in languages])
+        (language,) = languages
         engine = self.data.translations.identity_to_target(language)
         if engine is None:
             rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
@@ -80,7 +91,7 @@ class Context:
 
     def dev_key(self, language: str, test_source: str) -> str:
         """Return a content id of the dev rows that are read as test rows are."""
-        return content_id(["dev", self.training_key(language, self.data.dev_source(test_source))])
+        return content_id(["dev", self.training_key((language,), self.data.dev_source(test_source))])
 
     def test_key(self, language: str, test_source: str) -> str:
         """Return a content id of the test rows and of who translates them."""
@@ -89,4 +100,10 @@ class Context:
 
     def mt_dim(self, method: MethodSpec, language: str) -> int | None:
         """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
-        return self.data.translations.encoder(language).encoder_size if method.kind == "flare-mt" else None
+        return self.data.translations.encoder(language).encoder_size if method.about.reads == "latents" else None
+
+
+def by_language(languages: tuple[str, ...], one: Callable[[str], Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Return what `one` says of the only language; of several what it says of each, by tag; None: of none."""
+    found = {each: dict(said) for each in languages if (said := one(each)) is not None}
+    return found.get(languages[0]) if len(languages) == 1 else found or None

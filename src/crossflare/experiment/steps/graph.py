@@ -1,29 +1,44 @@
-"""All steps of an experiment, each after those it needs.
+"""All steps of an experiment, each after those it needs."""
 
-A step's id is the content hash of all it depends on, so a file under that id is the step done; nothing else is kept.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.step import Step
 
-Step = Stage1 | Stage2 | Prediction
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps of one recipe, or of the cells of a grid: built once, and asked by all who share the work."""
+
+    contexts: Sequence[Context]
+    """One for each cell, with one shared folder."""
+    steps: Sequence[Step]
+    """Each once and after those it needs."""
+    needs: Sequence[Sequence[int]]
+    """For each step the places of those it needs."""
 
 
-def all_steps(*contexts: Context) -> list[Step]:
-    """Return every step of one recipe, or of the cells of a grid, each once and after those it needs.
+def build_graph(contexts: Sequence[Context]) -> Graph:
+    """List every step.
 
     Alone, a recipe finishes the seeds of a language before the next language begins. In a grid every cell has its
     first seed before any has its second, so that there is soon something to look at everywhere; what cells share is
     made by the first that needs it.
     """
-    steps: dict[tuple[int, Step], Step] = {}
+    steps: list[Step] = []
+    needs: list[list[int]] = []
+    places: dict[tuple[str, Step], int] = {}
 
-    def visit(step: Step) -> None:
-        for needed in step.needs():
-            visit(needed)
-        steps.setdefault(key_of(step), step)
+    def visit(step: Step) -> int:
+        key = (step.context.cell, step)  # steps alone compare equal across recipes
+        if key not in places:
+            before = [visit(needed) for needed in step.needs()]
+            places[key] = len(steps)
+            steps.append(step)
+            needs.append(before)
+        return places[key]
 
     rounds = max(len(context.spec.seeds) for context in contexts) if len(contexts) > 1 else 1
     for number in range(rounds):
@@ -34,16 +49,9 @@ def all_steps(*contexts: Context) -> list[Step]:
                     for method in spec.methods:
                         if language in spec.languages(method):
                             visit(Prediction(context, method, language, seed))
-    return list(steps.values())
+    return Graph(contexts, steps, needs)
 
 
-def key_of(step: Step) -> tuple[int, Step]:
-    """Return what tells a step from those of other cells, too: steps alone compare equal across recipes."""
-    return id(step.context), step
-
-
-def check_ready(step: Step) -> None:
-    """Raise `UserError` when a step is asked for before those it needs."""
-    missing = [needed.label for needed in step.needs() if not needed.done()]
-    if missing:
-        raise UserError(f"{step.label}: needs {', '.join(missing)} first")
+def all_steps(*contexts: Context) -> list[Step]:
+    """Return the steps of `build_graph`."""
+    return list(build_graph(contexts).steps)

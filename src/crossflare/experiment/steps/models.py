@@ -1,14 +1,18 @@
 """The models of an experiment: stage 1 in the source language, stage 2 adapters in a target language."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-from crossflare.experiment.data.controls import digest, read_alone, with_labelled_sources
-from crossflare.experiment.steps.context import Context
+from crossflare.experiment.data.controls import digest, joined, read_alone, with_labelled_sources
+from crossflare.experiment.steps.context import Context, by_language
+from crossflare.experiment.steps.step import NotReadyError, Step
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
+from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import Training
+from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
 
 ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
@@ -17,25 +21,72 @@ MIXING_OPTIONS = ("mix_block", "mix_blocks")
 """Options of a method that say where another way of mixing is."""
 
 
-class NotReadyError(Exception):
-    """What a step is depends on another that is not done: the learning rate is still being chosen."""
+_NOT_OF_THE_ADAPTER = {"name", "of", "languages", "trained_in", "test_source", "lr", "epochs", "r", "alpha"}
+"""Options of a method that say nothing of its adapter, or that its training says."""
+
+
+class Model(Step):
+    """A step that trains an adapter and saves it."""
+
+    trains = True
+
+    @property
+    def path(self) -> Path:
+        """The folder of the adapter."""
+        return self.context.shared / "models" / self.id
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its card."""
+        return (self.path / CARD,)
+
+    def translation_counts(self) -> dict[str, Any]:
+        """Return what became of the translations that it trains on, as a card has it; nothing where there are none."""
+        return {}
+
+    def trial_scores(self) -> list[dict[str, float]]:
+        """Return the dev score of each learning rate that was tried; nothing where there was one rate."""
+        return []
+
+    def _optimizer_steps(self, languages: int) -> int:
+        """Return how many there are at most: of translations some may be left out."""
+        rows = len(self.context.data.source_task("train")) * languages
+        return self.training.epochs * ceil(rows / self.training.batch_size)
 
 
 @dataclass(frozen=True)
-class Stage1:
+class Stage1(Model):
     """LoRA on labelled source-language data, for one seed."""
 
     context: Context = field(compare=False, repr=False)
     seed: int
 
     kind = "stage 1"
+    method = None
+    about = KINDS["zero-shot"]
+    """What is made of it when no adapter stands on it."""
     reads = "none"
     """Which source it trains with."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The one that it trains in."""
+        return (self.context.spec.source,)
 
     @property
     def label(self) -> str:
         """What a person reads."""
         return f"{self.context.spec.source}, seed {self.seed}"
+
+    @property
+    def method_kind(self) -> str:
+        """Its name in cards and records."""
+        return "stage1"
+
+    @property
+    def what(self) -> str:
+        """Its kind."""
+        return self.kind
 
     @property
     def training(self) -> Training:
@@ -48,44 +99,39 @@ class Stage1:
         return self.context.data.source_task("train"), self.context.data.source_task("dev")
 
     @property
-    def id(self) -> str:
-        """Content id."""
-        return self.context.remember(self, self._id)
-
-    def _id(self) -> str:
-        return content_id(
-            {
-                "stage": 1,
-                "base": self.context.base_key,
-                "labels": self.context.data.task.labels,
-                "rows": digest(*self.splits),
-                "training": self.training.deciding(),
-                "seed": self.seed,
-            }
-        )
+    def size(self) -> int:
+        """How many optimizer steps it makes."""
+        return self._optimizer_steps(1)
 
     @property
-    def path(self) -> Path:
-        """The folder of the adapter."""
-        return self.context.shared / "models" / self.id
+    def same_work(self) -> str:
+        """What agrees where cells share it."""
+        return content_id(_base(self))
 
-    def needs(self) -> "list[Stage1]":
-        """Nothing."""
+    def contents(self) -> dict[str, Any]:
+        """Return what the id is the hash of."""
+        return {
+            "stage": 1,
+            "base": self.context.base_key,
+            "labels": self.context.data.task.labels,
+            "rows": digest(*self.splits),
+            "training": self.training.deciding(),
+            "seed": self.seed,
+        }
+
+    def needs(self) -> list[Step]:
+        """Return nothing."""
         return []
-
-    def done(self) -> bool:
-        """Whether the adapter is there."""
-        return (self.path / CARD).is_file()
 
 
 @dataclass(frozen=True)
-class Stage2:
+class Stage2(Model):
     """One adapter: a method in one language with one seed and one learning rate."""
 
     context: Context = field(compare=False, repr=False)
     method: MethodSpec
-    language: str
-    """BCP-47 tag; several joined by `+` for a joint adapter."""
+    languages: tuple[str, ...]
+    """BCP-47 tags: one, or all of a joint adapter."""
     seed: int
     lr: float | None = None
     """None: the one that did best on the dev rows."""
@@ -97,13 +143,28 @@ class Stage2:
         """Return the adapter that a method reads in a language: that language's, another one's, or the joint one."""
         trained = context.spec.trained(method)
         own = method.trained_in or trained.trained_in or language
-        return cls(context, trained, "+".join(context.spec.languages(trained)) if trained.joint else own, seed)
+        return cls(context, trained, context.spec.languages(trained) if trained.joint else (own,), seed)
+
+    @property
+    def language(self) -> str:
+        """The languages as names of files, records and labels have them: joined by `+`."""
+        return joined(self.languages)
 
     @property
     def label(self) -> str:
         """What a person reads."""
         rate = f", lr {self.lr:g}" if self.lr is not None else ""
         return f"{self.method.name}, {self.language}, seed {self.seed}{rate}"
+
+    @property
+    def method_kind(self) -> str:
+        """The kind of its method."""
+        return self.method.kind
+
+    @property
+    def about(self) -> Kind:
+        """What the method's kind is made of."""
+        return self.method.about
 
     @property
     def training(self) -> Training:
@@ -126,10 +187,34 @@ class Stage2:
 
         A method with a loss on both languages is also told which answers its training sources have.
         """
-        train, dev = self.context.training_rows(self.language, self.reads, self.seed)
-        if self.method.about.mixes == "published":
+        train, dev = self.context.training_rows(self.languages, self.reads, self.seed)
+        if self.about.mixes == "published":
             train = with_labelled_sources(train, self.stage1.splits[0])
-        return (train, dev) if self.method.about.reads != "source" else (read_alone(train), read_alone(dev))
+        return (train, dev) if self.about.reads != "source" else (read_alone(train), read_alone(dev))
+
+    @property
+    def made_by(self) -> dict[str, Any] | None:
+        """Who made the training sources; of several languages, who did in each. None: they are the set's own."""
+        return by_language(self.languages, lambda each: self.context.data.identity(each, self.reads))
+
+    @property
+    def translated_by(self) -> dict[str, Any] | None:
+        """Who translated the training rows, as `made_by` says it."""
+        return by_language(self.languages, self.context.data.translations.identity_to_target)
+
+    def translation_counts(self) -> dict[str, Any]:
+        """Return how many questions kept their answer, and how many translations look wrong, by part and route.
+
+        A joint adapter has no such counts.
+        """
+        language, *others = self.languages
+        if others:
+            return {}
+        source = self.context.training_source(self.reads)
+        train, dev = (self.context.data.translated(language, part, source) for part in ("train", "dev"))
+        flagged = {part: rows.flagged for part, rows in (("train", train), ("dev", dev)) if rows.flagged}
+        lost = {} if train.lost is None else {"projection": asdict(train.lost)}
+        return lost | ({"translation": flagged} if flagged else {})
 
     @property
     def trials(self) -> "list[Stage2]":
@@ -138,7 +223,7 @@ class Stage2:
         if len(rates) == 1:
             return []
         first = self.context.spec.seeds[0]
-        return [Stage2(self.context, self.method, self.language, first, rate) for rate in rates]
+        return [Stage2(self.context, self.method, self.languages, first, rate) for rate in rates]
 
     @property
     def rate(self) -> float:
@@ -164,40 +249,51 @@ class Stage2:
         return scores
 
     @property
-    def id(self) -> str:
-        """Content id."""
-        return self.context.remember(self, self._id)
-
-    def _id(self) -> str:
-        about = self.method.about
-        shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
-        own = {name: getattr(self.method, name) for name in shaping}
-        if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
-            own["train_source"] = "none"
-        return content_id(
-            {
-                "stage": 2,
-                "stage1": self.stage1.id,
-                "kind": self.method.kind,
-                "adapter": own,
-                "rows": self.context.training_key(self.language, self.reads),
-                "training": {**self.training.deciding(), "lr": self.rate},
-                "seed": self.seed,
-            }
-        )
+    def size(self) -> int:
+        """How many optimizer steps it makes at most."""
+        return self._optimizer_steps(len(self.languages))
 
     @property
-    def path(self) -> Path:
-        """The folder of the adapter."""
-        return self.context.shared / "models" / self.id
+    def same_work(self) -> str:
+        """What agrees where cells share it."""
+        spec = self.context.spec
+        own = {name: value for name, value in asdict(self.method).items() if name not in _NOT_OF_THE_ADAPTER}
+        training, translation = asdict(self.training), asdict(spec.translation)
+        return content_id([_base(self), own, self.reads, self.language, training, translation, self.lr])
 
-    def needs(self) -> "list[Stage1 | Stage2]":
-        """Stage 1, and the trials that choose the learning rate."""
+    @property
+    def repeats_a_trial(self) -> bool:
+        """Whether it is the adapter of the chosen rate and the first seed, which its trials made already."""
+        return self.lr is None and bool(self.trials) and self.seed == self.context.spec.seeds[0]
+
+    @property
+    def link(self) -> str:
+        """The name under which a person finds the adapter; a trial has none."""
+        return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None else ""
+
+    def contents(self) -> dict[str, Any]:
+        """Return what the id is the hash of."""
+        about = self.about
+        shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
+        differing = changed(self.method, MethodSpec(self.method.name, self.method.kind))
+        own = {name: value for name, value in differing.items() if name in shaping}
+        if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
+            own["train_source"] = "none"
+        return {
+            "stage": 2,
+            "stage1": self.stage1.id,
+            "kind": self.method.kind,
+            "adapter": own,
+            "rows": self.context.training_key(self.languages, self.reads),
+            "training": {**self.training.deciding(), "lr": self.rate},
+            "seed": self.seed,
+        }
+
+    def needs(self) -> list[Step]:
+        """Return stage 1, and the trials that choose the learning rate."""
         return [self.stage1, *(self.trials if self.lr is None else [])]
 
-    def done(self) -> bool:
-        """Whether the adapter is there."""
-        try:
-            return (self.path / CARD).is_file()
-        except NotReadyError:
-            return False
+
+def _base(step: Model) -> list[Any]:
+    spec = step.context.spec
+    return [asdict(spec.model), asdict(spec.task), spec.source, asdict(spec.stage1), step.seed]

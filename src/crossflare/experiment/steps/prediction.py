@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.models import NotReadyError, Stage1, Stage2
+from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.step import Result, Step
 from crossflare.files import content_id
-from crossflare.recipe.methods import Kind, MethodSpec
+from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.spec import Training
 from crossflare.tasks.kinds import QuestionTask
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Step):
     """The test rows of one language as one method with one seed reads them: the predictions and their record."""
 
     context: Context = field(compare=False, repr=False)
@@ -21,8 +24,11 @@ class Prediction:
     seed: int
     split: Literal["test", "dev"] = "test"
     """The rows that are read; `dev` for what a stack is fitted on."""
+    listed: bool = True
+    """Whether the recipe lists the method; else it stands beside it, as a part of another's."""
 
     kind = "predict"
+    trains = False
 
     @property
     def label(self) -> str:
@@ -30,9 +36,19 @@ class Prediction:
         return f"{self.method.name}, {self.language}, seed {self.seed}" + (" (dev rows)" if self.split == "dev" else "")
 
     @property
+    def method_kind(self) -> str:
+        """The kind of its method."""
+        return self.method.kind
+
+    @property
+    def training(self) -> Training:
+        """How the texts are cut that it reads: alike for all methods."""
+        return self.context.spec.stage2
+
+    @property
     def model(self) -> Stage1 | Stage2:
         """The model that reads, or the adapter of the method it is made of."""
-        if not self.about.trains and not self.method.of:
+        if not self.about.adapted:
             return Stage1(self.context, self.seed)
         return Stage2.of(self.context, self.method, self.language, self.seed)
 
@@ -46,13 +62,13 @@ class Prediction:
         """The predictions it combines; empty for a method that reads for itself."""
         if not self.about.combines:
             return []
-        own = self._sibling(self.model_method.kind)
-        return [own] if self.method.kind == "flare+source" else [own, self._sibling("translate-test")]
+        kinds = (self.model_method.kind, self.about.combines)  # its own source's is no kind: it needs no other step
+        return [self._sibling(kind) for kind in kinds if kind in KINDS]
 
     @property
     def fitted_on(self) -> "list[Prediction]":
         """What a stack's parts say of the dev rows."""
-        return [replace(part, split="dev") for part in self.parts] if self.method.kind == "stack" else []
+        return [replace(part, split="dev") for part in self.parts] if self.about.fitted else []
 
     @property
     def model_method(self) -> MethodSpec:
@@ -66,50 +82,53 @@ class Prediction:
 
     def _sibling(self, kind: str) -> "Prediction":
         """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
-        spec, wanted = self.context.spec, self.method.test_source
+        spec, wanted, adapted = self.context.spec, self.method.test_source, KINDS[kind].adapted
         for method in spec.methods:
-            same = kind == "translate-test" or (
+            same = not adapted or (
                 spec.trained(method) == self.model_method and method.trained_in == self.method.trained_in
             )
             runs = not method.languages or self.language in method.languages
             alike = method.test_source == wanted or not method.about.reads_source
             if runs and method.kind == kind and same and alike:
                 return Prediction(self.context, method, self.language, self.seed)
-        of = None if kind == "translate-test" else self.model_method.name
-        hidden = MethodSpec(
+        of = self.model_method.name if adapted else None
+        beside = MethodSpec(
             f"{self.method.name}:{kind}", kind, of=of, test_source=wanted, trained_in=self.method.trained_in
         )
-        return Prediction(self.context, hidden, self.language, self.seed)
+        return Prediction(self.context, beside, self.language, self.seed, listed=False)
 
     @property
-    def id(self) -> str:
-        """Content id."""
-        return self.context.remember(self, self._id)
+    def size(self) -> int:
+        """How many rows it reads."""
+        data = self.context.data
+        return len(data.test(self.language, "none") if self.split == "test" else data.source_task("dev"))
 
-    def _id(self) -> str:
-        return content_id(
-            {
-                "predict": self.method.kind,
-                "name": self.method.name,
-                "model": self.model.id,
-                "parts": [part.id for part in (*self.parts, *self.fitted_on)],
-                "test": self.context.test_key(self.language, self.test_source)
-                if self.split == "test"
-                else self.context.dev_key(self.language, self.test_source),
-                "training": self._reading,
-            }
-        )
+    @property
+    def same_work(self) -> str:
+        """What agrees where cells share it: nothing but itself."""
+        return content_id([self.context.cell, self.method.name, self.language, self.seed, self.split])
+
+    def contents(self) -> dict[str, Any]:
+        """Return what the id is the hash of."""
+        key = self.context.test_key if self.split == "test" else self.context.dev_key
+        return {
+            "predict": self.method.kind,
+            "name": self.method.name,
+            "model": self.model.id,
+            "parts": [part.id for part in (*self.parts, *self.fitted_on)],
+            "test": key(self.language, self.test_source),
+            "training": self._reading,
+        }
 
     @property
     def _reading(self) -> dict[str, Any]:
         """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
-        stage2 = self.context.spec.stage2
-        own: dict[str, Any] = {} if stage2.precision == "auto" else {"precision": stage2.precision}
+        names, own = ["max_length", "precision"], dict[str, Any]()
         if isinstance(self.context.data.task, QuestionTask):
-            own |= {"stride": stage2.stride, "answer_tokens": stage2.answer_tokens}
+            names += ["stride", "answer_tokens"]
             if self.about.reads == "source":
                 own["answers"] = self.context.data.translations.identity_of_answers(self.language)
-        return {"max_length": stage2.max_length, **own}
+        return own | {name: value for name, value in self.training.deciding().items() if name in names}
 
     @property
     def test_source(self) -> str:
@@ -121,7 +140,7 @@ class Prediction:
     @property
     def hidden(self) -> bool:
         """Whether the recipe does not list it: it is only a part of another."""
-        return ":" in self.method.name or self.split != "test"
+        return not self.listed or self.split != "test"
 
     @property
     def record(self) -> Path:
@@ -133,13 +152,16 @@ class Prediction:
         """The predictions' file."""
         return self.context.folder / "predictions" / f"{self.id}.jsonl"
 
-    def needs(self) -> "list[Stage1 | Stage2 | Prediction]":
-        """The model, or the predictions it combines."""
-        return [*self.parts, *self.fitted_on] if self.parts else [self.model]
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The record and the predictions."""
+        return self.record, self.predictions
 
-    def done(self) -> bool:
-        """Whether predictions and record are there."""
-        try:
-            return self.record.is_file() and self.predictions.is_file()
-        except NotReadyError:
-            return False
+    @property
+    def result(self) -> Result | None:
+        """What of the report it is; None for a part of another."""
+        return None if self.hidden else Result(self.method.name, self.language, self.seed)
+
+    def needs(self) -> list[Step]:
+        """Return the model, or the predictions it combines."""
+        return [*self.parts, *self.fitted_on] if self.parts else [self.model]

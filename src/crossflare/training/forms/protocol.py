@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossflare.recipe.methods import Mixes
+from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Answering
 from crossflare.tasks.example import Example
 from crossflare.training.loop.memory import Number
