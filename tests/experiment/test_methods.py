@@ -238,7 +238,7 @@ def test_a_table_knows_where_a_method_belongs(options: dict[str, Any], group: st
         ({"flare": {"train_source": "annealed(0)"}}, "expected annealed(k) with k steps above 0, got 'annealed(0)'"),
         ({"flare": {"train_source": "anealed(3)"}}, "did you mean 'annealed(k)'"),
         ({"filter": None}, "filter is for heads, not for written answers"),
-        ({"flare": {"train_source": "mixed(p)"}}, "expected original, roundtrip or mixed(p) with p from 0 to 1"),
+        ({"flare": {"train_source": "mixed(p)"}}, "expected mixed(p) with p from 0 to 1"),
         ({"lora": {"mix_block": 1}}, "methods.lora.mix_block: means nothing here"),
     ],
 )

@@ -262,7 +262,7 @@ def _save(
     steps = np.arange(1, 11) * 50
     rise = 1 - np.exp(-steps / 150)
     curve: list[Point] = [
-        {"step": int(s), "epoch": s / 50, "loss": float(1.1 - 0.8 * r + 0.03 * generator.normal()),
+        {"step": int(s), "loss": float(1.1 - 0.8 * r + 0.03 * generator.normal()),
          "dev_score": float(np.clip(0.3 + (final - 0.3) * r + 0.01 * generator.normal(), 0, 1))}
         for s, r in zip(steps, rise, strict=True)
     ]  # fmt: skip

@@ -21,12 +21,10 @@ _AGAIN = "delete it and run again"
 
 
 class Point(TypedDict):
-    """One point of a training curve, with whichever of the three values was measured there."""
+    """One point of a training curve, with whichever of the two values was measured there."""
 
     step: int
-    epoch: NotRequired[float]
     loss: NotRequired[float]
-    dev_loss: NotRequired[float]
     dev_score: NotRequired[float]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from crossflare.errors import UserError, nearest
-from crossflare.tasks.example import Split
 
 Metric = Literal["accuracy", "macro_f1"]
 
@@ -122,12 +121,3 @@ class QuestionTask:
     def __post_init__(self) -> None:
         if self.main_metric not in self.metrics:
             raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
-
-
-def overlapping_ids(train: Split, test: Split) -> tuple[str, ...]:
-    """Return the ids of the `test` questions whose context also stands in `train`, in the order of `test`.
-
-    A report may say how many they are, or score the others beside the whole part. Nothing is taken out of it.
-    """
-    seen = {example.texts[CONTEXT] for example in train}
-    return tuple(example.id for example in test if example.texts[CONTEXT] in seen)

@@ -1,7 +1,7 @@
 """How every model is trained, whatever the stage, method and task: labelled rows in, the weights best on dev out."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ def train(
     latents: tuple[Latents, Latents] | None = None,
     base_digest: str | None = None,
     group: int = 1,
-    allow_changed: Collection[str] = (),
 ) -> Outcome:
     """Train a model on labelled rows; see `fit` for the rest.
 
@@ -52,7 +51,6 @@ def train(
         latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         group: So many rows that follow one another are one item in several languages, and stay in one batch.
-        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
 
     Raises:
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
@@ -79,7 +77,6 @@ def train(
         folder,
         whole,
         base_digest=base_digest,
-        allow_changed=allow_changed,
         group=group,
     )
 

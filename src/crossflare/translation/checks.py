@@ -78,15 +78,6 @@ def count_flags(flags: Iterable[frozenset[Flag]]) -> dict[str, int]:
     return counts
 
 
-def check_all(
-    sources: Sequence[str], outputs: Sequence[str], source_language: str, target_language: str
-) -> list[frozenset[Flag]]:
-    """Return `check` of each text and its translation; see `count_flags` for the counts."""
-    return [
-        check(source, output, source_language, target_language) for source, output in zip(sources, outputs, strict=True)
-    ]
-
-
 def clean_rows(flags: Sequence[frozenset[Flag]], unwanted: Iterable[Flag] = tuple(Flag)) -> list[int]:
     """Return the places of the rows that have none of the flags `unwanted`."""
     out = frozenset(unwanted)

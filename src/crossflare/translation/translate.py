@@ -111,11 +111,6 @@ class BySentence:
         return [count <= budget for count in self._measure(texts)] if texts else []
 
 
-def translate_long(engine: Translator, texts: Sequence[str], *, source: str, target: str) -> list[str]:
-    """Translate texts of any length with an engine that reads short ones; see `BySentence`."""
-    return BySentence(engine).translate(texts, source=source, target=target)
-
-
 def _halve(piece: str, gap: str) -> list[Piece]:
     """BySentence near the middle: behind a clause mark, else at a blank, else between two letters."""
     middle = len(piece) // 2

@@ -18,7 +18,7 @@ from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
-from crossflare.translation.sources import SourceText
+from crossflare.translation.sources import gets_round_trip, mixed_share
 
 SEED_OF_DEV = 0
 """The dev rows are cut alike for every seed of an experiment: their scores are compared."""
@@ -209,8 +209,8 @@ class Data:
         originals = {example.id: example.source for example in self.training(language, part, "original")}
         if annealing(choice) is not None:
             return replace(back, examples=tuple(replace(e, clean_source=originals[e.id]) for e in back))
-        chosen = SourceText.parse(choice)
-        rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
+        share = mixed_share(choice)
+        rows = [e if gets_round_trip(e.id, seed, share) else e.with_source(originals[e.id]) for e in back]
         return replace(back, examples=tuple(rows))
 
     def _joint(self, language: str, part: str, train_source: str, seed: int) -> Split:

@@ -51,7 +51,7 @@ class SpanCounts:
     answers_lost: int
     """Labelled answers that no window holds whole."""
     sources_cut: int
-    """Windows whose passage of the source is longer than a source window and lost its end."""
+    """Windows whose passage of the source is longer than the window and lost its end."""
 
 
 @dataclass(frozen=True, slots=True)

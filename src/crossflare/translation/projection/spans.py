@@ -75,11 +75,6 @@ class Yield:
     ways: dict[str, int]
     """Spans by the way in which they were found; `none` for the others."""
 
-    @property
-    def drop_rate(self) -> float:
-        """The share of rows that were dropped."""
-        return self.dropped / self.rows if self.rows else 0.0
-
 
 def count_yield(language: str, rows: Iterable[Projected]) -> Yield:
     """Count what became of rows and of their spans."""
