@@ -12,12 +12,12 @@ import pytest
 
 import crossflare.serving.file as prediction
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import ChoiceOutputs
 from crossflare.serving.file import Column, predict_file
 from crossflare.serving.rows import examples_of, names_of, output_rows, with_columns
 from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.files import Row, read_rows
 from crossflare.tasks.kinds import TextTask
+from crossflare.training.forms.outputs import Choices
 
 
 class Unreachable(Exception):
@@ -59,8 +59,7 @@ def test_ids_are_written_as_they_came() -> None:
     read = rows({"id": 7, "text": "a"}, {"id": "07", "text": "b"})
     assert [each.id for each in examples_of(read, ("text",), None)] == ["7", "07"]
     assert [
-        row["id"]
-        for row in output_rows(TASK, names_of(read, None), ChoiceOutputs(np.log(np.full((2, 2), 0.5)), None, {}))
+        row["id"] for row in output_rows(TASK, names_of(read, None), Choices(np.log(np.full((2, 2), 0.5)), None, {}))
     ] == [7, "07"]
     unnamed = rows({"text": "a"}, {"text": "b"})
     assert names_of(unnamed, None) == ["0", "1"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -22,7 +23,7 @@ from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.make import make_form
 from crossflare.training.forms.mixing import GATE, prepare
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.outputs import Choices
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 from crossflare.training.loop.settings import Settings
 from crossflare.training.text.spans import IGNORED
@@ -283,10 +284,12 @@ def test_labels_are_predicted_by_the_mean_of_the_logits(tokenizer: Any) -> None:
     parts = alone.read(model, examples(), rows, 3, "fp32", "")
     assert isinstance(parts, Choices)
     there = [example.source is not None for example in examples()]
-    assert torch.allclose(said.fused[there], (parts.fused[there] + parts.source[there]) / 2)
-    assert torch.equal(said.fused[2], parts.fused[2])
-    assert said.source.isnan().any(1).tolist() == [not each for each in there]
-    assert said.fused.shape == (4, LABELS)
+    mean = (parts.log_probabilities[there] + parts.source[there]) / 2  # normalised, it is the logits' mean
+    expected = torch.from_numpy(mean).log_softmax(-1).numpy()
+    np.testing.assert_allclose(said.log_probabilities[there], expected)
+    np.testing.assert_allclose(said.log_probabilities[2], parts.log_probabilities[2])
+    assert np.isnan(said.source).any(1).tolist() == [not each for each in there]
+    assert said.log_probabilities.shape == (4, LABELS)
 
 
 def test_the_plain_variant_has_the_targets_loss_alone(tokenizer: Any) -> None:
@@ -405,7 +408,7 @@ def test_it_trains_with_an_annealed_source(tokenizer: Any, folder: Path) -> None
     settings = Settings(lr=1e-2, epochs=8, batch_size=4, max_length=16, precision="fp32", evaluations=2)
 
     def measure(said: Any, split: Any) -> float:
-        return float((said.fused.argmax(1) == torch.tensor([e.label for e in split])).float().mean())
+        return float((said.predicted == [e.label for e in split]).mean())
 
     outcome = train(model, split, split, tokenizer, form, settings, folder, measure=measure, identity={})
     first, *_, last = outcome.curve

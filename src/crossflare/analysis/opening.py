@@ -8,7 +8,6 @@ from typing import Any
 from peft import PeftModel
 
 from crossflare.errors import UserError, choose
-from crossflare.evaluation.outputs import Outputs
 from crossflare.evaluation.predict import predict
 from crossflare.experiment.making.building import form_of, load_trained
 from crossflare.experiment.steps.cells import CELLS
@@ -18,6 +17,7 @@ from crossflare.experiment.steps.prediction import Prediction
 from crossflare.languages import tag_of
 from crossflare.recipe.read import load_spec
 from crossflare.tasks.example import Split
+from crossflare.training.forms.outputs import Outputs
 from crossflare.training.forms.protocol import Form
 
 SPEC = "spec.yaml"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.errors import UserError, choose
-from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.files import write_atomic
 from crossflare.languages import tag_of
 from crossflare.recipe.engines import build_engine, model_place
@@ -19,6 +18,7 @@ from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import read_rows
 from crossflare.training.forms.make import prepare
+from crossflare.training.forms.outputs import Choices, Outputs
 from crossflare.training.loop.settings import Precision
 from crossflare.training.text.prompts import check_filled
 from crossflare.translation.rows import iterate
@@ -105,7 +105,7 @@ def predict_file(
     encoder = source if isinstance(source, EngineOptions) and reads == "latents" else None
     outputs = _read(opened, card, task, examples, reads, encoder, batch_size, base)
     write_atomic(output, write(output_rows(task, names_of(rows, id_column), outputs)))
-    counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, ChoiceOutputs) else Counter[int]()
+    counted = Counter(outputs.predicted.tolist()) if isinstance(outputs, Choices) else Counter[int]()
     return Counts(
         rows=len(examples),
         labels={label: counted[place] for place, label in enumerate(task.labels)},

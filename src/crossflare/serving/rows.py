@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from crossflare.errors import UserError, listed
-from crossflare.evaluation.outputs import AnswerOutputs, Outputs
 from crossflare.evaluation.scoring import finite
 from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.dataset import Task
@@ -17,6 +16,7 @@ from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.outline import check_ids, rows_of
+from crossflare.training.forms.outputs import Answers, Outputs
 
 COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
 """The columns of the texts where the caller names none."""
@@ -79,7 +79,7 @@ OutputRow = dict[str, Any]
 
 def output_rows(task: Task, names: Sequence[str | int], outputs: Outputs) -> list[OutputRow]:
     """Return what is written of each row."""
-    if isinstance(outputs, AnswerOutputs):
+    if isinstance(outputs, Answers):
         said = zip(names, outputs.texts, outputs.scores, strict=True)
         return [{"id": name, "prediction": text, "score": finite(score)} for name, text, score in said]
     rows: list[OutputRow] = []

@@ -9,7 +9,8 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
 from crossflare.tasks.example import Split
-from crossflare.training.forms.protocol import Form, Said
+from crossflare.training.forms.outputs import Outputs
+from crossflare.training.forms.protocol import Form
 from crossflare.training.loop.checkpoints import Fingerprint
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.memory import Number
@@ -17,7 +18,7 @@ from crossflare.training.loop.settings import Settings
 from crossflare.training.loop.state import Score
 from crossflare.training.text.encoded import Latents
 
-Measure = Callable[[Said, Split], float]
+Measure = Callable[[Outputs, Split], float]
 """(what the model says, the rows with their gold answers) -> score, higher is better."""
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from crossflare.evaluation.metrics import FloatArray
-from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average, stack
 from crossflare.evaluation.predict import predict
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
+from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import form_of, hardware, load_trained, task_card, versions
 from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS, Stage2
@@ -23,6 +23,7 @@ from crossflare.fusion.adapter_files import CARD
 from crossflare.heard import so_far
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
+from crossflare.training.forms.outputs import Answers, Choices, Outputs, average
 
 
 def make_prediction(step: Prediction) -> None:
@@ -50,7 +51,7 @@ def _read(step: Prediction, split: Split) -> Outputs:
         latents=context.data.translations.latents(split) if reads == "latents" else None,
         precision=context.spec.stage2.precision,
     )
-    if reads == "source" and isinstance(outputs, AnswerOutputs):
+    if reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
         back = iter(context.data.translations.answers_back(foreign, step.language))
@@ -72,7 +73,7 @@ def _combine(step: Prediction) -> Outputs:
         made = average(*parts)
     truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
     most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return ChoiceOutputs(made, None, most)
+    return Choices(made, None, most)
 
 
 def _split(step: Prediction) -> Split:
