@@ -116,19 +116,15 @@ NOT_MEASURED = "not measured"
 """The gap of a metric that a method's way to answer has not: who writes text points at no position."""
 
 
-def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
+def collect(run_dir: Path) -> Results:
     """Read a run folder and compute every number of its report.
-
-    Args:
-        run_dir: The folder.
-        every_metric: False for the main one alone.
 
     Raises:
         UserError: See `read_runs`.
     """
     folder = read_runs(run_dir)
     samples = _samples(folder)
-    metrics = _metrics(folder)[: None if every_metric else 1]
+    metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
     pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
     pairs += [(each, reference) for each in folder.methods if reference is not None and each != reference]
