@@ -59,7 +59,7 @@ def _is_there(kind: str) -> bool:
     return kind == "cpu" or bool(getattr(torch, kind).is_available())
 
 
-def place(model: Any) -> Any:
+def to_best_device(model: Any) -> Any:
     """Move a model to the best device and return it; one that was loaded onto a device (quantised ones are) stays."""
     return model if getattr(model, "hf_device_map", None) else model.to(best_device())
 

@@ -1,4 +1,4 @@
-"""What the disk says when it fails, as one line for the user."""
+"""Where crossflare keeps what can be made again, and what the disk says when it fails, as one line for the user."""
 
 import errno
 import os
@@ -6,6 +6,13 @@ import re
 from pathlib import Path
 
 from crossflare.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Return `CROSSFLARE_CACHE`, else `crossflare` in the user's cache folder."""
+    own = os.environ.get("CROSSFLARE_CACHE")
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(own).expanduser() if own else Path(users).expanduser() / "crossflare"
 
 
 def disk_error(error: Exception) -> OSError | None:

@@ -1,6 +1,5 @@
 """The laboratory's pretrained models by name, in the user's cache folder."""
 
-import os
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.files import content_id, open_dir
+from crossflare.storage import cache_folder
 from crossflare_lab.corpus import documents
 from crossflare_lab.tokenizer import FAMILIES, Family
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class PretrainRecipe:
     """Everything that a pretrained model depends on."""
 
     family: Family
@@ -69,13 +69,7 @@ class Recipe:
         return cache_folder() / "lab" / f"{self.name}-{content_id(self.identity)}"
 
 
-def cache_folder() -> Path:
-    """Return where crossflare keeps what can be made again: $CROSSFLARE_CACHE, else the user's cache folder."""
-    own, users = os.environ.get("CROSSFLARE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(users or Path.home() / ".cache") / "crossflare"
-
-
-def recipe_of(name: str) -> Recipe:
+def recipe_of(name: str) -> PretrainRecipe:
     """Return the recipe of `lab-encoder`, `lab-decoder@0.20` and the like; `UserError` when it is none."""
     found = _NAME.fullmatch(name)
     if found is None:
@@ -83,10 +77,10 @@ def recipe_of(name: str) -> Recipe:
             f"model '{name}': expected lab- with one of {', '.join(FAMILIES)}, then @ and a target share if it is not "
             f"{TARGET_SHARE:.2f}, such as lab-encoder@0.20"
         )
-    return Recipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
+    return PretrainRecipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
 
 
-def find(name: str) -> Path:
+def find_model(name: str) -> Path:
     """Return the folder of a pretrained model of the laboratory.
 
     Args:

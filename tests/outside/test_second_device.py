@@ -67,7 +67,7 @@ def test_control_a_forgotten_batch_and_a_forgotten_model_are_seen(visits: Visits
     batch = base.tokenizer(["el cine malo"], return_tensors="pt")
     with pytest.raises(AssertionError, match="parameters in main memory"):
         base.model(**batch)
-    devices.place(base.model)
+    devices.to_best_device(base.model)
     with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
         base.model(**batch)
     assert base.model(**{name: tensor.to(SECOND) for name, tensor in batch.items()}).logits.device == SECOND

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
 from crossflare.translation.engines.hf import Transformers
-from crossflare.translation.projection.alignment import StatesAligner, carry, links, word_of_pieces
+from crossflare.translation.projection.alignment import StatesAligner, carry_span, links, word_of_pieces
 from crossflare.translation.projection.project import project, project_answers
 from crossflare.translation.projection.search import MARKERS, mark, markers_for, search, similarity, unmark
 from crossflare.translation.projection.spans import Labelled, Span, Way, count_yield
@@ -126,10 +126,10 @@ def test_links_are_mutual_choices(count, other, seed):
 
 def test_words_are_carried_over_from_the_first_to_the_last():
     text, translation = "the red house", "nyumba nyekundu hii"
-    assert carry(text, Span(4, 13), translation, [(1, 1), (2, 0)]) == Span(0, 15)
-    assert carry(text, Span(4, 13), translation, [(0, 2)]) is None
+    assert carry_span(text, Span(4, 13), translation, [(1, 1), (2, 0)]) == Span(0, 15)
+    assert carry_span(text, Span(4, 13), translation, [(0, 2)]) is None
     far = " ".join(["a"] * 40)
-    assert carry(text, Span(4, 13), far, [(1, 0), (2, 39)]) is None
+    assert carry_span(text, Span(4, 13), far, [(1, 0), (2, 39)]) is None
 
 
 class ByWords:

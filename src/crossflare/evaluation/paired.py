@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import Counts, FloatArray, Labels, metrics_over, statistics
+from crossflare.evaluation.metrics import FloatArray, LabelCounts, Labels, metrics_over, statistics
 from crossflare.evaluation.significance import RESAMPLES, random_stream
 from crossflare.files import content_id
 
@@ -56,7 +56,7 @@ def label_pair(gold: ArrayLike, a: ArrayLike, b: ArrayLike, classes: int, metric
         return np.concatenate(parts, axis=2).transpose(1, 0, 2)
 
     def score(sums: FloatArray) -> FloatArray:
-        return metrics_over(over)[metric](Counts(*(sums[..., labels + part * classes] for part in range(3))))
+        return metrics_over(over)[metric](LabelCounts(*(sums[..., labels + part * classes] for part in range(3))))
 
     return Pair(per_seed(rows[0]), per_seed(rows[1]), score)
 

@@ -33,7 +33,7 @@ def tested(library: str) -> SpecifierSet:
     if library == "torch":
         return TORCH
     try:
-        wanted = [Requirement(line) for line in requires("crossflare") or ()]
+        wanted = [Requirement(untested_line) for untested_line in requires("crossflare") or ()]
     except PackageNotFoundError:  # the sources alone, not installed
         wanted = []
     return next((each.specifier for each in wanted if each.name == library and each.specifier), SpecifierSet())
@@ -112,7 +112,7 @@ class UntestedVersions(UserWarning):
 
 
 @cache
-def line() -> str | None:
+def untested_line() -> str | None:
     """Return the line, None where every version is a tested one; only packages' metadata is read."""
     found = untested()
     return f"{', '.join(found)}: run `crossflare doctor --self-test`" if found else None
@@ -120,7 +120,7 @@ def line() -> str | None:
 
 def news() -> str | None:
     """Return the line when it is still to be said, and take it as said."""
-    text = line()
+    text = untested_line()
     if text is None or os.environ.get(SAID) == text:
         return None
     os.environ[SAID] = text

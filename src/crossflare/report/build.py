@@ -7,9 +7,9 @@ from typing import Any
 from crossflare.files import json_text, write_if_new
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.methods import descriptions
-from crossflare.report.page import render
-from crossflare.report.resample import Outcome
-from crossflare.report.results import Cell, Contrast, Results, collect
+from crossflare.report.page import render_page
+from crossflare.report.resample import PairedTests
+from crossflare.report.results import Contrast, MethodScore, Results, collect
 from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import Grid, contrasts, scores
@@ -53,7 +53,7 @@ def build_report(run_dir: Path) -> Report:
         write_if_new(made.csv, to_csv(results))
         write_if_new(made.markdown, to_text(results))
         write_if_new(latex, report_tables(results))
-        write_if_new(html, render(results))
+        write_if_new(html, render_page(results))
     except StorageError as error:
         if not error.read_only or not made.markdown.is_file():
             raise
@@ -114,7 +114,7 @@ def _titled(grid: Grid, mark: str = "##") -> str:
     return f"{mark} {grid.title}\n\n{to_markdown(grid)}".rstrip()
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: MethodScore) -> dict[str, Any]:
     return {
         **{name: getattr(cell, name) for name in ("metric", "method", "language")},
         **(asdict(cell.score) if cell.score else {"score": None, "gap": cell.gap}),
@@ -142,6 +142,6 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
     }
 
 
-def _tests(tested: Outcome | None) -> dict[str, float | None]:
+def _tests(tested: PairedTests | None) -> dict[str, float | None]:
     """Return the p-values beside the bootstrap's own `p`."""
     return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}

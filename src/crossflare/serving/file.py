@@ -207,7 +207,7 @@ def _read(
         base=base.identity,
         merged=first is not None,
     )
-    devices.place(model)
+    devices.to_best_device(model)
     rows = [replace(example, source=None) if _bare(example) else example for example in examples]
     lengths: dict[str, Any] = {name: card[name] for name in ("stride", "answer_tokens") if name in card}
     form = make_form(

@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row, iterate_rows
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.outline import check_ids, check_partners, rows_of
+from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def read_examples(
     """
     examples = tuple(iterate_examples(path, task, columns, format=format, header=header, quotes=quotes))
     if columns.id is not None:
-        check_ids(rows_of(examples))
+        check_ids(outline_of(examples))
     return examples
 
 
@@ -102,7 +102,7 @@ def attach_sources(
     Raises:
         UserError: They do not correspond; see `outline.check_partners`.
     """
-    check_partners(rows_of(examples), rows_of(other), by, advice)
+    check_partners(outline_of(examples), outline_of(other), by, advice)
     if by == "row":
         return tuple(item.with_source(partner.texts) for item, partner in zip(examples, other, strict=True))
     known = {item.id: item.texts for item in other}

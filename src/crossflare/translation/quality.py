@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crossflare.errors import UserError
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.translation.translate import UNSPACED
 
 
@@ -39,7 +39,7 @@ def measure(outputs: Sequence[str], references: Sequence[str], language: str) ->
         raise UserError(
             f"expected as many translations as references, one or more, found {len(outputs)} and {len(references)}"
         )
-    script = find(language).script
+    script = find_language(language).script
     chinese = script in ("Hans", "Hant", "Hani")
     bleu = BLEU(tokenize="zh" if chinese else "char" if script in UNSPACED else "13a")
     chrf = CHRF(word_order=0 if script in UNSPACED else 2)

@@ -38,10 +38,10 @@ def open_set(spec: Spec) -> DataSet:
         limit = task.limit
         data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
     elif task.set is not None and task.set.startswith("lab-"):
-        from crossflare_lab.sets import load
+        from crossflare_lab.sets import load_lab_set
 
         limit = task.limit
-        data = load(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+        data = load_lab_set(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
     elif task.set is not None:
         data = load_set(task.set, task.folder)
     elif task.questions:

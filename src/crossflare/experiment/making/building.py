@@ -86,7 +86,7 @@ def load_trained(context: Context, seed: int, adapter: Path) -> tuple[PeftModel,
     base = load_base_of(context, seed, first)
     model = prepare(base.model, kind.mixes, card.get("mixing") or {})
     trained = load_adapter(model, adapter, base=base.identity, merged=first is not None)
-    return devices.place(trained), base.tokenizer
+    return devices.to_best_device(trained), base.tokenizer
 
 
 def form_of(

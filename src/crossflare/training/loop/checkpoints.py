@@ -96,7 +96,7 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Commit a checkpoint, then drop all but the newest `KEPT`.
 
     Raises:
@@ -131,7 +131,7 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     damaged: list[tuple[Path, str]] = []
     for path in _found(folder):
         try:
-            checkpoint = read(path)
+            checkpoint = read_checkpoint(path)
         except UserError as error:
             damaged.append((path, str(error)))
             continue
@@ -149,7 +149,7 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     return None
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint.
 
     Raises:

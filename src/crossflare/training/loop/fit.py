@@ -146,14 +146,14 @@ def _newest(folder: Path, fingerprint: Fingerprint) -> tuple[Path, Checkpoint] |
         return found[0].name
 
     name = distributed.from_main(choose)
-    return found if name is None or found else (folder / name, checkpoints.read(folder / name))
+    return found if name is None or found else (folder / name, checkpoints.read_checkpoint(folder / name))
 
 
 def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
     resumed = found[1] if found else None
     progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
-    devices.place(model)  # before it scores or trains
+    devices.to_best_device(model)  # before it scores or trains
     if resumed is not None:
         put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
     if plan.steps == 0 and (measure := plan.score) is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import Latents
-from crossflare.training.text.spans import LOST, STRIDE, UNLABELLED, WINDOW, SpanCounts, SpanRows, Texts, share
+from crossflare.training.text.spans import LOST, STRIDE, UNLABELLED, WINDOW, SpanCounts, SpanRows, Texts, matching_part
 from crossflare.training.text.windows import Layout, Passages, Places, answer_tokens, layout_of, tokenise
 
 
@@ -124,7 +124,7 @@ def _passages(
     the whole: nothing falls between two windows.
     """
     example, begin, end = windows
-    first, last = share(begin, end, source.contexts.lengths[source.context][example], lengths[example])
+    first, last = matching_part(begin, end, source.contexts.lengths[source.context][example], lengths[example])
     cut = last - first > room - source.kept[example]
     there = np.array([pair is not None for pair in given], dtype=bool)[example]
     passages = np.where(there, np.stack([first, np.minimum(last, first + room - source.kept[example])]), -1)

@@ -1,6 +1,5 @@
 """The same models with CTranslate2: several times faster on a processor, in 8-bit integers or in floats."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,19 +10,13 @@ from typing import Any
 from crossflare.errors import UserError, choose
 from crossflare.files import commit_dir, content_id, open_dir
 from crossflare.libraries import ctranslate2
+from crossflare.storage import cache_folder
 from crossflare.translation.engines.model_files import Loading, own_card
 from crossflare.translation.engines.neural import Neural, Rows
 from crossflare.translation.engines.protocol import Deadline
 
 FORMAT = 1
 """Raised whenever the same model would be converted to something else."""
-
-
-def cache_folder() -> Path:
-    """Return where converted models are kept: `CROSSFLARE_CACHE`, else `crossflare` in the user's cache folder."""
-    given = os.environ.get("CROSSFLARE_CACHE")
-    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(given).expanduser() if given else Path(user).expanduser() / "crossflare"
 
 
 def converted(model: str, revision: str | None, content: str, precision: str) -> Path:
@@ -43,11 +36,11 @@ def converted(model: str, revision: str | None, content: str, precision: str) ->
     try:
         open_dir(folder)
     except UserError:
-        commit_dir(folder, lambda place: convert(model, revision, precision, place))
+        commit_dir(folder, lambda place: write_converted(model, revision, precision, place))
     return folder
 
 
-def convert(model: str, revision: str | None, precision: str, place: Path) -> None:
+def write_converted(model: str, revision: str | None, precision: str, place: Path) -> None:
     """Write `model` into the folder `place`; its vocabulary are the numbers of the tokens (see `token_names`)."""
     with Loading(model):
         ctranslate2.convert(model, revision, precision, place, token_names)

@@ -27,7 +27,7 @@ class Aligner(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class PieceEncoder(Protocol):
     """An engine whose encoder can be asked for its states."""
 
     def encode(self, texts: Sequence[str], source: str) -> "list[torch.Tensor]":
@@ -43,7 +43,7 @@ class Encoder(Protocol):
 class StatesAligner:
     """Scores by the cosine of an MT encoder's states, a word being the mean of its tokens."""
 
-    engine: Encoder
+    engine: PieceEncoder
     source: str
     target: str
 
@@ -95,7 +95,7 @@ def links(scores: NDArray[np.float64], diagonal: float = DIAGONAL) -> list[tuple
     return [(i, int(j)) for i, j in enumerate(best) if weighed[i, j] > 0 and back[j] == i]
 
 
-def carry(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, int]]) -> Span | None:
+def carry_span(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, int]]) -> Span | None:
     """Return the stretch of the translation from the first to the last word linked with one of `span`."""
     ours = [i for i, (start, end) in enumerate(spans(text)) if start < span.end and span.start < end]
     theirs = [j for i, j in pairs if i in set(ours)]

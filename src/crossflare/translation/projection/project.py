@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Answer, Example
-from crossflare.translation.projection.alignment import Aligner, carry, links
+from crossflare.translation.projection.alignment import Aligner, carry_span, links
 from crossflare.translation.projection.search import THRESHOLD, Marker, mark, search, unmark
 from crossflare.translation.projection.spans import Labelled, Projected, Span, Way, Yield, count_yield
 
@@ -111,7 +111,7 @@ def _find(
         if way is Way.ALIGNMENT and aligner is not None and open_ones and row.text and text:
             pairs = links(aligner.scores(row.text, text))
             for number in open_ones:
-                spans[number] = carry(row.text, row.spans[number], text, pairs)
+                spans[number] = carry_span(row.text, row.spans[number], text, pairs)
         elif way is Way.FUZZY:
             for number in open_ones:
                 old = row.spans[number]
