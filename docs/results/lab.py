@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crossflare.report.collect import collect
+from crossflare.report.results import collect
 
 from crossflare.files import write_atomic, write_json
 

@@ -21,7 +21,7 @@ from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 DIGEST = """
 from crossflare.files import content_id
 from crossflare_lab import corpus, sets
-data = [sets.load(name, train=20, dev=5, test=5) for name in sets.NAMES]
+data = [sets.load_lab_set(name, train=20, dev=5, test=5) for name in sets.NAMES]
 print(content_id([
     [d.split(l, p).digest for d in data for l in d.languages for p in ("train", "dev", "test")],
     [[d.language, d.text] for d in corpus.documents(200, 0.3)],

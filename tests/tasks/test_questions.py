@@ -146,7 +146,10 @@ GOOD = {"id": "a", "question": "Who?", "context": "I do.", "answers": {"text": [
             {"answers": {"text": ["you"], "answer_start": [0]}},
             "question 'a': the answer 'you' is not at answer_start 0: it",
         ),
-        ({"answers": {"text": ["do"], "answer_start": [-1]}}, "not at answer_start -1: the context has it at 2; mend"),
+        (
+            {"answers": {"text": ["do"], "answer_start": [-1]}},
+            "not at answer_start -1: the context has it at 2; correct",
+        ),
         ({"answers": {"text": [" "], "answer_start": [1]}}, "question 'a': an answer is empty"),
         ({"answers": {"text": ["I"], "answer_start": []}}, "question 'a': 1 answer texts, but 0 in answer_start"),
         ({"answers": {"text": ["I"], "answer_start": ["x"]}}, "answer_start should be a whole number, found 'x'"),
@@ -273,7 +276,7 @@ def test_own_files_of_questions(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.json: the train file of 'sw' in mine is missing"):
         own_questions("mine", {"sw": {"train": "gone.json"}}, base=tmp_path)
     with pytest.raises(UserError, match="main metric accuracy is not among"):
-        own_questions("mine", files, main_metric="accuracy", base=tmp_path)  # type: ignore[arg-type]
+        QuestionTask("mine", 1, main_metric="accuracy")  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -176,7 +176,9 @@ def test_twice_the_length_is_read_and_what_is_cut_is_counted(tokenizer: Any) -> 
 
 
 def test_a_source_of_another_size_is_refused(tokenizer: Any) -> None:
-    with pytest.raises(UserError, match=r"rows\.csv:3: expected as many source texts as texts, 2, got 1; mend the row"):
+    with pytest.raises(
+        UserError, match=r"rows\.csv:3: expected as many source texts as texts, 2, got 1; correct the row"
+    ):
         form(TWO, tokenizer).encode([Example("a", ("w1", "w2"), 0, ("w3",), "rows.csv:3")])
 
 

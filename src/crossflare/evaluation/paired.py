@@ -163,20 +163,18 @@ def mcnemar(gold: ArrayLike, a: ArrayLike, b: ArrayLike) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def detectable(differences: ArrayLike, *, power: float = POWER, level: float = LEVEL) -> float | None:
-    r"""Return the least true difference of means that a two-sided paired test would find with this power.
+def detectable(differences: ArrayLike) -> float | None:
+    r"""Return the least true difference of means that a two-sided paired test would find with a chance of POWER.
 
     With psi the mean square of the examples' differences (for the labels of one seed the share of discordant
     examples), Connor (Biometrics 43, 1987, p. 207) needs
 
-        N = (z_{1 - level/2} sqrt(psi) + z_power sqrt(psi - delta^2))^2 / delta^2
+        N = (z_{1 - LEVEL/2} sqrt(psi) + z_POWER sqrt(psi - delta^2))^2 / delta^2
 
     examples to find delta; this is its solution for delta.
 
     Args:
         differences: [N] score of one method less that of the other on each example, mean over seeds.
-        power: Chance of finding the difference.
-        level: Of the test.
 
     Returns:
         Delta, between 0 and 1; None where the methods never differ or the examples are too few to say.
@@ -185,7 +183,7 @@ def detectable(differences: ArrayLike, *, power: float = POWER, level: float = L
 
     values = np.asarray(differences, dtype=np.float64)
     psi, number = float(np.mean(values**2)), values.size
-    alpha, beta = float(norm.ppf(1 - level / 2)), float(norm.ppf(power))
+    alpha, beta = float(norm.ppf(1 - LEVEL / 2)), float(norm.ppf(POWER))
     rest = number + beta**2 - alpha**2
     if psi == 0 or rest < 0:
         return None

@@ -31,7 +31,6 @@ def read_examples(
     task: TextTask,
     columns: Columns,
     *,
-    format: str | None = None,
     header: Sequence[str] | None = None,
     quotes: bool | None = None,
 ) -> tuple[Example, ...]:
@@ -43,7 +42,7 @@ def read_examples(
     Raises:
         UserError: See `iterate_examples`; or an id that occurs twice.
     """
-    examples = tuple(iterate_examples(path, task, columns, format=format, header=header, quotes=quotes))
+    examples = tuple(iterate_examples(path, task, columns, header=header, quotes=quotes))
     if columns.id is not None:
         check_ids(outline_of(examples))
     return examples
@@ -54,7 +53,6 @@ def iterate_examples(
     task: TextTask,
     columns: Columns,
     *,
-    format: str | None = None,
     header: Sequence[str] | None = None,
     quotes: bool | None = None,
 ) -> Iterator[Example]:
@@ -64,7 +62,6 @@ def iterate_examples(
         path: CSV, TSV, JSONL or Parquet.
         task: Gives the labels and the number of texts.
         columns: Which column holds what.
-        format: See `read_rows`.
         header: Column names of a CSV or TSV file that has no header line.
         quotes: See `iterate_rows`.
 
@@ -80,7 +77,7 @@ def iterate_examples(
                 f"{path}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
                 f" {', '.join(names)}"
             )
-    for number, row in enumerate(iterate_rows(path, format, header, quotes)):
+    for number, row in enumerate(iterate_rows(path, header=header, quotes=quotes)):
         identity = str(number) if columns.id is None else identity_of(row, columns.id)
         texts = tuple(row.text(name) for name in columns.texts)
         label = None if columns.label is None else task.label_index(row.cell(columns.label), row.origin)

@@ -50,7 +50,7 @@ def joined(example: Example, join: Join) -> Example:
     if len(example.source) != len(example.texts):
         raise UserError(
             f"{example.origin or example.id}: expected as many source texts as texts, {len(example.texts)}, got "
-            f"{len(example.source)}; mend the row"
+            f"{len(example.source)}; correct the row"
         )
     shift = shift_of(example) if example.answers else 0
     answers = tuple(a if a.start is None else replace(a, start=a.start + shift) for a in example.answers)

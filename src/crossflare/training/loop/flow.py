@@ -50,11 +50,11 @@ class Flow(TrainerCallback):
             -(-plan.steps * k // plan.settings.evaluations) for k in range(1, plan.settings.evaluations + 1)
         }
 
-    def wishes(self) -> dict[str, Any]:
-        """Return what this process would have done after the step: clocks and signals are its own."""
+    def local_requests(self) -> dict[str, Any]:
+        """Return what this process asks for after the step: its own clock and its own signals."""
         return {"late": self._late(), "signal": self.interrupts.received or 0}
 
-    def heed(self, words: Sequence[dict[str, Any]]) -> None:
+    def apply_agreed(self, words: Sequence[dict[str, Any]]) -> None:
         """Take over the first process's clock, and any process's signal."""
         self.late = words[0]["late"]
         self.interrupts.received = max(word["signal"] for word in words) or None

@@ -151,9 +151,9 @@ class SafeTrainer(Trainer):
         values = torch.stack(losses).tolist()
         if not all(map(math.isfinite, values)):
             self._refuse_step(parts, values, math.nan)
-        words = distributed.meet({"loss": sum(values), "drew": self.drew, **self._flow.wishes()})
+        words = distributed.meet({"loss": sum(values), "drew": self.drew, **self._flow.local_requests()})
         self.drew = any(word["drew"] for word in words)
-        self._flow.heed(words)
+        self._flow.apply_agreed(words)
         return math.fsum(word["loss"] for word in words)
 
     def _refuse_step(self, parts: Sequence[BatchPart], losses: Sequence[float], norm: float) -> None:

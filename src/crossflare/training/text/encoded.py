@@ -155,10 +155,10 @@ def _where(example: Example) -> str:
 def _check_texts(example: Example, source: tuple[str, ...] | None) -> None:
     count = len(example.texts)
     if count not in (1, 2):
-        raise UserError(f"{_where(example)}: expected one or two texts, got {count}; mend it")
+        raise UserError(f"{_where(example)}: expected one or two texts, got {count}; correct it")
     if source and len(source) != count:
         raise UserError(
-            f"{_where(example)}: expected as many source texts as texts, {count}, got {len(source)}; mend it"
+            f"{_where(example)}: expected as many source texts as texts, {count}, got {len(source)}; correct it"
         )
 
 

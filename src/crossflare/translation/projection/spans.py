@@ -41,7 +41,7 @@ class Labelled:
             if not 0 <= span.start < span.end <= len(self.text):
                 raise UserError(
                     f"the span {span.start} to {span.end} is not in its text of {len(self.text)} characters:"
-                    f" {self.text[:60]!r}; mend the offsets"
+                    f" {self.text[:60]!r}; correct the offsets"
                 )
 
     def texts(self) -> tuple[str, ...]:
