@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crossflare.report.results import collect
-
 from crossflare.files import write_atomic, write_json
+from crossflare.report.results import collect
 
 HERE = Path(__file__).parent
 SCORES, PAGE = HERE / "lab" / "scores.json", HERE / "lab.md"
