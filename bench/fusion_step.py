@@ -16,7 +16,7 @@ from bench.lengths import pair_lengths
 from crossflare import FlareConfig
 from crossflare.training.loop.batching import MEGA, grouped_order
 from crossflare.training.text.collators import PairCollator
-from crossflare.training.text.encoded import Row, Side
+from crossflare.training.text.encoded import EncodedRow, TextTokens
 
 BATCH, LONGEST, VOCABULARY = 32, 128, 30_000
 Batch = dict[str, torch.Tensor]
@@ -59,9 +59,9 @@ def batches(count: int, *, grouped: bool = False, width: int | None = None) -> l
     number = max(count, MEGA) * BATCH if grouped else count * BATCH
     lengths = np.stack(pair_lengths(number, LONGEST))
     random = np.random.default_rng(1)
-    sides = [[Side(random.integers(5, VOCABULARY, n, dtype=np.int32), None) for n in side] for side in lengths]
+    sides = [[TextTokens(random.integers(5, VOCABULARY, n, dtype=np.int32), None) for n in side] for side in lengths]
     order = grouped_order(lengths.sum(0), BATCH, seed=0, epoch=1) if grouped else list(range(number))
-    rows = [Row(i, sides[0][i], sides[1][i], i % 3) for i in order]
+    rows = [EncodedRow(i, sides[0][i], sides[1][i], i % 3) for i in order]
     tokenizer = SimpleNamespace(pad_token_id=1, padding_side="right", pad_token_type_id=0)
     collate = PairCollator(tokenizer, LONGEST, with_source=True, multiple_of=width or 8)
     runs = [rows[begin : begin + BATCH] for begin in range(0, number, BATCH)]

@@ -4,6 +4,7 @@ It needs the folder of data named by CROSSFLARE_DATA and Apertium's English-Span
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -12,13 +13,17 @@ import unicodedata
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crossflare.files import write_atomic
 from crossflare.translation.engines.apertium import Apertium
-from crossflare.translation.projection.alignment import LexiconAligner
+from crossflare.translation.engines.lexicon import MAX_WORDS, NULL, Table, fold, ibm1, words
 from crossflare.translation.projection.project import project
 from crossflare.translation.projection.search import MARKERS, markers_for
 from crossflare.translation.projection.spans import Labelled, Projected, Span
@@ -26,6 +31,43 @@ from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "projection.md"
+
+
+@dataclass(frozen=True)
+class LexiconAligner:
+    """An `Aligner` whose scores are those of IBM model 1 in both directions."""
+
+    there: dict[tuple[str, str], float]
+    """(source word, target word) -> t(target | source)."""
+    back: dict[tuple[str, str], float]
+    """(target word, source word) -> t(source | target)."""
+
+    @classmethod
+    def learn(cls, pairs: Sequence[tuple[str, str]], iterations: int = 10) -> "LexiconAligner":
+        """Learn both directions from (source text, target text) pairs."""
+        split = [(words(source), words(target)) for source, target in pairs]
+        kept = [pair for pair in split if all(0 < len(side) <= MAX_WORDS for side in pair)]
+        turned = [(target, source) for source, target in kept]
+        return cls(_entries(ibm1(kept, iterations)), _entries(ibm1(turned, iterations)))
+
+    def scores(self, source: str, target: str) -> NDArray[np.float64]:
+        """Return sqrt(t(target|source) t(source|target)); 1 for words that are the same in both texts."""
+        ours, theirs = words(source), words(target)
+        return np.array(
+            [
+                [1.0 if a == b else math.sqrt(self.there.get((a, b), 0.0) * self.back.get((b, a), 0.0)) for b in theirs]
+                for a in ours
+            ],
+            dtype=np.float64,
+        ).reshape(len(ours), len(theirs))
+
+
+def _entries(table: Table) -> dict[tuple[str, str], float]:
+    return {
+        (fold(table.source_words[e]), table.target_words[f]): float(p)
+        for e, f, p in zip(table.source, table.target, table.probability, strict=True)
+        if p > 1e-3 and table.source_words[e] != NULL
+    }
 
 
 def questions(path: Path) -> dict[str, tuple[str, str, int]]:

@@ -76,9 +76,9 @@ def real_texts(count: int) -> list[str]:
 
 def engine(kind: str, model: Path, **options: Any) -> Any:
     """Return an engine on the processor with one thread whose translations have as many tokens as their texts."""
-    from crossflare.translation.engines.registry import build
+    from crossflare.translation.engines.registry import make_engine
 
-    made: Any = build({"engine": kind, "model": str(model), "device": "cpu", "beams": BEAMS, **options})
+    made: Any = make_engine({"engine": kind, "model": str(model), "device": "cpu", "beams": BEAMS, **options})
     made._limit = lambda length: -(-length // 16) * 16
     if kind == "transformers":
         made._model.generation_config.suppress_tokens = [2]  # the end

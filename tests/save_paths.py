@@ -67,7 +67,7 @@ def _checkpoint(step: int) -> Checkpoint:
 
 def _old_checkpoints(folder: Path) -> None:
     for step in (1, 2):
-        checkpoints.write(folder, _checkpoint(step))
+        checkpoints.write_checkpoint(folder, _checkpoint(step))
 
 
 def _checkpoint_state(folder: Path) -> str:
@@ -171,7 +171,9 @@ def _folder_state(folder: Path) -> str:
 PATHS: dict[str, SavePath] = {
     "adapter": SavePath(_adapter(1.0), _adapter(2.0), _adapter_state),
     "checkpoint, with the oldest dropped": SavePath(
-        _old_checkpoints, lambda folder: checkpoints.write(folder, _checkpoint(3)) and None, _checkpoint_state
+        _old_checkpoints,
+        lambda folder: checkpoints.write_checkpoint(folder, _checkpoint(3)) and None,
+        _checkpoint_state,
     ),
     "translations": SavePath(_translations(FIRST), _translations(SECOND), _translations_state),
     "encoder states": SavePath(_states(["ab"]), _states(["abc"]), _states_state),

@@ -80,10 +80,10 @@ def test_an_apple_gpus_random_generator_is_kept_and_put_back(monkeypatch: pytest
 def test_a_model_that_was_loaded_onto_a_device_stays_there() -> None:
     moved: list[object] = []
     model = SimpleNamespace(hf_device_map={"": "cuda:0"}, to=moved.append)
-    assert devices.place(model) is model
+    assert devices.to_device(model) is model
     assert moved == []
     layer = torch.nn.Linear(1, 1)
-    assert devices.place(layer) is layer
+    assert devices.to_device(layer) is layer
 
 
 def test_seeded_numbers_leave_the_generator_as_it_was() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import write_atomic, write_json
-from crossflare.report.collect import collect
+from crossflare.report.results import collect
 
 HERE = Path(__file__).parent
 SCORES, PAGE = HERE / "lab" / "scores.json", HERE / "lab.md"

@@ -79,7 +79,7 @@ def chosen(device: "str | torch.device | None") -> "torch.device":
     return found
 
 
-def place(model: Any, device: "torch.device | None" = None) -> Any:
+def to_device(model: Any, device: "torch.device | None" = None) -> Any:
     """Move a model to a device, by default the best, and return it; one that was loaded onto a device stays there."""
     return model if getattr(model, "hf_device_map", None) else model.to(device or best_device())
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from crossflare.errors import UserError
 from crossflare_lab import items
-from crossflare_lab.grammar import carry, write
-from crossflare_lab.languages import SOURCE, lexicon, tags
+from crossflare_lab.grammar import carry, write_clauses
+from crossflare_lab.languages import SOURCE, tags, word_forms
 from crossflare_lab.world import DOMAINS, JUDGED, Clause, Phrase, pick
 
 CLAIMS, QUESTIONS = 4, 6
@@ -24,7 +24,7 @@ MIXED, BORROWED = 0.25, 0.25
 """Probability that a sentence of a target document is in the source language, and that a word of another one is."""
 
 
-class Said(NamedTuple):
+class Sentence(NamedTuple):
     """One sentence or answer of a document."""
 
     clause: Clause
@@ -33,7 +33,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class LabDocument:
     """One document."""
 
     language: str
@@ -47,7 +47,7 @@ class Document:
         return " ".join(text for text, _ in self.parts)
 
 
-def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int = 0) -> list[Document]:
+def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int = 0) -> list[LabDocument]:
     """Return `count` documents, the target languages' spread evenly among the source's.
 
     Args:
@@ -73,22 +73,22 @@ def _language(number: int, share: float, targets: tuple[str, ...]) -> str:
     return SOURCE if before == after else targets[before % len(targets)]
 
 
-def _document(source: Random, language: str, world: int) -> Document:
+def _document(source: Random, language: str, world: int) -> LabDocument:
     kind = pick(source, (_events, *[_qualities] * 2, *[_questions] * 3))
     while True:
         said = kind(source)
         if not gives_away([each.clause for each in said]):
             break
     parts = tuple((_say(source, each.clause, language, world), each.asked) for each in said)
-    return Document(language, parts, tuple(each.clause for each in said))
+    return LabDocument(language, parts, tuple(each.clause for each in said))
 
 
 def _say(source: Random, clause: Clause, language: str, world: int) -> str:
     """Return a sentence; of a target language, with what its speakers mix in of the source's."""
-    own, other = lexicon(language, world), lexicon(SOURCE, world)
+    own, other = word_forms(language, world), word_forms(SOURCE, world)
     if language == SOURCE or source.random() < MIXED:
-        return write([clause], other)
-    words = write([clause], own).split()
+        return write_clauses([clause], other)
+    words = write_clauses([clause], own).split()
     return " ".join(carry(word, own, other) if source.random() < BORROWED else word for word in words)
 
 
@@ -98,23 +98,23 @@ def gives_away(clauses: list[Clause]) -> bool:
     return any(facts <= said for clause in said for facts in _test_items().get(clause, ()))
 
 
-def _events(source: Random) -> list[Said]:
+def _events(source: Random) -> list[Sentence]:
     label = source.randrange(len(DOMAINS))
     (told,) = items.topic(source, label).texts
-    return [*map(Said, told), Said(Clause(Phrase(f"{DOMAINS[label]}-topic")), asked=True)]
+    return [*map(Sentence, told), Sentence(Clause(Phrase(f"{DOMAINS[label]}-topic")), asked=True)]
 
 
-def _qualities(source: Random) -> list[Said]:
+def _qualities(source: Random) -> list[Sentence]:
     premise, claims = items.claims(source, CLAIMS)
-    judged = [(Said(claim), Said(Clause(Phrase(JUDGED[label])), asked=True)) for claim, label in claims]
-    return [Said(premise), *(said for pair in judged for said in pair)]
+    judged = [(Sentence(claim), Sentence(Clause(Phrase(JUDGED[label])), asked=True)) for claim, label in claims]
+    return [Sentence(premise), *(said for pair in judged for said in pair)]
 
 
-def _questions(source: Random) -> list[Said]:
+def _questions(source: Random) -> list[Sentence]:
     told = items.story(source, 1 + source.randrange(items.FACTS))
     asked = [items.ask(pick(source, told)) for _ in range(QUESTIONS)]
-    answered = [(Said(question), Said(replace(answer, end="."), asked=True)) for question, answer in asked]
-    return [*map(Said, told), *(said for pair in answered for said in pair)]
+    answered = [(Sentence(question), Sentence(replace(answer, end="."), asked=True)) for question, answer in asked]
+    return [*map(Sentence, told), *(said for pair in answered for said in pair)]
 
 
 @cache

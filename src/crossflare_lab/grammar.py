@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from crossflare_lab.languages import Lexicon, Reading
+from crossflare_lab.languages import WordForms, WordReading
 from crossflare_lab.world import Clause, Phrase, concepts
 
 _PIECES = re.compile(r"\w+|[^\w\s]")
@@ -11,17 +11,17 @@ _ORDERS = {"SVO": "SVOLT", "SOV": "STLOV", "VSO": "VSOLT"}
 """S subject, V verb, O object, L place, T time."""
 
 
-def write(clauses: Sequence[Clause], words: Lexicon) -> str:
+def write_clauses(clauses: Sequence[Clause], words: WordForms) -> str:
     """Return the text of some clauses in one language."""
     return " ".join(" ".join(linearise(clause, words)) + clause.end for clause in clauses)
 
 
-def linearise(clause: Clause, words: Lexicon) -> list[str]:
+def linearise(clause: Clause, words: WordForms) -> list[str]:
     """Return the words of one clause, in order, without what ends it."""
     marked = words.spec.endings
     verb: list[str] = []
     if clause.verb is not None:
-        verb = [_form(words, Reading(clause.verb, past=clause.past, negated=clause.negated and marked))]
+        verb = [_form(words, WordReading(clause.verb, past=clause.past, negated=clause.negated and marked))]
     if clause.negated and not marked:
         verb = [words.stems["not"], *verb]
     place = _phrase(clause.place, words, "place")
@@ -32,12 +32,12 @@ def linearise(clause: Clause, words: Lexicon) -> list[str]:
         "V": verb,
         "O": _phrase(clause.object, words, "" if clause.verb == "be" else "object"),
         "L": place,
-        "T": [] if clause.time is None else [_form(words, Reading(clause.time))],
+        "T": [] if clause.time is None else [_form(words, WordReading(clause.time))],
     }
     return [word for role in _ORDERS[words.spec.order] for word in parts[role]]
 
 
-def read(text: str, words: Lexicon) -> list[Clause]:
+def read_clauses(text: str, words: WordForms) -> list[Clause]:
     """Return the clauses of a text: the inverse of `write`.
 
     A word that the language does not have stands for itself, as a name would. Text that no grammar made gives
@@ -54,22 +54,22 @@ def read(text: str, words: Lexicon) -> list[Clause]:
     return [*found, _clause(sentence, words, "")] if sentence else found
 
 
-def carry(word: str, origin: Lexicon, goal: Lexicon) -> str:
+def carry(word: str, origin: WordForms, goal: WordForms) -> str:
     """Return one word of a text in the same form of the other language, with its stops; an unknown one as it is."""
     bare = word.strip(".,;:?!")
     reading = origin.readings.get(bare)
     return word if reading is None else word.replace(bare, _form(goal, reading))
 
 
-def _clause(sentence: Sequence[str], words: Lexicon, end: str) -> Clause:
+def _clause(sentence: Sequence[str], words: WordForms, end: str) -> Clause:
     phrases: dict[str, Phrase] = {}
-    verb: Reading | None = None
+    verb: WordReading | None = None
     time: str | None = None
     negated, waiting = False, ""
     adjectives: list[str] = []
     last = ""  # the role of the phrase that a following adjective belongs to
     for word in sentence:
-        reading = words.readings.get(word, Reading(word))
+        reading = words.readings.get(word, WordReading(word))
         concept = concepts().get(reading.concept)
         kind = "name" if concept is None else concept.kind
         if kind in ("verb", "be"):
@@ -109,16 +109,16 @@ def _clause(sentence: Sequence[str], words: Lexicon, end: str) -> Clause:
     )
 
 
-def _phrase(phrase: Phrase | None, words: Lexicon, case: str) -> list[str]:
+def _phrase(phrase: Phrase | None, words: WordForms, case: str) -> list[str]:
     if phrase is None:
         return []
     concept = concepts().get(phrase.head)
     if concept is not None and concept.kind in ("adjective", "word"):
         case = ""
-    head = _form(words, Reading(phrase.head, phrase.plural, case if words.spec.endings else ""))  # type: ignore[arg-type]
-    adjectives = [_form(words, Reading(adjective)) for adjective in phrase.adjectives]
+    head = _form(words, WordReading(phrase.head, phrase.plural, case if words.spec.endings else ""))  # type: ignore[arg-type]
+    adjectives = [_form(words, WordReading(adjective)) for adjective in phrase.adjectives]
     return [*adjectives, head] if words.spec.adjective_first else [head, *adjectives]
 
 
-def _form(words: Lexicon, reading: Reading) -> str:
+def _form(words: WordForms, reading: WordReading) -> str:
     return words.forms.get(reading, words.stems.get(reading.concept, reading.concept))

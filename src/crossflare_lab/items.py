@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from crossflare.errors import UserError
-from crossflare_lab.world import DOMAINS, Clause, Phrase, of_kind, opposites, pick, sample
+from crossflare_lab.world import DOMAINS, Clause, Phrase, of_kind, opposites, pick, pick_several
 
 _QA_VERBS = of_kind("verb")
 FACTS = 3
@@ -48,7 +48,7 @@ def draw(kind: str, part: str, size: int, seed: int) -> list[Item]:
     found: dict[frozenset[Clause], Item] = {}
     waiting: list[int] = []
     while len(found) < size:
-        waiting = waiting or sample(source, range(labels), labels)  # every label once before any comes again
+        waiting = waiting or pick_several(source, range(labels), labels)  # every label once before any comes again
         for _ in range(_ATTEMPTS):
             item = make(source, waiting[0])
             if item.facts not in found and _part(item) == own:
@@ -81,7 +81,7 @@ def topic(source: Random, label: int) -> Item:
     """Return two events, of whose eight words five or six are of one domain and at most two of any other."""
     count = 5 + source.randrange(2)
     others = [d for d in DOMAINS if d != DOMAINS[label]]
-    slots = sample(source, [DOMAINS[label]] * count + sample(source, others * 2, 8 - count), 8)
+    slots = pick_several(source, [DOMAINS[label]] * count + pick_several(source, others * 2, 8 - count), 8)
     return Item(((event(source, slots[:4]), event(source, slots[4:])),), label)
 
 
@@ -125,10 +125,10 @@ def nli(source: Random, label: int) -> Item:
 def story(source: Random, count: int) -> list[Clause]:
     """Return facts about different people: what they did, with which thing or in which town; nothing comes twice."""
     things = [thing for domain in DOMAINS for thing in of_kind("thing", domain)]
-    names = sample(source, of_kind("name"), count)
+    names = pick_several(source, of_kind("name"), count)
     found: list[Clause] = []
     for who, what, where in zip(
-        names, sample(source, things, count), sample(source, of_kind("town"), count), strict=True
+        names, pick_several(source, things, count), pick_several(source, of_kind("town"), count), strict=True
     ):
         told = Clause(Phrase(who), pick(source, _QA_VERBS), past=True)
         found.append(replace(told, **({"object": Phrase(what)} if source.randrange(2) else {"place": Phrase(where)})))

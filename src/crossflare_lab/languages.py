@@ -20,7 +20,7 @@ _ATTEMPTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class LanguageSpec:
     """The knobs of one language."""
 
     tag: str
@@ -38,15 +38,15 @@ class Spec:
 
 
 SPECS = (
-    Spec("qaa", "SVO", True, False, "bdfklmnprst", "aeiou"),
-    Spec("qab", "SVO", False, False, "bdfgklmnprst", "aeiou", 0.7, {"f": "v"}),
-    Spec("qac", "SOV", True, True, "bdghklmnrstz", "aeiou", 0.45, {"p": "b", "o": "u"}),
-    Spec("qad", "VSO", False, True, "cghjkmnqtvwxz", "aiouy", 0.2, {"b": "v", "e": "i", "s": "z"}),
+    LanguageSpec("qaa", "SVO", True, False, "bdfklmnprst", "aeiou"),
+    LanguageSpec("qab", "SVO", False, False, "bdfgklmnprst", "aeiou", 0.7, {"f": "v"}),
+    LanguageSpec("qac", "SOV", True, True, "bdghklmnrstz", "aeiou", 0.45, {"p": "b", "o": "u"}),
+    LanguageSpec("qad", "VSO", False, True, "cghjkmnqtvwxz", "aiouy", 0.2, {"b": "v", "e": "i", "s": "z"}),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WordReading:
     """What a word form says."""
 
     concept: str
@@ -57,17 +57,17 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Lexicon:
+class WordForms:
     """Every word form of one language; no form has two readings."""
 
-    spec: Spec
+    spec: LanguageSpec
     stems: dict[str, str]
     """Concept id -> dictionary form."""
-    forms: dict[Reading, str]
-    readings: dict[str, Reading]
+    forms: dict[WordReading, str]
+    readings: dict[str, WordReading]
 
 
-def spec_of(tag: str) -> Spec:
+def spec_of(tag: str) -> LanguageSpec:
     """Return the knobs of a language; `UserError` when the laboratory has no such language."""
     return _specs()[choose("language of the laboratory", tag_of(tag), _specs())]
 
@@ -77,17 +77,17 @@ def tags() -> tuple[str, ...]:
     return tuple(_specs())
 
 
-def lexicon(tag: str, seed: int = 0) -> Lexicon:
+def word_forms(tag: str, seed: int = 0) -> WordForms:
     """Return the words of a language, the same for the same seed."""
     return _lexicon(spec_of(tag), seed)
 
 
 @cache
-def _lexicon(spec: Spec, seed: int) -> Lexicon:
+def _lexicon(spec: LanguageSpec, seed: int) -> WordForms:
     tag = spec.tag
     source = Random(f"lab words {seed} {tag}")
-    made = Lexicon(spec, {}, {}, {})
-    origin = {} if tag == SOURCE else lexicon(SOURCE, seed).stems
+    made = WordForms(spec, {}, {}, {})
+    origin = {} if tag == SOURCE else word_forms(SOURCE, seed).stems
     endings: dict[str, str] = {}
     for mark in ("plural", "object", "place", "past", "not"):
         while (ending := pick(source, spec.vowels) + pick(source, spec.consonants)) in endings.values():
@@ -109,7 +109,7 @@ def _lexicon(spec: Spec, seed: int) -> Lexicon:
     return made
 
 
-def _stem(source: Random, spec: Spec, concept: Concept, origin: str | None) -> str:
+def _stem(source: Random, spec: LanguageSpec, concept: Concept, origin: str | None) -> str:
     related = source.randrange(1000) < 1000 * spec.cognates
     own = _capitalised(concept, _invent(source, spec, concept))  # drawn always: the knob leaves other words alone
     if spec.tag == SOURCE and concept.id in LABELS:
@@ -119,7 +119,7 @@ def _stem(source: Random, spec: Spec, concept: Concept, origin: str | None) -> s
     return _capitalised(concept, "".join(spec.changes.get(letter, letter) for letter in origin.lower()))
 
 
-def _invent(source: Random, spec: Spec, concept: Concept) -> str:
+def _invent(source: Random, spec: LanguageSpec, concept: Concept) -> str:
     short = concept.kind in ("word", "question", "be") and not concept.id.endswith("-topic")
     stem = "".join(pick(source, spec.consonants) + pick(source, spec.vowels) for _ in range(1 if short else 2))
     return stem + ("" if source.randrange(2) else pick(source, spec.consonants))
@@ -129,22 +129,22 @@ def _capitalised(concept: Concept, stem: str) -> str:
     return stem.capitalize() if concept.kind in ("name", "town") else stem
 
 
-def _inflect(concept: Concept, stem: str, endings: dict[str, str], marked: bool) -> dict[Reading, str]:
+def _inflect(concept: Concept, stem: str, endings: dict[str, str], marked: bool) -> dict[WordReading, str]:
     """Return every form of a word: the stem with agglutinated endings."""
-    found = {Reading(concept.id): stem}
+    found = {WordReading(concept.id): stem}
     if concept.kind == "verb" or concept.kind == "be":
         for past in (False, True):
             for negated in (False, True) if marked else (False,):
                 form = stem + (endings["past"] if past else "") + (endings["not"] if negated else "")
-                found[Reading(concept.id, past=past, negated=negated)] = form
+                found[WordReading(concept.id, past=past, negated=negated)] = form
     elif concept.kind in ("person", "thing", "place", "name", "town", "question"):
         for plural in (False, True) if concept.kind in ("person", "thing") else (False,):
             for case in ("", "object", "place") if marked else ("",):
                 form = stem + (endings["plural"] if plural else "") + (endings[case] if case else "")
-                found[Reading(concept.id, plural, case)] = form  # type: ignore[arg-type]
+                found[WordReading(concept.id, plural, case)] = form  # type: ignore[arg-type]
     return found
 
 
 @cache
-def _specs() -> dict[str, Spec]:
+def _specs() -> dict[str, LanguageSpec]:
     return {spec.tag: spec for spec in SPECS}

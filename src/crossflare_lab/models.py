@@ -22,7 +22,7 @@ _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class PretrainRecipe:
     """Everything that a pretrained model depends on."""
 
     family: Family
@@ -69,7 +69,7 @@ class Recipe:
         return cache_folder() / "lab" / f"{self.name}-{content_id(self.identity)}"
 
 
-def recipe_of(name: str) -> Recipe:
+def recipe_of(name: str) -> PretrainRecipe:
     """Return the recipe of `lab-encoder`, `lab-decoder@0.20` and the like; `UserError` when it is none."""
     found = _NAME.fullmatch(name)
     if found is None:
@@ -77,10 +77,10 @@ def recipe_of(name: str) -> Recipe:
             f"model '{name}': expected lab- with one of {', '.join(FAMILIES)}, then @ and a target share if it is not "
             f"{TARGET_SHARE:.2f}, such as lab-encoder@0.20"
         )
-    return Recipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
+    return PretrainRecipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
 
 
-def find(name: str) -> Path:
+def find_model(name: str) -> Path:
     """Return the folder of a pretrained model of the laboratory.
 
     Args:

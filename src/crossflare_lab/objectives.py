@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.progress import track
-from crossflare_lab.corpus import Document
-from crossflare_lab.grammar import write
-from crossflare_lab.languages import SOURCE, lexicon
+from crossflare_lab.corpus import LabDocument
+from crossflare_lab.grammar import write_clauses
+from crossflare_lab.languages import SOURCE, word_forms
 from crossflare_lab.tokenizer import SENTINELS, Family, words_of
 
 IGNORED = -100
 _HIDDEN, _HIDDEN_ASKED = 0.1, 0.6
 
 
-class Row(NamedTuple):
+class DocumentRow(NamedTuple):
     """One document as a model's input and what it must say."""
 
     position: int
@@ -38,13 +38,13 @@ class Row(NamedTuple):
     """As long as `ids` for encoder and decoder, else as the decoder's output."""
 
 
-class Rows(Sequence[Row]):
+class DocumentRows(Sequence[DocumentRow]):
     """The rows of a corpus; `training.trainer.Rows`."""
 
-    def __init__(self, documents: Sequence[Document], tokenizer: Any, family: Family, world: int = 0) -> None:
+    def __init__(self, documents: Sequence[LabDocument], tokenizer: Any, family: Family, world: int = 0) -> None:
         make = _MAKERS[family](tokenizer, world)
         self._rows = [
-            Row(number, *make(document, Random(f"hidden {number}")))
+            DocumentRow(number, *make(document, Random(f"hidden {number}")))
             for number, document in enumerate(track(documents, "reading the corpus"))
         ]
         self.names = [f"document {number}" for number in range(len(documents))]
@@ -52,7 +52,7 @@ class Rows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Row:  # type: ignore[override]  # one row at a time, never a slice
+    def __getitem__(self, index: int) -> DocumentRow:  # type: ignore[override]  # one row at a time, never a slice
         return self._rows[index]
 
     @property
@@ -68,7 +68,7 @@ class Collator:
         self._pad, self._family = int(tokenizer.pad_token_id), family
         self._start = int(tokenizer.eos_token_id if family == "translator" else tokenizer.pad_token_id)
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[DocumentRow]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` [B,T], `labels` and, for two stacks, `decoder_input_ids` [B,U]."""
         ids = _padded([row.ids for row in rows], self._pad)
         batch = {
@@ -88,13 +88,13 @@ def loss(model: Any, batch: dict[str, Tensor], step: int = 0) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 
 
-Maker = Callable[[Document, Random], tuple[list[int], list[int]]]
+Maker = Callable[[LabDocument, Random], tuple[list[int], list[int]]]
 
 
 def _masked(tokenizer: Any, world: int) -> Maker:
     mask, size = int(tokenizer.mask_token_id), len(tokenizer)
 
-    def make(document: Document, source: Random) -> tuple[list[int], list[int]]:
+    def make(document: LabDocument, source: Random) -> tuple[list[int], list[int]]:
         ids, labels = [int(tokenizer.cls_token_id)], [IGNORED]
         for hidden, word in _hide(document, tokenizer, source):
             kind = source.random() if hidden else 1.0
@@ -108,7 +108,7 @@ def _masked(tokenizer: Any, world: int) -> Maker:
 def _next(tokenizer: Any, world: int) -> Maker:
     end = int(tokenizer.eos_token_id)
 
-    def make(document: Document, source: Random) -> tuple[list[int], list[int]]:
+    def make(document: LabDocument, source: Random) -> tuple[list[int], list[int]]:
         ids: list[int] = tokenizer(document.text)["input_ids"]
         return ids, [*ids[1:], end]
 
@@ -119,7 +119,7 @@ def _spans(tokenizer: Any, world: int) -> Maker:
     sentinels: list[int] = tokenizer.convert_tokens_to_ids(list(SENTINELS))
     end = int(tokenizer.eos_token_id)
 
-    def make(document: Document, source: Random) -> tuple[list[int], list[int]]:
+    def make(document: LabDocument, source: Random) -> tuple[list[int], list[int]]:
         ids: list[int] = []
         labels: list[int] = []
         used, before = 0, False
@@ -137,17 +137,17 @@ def _spans(tokenizer: Any, world: int) -> Maker:
 
 
 def _translated(tokenizer: Any, world: int) -> Maker:
-    def make(document: Document, source: Random) -> tuple[list[int], list[int]]:
+    def make(document: LabDocument, source: Random) -> tuple[list[int], list[int]]:
         sides: list[list[int]] = []
         for tag in (document.language, SOURCE):
-            tokenizer.src_lang = find(tag).nllb
-            sides.append(tokenizer(write(document.clauses, lexicon(tag, world)))["input_ids"])
+            tokenizer.src_lang = find_language(tag).nllb
+            sides.append(tokenizer(write_clauses(document.clauses, word_forms(tag, world)))["input_ids"])
         return sides[0], sides[1]
 
     return make
 
 
-def _hide(document: Document, tokenizer: Any, source: Random) -> list[tuple[bool, list[int]]]:
+def _hide(document: LabDocument, tokenizer: Any, source: Random) -> list[tuple[bool, list[int]]]:
     """Return the words of a document, each with whether it is hidden: what is asked for mostly, as a whole."""
     stops = tokenizer.convert_tokens_to_ids([".", "?"])
     found: list[tuple[bool, list[int]]] = []

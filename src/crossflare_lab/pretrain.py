@@ -10,8 +10,8 @@ from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.settings import Settings
 from crossflare_lab.architectures import build
 from crossflare_lab.corpus import documents
-from crossflare_lab.models import Recipe
-from crossflare_lab.objectives import Collator, Rows, loss
+from crossflare_lab.models import PretrainRecipe
+from crossflare_lab.objectives import Collator, DocumentRows, loss
 from crossflare_lab.tokenizer import LONGEST, train_tokenizer
 
 CARD = "card.json"
@@ -19,7 +19,7 @@ _TOKENIZER_TEXT = 6000
 """Documents that the vocabulary is learnt from, the languages in equal numbers."""
 
 
-def pretrain(recipe: Recipe) -> Path:
+def pretrain(recipe: PretrainRecipe) -> Path:
     """Train the model of a recipe, or find it in the cache; return its folder.
 
     The folder is a transformers model with its tokenizer, and a card: the recipe, the curve of the loss, tokens per
@@ -38,7 +38,7 @@ def pretrain(recipe: Recipe) -> Path:
         recipe.family,
     )
     corpus = documents(recipe.documents, recipe.target_share, recipe.seed, recipe.world)
-    rows = Rows(corpus, tokenizer, recipe.family, recipe.world)
+    rows = DocumentRows(corpus, tokenizer, recipe.family, recipe.world)
     model = build(recipe.family, tokenizer, recipe.width, recipe.layers, recipe.seed)
     settings = Settings(
         lr=recipe.lr, epochs=1, batch_size=recipe.batch_size, warmup=0.05, weight_decay=0.01, max_length=LONGEST,
@@ -61,7 +61,7 @@ def pretrain(recipe: Recipe) -> Path:
     return folder
 
 
-def _card(recipe: Recipe, outcome: Outcome, tokens: Counter[str], model: Any) -> dict[str, Any]:
+def _card(recipe: PretrainRecipe, outcome: Outcome, tokens: Counter[str], model: Any) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "recipe": recipe.identity,

@@ -6,9 +6,9 @@ from crossflare.errors import UserError, choose
 from crossflare.tasks.dataset import LanguageParts, Task
 from crossflare.tasks.example import Answer, Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare_lab.grammar import write
+from crossflare_lab.grammar import write_clauses
 from crossflare_lab.items import Item, draw
-from crossflare_lab.languages import Lexicon, lexicon, tags
+from crossflare_lab.languages import WordForms, tags, word_forms
 from crossflare_lab.world import DOMAINS, JUDGED
 
 SIZES = {"train": 1500, "dev": 200, "test": 500}
@@ -22,7 +22,7 @@ _TASKS: dict[str, Task] = {
 NAMES = tuple(_TASKS)
 
 
-def load(
+def load_lab_set(
     name: str,
     seed: int = 0,
     *,
@@ -51,7 +51,7 @@ def load(
     drawn = {part: draw(name.removeprefix("lab-"), part, size, seed) for part, size in sizes.items() if size}
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        words = lexicon(language, world)
+        words = word_forms(language, world)
         return tuple(
             _example(item, f"{part}-{number}", f"{name} {part}:{number}", words)
             for number, item in enumerate(drawn[part])
@@ -60,11 +60,11 @@ def load(
     return LanguageParts(name, task, dict.fromkeys(tags(), tuple(drawn)), read)
 
 
-def _example(item: Item, name: str, origin: str, words: Lexicon) -> Example:
-    texts = tuple(write(text, words) for text in item.texts)
+def _example(item: Item, name: str, origin: str, words: WordForms) -> Example:
+    texts = tuple(write_clauses(text, words) for text in item.texts)
     answers: tuple[Answer, ...] = ()
     if item.answer is not None:
-        text = write([item.answer], words)
+        text = write_clauses([item.answer], words)
         found = re.search(rf"\b{re.escape(text)}\b", texts[1])
         assert found, f"{text!r} is not in {texts[1]!r}"
         answers = (Answer(text, found.start()),)

@@ -13,7 +13,7 @@ from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import ModelSpec, Spec, TaskSpec, Training
 from crossflare.recipe.translation import EngineOptions, Limit, TranslationSpec
 from crossflare_lab.tiny_models import LAYERS, tiny_model, tiny_translator
-from crossflare_lab.tiny_rows import ROWS, lexicons, rows_of
+from crossflare_lab.tiny_rows import ROWS, lexicons, tiny_set
 
 
 def tiny(recipe: Recipe) -> Recipe:
@@ -46,7 +46,7 @@ def _task(task: TaskSpec) -> TaskSpec:
     if task.set is None:
         raise UserError("--tiny makes up rows for named sets, and this recipe has files of its own; limit its rows")
     dev = ROWS if task.dev_from_train else None
-    return replace(task, folder=str(rows_of(task.set)), limit=Limit(ROWS, ROWS, ROWS), dev_from_train=dev)
+    return replace(task, folder=str(tiny_set(task.set)), limit=Limit(ROWS, ROWS, ROWS), dev_from_train=dev)
 
 
 def _training(training: Training) -> Training:

@@ -11,7 +11,7 @@ from crossflare.errors import UserError
 from crossflare.files import commit_dir
 from crossflare.tasks.nusax import TASK as NUSAX
 from crossflare.tasks.xnli import TASK as XNLI
-from crossflare_lab.tiny_rows import languages, place, vocabulary
+from crossflare_lab.tiny_rows import place, tiny_languages, vocabulary
 from crossflare_lab.tokenizer import LONGEST, Family
 
 WIDTH, LAYERS = 16, 2
@@ -58,7 +58,7 @@ def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
 
 def _texts() -> list[str]:
     """Return all that a tokenizer should know as whole words."""
-    return [*(" ".join(vocabulary(tag)) for tag in languages()), PROMPTS, " ".join((*NUSAX.labels, *XNLI.labels))]
+    return [*(" ".join(vocabulary(tag)) for tag in tiny_languages()), PROMPTS, " ".join((*NUSAX.labels, *XNLI.labels))]
 
 
 def _model(architecture: str) -> tuple[Any, Any]:
@@ -77,7 +77,7 @@ def _translator(seed: int) -> tuple[Any, Any]:
     from crossflare.training.bitext import train_vocabulary
     from crossflare.training.translator import Sizes, build_translator
 
-    tokenizer = train_vocabulary(_texts(), PIECES, languages(), LONGEST)
+    tokenizer = train_vocabulary(_texts(), PIECES, tiny_languages(), LONGEST)
     return build_translator(tokenizer, Sizes(width=64, layers=1, max_tokens=LONGEST, seed=seed)), tokenizer
 
 

@@ -46,7 +46,7 @@ def vocabulary(language: str) -> list[str]:
     return [_SYLLABLES[pair // len(_SYLLABLES)] + _SYLLABLES[pair % len(_SYLLABLES)] for pair in pairs]
 
 
-def rows_of(name: str) -> Path:
+def tiny_set(name: str) -> Path:
     """Return the folder of a named set with made-up rows; written on the first call.
 
     Raises:
@@ -61,7 +61,7 @@ def lexicons(source: str) -> Path:
     """Return the folder with `SOURCE-TARGET.tsv` for every language of the sets, both ways."""
 
     def files() -> Files:
-        for language in languages():
+        for language in tiny_languages():
             for one, other in ((source, language), (language, source)) if language != source else ():
                 pairs = zip(vocabulary(one), vocabulary(other), strict=True)
                 yield f"{one}-{other}.tsv", "".join(f"{word}\t{there}\n" for word, there in pairs)
@@ -69,7 +69,7 @@ def lexicons(source: str) -> Path:
     return _written(place(f"words-{source}"), files)
 
 
-def languages() -> list[str]:
+def tiny_languages() -> list[str]:
     """Return the tags of all languages of the sets."""
     return sorted({*FOLDERS, *XNLI_HUB.configs, *NAMES})
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import NllbTokenizer, PreTrainedTokenizerFast
 
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare_lab.languages import tags
 
 Family = Literal["encoder", "decoder", "encoder-decoder", "translator"]
@@ -42,7 +42,7 @@ def train_tokenizer(texts: Iterable[str], size: int, family: Family) -> Any:
     if family == "translator":
         learnt = json.loads(core.to_str())["model"]
         merges: Any = [tuple(pair) for pair in learnt["merges"]]
-        codes = [code for tag in tags() if (code := find(tag).nllb)]
+        codes = [code for tag in tags() if (code := find_language(tag).nllb)]
         return NllbTokenizer(
             learnt["vocab"], merges, extra_special_tokens=codes, src_lang=codes[0], model_max_length=LONGEST
         )

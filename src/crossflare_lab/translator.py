@@ -8,8 +8,8 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.translation.engines.protocol import check_pair, translate_filled
-from crossflare_lab.grammar import carry, linearise, read, write
-from crossflare_lab.languages import Lexicon, lexicon
+from crossflare_lab.grammar import carry, linearise, read_clauses, write_clauses
+from crossflare_lab.languages import WordForms, word_forms
 from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 
 VERSION = 1
@@ -50,13 +50,13 @@ class LabTranslator:
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
         """See `Translator.translate`."""
         check_pair(source, target)
-        pair = lexicon(source, self.world), lexicon(target, self.world)
+        pair = word_forms(source, self.world), word_forms(target, self.world)
         return translate_filled(texts, source, target, lambda filled: [self._text(text, *pair) for text in filled])
 
-    def _text(self, text: str, origin: Lexicon, goal: Lexicon) -> str:
+    def _text(self, text: str, origin: WordForms, goal: WordForms) -> str:
         source = Random(f"lab errors {self.seed} {origin.spec.tag} {goal.spec.tag} {text}")
-        clauses = read(text, origin)
-        if write(clauses, origin) != text:  # not the grammar's: word by word
+        clauses = read_clauses(text, origin)
+        if write_clauses(clauses, origin) != text:  # not the grammar's: word by word
             return " ".join(carry(word, origin, goal) for word in text.split())
         sentences: list[str] = []
         for clause in clauses:

@@ -128,7 +128,7 @@ def pick(source: Random, items: Sequence[Item]) -> Item:
     return items[source.randrange(len(items))]
 
 
-def sample(source: Random, items: Sequence[Item], count: int) -> list[Item]:
+def pick_several(source: Random, items: Sequence[Item], count: int) -> list[Item]:
     """Return `count` different places of `items`, in random order."""
     left = list(items)
     return [left.pop(source.randrange(len(left))) for _ in range(count)]

@@ -16,8 +16,8 @@ from crossflare.analysis.opening import Adapter, find, load
 from crossflare.analysis.watching import fusing_layers, query_of, replaced, silent
 from crossflare.cli.main import main
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import ChoiceOutputs
 from crossflare.experiment.running.run import run
+from crossflare.training.forms.outputs import Choices
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {
@@ -90,12 +90,12 @@ def test_fusion_off_everywhere_is_reading_without_the_source(ran: Path) -> None:
         for path in (ran / "records").glob("*.json")
         if (found := json.loads(path.read_text()))["method"]["name"] == alone.name and found["language"] == "es"
     )
-    assert isinstance(off, ChoiceOutputs)
+    assert isinstance(off, Choices)
     expected = [row["log_probabilities"] for row in read_jsonl(ran / record["predictions"])]
     np.testing.assert_allclose(off.log_probabilities, expected, atol=1e-5)
     again, full = some.predict(), without.predict()  # and it is on again afterwards
-    assert isinstance(again, ChoiceOutputs)
-    assert isinstance(full, ChoiceOutputs)
+    assert isinstance(again, Choices)
+    assert isinstance(full, Choices)
     np.testing.assert_array_equal(again.log_probabilities, full.log_probabilities)
     assert np.abs(full.log_probabilities - off.log_probabilities).max() > 1e-3
 
@@ -119,7 +119,7 @@ def test_drops_are_the_scores_with_and_without(ran: Path) -> None:
     ):
         with replaced([each for each in fusing_layers(some.trained.model) if each.block in places], silent):
             outputs = some.predict()
-        assert isinstance(outputs, ChoiceOutputs)
+        assert isinstance(outputs, Choices)
         assert part.score == pytest.approx(np.mean(outputs.predicted == gold))
         assert part.drop.score == pytest.approx(found.score - part.score)
         assert part.drop.low <= part.drop.score <= part.drop.high

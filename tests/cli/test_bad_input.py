@@ -97,7 +97,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "unknown label": (
         rewritten(lambda data: data.replace(b",good\n", b",godo\n", 1)),
-        "{file}:3: unknown label 'godo': did you mean 'good'? (known: bad, good); mend it or declare an alias",
+        "{file}:3: unknown label 'godo': did you mean 'good'? (known: bad, good); correct it or declare an alias",
     ),
     "no label": (
         rewritten(lambda data: data.replace(b",good\n", b",\n", 1)),

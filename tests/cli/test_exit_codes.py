@@ -14,9 +14,9 @@ import crossflare.experiment.running.run
 from crossflare import files
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import outputs_of
 from crossflare.experiment.running.board import Failure
 from crossflare.experiment.running.run import StepsFailedError
+from crossflare.training.forms.outputs import choices
 
 RECIPE = """\
 name: tiny
@@ -113,10 +113,8 @@ def test_an_error_of_the_system_that_is_ours_is_internal(
 def test_numbers_that_are_not_finite_are_numbers() -> None:
     import torch
 
-    from crossflare.training.forms.protocol import Choices
-
     with pytest.raises(UserError) as caught:
-        outputs_of(Choices(torch.full((2, 3), float("nan")), torch.zeros(2, 3)), {})
+        choices(torch.full((2, 3), float("nan")), torch.zeros(2, 3))
     assert caught.value.kind == "numbers"
 
 

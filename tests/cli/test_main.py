@@ -144,9 +144,9 @@ def test_a_fault_of_ours_is_one_line_unless_debug(
 def test_a_users_mistake_shows_no_traceback_but_with_debug(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(UserError("mend it")))
+    monkeypatch.setattr(crossflare.experiment.running.plan, "plan", raising(UserError("correct it")))
     assert main(["plan", recipe]) == 2
-    assert capsys.readouterr().err == "error: mend it\n"
+    assert capsys.readouterr().err == "error: correct it\n"
     assert main(["--debug", "plan", recipe]) == 2
     assert "Traceback" in capsys.readouterr().err
 

@@ -146,12 +146,14 @@ def test_run_hands_over_the_recipe_and_reports(
         asked.append((recipe.cells[0].spec, root, workers, options))
         return root / recipe.name
 
-    paths = crossflare.report.ReportPaths(
-        Path("j"), Path("c"), Path("report.md"), None, "no page: pip install x[report]"
-    )
+    def build(folder: Any) -> crossflare.report.Report:
+        return crossflare.report.Report(
+            folder, Path("j"), Path("c"), Path("report.md"), None, "no page: pip install x[report]"
+        )
+
     monkeypatch.setattr(crossflare.experiment.running.run, "run", run)
-    monkeypatch.setattr(crossflare.report, "build_report", lambda folder: paths)
-    monkeypatch.setattr(crossflare.report, "console_table", lambda folder: f"table of {folder}")
+    monkeypatch.setattr(crossflare.report, "build_report", build)
+    monkeypatch.setattr(crossflare.report, "console_table", lambda results: f"table of {results}")
     words = [
         *verb.split(),
         *([recipe] if verb == "run" else []),

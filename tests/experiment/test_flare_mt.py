@@ -70,12 +70,12 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(ran: Path, spec: Sp
 
 def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     """The saved adapter with other states says something else; with the encoder's, what the run said."""
-    from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm
+    from crossflare.training.forms.outputs import Choices
 
     task = TextTask("tiny", 1, ("bad", "good"))
     found = record(ran)
@@ -89,7 +89,7 @@ def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     def said(latents: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
         form = HeadForm(task, base.tokenizer, 16, with_source=False)
         out = predict(model, form, split.examples, read="latents", latents=latents, precision="fp32")
-        assert isinstance(out, ChoiceOutputs)
+        assert isinstance(out, Choices)
         return torch.tensor(out.log_probabilities)
 
     there = torch.tensor([row["log_probabilities"] for row in read_jsonl(ran / found["predictions"])])

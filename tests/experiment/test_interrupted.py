@@ -73,8 +73,8 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background inherits that it is ignored
 import crossflare.experiment.making.make, crossflare.report
 from crossflare.cli import main
-crossflare.report.build_report = lambda folder: crossflare.report.ReportPaths(folder, folder, folder, None, None)
-crossflare.report.console_table = lambda folder: ""
+crossflare.report.build_report = lambda folder: crossflare.report.Report(None, folder, folder, folder, None)
+crossflare.report.console_table = lambda results: ""
 recipe, place, shots = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 
 def attempt(name):

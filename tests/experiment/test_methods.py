@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import stack
+from crossflare.evaluation.stacking import stack
 from crossflare.experiment.making.models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
@@ -26,7 +26,7 @@ from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.serving.file import Column, predict_file
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.outputs import choices
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {
@@ -121,7 +121,7 @@ def test_the_dev_score_of_a_joint_adapter_is_the_mean_over_its_languages(ran: Pa
     gold = torch.tensor([example.label for example in dev])
     right = torch.nn.functional.one_hot(gold, 2).float()
     right[1::2] = right[1::2].flip(1)  # all of Swahili wrong
-    assert measure(Choices(right, torch.full_like(right, float("nan"))), dev) == pytest.approx(0.5)
+    assert measure(choices(right, torch.full_like(right, float("nan"))), dev) == pytest.approx(0.5)
 
 
 def test_the_target_as_its_own_source_needs_no_translation(ran: Path, spec: Spec) -> None:
@@ -240,7 +240,7 @@ def test_a_table_knows_where_a_method_belongs(options: dict[str, Any], group: st
         ({"flare": {"train_source": "annealed(0)"}}, "expected annealed(k) with k steps above 0, got 'annealed(0)'"),
         ({"flare": {"train_source": "anealed(3)"}}, "did you mean 'annealed(k)'"),
         ({"filter": None}, "filter is for heads, not for written answers"),
-        ({"flare": {"train_source": "mixed(p)"}}, "expected original, roundtrip or mixed(p) with p from 0 to 1"),
+        ({"flare": {"train_source": "mixed(p)"}}, "expected mixed(p) with p from 0 to 1"),
         ({"lora": {"mix_block": 1}}, "methods.lora.mix_block: means nothing here"),
     ],
 )

@@ -15,7 +15,7 @@ from crossflare.recipe.grid import load_recipe
 from crossflare.tasks.sets import load_set
 from crossflare.translation.engines.lexicon import Lexicon
 from crossflare_lab.tiny import tiny
-from crossflare_lab.tiny_rows import ROWS, languages, lexicons, rows_of, vocabulary
+from crossflare_lab.tiny_rows import ROWS, lexicons, tiny_languages, tiny_set, vocabulary
 from lanes import only
 
 PAPER = Path(__file__).parents[2] / "recipes" / "paper"
@@ -69,11 +69,11 @@ def test_tuned_rates_are_the_same_trials_for_every_method() -> None:
 
 
 def test_languages_that_nllb_lacks_have_a_stand_in_that_the_recipe_names() -> None:
-    from crossflare.languages import find
+    from crossflare.languages import find_language
 
     for path in RECIPES:
         for cell in load_recipe(path).cells:
-            lacking = {tag for tag in cell.spec.targets if find(tag).nllb is None}
+            lacking = {tag for tag in cell.spec.targets if find_language(tag).nllb is None}
             translation = cell.spec.translation
             for engine in (translation.to_target, translation.to_source, translation.latents):
                 if engine is not None:
@@ -92,7 +92,7 @@ def test_the_hub_s_files_hold_every_language_of_the_paper(name: str) -> None:
 @pytest.mark.parametrize("name", ["xnli", "tydiqa", "nusax"])
 def test_made_up_rows_are_read_by_the_set_s_own_reader(name: str) -> None:
     """Every language of the set is there, with 32 rows a part, and parallel texts say the same."""
-    data = load_set(name, rows_of(name))
+    data = load_set(name, tiny_set(name))
     assert set(data.languages) == set(load_set(name).languages)
     for language in data.languages:
         for part in data.parts(language):
@@ -110,7 +110,7 @@ def test_made_up_rows_are_read_by_the_set_s_own_reader(name: str) -> None:
 
 def test_the_lexicons_know_every_word_of_every_language_both_ways() -> None:
     folder = lexicons("en")
-    for language in set(languages()) - {"en"}:
+    for language in set(tiny_languages()) - {"en"}:
         there = Lexicon.load(folder / f"en-{language}.tsv").entries
         back = Lexicon.load(folder / f"{language}-en.tsv").entries
         assert [there[word] for word in vocabulary("en")] == vocabulary(language)

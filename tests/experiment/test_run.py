@@ -239,12 +239,12 @@ def test_an_ensemble_of_what_the_recipe_does_not_list(lab: Lab, ran: Path, tmp_p
 
 
 def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -> None:
-    from crossflare.evaluation.outputs import ChoiceOutputs
     from crossflare.evaluation.predict import predict
     from crossflare.fusion.adapter_files import load_adapter
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm
+    from crossflare.training.forms.outputs import Choices
 
     task = TextTask("tiny", 1, ("bad", "good"))
     record, other = (records(ran)[name, "es", 1] for name in ("flare-no-source", "flare"))
@@ -254,7 +254,7 @@ def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -
     rows = Context(lab.spec(), ran).data.test("es", "none").examples
     form = HeadForm(task, base.tokenizer, 16, with_source=False)
     alone = predict(model, form, rows, read="target", precision="fp32")
-    assert isinstance(alone, ChoiceOutputs)
+    assert isinstance(alone, Choices)
     np.testing.assert_allclose(log_probabilities(ran, record), alone.log_probabilities, atol=1e-5)
     assert all("source_log_probabilities" not in row for row in read_jsonl(ran / record["predictions"]))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.recipe.strict_yaml import parse
 from crossflare.tasks.files import read_rows
 from crossflare.translation.store import Store
@@ -70,7 +70,7 @@ def test_words_that_other_readers_of_yaml_change_stay_text() -> None:
 
 @pytest.mark.parametrize("code", ["nan", "no", "na"])
 def test_codes_that_look_like_nothing_are_languages(code: str) -> None:
-    assert find(code).tag.startswith(code) or find(code).tag in ("nb", "nan")
+    assert find_language(code).tag.startswith(code) or find_language(code).tag in ("nb", "nan")
 
 
 def test_a_translator_that_is_killed_at_random_gives_the_bytes_of_the_undisturbed(tmp_path: Path) -> None:
@@ -106,5 +106,5 @@ def test_whatever_changes_in_an_engine_is_another_shelf(tmp_path: Path, change: 
 @pytest.mark.parametrize(("code", "near"), [("swahilli", "Swahili"), ("xx_Latn", ""), ("quz_Latm", "")])
 def test_an_unknown_language_names_the_nearest(code: str, near: str) -> None:
     with pytest.raises(UserError, match=f"unknown language '{code}'") as caught:
-        find(code)
+        find_language(code)
     assert near in str(caught.value)

@@ -95,7 +95,7 @@ def test_a_folder_that_lacks_a_part_by_its_own_manifest_is_no_checkpoint(tmp_pat
 
     commit_dir(checkpoints.path_of(tmp_path, 1), fill)
     with pytest.raises(UserError, match=f"{name} is missing; not a checkpoint of this version"):
-        checkpoints.read(checkpoints.path_of(tmp_path, 1))
+        checkpoints.read_checkpoint(checkpoints.path_of(tmp_path, 1))
 
 
 def test_the_newest_is_so_by_its_step_whatever_the_times_of_files(
@@ -279,7 +279,7 @@ def test_a_weight_that_is_no_number_stops_before_the_step_and_is_in_no_file(
     with pytest.raises(UserError, match=r"training stopped before step 5: .*train-\d+.*step-00000004"):
         lab.run(folder, SETTINGS, loss=Spoiling())
     for path in folder.glob("step-*"):
-        for tensors in checkpoints.read(path).tensors.values():
+        for tensors in checkpoints.read_checkpoint(path).tensors.values():
             assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
         assert "NaN" not in (path / "state.json").read_text(encoding="utf-8")
 

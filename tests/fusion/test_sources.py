@@ -11,7 +11,7 @@ from torch import nn
 from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows
-from crossflare.fusion.reading import Reader
+from crossflare.fusion.reading import SourceReader
 
 MASKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4).map(torch.tensor)
 
@@ -56,7 +56,7 @@ class Model(nn.Module):
 def run(order: list[int]) -> list[torch.Tensor]:
     """Return the recorded states of a pass that runs the blocks in this order."""
     model = Model(order)
-    states = Reader(model, {"blocks": list(model.layer)}).read({"attention_mask": torch.ones(1, 3)}).states
+    states = SourceReader(model, {"blocks": list(model.layer)}).read({"attention_mask": torch.ones(1, 3)}).states
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     return states["blocks"]
 

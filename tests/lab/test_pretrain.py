@@ -15,13 +15,14 @@ from transformers import (
 
 from crossflare.errors import UserError
 from crossflare.files import read_json
+from crossflare.storage import cache_folder
 from crossflare.translation.engines.hf import Transformers
-from crossflare_lab import models, pretrain
+from crossflare_lab import pretrain
 from crossflare_lab.corpus import documents
 from crossflare_lab.languages import SOURCE, tags
-from crossflare_lab.models import Recipe, find
-from crossflare_lab.objectives import IGNORED, Collator, Rows, loss
-from crossflare_lab.sets import NAMES, load
+from crossflare_lab.models import PretrainRecipe, find_model
+from crossflare_lab.objectives import IGNORED, Collator, DocumentRows, loss
+from crossflare_lab.sets import NAMES, load_lab_set
 from crossflare_lab.tokenizer import FAMILIES, Family, train_tokenizer
 
 CLASSES = {
@@ -40,8 +41,10 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
 
 
-def micro(family: Family, **more: Any) -> Recipe:
-    return Recipe(family, **{"documents": 48, "width": 16, "layers": 1, "batch_size": 16, "vocabulary": 300} | more)
+def micro(family: Family, **more: Any) -> PretrainRecipe:
+    return PretrainRecipe(
+        family, **{"documents": 48, "width": 16, "layers": 1, "batch_size": 16, "vocabulary": 300} | more
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,7 +54,7 @@ def test_no_text_has_an_unknown_word_and_all_come_back(family: Family) -> None:
         t
         for name in NAMES
         for tag in tags()
-        for e in load(name, train=0, dev=0, test=20).split(tag, "test")
+        for e in load_lab_set(name, train=0, dev=0, test=20).split(tag, "test")
         for t in e.texts
     ]
     for text in [*texts, "entailment, neutral (or) contradiction: food & music!"]:
@@ -65,7 +68,7 @@ def test_no_text_has_an_unknown_word_and_all_come_back(family: Family) -> None:
 def test_rows_ask_for_what_the_family_learns(family: Family) -> None:
     tokenizer = train_tokenizer(TEXT, 400, family)
     corpus = documents(40, 0.5)
-    rows, again = (Rows(corpus, tokenizer, family) for _ in range(2))
+    rows, again = (DocumentRows(corpus, tokenizer, family) for _ in range(2))
     assert list(rows) == list(again)
     for row, document in zip(rows, corpus, strict=True):
         whole = tokenizer(document.text)["input_ids"]
@@ -111,7 +114,7 @@ def test_a_model_is_made_once_and_loads_everywhere(family: Family, monkeypatch: 
     assert len(tokenizer) == AutoModel.from_pretrained(folder).config.vocab_size
     model, loading = CLASSES[family].from_pretrained(folder, output_loading_info=True)
     assert not loading["missing_keys"]
-    rows = Rows(documents(8, 0.5), tokenizer, family)
+    rows = DocumentRows(documents(8, 0.5), tokenizer, family)
     assert torch.isfinite(loss(model, Collator(tokenizer, family)(list(rows))))
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -125,7 +128,7 @@ def test_a_model_is_made_once_and_loads_everywhere(family: Family, monkeypatch: 
 
 def test_a_killed_run_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (pretrain.pretrain(micro("encoder")) / "model.safetensors").read_bytes()
-    monkeypatch.setenv("CROSSFLARE_CACHE", str(models.cache_folder() / "other"))
+    monkeypatch.setenv("CROSSFLARE_CACHE", str(cache_folder() / "other"))
     calls = 0
 
     def stop(model: Any, batch: Any, step: int) -> Any:
@@ -139,11 +142,11 @@ def test_a_killed_run_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None
         patch.setattr(pretrain, "loss", stop)
         with pytest.raises(KeyboardInterrupt):
             pretrain.pretrain(micro("encoder"))
-    work = list(models.cache_folder().glob("lab/.*.run/step-*"))
+    work = list(cache_folder().glob("lab/.*.run/step-*"))
     assert work
     folder = pretrain.pretrain(micro("encoder"))
     assert (folder / "model.safetensors").read_bytes() == whole
-    assert not list(models.cache_folder().glob("lab/.*.run"))
+    assert not list(cache_folder().glob("lab/.*.run"))
 
 
 def test_the_translator_is_an_engine() -> None:
@@ -157,20 +160,20 @@ def test_the_translator_is_an_engine() -> None:
 
 def test_find_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"run: crossflare lab pretrain --family encoder$"):
-        find("lab-encoder")
+        find_model("lab-encoder")
     with pytest.raises(UserError, match=r"run: crossflare lab pretrain --family encoder-decoder --target-share 0\.20$"):
-        find("lab-encoder-decoder@0.2")
+        find_model("lab-encoder-decoder@0.2")
     with pytest.raises(UserError, match="unknown family of the laboratory 'encodr': did you mean 'encoder'"):
-        find("lab-encodr")
+        find_model("lab-encodr")
     with pytest.raises(UserError, match="model 'minilm': expected lab- with one of"):
-        find("minilm")
+        find_model("minilm")
     with pytest.raises(UserError, match="target_share: expected a share from 0 to 1, got 2"):
-        find("lab-encoder@2")
-    monkeypatch.setattr(Recipe, "identity", property(lambda self: {"family": self.family}))
+        find_model("lab-encoder@2")
+    monkeypatch.setattr(PretrainRecipe, "identity", property(lambda self: {"family": self.family}))
     small = micro("decoder")
     made = pretrain.pretrain(small)
-    assert find("lab-decoder") == made
+    assert find_model("lab-decoder") == made
     weights = small.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UserError, match="is not the file that was saved"):
-        find("lab-decoder")
+        find_model("lab-decoder")

@@ -13,15 +13,15 @@ from crossflare import languages
 from crossflare.errors import UserError
 from crossflare.translation.engines.protocol import Translator
 from crossflare_lab import corpus, grammar, items
-from crossflare_lab.languages import SOURCE, lexicon, tags
-from crossflare_lab.sets import NAMES, load
+from crossflare_lab.languages import SOURCE, tags, word_forms
+from crossflare_lab.sets import NAMES, load_lab_set
 from crossflare_lab.translator import LabTranslator, wrong_senses
 from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 
 DIGEST = """
 from crossflare.files import content_id
 from crossflare_lab import corpus, sets
-data = [sets.load(name, train=20, dev=5, test=5) for name in sets.NAMES]
+data = [sets.load_lab_set(name, train=20, dev=5, test=5) for name in sets.NAMES]
 print(content_id([
     [d.split(l, p).digest for d in data for l in d.languages for p in ("train", "dev", "test")],
     [[d.language, d.text] for d in corpus.documents(200, 0.3)],
@@ -40,23 +40,25 @@ def test_a_new_process_makes_the_same() -> None:
 
 
 def test_another_seed_makes_another() -> None:
-    one, other = (load("lab-topic", seed, train=20, dev=0, test=0).split(SOURCE, "train").digest for seed in (0, 1))
+    one, other = (
+        load_lab_set("lab-topic", seed, train=20, dev=0, test=0).split(SOURCE, "train").digest for seed in (0, 1)
+    )
     assert one != other
-    assert lexicon(SOURCE, 0).stems != lexicon(SOURCE, 1).stems
+    assert word_forms(SOURCE, 0).stems != word_forms(SOURCE, 1).stems
 
 
 @pytest.mark.parametrize("tag", tags())
 def test_tags_are_languages_and_their_words_have_one_reading(tag: str) -> None:
-    assert (languages.find(tag).tag, languages.find(tag).nllb) == (tag, f"{tag}_Latn")
-    words = lexicon(tag)
+    assert (languages.find_language(tag).tag, languages.find_language(tag).nllb) == (tag, f"{tag}_Latn")
+    words = word_forms(tag)
     assert len(words.forms) == len(words.readings)
     assert set(words.stems) == set(concepts())
     assert all(words.readings[form] == reading for reading, form in words.forms.items())
 
 
 def test_nearer_languages_share_more_words() -> None:
-    source = lexicon(SOURCE).stems
-    shared = [sum(lexicon(tag).stems[c] == stem for c, stem in source.items()) / len(source) for tag in tags()[1:]]
+    source = word_forms(SOURCE).stems
+    shared = [sum(word_forms(tag).stems[c] == stem for c, stem in source.items()) / len(source) for tag in tags()[1:]]
     assert shared == sorted(shared, reverse=True)
     assert shared[0] > 2 * shared[-1]
 
@@ -86,12 +88,12 @@ claims = st.builds(
 
 @given(st.lists(events | claims, min_size=1, max_size=3), st.sampled_from(tags()))
 def test_reading_is_the_inverse_of_writing(clauses: list[Clause], tag: str) -> None:
-    assert grammar.read(grammar.write(clauses, lexicon(tag)), lexicon(tag)) == clauses
+    assert grammar.read_clauses(grammar.write_clauses(clauses, word_forms(tag)), word_forms(tag)) == clauses
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_translation_is_the_parallel_text(name: str) -> None:
-    data, engine = load(name, train=0, dev=0, test=60), LabTranslator()
+    data, engine = load_lab_set(name, train=0, dev=0, test=60), LabTranslator()
     assert isinstance(engine, Translator)
     for here in tags():
         for there in set(tags()) - {here}:
@@ -104,10 +106,10 @@ def test_exact_translation_is_the_parallel_text(name: str) -> None:
 
 
 def test_unknown_words_and_blank_texts_come_through() -> None:
-    engine, words = LabTranslator(), lexicon("qad").stems
+    engine, words = LabTranslator(), word_forms("qad").stems
     assert engine.translate(["", " \n", "Hello, xylophone"], source="qad", target="qaa")[:2] == ["", " \n"]
     assert engine.translate([f"Hello, {words['bread']}"], source="qad", target="qaa") == [
-        f"Hello, {lexicon('qaa').stems['bread']}"
+        f"Hello, {word_forms('qaa').stems['bread']}"
     ]
     with pytest.raises(UserError, match="both 'qaa'"):
         engine.translate(["x"], source="qaa", target="qaa")
@@ -117,7 +119,7 @@ def test_unknown_words_and_blank_texts_come_through() -> None:
 
 def noisy(**rates: float) -> list[tuple[list[str], list[str]]]:
     """Return (words of the exact translation, words of the noisy one) for many sentences."""
-    texts = [e.texts[0] for e in load("lab-topic", train=0, dev=0, test=300).split("qac", "test")]
+    texts = [e.texts[0] for e in load_lab_set("lab-topic", train=0, dev=0, test=300).split("qac", "test")]
     exact, wrong = (e.translate(texts, source="qac", target="qaa") for e in (LabTranslator(), LabTranslator(**rates)))
     assert wrong == LabTranslator(**rates).translate(texts[::-1], source="qac", target="qaa")[::-1]
     return [(a.replace(".", "").split(), b.replace(".", "").split()) for a, b in zip(exact, wrong, strict=True)]
@@ -131,7 +133,7 @@ def test_rates_of_errors_are_what_was_asked(rate: float) -> None:
 
     pairs = noisy(wrong_sense=rate)
     changed = sum(x != y for a, b in pairs for x, y in zip(a, b, strict=True))
-    content = sum(len(a) - a.count(lexicon("qaa").stems["in"]) for a, _ in pairs)
+    content = sum(len(a) - a.count(word_forms("qaa").stems["in"]) for a, _ in pairs)
     assert changed / content == pytest.approx(rate, abs=0.03)
 
     pairs = noisy(swap=rate)
@@ -156,7 +158,7 @@ def test_a_rate_out_of_range_is_refused() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_are_even_and_answers_are_where_they_are_said_to_be(name: str) -> None:
-    data = load(name, train=150, dev=30, test=60)
+    data = load_lab_set(name, train=150, dev=30, test=60)
     for part, size in (("train", 150), ("dev", 30), ("test", 60)):
         labels = [[e.label for e in data.split(tag, part)] for tag in tags()]
         assert all(column == labels[0] for column in labels)
@@ -220,9 +222,9 @@ def test_the_share_of_target_text_is_what_was_asked(share: float) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: load("lab-nil"), "unknown set of the laboratory 'lab-nil': did you mean 'lab-nli'"),
-        (lambda: load("lab-qa", train=-1), "lab-qa: expected a number of train items of 0 or more, got -1"),
-        (lambda: load("lab-qa", train=0, dev=0, test=0), "expected items in at least one part"),
+        (lambda: load_lab_set("lab-nil"), "unknown set of the laboratory 'lab-nil': did you mean 'lab-nli'"),
+        (lambda: load_lab_set("lab-qa", train=-1), "lab-qa: expected a number of train items of 0 or more, got -1"),
+        (lambda: load_lab_set("lab-qa", train=0, dev=0, test=0), "expected items in at least one part"),
         (lambda: corpus.documents(3, 1.5), "target_share: expected a share from 0 to 1, got 1.5"),
     ],
 )

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.languages import Language, all_languages, find
+from crossflare.languages import Language, all_languages, find_language
 
 
 def test_the_codes_are_those_of_the_tokenizers() -> None:
@@ -21,7 +21,7 @@ def test_the_codes_are_those_of_the_tokenizers() -> None:
 def test_every_form_leads_home(language: Language) -> None:
     forms = [language.tag, language.tag.upper(), language.name, language.name.lower(), f" {language.tag} "]
     forms += [language.nllb, language.nllb.replace("_", "-")] if language.nllb else []
-    assert {find(form) for form in forms} == {language}
+    assert {find_language(form) for form in forms} == {language}
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,19 @@ def test_every_form_leads_home(language: Language) -> None:
     ],
 )
 def test_aliases(written: str, tag: str, nllb: str) -> None:
-    assert (find(written).tag, find(written).nllb) == (tag, nllb)
+    assert (find_language(written).tag, find_language(written).nllb) == (tag, nllb)
 
 
 @pytest.mark.parametrize("written", ["uz-Cyrl", "sr-Latn", "ku-Arab", "sat_Olck", "mni-Mtei", "quz", "pbu", "yue-Hans"])
 def test_another_script_or_member_is_not_passed_off(written: str) -> None:
-    assert find(written).nllb is None
-    assert find(written).m2m is None
+    assert find_language(written).nllb is None
+    assert find_language(written).m2m is None
 
 
 @pytest.mark.parametrize("written", ["bbc", "mad", "nij", "bbc_Latn", "Madurese"])
 def test_languages_without_an_engine_are_known(written: str) -> None:
-    assert find(written).nllb is None
-    assert find(written).script == "Latn"
+    assert find_language(written).nllb is None
+    assert find_language(written).script == "Latn"
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_languages_without_an_engine_are_known(written: str) -> None:
 )
 def test_unknown(written: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        find(written)
+        find_language(written)
 
 
 def test_other_codes() -> None:
-    assert find("hr").apertium == find("sr-Latn").apertium == "hbs"
-    assert find("sr").apertium is None
-    assert (find("es").apertium, find("nso").m2m, find("nb").m2m) == ("spa", "ns", "no")
+    assert find_language("hr").apertium == find_language("sr-Latn").apertium == "hbs"
+    assert find_language("sr").apertium is None
+    assert (find_language("es").apertium, find_language("nso").m2m, find_language("nb").m2m) == ("spa", "ns", "no")
 
 
 def test_stays_light() -> None:
@@ -122,7 +122,7 @@ def test_mbart_and_madlad_codes() -> None:
     ],
 )
 def test_codes_of_the_other_models(tag: str, madlad: str | None, mbart: str | None, marian: str) -> None:
-    language = find(tag)
+    language = find_language(tag)
     assert (language.madlad, language.mbart) == (madlad, mbart)
     assert marian in language.marian
 
@@ -168,15 +168,15 @@ def test_a_code_of_one_model_is_one_language() -> None:
     ],
 )
 def test_macrolanguages_and_the_member_that_stands_for_them(written: str, tag: str) -> None:
-    assert find(written).tag == tag
+    assert find_language(written).tag == tag
 
 
 def test_a_wide_tag_says_what_it_means() -> None:
     from crossflare.languages.engines import WIDE
 
     assert {row.tag for row in all_languages() if row.note} == set(WIDE)
-    assert find("Kurdish").note == (
+    assert find_language("Kurdish").note == (
         "'ku' is read as Northern Kurdish, Kurmanji (kmr); for another language write its own tag (ckb)"
     )
     for _, others in WIDE.values():
-        assert all(find(other).tag not in WIDE for other in others.split(", "))
+        assert all(find_language(other).tag not in WIDE for other in others.split(", "))

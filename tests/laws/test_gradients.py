@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
-from crossflare.fusion.alignment import attention, position, whole
+from crossflare.fusion.alignment import attention, pair_nothing, position
 from crossflare.fusion.functions import FUSIONS
 from fusion_models import PAIRS, batch, build, flare, frame_of
 from lanes import cover
@@ -31,7 +31,7 @@ def test_phi(fusion: str) -> None:
     weights = list(phi.double().parameters()) if isinstance(phi, nn.Module) else []
     for weight in weights:
         nn.init.normal_(weight)
-    pairing = position(*MASKS, "start") if FUSIONS[fusion].aligned else whole(*MASKS)
+    pairing = position(*MASKS, "start") if FUSIONS[fusion].aligned else pair_nothing(*MASKS)
     assert torch.autograd.gradcheck(
         lambda source, target, *weights: phi(source, target, pairing),
         (numbers(3, 2, 2, seed=1), numbers(3, 3, 2, seed=2), *weights),

@@ -38,7 +38,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     def put(**versions: str) -> None:
         there = RIGHT | versions
         guard.tested.cache_clear()
-        guard.line.cache_clear()
+        guard.untested_line.cache_clear()
 
         def version(name: str) -> str:
             if name not in there:
@@ -49,7 +49,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     yield put
     guard.tested.cache_clear()
-    guard.line.cache_clear()
+    guard.untested_line.cache_clear()
 
 
 def test_tested_versions_are_no_news(install: Install) -> None:

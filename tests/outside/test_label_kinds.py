@@ -8,7 +8,6 @@ import pytest
 from crossflare.errors import UserError
 from crossflare.experiment.data.rows import open_set
 from crossflare.recipe.read import spec_from
-from crossflare.tasks.kinds import TextTask
 
 RECIPE = """
 name: case
@@ -107,10 +106,3 @@ def test_what_the_message_says_can_be_done(tmp_path: Path) -> None:
 def test_labels_that_are_one_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at least two labels, each once"):
         read(tmp_path, "jsonl", "[1, '1']")
-
-
-def test_declared_integers_still_count_labels() -> None:
-    task = TextTask("t", 1, ("bad", "good"), integers=True)
-    assert [task.label_index(value, "x:1") for value in (0, "1", "bad")] == [0, 1, 0]
-    with pytest.raises(UserError, match="unknown label True"):
-        task.label_index(True, "x:1")

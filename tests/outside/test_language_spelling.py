@@ -8,7 +8,7 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.evaluation.answers import ARTICLES, SIGNS, mlqa, normaliser
-from crossflare.languages import Language, all_languages, find, tag_of
+from crossflare.languages import Language, all_languages, find_language, tag_of
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec
 from crossflare.tasks.own import own_set
@@ -19,7 +19,7 @@ from crossflare.translation.engines.protocol import check_pair
 from crossflare.translation.sentences import ORDINAL_DOT, sentences
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all
-from crossflare_lab.languages import lexicon
+from crossflare_lab.languages import word_forms
 from crossflare_lab.translator import LabTranslator
 
 LEXICON = Lexicon({"moja": "one", "mbili": "two"})
@@ -58,7 +58,7 @@ def spellings(language: Language) -> list[str]:
 def test_every_spelling_is_one_tag() -> None:
     for language in all_languages():
         assert {tag_of(form) for form in spellings(language)} == {language.tag}
-        assert find(language.tag) == language
+        assert find_language(language.tag) == language
 
 
 def test_every_spelling_gives_one_segmentation_and_one_score() -> None:
@@ -126,7 +126,7 @@ def test_the_store_keeps_one_folder_for_a_language(tmp_path: Path) -> None:
 
 
 def test_the_laboratory_knows_its_tags_with_a_script() -> None:
-    assert lexicon("qab_Latn") is lexicon("qab")
+    assert word_forms("qab_Latn") is word_forms("qab")
     assert LabTranslator().translate(["Bala."], source="qaa", target="qab-Latn")
 
 

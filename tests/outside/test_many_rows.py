@@ -12,7 +12,7 @@ from crossflare.experiment.data.checks import check_rows
 from crossflare.experiment.data.rows import open_set
 from crossflare.recipe.read import spec_from
 from crossflare.tasks.example import Example
-from crossflare.tasks.outline import Outline, check_ids, check_partners, rows_of
+from crossflare.tasks.outline import Outline, check_ids, check_partners, outline_of
 
 RECIPE = """
 name: many
@@ -71,24 +71,26 @@ def examples(*ids: str, label: int | None = 0) -> list[Example]:
 
 def test_outlines_refuse_as_rows_in_memory_do() -> None:
     with pytest.raises(UserError, match="f:3: the id 'a' is taken by f:1"):
-        check_ids(rows_of(examples("a", "b", "a")))
-    check_ids(rows_of(examples("a", "b")))
+        check_ids(outline_of(examples("a", "b", "a")))
+    check_ids(outline_of(examples("a", "b")))
     with pytest.raises(UserError, match="f:2: the id 'x' and 1 more have no partner in f"):
-        check_partners(rows_of(examples("a", "x", "y")), rows_of(examples("c", "b", "a")), "id")
+        check_partners(outline_of(examples("a", "x", "y")), outline_of(examples("c", "b", "a")), "id")
     with pytest.raises(UserError, match=r"f:1 \(label number 0\) and f:2 \(label number 1\)"):
-        check_partners(rows_of(examples("a")), rows_of([*examples("b"), Example("a", ("t",), 1, origin="f:2")]), "id")
+        check_partners(
+            outline_of(examples("a")), outline_of([*examples("b"), Example("a", ("t",), 1, origin="f:2")]), "id"
+        )
     with pytest.raises(UserError, match="2 rows against 1"):
-        check_partners(rows_of(examples("a", "b")), rows_of(examples("a")), "row")
-    check_partners(rows_of(examples("b", "a")), rows_of(examples("a", "b", "c")), "id")
+        check_partners(outline_of(examples("a", "b")), outline_of(examples("a")), "row")
+    check_partners(outline_of(examples("b", "a")), outline_of(examples("a", "b", "c")), "id")
 
 
 def test_no_partner_at_all() -> None:
     with pytest.raises(UserError, match="f:1: the id 'a' and 0 more"):
-        check_partners(rows_of(examples("a")), rows_of(examples("b")), "id")
+        check_partners(outline_of(examples("a")), outline_of(examples("b")), "id")
 
 
 def test_hashes_that_are_equal_by_chance_are_no_doubled_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.tasks.outline.key_of", lambda id: 7)
-    made = rows_of(examples("a", "b"))
+    monkeypatch.setattr("crossflare.tasks.outline.hash_of_id", lambda id: 7)
+    made = outline_of(examples("a", "b"))
     assert np.array_equal(made.keys, [7, 7])
     check_ids(made)

@@ -67,7 +67,7 @@ def test_control_a_forgotten_batch_and_a_forgotten_model_are_seen(visits: Visits
     batch = base.tokenizer(["el cine malo"], return_tensors="pt")
     with pytest.raises(AssertionError, match="parameters in main memory"):
         base.model(**batch)
-    devices.place(base.model)
+    devices.to_device(base.model)
     with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
         base.model(**batch)
     assert base.model(**{name: tensor.to(SECOND) for name, tensor in batch.items()}).logits.device == SECOND
@@ -80,12 +80,12 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
     """Training, scoring on dev, saving, loading and predicting, there and here."""
     from peft import get_peft_model
 
-    from crossflare.evaluation.outputs import ChoiceOutputs, outputs_of
     from crossflare.experiment.making.building import form_of, load_base_of, task_card
     from crossflare.experiment.steps.context import Context
     from crossflare.fusion.adapter_files import save_adapter
     from crossflare.recipe.kinds import KINDS
     from crossflare.tasks.example import Example, Split
+    from crossflare.training.forms.outputs import Choices
     from crossflare.training.loop import checkpoints
     from crossflare.training.loop.settings import Settings
     from crossflare.training.train import train
@@ -105,13 +105,13 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
         train(
             model, rows, rows, base.tokenizer, form,
             Settings(lr=0.02, epochs=1, batch_size=2, max_length=16, precision="fp32", evaluations=1),
-            folder / "run", measure=lambda said, _: float(outputs_of(said, {}).log_probabilities.max()), identity={},
+            folder / "run", measure=lambda said, _: float(said.log_probabilities.max()), identity={},
         )  # fmt: skip
         about = {"kind": "flare", "source": "en", "language": "es", "settings": {"precision": "fp32"}, "max_length": 16}
         card = {**about, "model": asdict(context.spec.model), "task": task_card(context)}
         save_adapter(model, folder / "adapter", base=base.identity, card=card)
         outputs = crossflare.open_adapter(folder / "adapter").read(rows.examples, "both")
-        assert isinstance(outputs, ChoiceOutputs)
+        assert isinstance(outputs, Choices)
         assert outputs.source is not None
         predict_file(
             adapter=folder / "adapter", input=lab.data("es", "test"), output=folder / "out.jsonl",

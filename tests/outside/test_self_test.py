@@ -164,16 +164,16 @@ def calls_share_one_place(monkeypatch: Patch) -> None:
 
 def one_device_has_other_weights(monkeypatch: Patch) -> None:
     real, seeds = one_call.adapted, iter(range(9))
-    monkeypatch.setattr(one_call, "adapted", lambda kind, at: real(kind, at, base=models.build(kind, next(seeds))))
+    monkeypatch.setattr(one_call, "adapted", lambda kind, at: real(kind, at, base=models.build_base(kind, next(seeds))))
 
 
 BROKEN: list[tuple[Callable[[Patch], None], Law, str]] = [
     (cached_steps_forget_the_source, writing.cached, "decoder, add_relu by position, written with the cache"),
-    (prompts_of_a_batch_read_padding, writing.alone, "decoder, add_relu by position, "),
-    (padding_is_read, one_call.alone, "encoder, add_relu by position, row 1 by itself and in a batch"),
+    (prompts_of_a_batch_read_padding, writing.prompt_alone, "decoder, add_relu by position, "),
+    (padding_is_read, one_call.row_alone, "encoder, add_relu by position, row 1 by itself and in a batch"),
     (padding_is_read, one_call.padding, "encoder, add_relu by position, the source padded by 4 columns more"),
     (no_source_is_read, one_call.source, "encoder, add_relu by position, with a source and without"),
-    (no_source_takes_another_path, one_call.no_source, "encoder, add_relu by position, sources without a token"),
+    (no_source_takes_another_path, one_call.without_source, "encoder, add_relu by position, sources without a token"),
     (lora_b_starts_at_random, one_call.fresh, "encoder, add_relu by position, lora_B at zero and the base model"),
     (crossflare_loses_a_weight, one_call.saved, "encoder, add_relu by position, saved by save_adapter"),
     (peft_loses_a_weight, one_call.saved, "encoder, add_relu by position, saved by save_pretrained"),

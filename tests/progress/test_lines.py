@@ -192,7 +192,7 @@ def test_a_file_gets_lines_and_a_terminal_bars(monkeypatch: pytest.MonkeyPatch) 
     for terminal in (False, True):
         file = io.StringIO()
         with progress.display(Console(file=file, force_terminal=terminal, width=90)), progress.bar("steps [y]", 2, 1):
-            progress.say("step 1 of 2 done: [x]")
+            progress.keep_line("step 1 of 2 done: [x]")
         written[terminal] = file.getvalue()
     assert written[False] == "step 1 of 2 done: [x]\n"
     assert "step 1 of 2 done: [x]" in written[True]
@@ -202,16 +202,16 @@ def test_a_file_gets_lines_and_a_terminal_bars(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TERM", "dumb")  # can draw nothing: it gets lines
     file = io.StringIO()
     with progress.display(Console(file=file, force_terminal=True)):
-        progress.say("a line")
+        progress.keep_line("a line")
     assert file.getvalue() == "a line\n"
 
 
 def test_outside_of_a_display_nothing_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with progress.bar("steps", 2) as done:
         done(1, note="x", left=3.0)
-        progress.say("a line")
+        progress.keep_line("a line")
     assert list(progress.track([1, 2], "items")) == [1, 2]
-    assert not progress.shown()
+    assert not progress.is_displayed()
     assert capfd.readouterr() == ("", "")
 
 
@@ -219,6 +219,6 @@ def test_a_display_inside_of_another_gives_back_to_it() -> None:
     outer, inner = io.StringIO(), io.StringIO()
     with progress.display(Console(file=outer)):
         with progress.display(Console(file=inner)):
-            progress.say("inside")
-        progress.say("outside")
+            progress.keep_line("inside")
+        progress.keep_line("outside")
     assert (outer.getvalue(), inner.getvalue()) == ("outside\n", "inside\n")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from crossflare import progress
-from crossflare.progress.relay import OFTEN, Sender, show
+from crossflare.progress.relay import OFTEN, Sender, show_relayed
 
 
 class Seen:
@@ -45,7 +45,7 @@ def test_what_is_sent_is_shown_under_the_worker_s_number() -> None:
     senders[1].move((0, 7), 9, "", 5.0)
     senders[1].say("a line")
     senders[1].end((0, 7), True)
-    show([reader for reader, _ in pipes], seen, always)
+    show_relayed([reader for reader, _ in pipes], seen, always)
     assert seen.calls == [
         ("begin", (2, 7), "training", 40, 2),
         ("move", (2, 7), 3, "loss 0.3", None),
@@ -63,7 +63,7 @@ def test_a_fast_loop_sends_little() -> None:
         now[0] += 0.001
         sender.move((0, 0), number, "", None)
     sender.end((0, 0), True)
-    show([reader], seen, always)
+    show_relayed([reader], seen, always)
     assert 5 <= sum(call[0] == "move" for call in seen.calls) <= 10 / OFTEN + 1
 
 
@@ -73,7 +73,7 @@ def test_bars_of_a_worker_that_was_killed_are_closed_inside_out() -> None:
     sender.begin((0, 0), "stage 1", None, 0)
     sender.begin((0, 1), "training", 4, 0)
     writer.close()
-    show([reader], seen, lambda: False)
+    show_relayed([reader], seen, lambda: False)
     assert seen.calls[2:] == [("end", (1, 1), False), ("end", (1, 0), False)]
 
 
@@ -94,7 +94,7 @@ def test_a_real_process(watched: bool) -> None:
         ):
             assert len(senders) == watched
             if watched:
-                pool.submit(progress.say, "from another process").result()
+                pool.submit(progress.keep_line, "from another process").result()
 
     if watched:
         with progress.display(Console(file=file)):

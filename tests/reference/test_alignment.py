@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.fusion.alignment import Pairing, attention, position, proportional, whole
+from crossflare.fusion.alignment import Pairing, attention, pair_nothing, position, proportional
 from reference.slow_flare import by_similarity, partner
 
 Mask = list[bool]
@@ -87,7 +87,7 @@ def test_attention_is_a_distribution_over_the_real_source_tokens(
 @given(masks())
 def test_whole_pairs_every_target_token_of_a_row_with_a_source(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
     target, source = drawn
-    found = whole(target, source)
+    found = pair_nothing(target, source)
     for row in range(len(target)):
         assert columns(found.paired[row]) == (columns(target[row]) if columns(source[row]) else [])
 

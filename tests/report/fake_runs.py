@@ -9,7 +9,7 @@ import numpy as np
 
 from crossflare.evaluation.answers import exact_match, f1, normaliser
 from crossflare.evaluation.metrics import score
-from crossflare.evaluation.record import Point, Record, save_record, sealed
+from crossflare.evaluation.record import CurvePoint, Record, save_record, sealed
 
 SKILL = {
     "zero-shot": 0.52,
@@ -261,8 +261,8 @@ def _save(
     final = scores[task.get("main_metric", "macro_f1")]
     steps = np.arange(1, 11) * 50
     rise = 1 - np.exp(-steps / 150)
-    curve: list[Point] = [
-        {"step": int(s), "epoch": s / 50, "loss": float(1.1 - 0.8 * r + 0.03 * generator.normal()),
+    curve: list[CurvePoint] = [
+        {"step": int(s), "loss": float(1.1 - 0.8 * r + 0.03 * generator.normal()),
          "dev_score": float(np.clip(0.3 + (final - 0.3) * r + 0.01 * generator.normal(), 0, 1))}
         for s, r in zip(steps, rise, strict=True)
     ]  # fmt: skip

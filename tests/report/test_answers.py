@@ -205,7 +205,7 @@ def test_no_answer_is_written_into_the_report(make_answers: Make) -> None:
 
 def test_the_terminal_shows_f1_and_a_dash_for_what_is_left_out(make_answers: Make) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(console_table(make_answers(only={"flare": ["sw"]}, seeds=1)))
+    console.print(console_table(collect(make_answers(only={"flare": ["sw"]}, seeds=1))))
     text = console.export_text()
     for words in ("F1, in points", "flare", LEFT_OUT, "1 of 2 languages"):
         assert words in text

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from crossflare.errors import UserError
 from crossflare.report import build_report, console_table
+from crossflare.report.results import collect
 
 Make = Callable[..., Path]
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -154,7 +155,7 @@ def test_without_the_extra_all_but_the_page_is_written(
     assert 'pip install "crossflare[report]"' in paths.note
     assert library in paths.note
     assert paths.markdown.is_file()
-    assert paths.results.is_file()
+    assert paths.json.is_file()
     assert not (folder / "report.html").exists(), "a stale page would contradict the tables"
 
 
@@ -166,7 +167,7 @@ def test_nothing_is_written_for_an_empty_folder(tmp_path: Path) -> None:
 
 def test_console_table_shows_scores_and_intervals(run_dir: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(console_table(run_dir))
+    console.print(console_table(collect(run_dir)))
     text = console.export_text()
     for words in ("flare", "macro-F1", "mean", "–", "▼"):
         assert words in text
@@ -174,8 +175,9 @@ def test_console_table_shows_scores_and_intervals(run_dir: Path) -> None:
 
 def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make) -> None:
     folder = make(seeds=2, languages=dict.fromkeys(("ace", "ban", "bjn", "bug", "min", "su"), 0.0))
-    table = console_table(folder)
-    scores = json.loads(build_report(folder).results.read_text())["scores"]
+    report = build_report(folder)
+    table = console_table(report.results)
+    scores = json.loads(report.json.read_text())["scores"]
     found = [each for each in scores if each["metric"] == "macro_f1" and each["score"] is not None]
     numbers = {f"{100 * each[name]:.1f}" for each in found for name in ("score", "low", "high")}
     for width, whole in ((200, True), (80, True), (40, False)):
@@ -190,7 +192,7 @@ def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make
 
 def test_one_language_has_no_other_columns_to_look_for(make: Make) -> None:
     console = Console(width=12, record=True, file=io.StringIO())
-    console.print(console_table(make(seeds=1, languages={"ace": 0.0})))
+    console.print(console_table(collect(make(seeds=1, languages={"ace": 0.0}))))
     assert "narrow" not in console.export_text()
 
 

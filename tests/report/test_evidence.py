@@ -22,7 +22,7 @@ from crossflare.report.curves import TOGETHER, curve_blocks
 from crossflare.report.examples import SHOWN, worst_examples
 from crossflare.report.figures import spread
 from crossflare.report.methods import grouped, unranked
-from crossflare.report.resample import Outcome
+from crossflare.report.resample import PairedTests
 from crossflare.report.results import Contrast, Results, _adjust, collect
 from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.summary import summary
@@ -42,10 +42,11 @@ def test_q_is_benjamini_and_hochberg_s_over_the_languages_of_one_pair() -> None:
     values = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06]
     languages = [f"l{place}" for place in range(6)]
     found = {
-        ("f1", "lora", x): Contrast("f1", "lora", x, None, Outcome(p)) for x, p in zip(languages, values, strict=True)
+        ("f1", "lora", x): Contrast("f1", "lora", x, None, PairedTests(p))
+        for x, p in zip(languages, values, strict=True)
     }
-    found["f1", "zero-shot", "l0"] = Contrast("f1", "zero-shot", "l0", None, Outcome(0.0001))
-    found["f1", "lora", MACRO] = Contrast("f1", "lora", MACRO, None, Outcome(0.0001))
+    found["f1", "zero-shot", "l0"] = Contrast("f1", "zero-shot", "l0", None, PairedTests(0.0001))
+    found["f1", "lora", MACRO] = Contrast("f1", "lora", MACRO, None, PairedTests(0.0001))
     found["f1", "lora", "l6"] = Contrast("f1", "lora", "l6", None)
     adjusted = _adjust(found)
     expected = [0.006, 0.024, 0.0504, 0.0504, 0.0504, 0.06]

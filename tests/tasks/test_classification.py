@@ -28,18 +28,6 @@ def test_anything_else_is_refused_with_place_value_and_allowed_set(mood: TextTas
     assert str(caught.value).startswith(f"reviews.csv:7: {says}")
 
 
-def test_integers_count_only_when_declared() -> None:
-    task = TextTask("mood", 1, ("bad", "good"), integers=True)
-    assert [task.label_index(value, "f:1") for value in (0, 1, "1", "good")] == [0, 1, 1, 1]
-    for value in (2, -1, "-1", "2", "¹", True, False, 1.0, "9" * 5000):
-        with pytest.raises(UserError, match=r"f:1: unknown label .*; known: bad, good or 0 to 1"):
-            task.label_index(value, "f:1")
-
-
-def test_labels_that_are_digits_are_names_first() -> None:
-    assert TextTask("stars", 1, ("2", "1", "0"), integers=True).label_index("0", "f:1") == 2
-
-
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.choosing import HeadForm
-from crossflare.training.forms.protocol import Choices, Said
+from crossflare.training.forms.outputs import Choices, Outputs
 from crossflare.training.loop.checkpoints import tensors_digest, trained
 from crossflare.training.loop.fit import fit
 from crossflare.training.loop.settings import Settings
@@ -112,11 +112,10 @@ def head_form() -> HeadForm:
     return HeadForm(TASK, make_tokenizer(), 16, with_source=False)
 
 
-def accuracy(said: Said, split: Split) -> float:
+def accuracy(outputs: Outputs, split: Split) -> float:
     """Return the share of right labels."""
-    assert isinstance(said, Choices)
-    gold = torch.tensor([-1 if example.label is None else example.label for example in split])
-    return float((said.fused.argmax(-1) == gold).float().mean())
+    assert isinstance(outputs, Choices)
+    return float((outputs.predicted == [-1 if example.label is None else example.label for example in split]).mean())
 
 
 class Stop(RuntimeError):

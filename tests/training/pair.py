@@ -100,7 +100,9 @@ def child(work, rank, size, port, path):
         if size > 1:
             distributed.start()
             if rank:
-                checkpoints.write = checkpoints.newest = checkpoints.locked = None  # the first process's business
+                checkpoints.write_checkpoint = checkpoints.newest = checkpoints.locked = (
+                    None  # the first process's business
+                )
         said = work() or {}
         code = 0
     except SystemExit as end:
@@ -205,7 +207,7 @@ def failed():
             def write(*_):
                 raise distributed.UserError("the disk is full")
 
-            checkpoints.write = write
+            checkpoints.write_checkpoint = write
         return train("full")
 
     return {"memory": memory, "nan": nan, "bug": bug, "full": launch(full)}

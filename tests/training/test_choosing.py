@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -10,7 +11,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.choosing import HeadForm, WordForm
 from crossflare.training.forms.make import form_name, make_form
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.outputs import Choices
 from crossflare.training.loop.settings import Settings
 from crossflare.training.train import train
 from fusion_models import flare
@@ -60,11 +61,11 @@ def test_the_words_are_compared_after_each_prompt(family: str) -> None:
     examples = labelled(7, sources=False).examples
     rows = form.encode(examples)
     said = read(form, model, examples)
-    assert said.fused.shape == (7, 2)
-    assert said.source.isnan().all()
+    assert said.log_probabilities.shape == (7, 2)
+    assert said.source is None
     for number in range(7):
         expected = after(family, model, rows[number].prompt, form).log_softmax(-1)
-        torch.testing.assert_close(said.fused[number].log_softmax(-1), expected, atol=2e-5, rtol=0)
+        np.testing.assert_allclose(said.log_probabilities[number], expected.numpy(), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -73,8 +74,8 @@ def test_neither_padding_nor_company_changes_anything(family: str) -> None:
     form = words_form(family, model, with_source=True)
     examples = labelled(8).examples
     one, two = read(form, model, examples, 1), read(form, model, examples, 8)
-    torch.testing.assert_close(one.fused, two.fused, atol=2e-5, rtol=0)
-    torch.testing.assert_close(one.source, two.source, atol=2e-5, rtol=0, equal_nan=True)
+    np.testing.assert_allclose(one.log_probabilities, two.log_probabilities, atol=2e-5, rtol=0)
+    np.testing.assert_allclose(one.source, two.source, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bert"])
@@ -93,20 +94,23 @@ def test_the_base_models_own_choice_is_that_for_the_source(family: str) -> None:
         sources = [rows[n].source for n in range(7)]
     said = read(form, model, examples)
     bare = read(form, model, [example.with_source(None) for example in examples])
-    assert bare.source.isnan().all()
+    assert bare.source is None
+    assert said.source is not None
     for number, source in enumerate(sources):
         if source is None:
-            assert said.source[number].isnan().all()
-            torch.testing.assert_close(said.fused[number], bare.fused[number], atol=2e-5, rtol=0)
+            assert np.isnan(said.source[number]).all()
+            np.testing.assert_allclose(
+                said.log_probabilities[number], bare.log_probabilities[number], atol=2e-5, rtol=0
+            )
             continue
-        assert not said.fused[number].allclose(bare.fused[number], atol=1e-4)
+        assert not np.allclose(said.log_probabilities[number], bare.log_probabilities[number], atol=1e-4)
         with model.disable_adapter():
             if family == "bert":
                 with torch.no_grad():
                     own = model(input_ids=torch.tensor([source])).logits[0]
             else:
                 own = after(family, model, source, form)
-        torch.testing.assert_close(said.source[number], own, atol=2e-5, rtol=0)
+        np.testing.assert_allclose(said.source[number], own.log_softmax(-1).numpy(), atol=2e-5, rtol=0)
 
 
 def test_labels_that_begin_alike_are_refused() -> None:

@@ -152,11 +152,11 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_shares_are_whole_items_in_order() -> None:
     rows = range(18)
     for size in range(1, 7):
-        shares = [batching.share(rows, rank, size, 3) for rank in range(size)]
+        shares = [batching.rows_of_process(rows, rank, size, 3) for rank in range(size)]
         assert [row for share in shares for row in share] == list(rows)
         assert {len(share) % 3 for share in shares} == {0}
         assert max(map(len, shares)) - min(map(len, shares)) in (0, 3)
-    assert [len(batching.share(range(1), rank, 2)) for rank in (0, 1)] == [0, 1]
+    assert [len(batching.rows_of_process(range(1), rank, 2)) for rank in (0, 1)] == [0, 1]
 
 
 def test_batches_without_a_row_for_each_process_are_refused() -> None:

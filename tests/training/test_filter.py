@@ -13,7 +13,7 @@ from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
-from crossflare.training.forms.filter import prepare
+from crossflare.training.forms.filter import prepare_filter
 from crossflare.training.forms.make import make_form
 from fusion_models import BLOCKS, Batch, batch, build, logits, pad, rows
 from reference.slow_mixing import joined
@@ -32,7 +32,7 @@ SPLITS = [(apart, joint) for apart in range(BLOCKS + 1) for joint in range(BLOCK
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_blocks_see_what_they_may(family: str, attention: str, apart: int, joint: int) -> None:
     plain = build(family, attn_implementation=attention)
-    model = prepare(copy.deepcopy(plain), apart, joint)
+    model = prepare_filter(copy.deepcopy(plain), apart, joint)
     targets, sources = [7, 4, 5], [5, 8, 3]
     found = logits(model, batch(targets, sources).both())
     for row, (target, source) in enumerate(zip(rows(targets, 1), rows(sources, 2), strict=True)):
@@ -48,7 +48,7 @@ def test_the_blocks_see_what_they_may(family: str, attention: str, apart: int, j
 def test_without_joint_blocks_it_is_the_plain_model(family: str, attention: str) -> None:
     plain = build(family, attn_implementation=attention)
     given = batch()
-    model = prepare(copy.deepcopy(plain), 1, 0)
+    model = prepare_filter(copy.deepcopy(plain), 1, 0)
     assert torch.allclose(logits(model, given.both()), logits(plain, given.target), atol=1e-9)
 
 
@@ -58,7 +58,7 @@ def test_with_all_blocks_joint_it_is_the_model_on_both_as_one(attention: str) ->
     given = batch()
     whole = {name: torch.cat([given.target[name], given.source[name]], 1) for name in given.target}
     whole["position_ids"] = torch.tensor([[*range(7), *range(8)]])
-    model = prepare(copy.deepcopy(plain), 0, BLOCKS)
+    model = prepare_filter(copy.deepcopy(plain), 0, BLOCKS)
     assert torch.allclose(logits(model, given.both()), logits(plain, whole), atol=1e-9)
 
 
@@ -66,7 +66,7 @@ def test_with_all_blocks_joint_it_is_the_model_on_both_as_one(attention: str) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_a_source_it_is_the_plain_model(family: str, attention: str) -> None:
     plain = build(family, attn_implementation=attention)
-    model = prepare(copy.deepcopy(plain), 0, BLOCKS)
+    model = prepare_filter(copy.deepcopy(plain), 0, BLOCKS)
     given = batch([7, 4, 5], [5, 0, 3])
     expected = logits(plain, given.target)
     assert torch.equal(logits(model, given.target), expected)
@@ -78,7 +78,7 @@ def test_without_a_source_it_is_the_plain_model(family: str, attention: str) -> 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_of_the_source_changes_nothing(side: str, attention: str) -> None:
-    model = prepare(build("xlm-r", attn_implementation=attention), 0, 1)
+    model = prepare_filter(build("xlm-r", attn_implementation=attention), 0, 1)
     expected = logits(model, batch().both())
     assert torch.allclose(logits(model, batch(side=side, extra=3).both()), expected, atol=1e-9)
     alone = Batch(pad(rows([7, 4, 5], 1)[:1]), pad(rows([5, 8, 3], 2)[:1]))
@@ -86,7 +86,7 @@ def test_padding_of_the_source_changes_nothing(side: str, attention: str) -> Non
 
 
 def test_rows_that_share_a_source() -> None:
-    model = prepare(build("bert"), 0, 1)
+    model = prepare_filter(build("bert"), 0, 1)
     given, index = batch(), torch.tensor([1, 0, 1])
     repeated = Batch(given.target, {name: tensor[index] for name, tensor in given.source.items()})
     shared = Batch(given.target, {name: tensor[:2] for name, tensor in given.source.items()})
@@ -97,7 +97,7 @@ def test_rows_that_share_a_source() -> None:
 def test_checkpointing_changes_no_gradient() -> None:
     found = []
     for checkpointing in (False, True):
-        model = prepare(build("bert"), 0, 1).train()
+        model = prepare_filter(build("bert"), 0, 1).train()
         if checkpointing:
             with_checkpointing(model, reentrant=False)
         model(**batch().both()).logits.square().sum().backward()
@@ -106,7 +106,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 def test_an_error_leaves_nothing_behind() -> None:
-    model, given = prepare(build("bert"), 0, 1), batch()
+    model, given = prepare_filter(build("bert"), 0, 1), batch()
     expected = logits(model, given.target)
     with pytest.raises(IndexError):
         model(**(given.both() | {"source_input_ids": given.source["input_ids"] + 100}))
@@ -115,7 +115,7 @@ def test_an_error_leaves_nothing_behind() -> None:
 
 def test_the_base_keeps_its_identity_and_a_copy_its_own_masks() -> None:
     plain = build("bert")
-    model = prepare(copy.deepcopy(plain), 0, 1)
+    model = prepare_filter(copy.deepcopy(plain), 0, 1)
     assert identify(model) == identify(plain)
     expected = logits(model, batch().both())
     assert torch.equal(logits(copy.deepcopy(model), batch().both()), expected)
@@ -132,7 +132,7 @@ def span_model(blocks: int = 2) -> Any:
 
 def test_spans_are_the_targets() -> None:
     plain, split = span_model(), asked(6)
-    model = prepare(copy.deepcopy(plain), 1, 0)
+    model = prepare_filter(copy.deepcopy(plain), 1, 0)
     form: Any = make_form(
         QUESTIONS, "head", model, TOKENIZER, 40, with_source=True, mixes="filter", stride=4, answer_tokens=6
     )
@@ -142,7 +142,7 @@ def test_spans_are_the_targets() -> None:
     expected = alone.read(plain, split.examples, alone.encode(split.examples), 4, "fp32", "")
     assert said.texts == expected.texts
     assert said.scores == pytest.approx(expected.scores, abs=1e-5)
-    model = prepare(copy.deepcopy(plain), 1, 1)
+    model = prepare_filter(copy.deepcopy(plain), 1, 1)
     other = form.read(model, split.examples, form.encode(split.examples), 4, "fp32", "")
     changed = {n for n in range(6) if abs(other.scores[n] - expected.scores[n]) > 1e-4}
     assert changed == {n for n, example in enumerate(split) if example.source}
@@ -166,31 +166,31 @@ def test_the_released_blocks_are_the_default(
 ) -> None:
     seen = []
     monkeypatch.setattr("crossflare.training.forms.filter._Filter", lambda _, __, joint: seen.append(joint))
-    prepare(span_model(blocks) if questions else build("bert", num_hidden_layers=blocks))
+    prepare_filter(span_model(blocks) if questions else build("bert", num_hidden_layers=blocks))
     assert seen == [range(expected[0], sum(expected))]
 
 
 @pytest.mark.parametrize("family", ["distilbert", "deberta", "modernbert"])
 def test_other_architectures_are_refused(family: str) -> None:
     with pytest.raises(UserError, match=r"FILTER needs an encoder with absolute positions .* got .*; take such a base"):
-        prepare(build(family))
+        prepare_filter(build(family))
 
 
 def test_what_cannot_be_prepared_is_refused(tokenizer: Any) -> None:
     model = build("bert")
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(UserError, match="attention 'flash_attention_2' does not take; load the model with attn_impl"):
-        prepare(model)
+        prepare_filter(model)
     with pytest.raises(UserError, match=r"expected 1 \+ 2 blocks apart and joint to be among 2"):
-        prepare(build("bert"), 1, 2)
+        prepare_filter(build("bert"), 1, 2)
     with pytest.raises(UserError, match="reads two languages already"):
-        prepare(prepare(build("bert")))
+        prepare_filter(prepare_filter(build("bert")))
     with pytest.raises(UserError, match="got llama"):
-        prepare(build_writer("llama"))
+        prepare_filter(build_writer("llama"))
     task = TextTask("thirds", 1, ("a", "b", "c"))
     with pytest.raises(UserError, match="FILTER: the model has no part that mixes; call prepare"):
         make_form(task, "head", build("bert"), tokenizer, 16, with_source=True, mixes="filter")
     assert (
-        type(make_form(task, "head", prepare(build("bert")), tokenizer, 16, with_source=True, mixes="filter"))
+        type(make_form(task, "head", prepare_filter(build("bert")), tokenizer, 16, with_source=True, mixes="filter"))
         is HeadForm
     )

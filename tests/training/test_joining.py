@@ -17,7 +17,7 @@ from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.joining import JoinedForm, by_field, joined
 from crossflare.training.forms.make import make_form
-from crossflare.training.forms.protocol import Answers
+from crossflare.training.forms.outputs import Answers
 from crossflare.training.text.windows import layout_of
 from training.question_tools import TOKENIZERS, questions, sentencepiece, signs
 from training.writing_tools import PAIRS, QUESTIONS, TASK, tokenizer_of
@@ -176,7 +176,9 @@ def test_twice_the_length_is_read_and_what_is_cut_is_counted(tokenizer: Any) -> 
 
 
 def test_a_source_of_another_size_is_refused(tokenizer: Any) -> None:
-    with pytest.raises(UserError, match=r"rows\.csv:3: expected as many source texts as texts, 2, got 1; mend the row"):
+    with pytest.raises(
+        UserError, match=r"rows\.csv:3: expected as many source texts as texts, 2, got 1; correct the row"
+    ):
         form(TWO, tokenizer).encode([Example("a", ("w1", "w2"), 0, ("w3",), "rows.csv:3")])
 
 

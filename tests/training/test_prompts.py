@@ -12,7 +12,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.text import prompts as module
-from crossflare.training.text.prompts import Prompter, encode_prompts, fit, template_of
+from crossflare.training.text.prompts import Prompter, encode_prompts, fit_texts, template_of
 from training.question_tools import CORPUS, SPECIALS, TOKENIZERS, words, wrapped
 
 PAIRS = TextTask("pairs", 1, ("yes", "no"), text_count=2)
@@ -71,7 +71,7 @@ def test_the_templates_are_the_papers() -> None:
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 100))
 def test_the_longest_loses_first_and_last_tokens_one_by_one(lengths: list[int], room: int) -> None:
-    kept = fit(lengths, room)
+    kept = fit_texts(lengths, room)
     slow = list(lengths)
     while sum(slow) > room:
         slow[slow.index(max(slow))] -= 1
@@ -150,7 +150,7 @@ def test_only_texts_are_cut_at_their_ends_and_it_fits(kind: str, texts: tuple[st
         "source": int(cut),
     }
     question, context = (tokenizer(text, add_special_tokens=False).input_ids for text in texts)
-    a, b = fit([len(question), len(context)], prompter.room)
+    a, b = fit_texts([len(question), len(context)], prompter.room)
     middle = [*prompter.words[0], *context[:b], *prompter.line, *prompter.words[1], *question[:a], *prompter.line]
     assert prompt.tolist() == [*prompter.begin, *middle, *prompter.stem, *prompter.end]
     if len(question) <= prompter.room // 2:

@@ -180,20 +180,16 @@ def test_the_models_own_switches_come_back(lab, new_model, split, folder) -> Non
     assert model.forward == forward
 
 
-@pytest.mark.parametrize("said_by", ["rows", "caller"])
-def test_the_rows_of_an_item_meet_the_model_in_one_batch(lab, new_model, folder, said_by) -> None:
+def test_the_rows_of_an_item_meet_the_model_in_one_batch(lab, new_model, folder) -> None:
     rows, collate = tiny_rows()
-    if said_by == "rows":
-        rows.group = 4
     seen = []
 
     def watched(batch):
         seen.append([row.position for row in batch])
         return collate(batch)
 
-    given = {} if said_by == "rows" else {"group": 4}
     settings = Settings(**(QUICK | {"epochs": 1}))
-    fit(new_model(), rows, watched, lab.Stopping(), None, settings, folder, {}, **given)
+    fit(new_model(), rows, watched, lab.Stopping(), None, settings, folder, {}, group=4)
     assert sorted(len(batch) for batch in seen) == [4, 8, 8]
     for batch in seen:
         for begin in range(0, len(batch), 4):

@@ -196,27 +196,33 @@ def test_the_authors_positions_are_those_of_the_first_window() -> None:
 @given(kind=kinds, examples=st.lists(questions(source=True), min_size=1, max_size=4), window=st.integers(30, 60))
 def test_the_source_shows_the_same_passage(kind: str, examples: list[Example], window: int) -> None:
     examples = [example if n % 3 < 2 else example.with_source(None) for n, example in enumerate(examples)]
-    rows = encode(kind, examples, window, 6, source_window=400)
+    rows = encode(kind, examples, window, 6)
     alone = encode(kind, [Example("s", e.source or ("a", "a")) for e in examples], 400)
-    assert rows.counts.sources_cut == 0
+    fitted = encode(kind, [Example("s", e.source or ("a", "a")) for e in examples], window)
+    sources_cut = 0
     for number, example in enumerate(examples):
         own = [row for row in rows if row.example == number]
         assert all((row.source is None) == (example.source is None) for row in own)
         if example.source is None:
             continue
-        full, head = alone[number].target.ids, int(alone.first[number])
-        tail = len(full) - head - int(alone.end[number])
-        body, total = full[head : len(full) - tail].tolist(), max(int(rows.end[own[-1].position]), 1)
+        full, begin = alone[number].target.ids, int(alone.first[number])
+        body, total = full[begin : begin + int(alone.end[number])].tolist(), max(int(rows.end[own[-1].position]), 1)
+        tail = len(full) - begin - len(body)
+        start = next(row for row in fitted if row.example == number)  # its question may be cut
+        head = int(fitted.first[start.position])
         reached = 0
         for row in own:
             assert row.source is not None
-            assert row.source.ids[:head].tolist() == full[:head].tolist()
+            assert row.source.ids[:head].tolist() == start.target.ids[:head].tolist()
             begin, end = int(rows.begin[row.position]), int(rows.end[row.position])
             first, last = begin * len(body) // total, -(-end * len(body) // total)
-            assert row.source.ids[head : len(row.source.ids) - tail].tolist() == body[first:last]
+            shown = body[first : min(last, first + window - head - tail)]
+            assert row.source.ids[head : len(row.source.ids) - tail].tolist() == shown
+            sources_cut += len(shown) < last - first
             assert first <= reached
             reached = max(reached, last)
         assert reached == len(body)
+    assert rows.counts.sources_cut == sources_cut
     assert rows.lengths.tolist() == [
         len(row.target.ids) + (0 if row.source is None else len(row.source.ids)) for row in rows
     ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.files import read_json
-from crossflare.training.bitext import IGNORED, Bitext, PairCollator, train_vocabulary, translation_loss
+from crossflare.training.bitext import IGNORED, Bitext, BitextCollator, train_vocabulary, translation_loss
 from crossflare.training.translator import CARD, Sizes, build_translator, train_translator, translator_id
 from crossflare.translation.engines.hf import Transformers
 from crossflare.translation.engines.model_files import read_licence
@@ -192,7 +192,7 @@ def test_padding_changes_no_loss(picked: list[int]) -> None:
     """The loss of a batch is that of its rows alone, weighed by their tokens."""
     made = tokenizer()
     model = build_translator(made, SMALL).eval()
-    rows, collate = Bitext(made, PAIRS, LANGUAGES, 32), PairCollator(made)
+    rows, collate = Bitext(made, PAIRS, LANGUAGES, 32), BitextCollator(made)
     together = translation_loss(model, collate([rows[n] for n in picked]))
     alone = [(float(translation_loss(model, collate([rows[n]]))), len(rows[n].target)) for n in picked]
     assert float(together) == pytest.approx(sum(x * n for x, n in alone) / sum(n for _, n in alone), rel=1e-4)
@@ -201,7 +201,7 @@ def test_padding_changes_no_loss(picked: list[int]) -> None:
 def test_the_decoder_is_given_what_comes_before(monkeypatch: pytest.MonkeyPatch) -> None:
     made = tokenizer()
     rows = Bitext(made, PAIRS, LANGUAGES, 32)
-    batch = PairCollator(made)([rows[0], rows[1]])
+    batch = BitextCollator(made)([rows[0], rows[1]])
     labels = batch["labels"][0]
     said = labels[labels != IGNORED]
     assert batch["decoder_input_ids"][0, : len(said)].tolist() == [made.eos_token_id, *said[:-1].tolist()]

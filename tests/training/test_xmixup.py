@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -21,8 +22,8 @@ from crossflare.training.forms.annealing import Annealing
 from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.make import make_form
-from crossflare.training.forms.mixing import GATE, prepare
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.mixing import GATE, prepare_mixing
+from crossflare.training.forms.outputs import Choices
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 from crossflare.training.loop.settings import Settings
 from crossflare.training.text.spans import IGNORED
@@ -38,7 +39,7 @@ TASK = TextTask("thirds", 1, ("a", "b", "c"))
 
 
 def prepared(family: str = "xlm-r", layer: int = 0, *, w: float = 0.7, b: float = -0.3, **options: Any) -> Any:
-    model = prepare(build(family, **options), layer)
+    model = prepare_mixing(build(family, **options), layer)
     with torch.no_grad():
         gate = getattr(model, GATE)
         gate.weight.fill_(w)
@@ -196,13 +197,13 @@ def test_a_copy_mixes_by_itself() -> None:
 def test_the_adapter_is_saved_and_loaded_with_its_gate(tmp_path: Path) -> None:
     base = build("xlm-r")
     identity = identify(base)
-    assert identify(prepare(copy.deepcopy(base))) == identity
+    assert identify(prepare_mixing(copy.deepcopy(base))) == identity
     stage1 = adapted(copy.deepcopy(base), seed=5)
     save_adapter(stage1, tmp_path / "stage1", base=identity)
     merged = load_adapter(copy.deepcopy(base), tmp_path / "stage1").merge_and_unload()
-    model = adapted(prepare(merged, 1))
+    model = adapted(prepare_mixing(merged, 1))
     save_adapter(model, tmp_path / "mixing", base=identity, source_task=tmp_path / "stage1")
-    loaded = load_adapter(prepare(copy.deepcopy(base), 1), tmp_path / "mixing", base=identity)
+    loaded = load_adapter(prepare_mixing(copy.deepcopy(base), 1), tmp_path / "mixing", base=identity)
     given = batch()
     assert torch.allclose(logits(loaded, given.both()), logits(model, given.both()), atol=1e-6)
     assert not torch.allclose(logits(loaded, given.both()), logits(loaded, given.target), atol=1e-3)
@@ -216,18 +217,18 @@ def test_the_adapter_is_saved_and_loaded_with_its_gate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["distilbert", "deberta", "modernbert"])
 def test_other_architectures_are_refused(family: str) -> None:
     with pytest.raises(UserError, match=r"X-Mixup needs an encoder .*bert, .*xlm-roberta.* got .*; take such a base"):
-        prepare(build(family))
+        prepare_mixing(build(family))
 
 
 def test_what_cannot_be_prepared_is_refused() -> None:
     with pytest.raises(UserError, match="expected a block from 0 to 1, got 2"):
-        prepare(build("bert"), 2)
+        prepare_mixing(build("bert"), 2)
     with pytest.raises(UserError, match="mixes already"):
-        prepare(prepare(build("bert")))
+        prepare_mixing(prepare_mixing(build("bert")))
     with pytest.raises(UserError, match="carries adapters already"):
-        prepare(adapted(build("bert")))
+        prepare_mixing(adapted(build("bert")))
     with pytest.raises(UserError, match="got llama"):
-        prepare(build_writer("llama"))
+        prepare_mixing(build_writer("llama"))
 
 
 # Forms ---------------------------------------------------------------------------------------------------------------
@@ -283,10 +284,12 @@ def test_labels_are_predicted_by_the_mean_of_the_logits(tokenizer: Any) -> None:
     parts = alone.read(model, examples(), rows, 3, "fp32", "")
     assert isinstance(parts, Choices)
     there = [example.source is not None for example in examples()]
-    assert torch.allclose(said.fused[there], (parts.fused[there] + parts.source[there]) / 2)
-    assert torch.equal(said.fused[2], parts.fused[2])
-    assert said.source.isnan().any(1).tolist() == [not each for each in there]
-    assert said.fused.shape == (4, LABELS)
+    mean = (parts.log_probabilities[there] + parts.source[there]) / 2  # normalised, it is the logits' mean
+    expected = torch.from_numpy(mean).log_softmax(-1).numpy()
+    np.testing.assert_allclose(said.log_probabilities[there], expected)
+    np.testing.assert_allclose(said.log_probabilities[2], parts.log_probabilities[2])
+    assert np.isnan(said.source).any(1).tolist() == [not each for each in there]
+    assert said.log_probabilities.shape == (4, LABELS)
 
 
 def test_the_plain_variant_has_the_targets_loss_alone(tokenizer: Any) -> None:
@@ -307,7 +310,7 @@ def spans(mixes: Any) -> tuple[Any, Any]:
         max_position_embeddings=64, initializer_range=0.3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         pad_token_id=1,
     )  # fmt: skip
-    model: Any = prepare(XLMRobertaForQuestionAnswering(config).eval(), 1)
+    model: Any = prepare_mixing(XLMRobertaForQuestionAnswering(config).eval(), 1)
     form = make_form(QUESTIONS, "head", model, tokenizer, 40, with_source=True, mixes=mixes, stride=4, answer_tokens=6)
     return model, form
 
@@ -405,7 +408,7 @@ def test_it_trains_with_an_annealed_source(tokenizer: Any, folder: Path) -> None
     settings = Settings(lr=1e-2, epochs=8, batch_size=4, max_length=16, precision="fp32", evaluations=2)
 
     def measure(said: Any, split: Any) -> float:
-        return float((said.fused.argmax(1) == torch.tensor([e.label for e in split])).float().mean())
+        return float((said.predicted == [e.label for e in split]).mean())
 
     outcome = train(model, split, split, tokenizer, form, settings, folder, measure=measure, identity={})
     first, *_, last = outcome.curve

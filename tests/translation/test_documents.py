@@ -13,7 +13,7 @@ import pytest
 from crossflare.errors import UserError
 from crossflare.files import write_atomic
 from crossflare.translation import documents
-from crossflare.translation.documents import Summary, translate_file
+from crossflare.translation.documents import TranslatedFile, translate_file
 from crossflare.translation.workers import Cluster, Pool, Processes
 
 WORDS = {"one": "moja", "two": "mbili", "house": "nyumba", "big": "kubwa"}
@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> dict[str, str]:
 
 def run(
     path: Path, output: Path, engine: dict[str, str], pool: Pool | None = None, targets: tuple[str, ...] = ("sw",)
-) -> Summary:
+) -> TranslatedFile:
     return translate_file(
         path, output, source="en", targets=targets, engine=engine, store=output.parent / "store", pool=pool
     )

@@ -12,7 +12,7 @@ import translation_models
 from crossflare.errors import UserError
 from crossflare.translation.engines.hf import Transformers
 from crossflare.translation.engines.protocol import engine_id
-from crossflare.translation.engines.registry import build
+from crossflare.translation.engines.registry import make_engine
 
 TEXTS = [
     "nyumba kubwa",
@@ -296,7 +296,7 @@ def test_marian_with_several_target_languages(root: Path) -> None:
 )
 def test_mistakes(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build({"engine": "transformers", **options})
+        make_engine({"engine": "transformers", **options})
 
 
 def test_only_safetensors_are_read(root: Path, tmp_path: Path) -> None:

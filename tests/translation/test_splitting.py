@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.translation.sentences import sentences
-from crossflare.translation.translate import BySentence, join, split, translate_long
+from crossflare.translation.translate import BySentence, join, split
 
 MARKED = st.text(st.sampled_from(list("ab.!?。！؟۔।။ \n\r\t\u2028,;、'\"»A1é\u0301\u200d\U0001f600")), max_size=80)
 TEXTS = st.one_of(st.text(max_size=60), MARKED)
@@ -116,7 +116,7 @@ def test_long_sentences_break_at_clauses_then_blanks_then_anywhere() -> None:
 def test_the_tokens_of_the_engine_count() -> None:
     engine = Counting()
     text = "a b c. D e f g h i j"
-    assert translate_long(engine, [text], source="en", target="sw") == [text]
+    assert BySentence(engine).translate([text], source="en", target="sw") == [text]
     assert engine.seen[0] == "a b c."
     assert all(count <= 3 for count in engine.count_tokens(engine.seen))
 
@@ -173,7 +173,7 @@ def test_lost_texts_and_equal_languages_are_refused() -> None:
 
 def test_a_line_of_100_kilobytes_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("x" * 100_000, "word, " * 17_000, "\0\x07" * 5000):
-        assert translate_long(Echo(), [text], source="en", target="sw") == [text]
+        assert BySentence(Echo()).translate([text], source="en", target="sw") == [text]
 
 
 def test_identity_says_that_it_splits() -> None:

@@ -392,7 +392,7 @@ def test_rows_longer_than_a_block_are_found(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_keys_that_are_equal_by_chance_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.translation.store.digest", lambda text: b"\0" * 32)
+    monkeypatch.setattr("crossflare.translation.store.text_digest", lambda text: b"\0" * 32)
     with Shelf(tmp_path) as shelf:
         shelf.append([("a", "1"), ("b", "2")])
         assert shelf.find("ab") == {"a": "1", "b": "2"}

@@ -13,11 +13,11 @@ from crossflare.analysis.opening import Adapter
 from crossflare.analysis.watching import Layer, fusing_layers, query_of, replaced, seen, silent
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray
-from crossflare.evaluation.outputs import ChoiceOutputs, Outputs
 from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.significance import Difference, Sample, paired_difference, sample, sample_values
 from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.functions import CrossAttention
+from crossflare.training.forms.outputs import Choices, Outputs
 
 STATES = ("source", "target", "fused")
 """lora_A(v_source), lora_A(x), and phi of both."""
@@ -208,6 +208,6 @@ def _sample(adapter: Adapter, outputs: Outputs, metric: str) -> Sample:
     ids, seeds = [example.id for example in examples], (adapter.step.seed,)
     rows = scoring(task, adapter.step.language).rows(examples, outputs)
     gold = [row["gold"] for row in rows]
-    if isinstance(outputs, ChoiceOutputs):
+    if isinstance(outputs, Choices):
         return sample(ids, gold, [[row["prediction"] for row in rows]], len(task.labels), seeds)[metric]
     return sample_values(ids, gold, {metric: [[row[metric] for row in rows]]}, seeds)[metric]

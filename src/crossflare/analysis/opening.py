@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
-from crossflare.evaluation.outputs import Outputs
 from crossflare.experiment.making.predictions import load_model, read
 from crossflare.experiment.steps.cells import CELLS
 from crossflare.experiment.steps.context import Context
@@ -15,6 +14,7 @@ from crossflare.languages import tag_of
 from crossflare.recipe.read import load_spec
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.tasks.example import Split
+from crossflare.training.forms.outputs import Outputs
 
 SPEC = "spec.yaml"
 MODELS = "models"

@@ -9,7 +9,7 @@ from typing import Any
 
 from crossflare.analysis.findings import ALL, STATES, Activations, Drops, Heat
 from crossflare.errors import UserError
-from crossflare.report.figures import ACCENT, LINE, SOFT, Row, axes_of, intervals
+from crossflare.report.figures import ACCENT, LINE, SOFT, IntervalRow, axes_of, intervals
 
 FAINTEST = 0.005
 """Weights below it are not drawn."""
@@ -78,7 +78,7 @@ def draw_heat(heat: Heat) -> str:
 def draw_drops(found: Drops, key: str = "blocks") -> str:
     """Return a bar for each block with the points that are lost without its fusion, and their interval."""
     rows = [
-        Row(part.place, 100 * d.score, 100 * d.low, 100 * d.high, strong=part.place == ALL)
+        IntervalRow(part.place, 100 * d.score, 100 * d.low, 100 * d.high, strong=part.place == ALL)
         for part in found.parts
         for d in [part.drop]
     ]

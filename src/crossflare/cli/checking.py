@@ -126,7 +126,7 @@ def doctor(
     if self_test:
         if model is not None:
             raise UserError(f"--self-test has tiny models of its own; leave '{model}' out")
-        from crossflare.cli.doctor import self_test as check_laws
+        from crossflare.cli.doctor import show_self_test as check_laws
 
         check_laws(as_json)
     elif model is not None:

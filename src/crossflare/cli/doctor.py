@@ -175,7 +175,7 @@ def _short(path: Path) -> str:
 IMPORTS = "the libraries can be imported"
 
 
-def self_test(as_json: bool) -> None:
+def show_self_test(as_json: bool) -> None:
     """Check the laws and print how they fare; exit with 1 if any fails."""
     versions = {library: found for library in MOVING if (found := installed(library))}
     if not as_json:

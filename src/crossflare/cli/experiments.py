@@ -206,11 +206,11 @@ def _report(folder: Path) -> None:
     from crossflare.report import build_report, console_table
 
     with bars():
-        paths = build_report(folder)
-    out().print(console_table(folder))
-    say(f"[dim]report:[/] {plain(paths.html or paths.markdown)}")
-    if paths.note:
-        say(f"[yellow]{plain(paths.note)}[/]")
+        made = build_report(folder)
+    out().print(console_table(made.results))
+    say(f"[dim]report:[/] {plain(made.html or made.markdown)}")
+    if made.note:
+        say(f"[yellow]{plain(made.note)}[/]")
 
 
 def _overview(folder: Path) -> None:

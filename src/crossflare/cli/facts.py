@@ -101,11 +101,11 @@ def methods(
 
 def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]]:
     from crossflare.errors import choose
-    from crossflare.languages import find
+    from crossflare.languages import find_language
     from crossflare.translation.engines.coverage import NAMES, code_in
 
     choose("translation engine", engine, NAMES)
-    kept = [row for row in rows if code_in(find(str(row["tag"])), engine)]
+    kept = [row for row in rows if code_in(find_language(str(row["tag"])), engine)]
     if rows and not kept:
         names = ", ".join(f"{row['name']} ({row['tag']})" for row in rows[:3])
         raise UserError(
@@ -117,7 +117,7 @@ def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]
 def _ways(pair: str, engine: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from crossflare.languages import find
+    from crossflare.languages import find_language
     from crossflare.translation.engines.coverage import split_pair, ways
 
     source, target = split_pair(pair)
@@ -125,12 +125,12 @@ def _ways(pair: str, engine: str | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(way) | {"works": way.works} for way in found])
         return
-    names = [find(tag) for tag in (source, target)]
+    names = [find_language(tag) for tag in (source, target)]
     shown = table("engine", "", "codes", "through", "", title=f"{names[0].name} to {names[1].name}")
     for way in found:
         mark = OK if way.works else ABSENT
         codes = f"{way.source or '-'} to {way.target or '-'}"
-        through = "" if way.via is None else f"{find(way.via).name} (via: {way.via})"
+        through = "" if way.via is None else f"{find_language(way.via).name} (via: {way.via})"
         shown.add_row(f"[cyan]{way.engine}[/]", mark, plain(codes), plain(through), plain(way.note))
     out().print(shown)
     for language in names:
@@ -142,7 +142,7 @@ def _matching(query: str | None) -> list[dict[str, Any]]:
     """Return the languages with `query` in a name or code; else the one that `find` makes of it, or its suggestions."""
     from dataclasses import asdict
 
-    from crossflare.languages import all_languages, find
+    from crossflare.languages import all_languages, find_language
 
     rows = [asdict(language) for language in all_languages()]
     if query is None:
@@ -152,7 +152,7 @@ def _matching(query: str | None) -> list[dict[str, Any]]:
     if exact:
         return exact
     try:
-        return [asdict(find(query))]
+        return [asdict(find_language(query))]
     except UserError:
         within = [row for row in rows if len(wanted) > 2 and wanted in f"{row['name']} {row['nllb']}".casefold()]
         if not within:

@@ -40,11 +40,11 @@ def pretrain(
 ) -> None:
     """Train a small model on the laboratory's text, once; it is kept in the cache folder."""
     from crossflare.files import read_json
-    from crossflare_lab.models import Recipe
+    from crossflare_lab.models import PretrainRecipe
     from crossflare_lab.pretrain import CARD
     from crossflare_lab.pretrain import pretrain as train
 
-    recipe = Recipe(family, target_share)  # type: ignore[arg-type]  # checked there
+    recipe = PretrainRecipe(family, target_share)  # type: ignore[arg-type]  # checked there
     with bars():
         folder = train(recipe)
     card = read_json(folder / CARD)
@@ -63,9 +63,9 @@ def show(
     rows: Annotated[int, typer.Option(min=1, help="How many examples.")] = 2,
 ) -> None:
     """Print a few examples side by side in the laboratory's languages."""
-    from crossflare_lab.sets import load
+    from crossflare_lab.sets import load_lab_set
 
-    data = load(name, train=0, dev=0, test=rows)
+    data = load_lab_set(name, train=0, dev=0, test=rows)
     shown = table("id", "language", "text", "label or answer", title=f"{name}: the same facts in every language")
     tags = list(language or data.languages)
     for number in range(rows):

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
-from crossflare.cli.terminal import complain, err, examples, note, print_json, say
+from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
 from crossflare.heard import listening
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug, as_json = "--debug" in given, "--json" in given
     words = [word for word in given if word != "--debug" and (word != "--json" or _prints_json(given))]
     try:
-        with terminable(), nullcontext() if debug else listening(note):
+        with terminable(), nullcontext() if debug else listening(print_note):
             result = app(words, prog_name="crossflare", standalone_mode=False)
             sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):

@@ -48,7 +48,7 @@ _drawing: list[Console] = []
 """Consoles that draw bars: what is noted meanwhile goes through the last, so that neither writes over the other."""
 
 
-def note(line: str) -> None:
+def print_note(line: str) -> None:
     """Print what a user should know to standard error."""
     (_drawing[-1] if _drawing else err()).print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
 

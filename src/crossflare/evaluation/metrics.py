@@ -21,7 +21,7 @@ NO_LABEL = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class LabelCounts:
     """The statistics that every metric here is made of: how often each label was met, named, and named rightly."""
 
     gold: FloatArray
@@ -32,16 +32,16 @@ class Counts:
     """[..., K] examples that have the label and were given it."""
 
 
-Metric = Callable[[Counts], FloatArray]
+Metric = Callable[[LabelCounts], FloatArray]
 """Counts over [..., K] to scores [...], each between 0 and 1."""
 
 
-def accuracy(counts: Counts) -> FloatArray:
+def accuracy(counts: LabelCounts) -> FloatArray:
     """Return the share of examples that were given their own label."""
     return counts.hits.sum(-1) / counts.gold.sum(-1)
 
 
-def macro_f1(counts: Counts) -> FloatArray:
+def macro_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of F1 = 2 hits / (gold + predicted) over the labels that occur or were predicted.
 
     So scikit-learn's `f1_score(average="macro")` has it, and most published numbers. A label that is neither there nor
@@ -52,12 +52,12 @@ def macro_f1(counts: Counts) -> FloatArray:
     return each.sum(-1) / met.sum(-1)
 
 
-def macro_f1_of_all(counts: Counts) -> FloatArray:
+def macro_f1_of_all(counts: LabelCounts) -> FloatArray:
     """Return the mean over all K labels, one that neither occurs nor was predicted as 0: the rule of older records."""
     return _f1(counts)[0].mean(-1)
 
 
-def _f1(counts: Counts) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _f1(counts: LabelCounts) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Return F1 of each label [..., K], 0 where it is not defined, and where it is."""
     met = counts.gold + counts.predicted
     return np.divide(2 * counts.hits, met, out=np.zeros_like(met), where=met > 0), met > 0
@@ -115,7 +115,7 @@ def statistics(gold: ArrayLike, predicted: ArrayLike, classes: int) -> FloatArra
     return np.concatenate([part.reshape(truth.size, -1) for part in parts], axis=1).astype(np.float32)
 
 
-def weigh(rows: FloatArray, weights: IntArray, classes: int) -> Counts:
+def weigh(rows: FloatArray, weights: IntArray, classes: int) -> LabelCounts:
     """Return the counts over [R, C, K] of R weightings [R, N] of the rows [N, (1 + 2 C) K] of `statistics`.
 
     Single precision is exact here: every sum is a whole number far below 2^24.
@@ -123,7 +123,7 @@ def weigh(rows: FloatArray, weights: IntArray, classes: int) -> Counts:
     sums = (weights.astype(np.float32) @ rows).astype(np.float64).reshape(len(weights), -1, classes)
     columns = (sums.shape[1] - 1) // 2
     gold = np.broadcast_to(sums[:, :1], (len(weights), columns, classes))
-    return Counts(gold, sums[:, 1 : 1 + columns], sums[:, 1 + columns :])
+    return LabelCounts(gold, sums[:, 1 : 1 + columns], sums[:, 1 + columns :])
 
 
 def score(metric: str, gold: ArrayLike, predicted: ArrayLike, classes: int, labels: Labels = "met") -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import Counts, FloatArray, Labels, metrics_over, statistics
+from crossflare.evaluation.metrics import FloatArray, LabelCounts, Labels, metrics_over, statistics
 from crossflare.evaluation.significance import RESAMPLES, random_stream
 from crossflare.files import content_id
 
@@ -56,7 +56,7 @@ def label_pair(gold: ArrayLike, a: ArrayLike, b: ArrayLike, classes: int, metric
         return np.concatenate(parts, axis=2).transpose(1, 0, 2)
 
     def score(sums: FloatArray) -> FloatArray:
-        return metrics_over(over)[metric](Counts(*(sums[..., labels + part * classes] for part in range(3))))
+        return metrics_over(over)[metric](LabelCounts(*(sums[..., labels + part * classes] for part in range(3))))
 
     return Pair(per_seed(rows[0]), per_seed(rows[1]), score)
 
@@ -163,20 +163,18 @@ def mcnemar(gold: ArrayLike, a: ArrayLike, b: ArrayLike) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def detectable(differences: ArrayLike, *, power: float = POWER, level: float = LEVEL) -> float | None:
-    r"""Return the least true difference of means that a two-sided paired test would find with this power.
+def detectable(differences: ArrayLike) -> float | None:
+    r"""Return the least true difference of means that a two-sided paired test would find with a chance of POWER.
 
     With psi the mean square of the examples' differences (for the labels of one seed the share of discordant
     examples), Connor (Biometrics 43, 1987, p. 207) needs
 
-        N = (z_{1 - level/2} sqrt(psi) + z_power sqrt(psi - delta^2))^2 / delta^2
+        N = (z_{1 - LEVEL/2} sqrt(psi) + z_POWER sqrt(psi - delta^2))^2 / delta^2
 
     examples to find delta; this is its solution for delta.
 
     Args:
         differences: [N] score of one method less that of the other on each example, mean over seeds.
-        power: Chance of finding the difference.
-        level: Of the test.
 
     Returns:
         Delta, between 0 and 1; None where the methods never differ or the examples are too few to say.
@@ -185,7 +183,7 @@ def detectable(differences: ArrayLike, *, power: float = POWER, level: float = L
 
     values = np.asarray(differences, dtype=np.float64)
     psi, number = float(np.mean(values**2)), values.size
-    alpha, beta = float(norm.ppf(1 - level / 2)), float(norm.ppf(power))
+    alpha, beta = float(norm.ppf(1 - LEVEL / 2)), float(norm.ppf(POWER))
     rest = number + beta**2 - alpha**2
     if psi == 0 or rest < 0:
         return None

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from crossflare.evaluation.outputs import Outputs, outputs_of
 from crossflare.tasks.example import Example
+from crossflare.training.forms.outputs import Outputs
 from crossflare.training.forms.protocol import Form
 from crossflare.training.loop.memory import resolve
 from crossflare.training.loop.settings import Precision
@@ -43,5 +43,5 @@ def predict(
         ]
     encoded = form.encode([replace(e, label=None) for e in rows], latents)
     number = resolve(precision, next(model.parameters()).device)
-    said = form.read(model, rows, encoded, batch_size, number, "predicting")
-    return outputs_of(said, form.truncated(rows))
+    outputs = form.read(model, rows, encoded, batch_size, number, "predicting")
+    return replace(outputs, truncated=form.truncated(rows))

@@ -20,13 +20,11 @@ FORMAT = 1
 _AGAIN = "delete it and run again"
 
 
-class Point(TypedDict):
-    """One point of a training curve, with whichever of the three values was measured there."""
+class CurvePoint(TypedDict):
+    """One point of a training curve, with whichever of the two values was measured there."""
 
     step: int
-    epoch: NotRequired[float]
     loss: NotRequired[float]
-    dev_loss: NotRequired[float]
     dev_score: NotRequired[float]
 
 
@@ -37,14 +35,14 @@ class Trial(TypedDict):
     dev_score: float
 
 
-class Training(TypedDict, total=False):
+class TrainingRecord(TypedDict, total=False):
     """How a run was trained; empty for a method that trains nothing."""
 
     lr: float
     chosen_from: list[Trial]
     steps: int
     trainable_parameters: int
-    curve: list[Point]
+    curve: list[CurvePoint]
     seconds: float
 
 
@@ -76,7 +74,7 @@ class Record:
     """Identity of the engine `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored."""
-    training: Training = field(default_factory=lambda: Training())
+    training: TrainingRecord = field(default_factory=lambda: TrainingRecord())
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -8,10 +8,10 @@ import numpy as np
 
 from crossflare.evaluation.answers import normaliser, position_match, score_answers
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
-from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.training.forms.outputs import Answers, Choices
 
 DIGITS = 6
 """Decimals of a log-probability on disk."""
@@ -35,7 +35,7 @@ class ChoiceScoring:
     def __init__(self, task: TextTask) -> None:
         self.classes = len(task.labels)
 
-    def rows(self, examples: Sequence[Example], outputs: ChoiceOutputs, /) -> list[dict[str, Any]]:
+    def rows(self, examples: Sequence[Example], outputs: Choices, /) -> list[dict[str, Any]]:
         """Return gold, prediction, whether it is right, and the log-probabilities."""
         rows: list[dict[str, Any]] = []
         for number, (example, guess) in enumerate(zip(examples, outputs.predicted, strict=True)):
@@ -51,7 +51,7 @@ class ChoiceScoring:
             rows.append(row)
         return rows
 
-    def scores(self, examples: Sequence[Example], outputs: ChoiceOutputs, /) -> dict[str, float]:
+    def scores(self, examples: Sequence[Example], outputs: Choices, /) -> dict[str, float]:
         """Return accuracy and macro-F1."""
         gold = [-1 if example.label is None else example.label for example in examples]  # -1 is refused by `score`
         return {name: score(name, gold, outputs.predicted, self.classes) for name in METRICS}
@@ -63,7 +63,7 @@ class AnswerScoring:
     def __init__(self, task: QuestionTask, language: str) -> None:
         self.normalise = normaliser(task.normalisation, language)
 
-    def rows(self, examples: Sequence[Example], outputs: AnswerOutputs, /) -> list[dict[str, Any]]:
+    def rows(self, examples: Sequence[Example], outputs: Answers, /) -> list[dict[str, Any]]:
         """Return gold answers, prediction, its scores, and how sure the model was."""
         values = self._each(examples, outputs)
         return [
@@ -76,11 +76,11 @@ class AnswerScoring:
             for number, example in enumerate(examples)
         ]
 
-    def scores(self, examples: Sequence[Example], outputs: AnswerOutputs, /) -> dict[str, float]:
+    def scores(self, examples: Sequence[Example], outputs: Answers, /) -> dict[str, float]:
         """Return exact match and F1, and the released code's position match where it can be told."""
         return {name: float(column.mean()) for name, column in self._each(examples, outputs).items()}
 
-    def _each(self, examples: Sequence[Example], outputs: AnswerOutputs) -> dict[str, FloatArray]:
+    def _each(self, examples: Sequence[Example], outputs: Answers) -> dict[str, FloatArray]:
         scored = score_answers(outputs.texts, examples, self.normalise)
         values: dict[str, FloatArray] = {"exact_match": scored.exact_match, "f1": scored.f1}
         if outputs.positions is not None:

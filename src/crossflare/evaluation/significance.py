@@ -19,7 +19,8 @@ from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, metrics_
 from crossflare.files import content_id
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
+"""The quantiles between which an interval of 95 % lies."""
 _CHUNK = 4_000_000
 """Most weights held at once (R_chunk * N): 50 MB with the draws they are made from."""
 
@@ -156,13 +157,13 @@ def macro(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def interval(scores: Sample, *, level: float = LEVEL, random_seed: int = 0) -> Interval:
+def interval(scores: Sample, *, random_seed: int = 0) -> Interval:
     """Return the mean over seeds with its percentile interval over examples and seeds."""
-    low, high = np.quantile(resampled_means(scores, random_seed), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled_means(scores, random_seed), TAILS)
     return Interval(float(scores.observed.mean()), float(low), float(high))
 
 
-def paired_difference(a: Sample, b: Sample, *, level: float = LEVEL, random_seed: int = 0) -> Difference:
+def paired_difference(a: Sample, b: Sample) -> Difference:
     """Return a - b with its interval and two-sided p, resampling examples and seeds alike for both.
 
     Raises:
@@ -174,8 +175,8 @@ def paired_difference(a: Sample, b: Sample, *, level: float = LEVEL, random_seed
         )
     _same_seeds([a, b])
     difference = Sample(a.items, a.seeds, a.observed - b.observed, a.resampled - b.resampled)
-    means = resampled_means(difference, random_seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    means = resampled_means(difference)
+    low, high = np.quantile(means, TAILS)
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (len(means) + 1))
     return Difference(float(difference.observed.mean()), float(low), float(high), p)
@@ -247,9 +248,7 @@ def _same_seeds(samples: Sequence[Sample]) -> None:
 Name = TypeVar("Name")
 
 
-def average_ranks(
-    samples: Mapping[Name, Sequence[Sample]], *, level: float = LEVEL, random_seed: int = 0
-) -> dict[Name, Interval]:
+def average_ranks(samples: Mapping[Name, Sequence[Sample]]) -> dict[Name, Interval]:
     """Rank methods in every language, 1 the best and ties shared, and return each one's mean rank over languages.
 
     The interval is of the ranks in each resample of examples and seeds. Resampling can only mix ranks up: the best of
@@ -257,8 +256,6 @@ def average_ranks(
 
     Args:
         samples: Method to its samples, the same languages in the same order.
-        level: Of the interval.
-        random_seed: Chooses the seeds' resamples.
 
     Raises:
         UserError: Two methods were measured in other languages, on other examples or with other seeds.
@@ -270,11 +267,11 @@ def average_ranks(
         if [(one.items, one.seeds) for one in each] != [(one.items, one.seeds) for one in first]:
             raise UserError("expected all methods on the same examples with the same seeds to rank them; run the rest")
     observed = [[one.observed.mean() for one in each] for each in samples.values()]
-    resampled = [[resampled_means(one, random_seed) for one in each] for each in samples.values()]
+    resampled = [[resampled_means(one) for one in each] for each in samples.values()]
     # means that differ by rounding alone are ties
     ranks = rankdata(-np.round(observed, 9), axis=0).mean(1)
     drawn = rankdata(-np.round(resampled, 9), axis=0).mean(1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
+    low, high = np.quantile(drawn, TAILS, axis=1)
     return {
         name: Interval(float(rank), float(a), float(b))
         for name, rank, a, b in zip(samples, ranks, low, high, strict=True)

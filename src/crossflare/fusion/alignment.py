@@ -89,7 +89,7 @@ def attention(target_mask: Tensor, source_mask: Tensor, target_states: Tensor, s
     return Pairing(target_mask, source_mask, paired, weights=scores.softmax(-1))
 
 
-def whole(target_mask: Tensor, source_mask: Tensor) -> Pairing:
+def pair_nothing(target_mask: Tensor, source_mask: Tensor) -> Pairing:
     """Pair nothing token by token: phi reads the whole source of the rows that have one (alignment `none`)."""
     return Pairing(target_mask, source_mask, target_mask & source_mask.any(1, keepdim=True))
 

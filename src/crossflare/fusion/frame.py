@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.alignment import Anchor, Pairing, attention, identity, position, proportional, whole
+from crossflare.fusion.alignment import Anchor, Pairing, attention, identity, pair_nothing, position, proportional
 
 
 class _Shared:
@@ -185,7 +185,7 @@ class Side:
             return position(self.fusing, self.source.mask, self.anchor)
         if alignment == "proportional":
             return proportional(self.fusing, self.source.mask)
-        return whole(self._readers, self.source.mask)
+        return pair_nothing(self._readers, self.source.mask)
 
     @property
     def _readers(self) -> Tensor:

@@ -19,7 +19,7 @@ from crossflare.fusion.calls import Calls
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, real_rows
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.reading import Reader
+from crossflare.fusion.reading import SourceReader
 from crossflare.fusion.released import last_step
 from crossflare.fusion.source_pass import SHARED, SourcePass
 from crossflare.libraries.torch import is_compiled
@@ -74,7 +74,7 @@ class PairedCache(EncoderDecoderCache):
 class Session:
     """One call of `generate`: the source's states, for as many rows as prompts; beams repeat them."""
 
-    reader: Reader
+    reader: SourceReader
     prompt: dict[str, Side]
     """Of the stacks that read the prompt."""
     encoder_decoder: bool = False
@@ -196,7 +196,9 @@ def refuse_filled(inputs: Inputs) -> None:
         )
 
 
-def _encode(model: Any, reader: Reader, calls: Calls, frame: Frame, inputs: Inputs) -> tuple[Session, dict[str, Any]]:
+def _encode(
+    model: Any, reader: SourceReader, calls: Calls, frame: Frame, inputs: Inputs
+) -> tuple[Session, dict[str, Any]]:
     """Run the target's encoder, which fuses."""
     calls.begin()
     calls.open(frame)

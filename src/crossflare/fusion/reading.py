@@ -133,7 +133,7 @@ class Reading:
     """The encoder's output [B,S,d] of an encoder-decoder model."""
 
 
-class Reader:
+class SourceReader:
     """The base model as a reader of source texts: records the states of its blocks. For one call, or one thread."""
 
     def __init__(self, model: nn.Module, stacks: Stacks, *, live: bool = False) -> None:

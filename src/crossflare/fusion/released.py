@@ -22,7 +22,7 @@ from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.frame import Frame, ModelStates, Side, real_rows
 from crossflare.fusion.functions import Phi
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.reading import Reader
+from crossflare.fusion.reading import SourceReader
 from crossflare.libraries.transformers import checkpointing
 
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")
@@ -84,7 +84,7 @@ def unmasked(frame: Frame) -> Frame:
     return replace(frame, sides={name: _unmasked(side) for name, side in frame.sides.items()})
 
 
-def last_step(reader: Reader, stacks: Iterable[str], inputs: Inputs) -> dict[str, Side]:
+def last_step(reader: SourceReader, stacks: Iterable[str], inputs: Inputs) -> dict[str, Side]:
     """Let the source model write its answer, greedily, and return the state of the last step as every column's source.
 
     The released code takes the source's step min(n - 1, N - 1) at a target of n tokens, padding included, where N steps

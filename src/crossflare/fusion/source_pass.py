@@ -10,7 +10,7 @@ from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows, with_stand_ins
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.reading import Reader
+from crossflare.fusion.reading import SourceReader
 from crossflare.libraries.torch import unwrapped
 
 SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")
@@ -36,7 +36,7 @@ class SourcePass:
         self.blocks = {name: [unwrapped(each) for each in model.get_submodule(name).children()] for name in self.stacks}
         self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
         """Whether the model is decoder-only."""
-        self.ready = Reader(model, self.blocks)
+        self.ready = SourceReader(model, self.blocks)
         """For graphs that are traced."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class SourcePass:
         """Take what was copied."""
         vars(self).update(state)
 
-    def reader(self, *, live: bool = False) -> Reader:
+    def reader(self, *, live: bool = False) -> SourceReader:
         """Return a reader of the model as it is now.
 
         A graph that is traced cannot make one: it takes one that is made as the tracing begins.
@@ -55,14 +55,14 @@ class SourcePass:
         if torch.compiler.is_dynamo_compiling():
             _renew(self)
             return self.ready
-        return Reader(self.model, self.blocks, live=live)
+        return SourceReader(self.model, self.blocks, live=live)
 
     @property
     def first(self) -> str:
         """The stack that reads the text: an encoder's, or the only one."""
         return next(iter(self.stacks))
 
-    def frame(self, inputs: Inputs, config: FlareConfig, *, encoder: Reader | None = None) -> Frame:
+    def frame(self, inputs: Inputs, config: FlareConfig, *, encoder: SourceReader | None = None) -> Frame:
         """Return what one call of the model fuses with.
 
         Args:
@@ -107,7 +107,7 @@ class SourcePass:
         return released.unmasked(frame) if config.released else frame
 
     def _arguments(
-        self, inputs: Inputs, mask: Tensor, causal: bool, reader: Reader
+        self, inputs: Inputs, mask: Tensor, causal: bool, reader: SourceReader
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the source pass's own arguments, and what its decoder reads of the target's."""
         real = real_rows(mask).long()
@@ -133,7 +133,7 @@ class SourcePass:
 @torch.compiler.assume_constant_result
 def _renew(source_pass: SourcePass) -> bool:
     """Make the reader for graphs anew, of the model as it is now; runs while a graph is traced, never in it."""
-    source_pass.ready = Reader(source_pass.model, source_pass.blocks)
+    source_pass.ready = SourceReader(source_pass.model, source_pass.blocks)
     return True
 
 

@@ -43,7 +43,7 @@ class Language:
         return self.nllb or (f"{iso}_{self.script}" if iso and self.script else None)
 
 
-def find(tag: str) -> Language:
+def find_language(tag: str) -> Language:
     """Return the language that `tag` names.
 
     Args:
@@ -85,7 +85,7 @@ def tag_of(language: str) -> str:
     ('sw', 'sw', 'sw', 'sw')
     """
     try:
-        return find(language).tag
+        return find_language(language).tag
     except UserError:
         return str(language)
 

@@ -34,7 +34,7 @@ def tested(library: str) -> SpecifierSet:
     if library == "torch":
         return TORCH
     try:
-        wanted = [Requirement(line) for line in requires("crossflare") or ()]
+        wanted = [Requirement(untested_line) for untested_line in requires("crossflare") or ()]
     except PackageNotFoundError:  # the sources alone, not installed
         wanted = []
     name = canonicalize_name(library)
@@ -114,7 +114,7 @@ class UntestedVersions(UserWarning):
 
 
 @cache
-def line() -> str | None:
+def untested_line() -> str | None:
     """Return the line, None where every version is a tested one; only packages' metadata is read."""
     found = untested()
     return f"{', '.join(found)}: run `crossflare doctor --self-test`" if found else None
@@ -122,7 +122,7 @@ def line() -> str | None:
 
 def news() -> str | None:
     """Return the line when it is still to be said, and take it as said."""
-    text = line()
+    text = untested_line()
     if text is None or os.environ.get(SAID) == text:
         return None
     os.environ[SAID] = text

@@ -16,7 +16,7 @@ from crossflare.progress.bars import Bars
 from crossflare.progress.lines import Display, Lines, spoken
 from crossflare.progress.relay import Sender, relayed
 
-__all__ = ["Advance", "bar", "display", "relay_to_display", "say", "send_to", "shown", "spoken", "track"]
+__all__ = ["Advance", "bar", "display", "is_displayed", "keep_line", "relay_to_display", "send_to", "spoken", "track"]
 
 Item = TypeVar("Item")
 
@@ -45,20 +45,20 @@ def display(console: Console | None = None) -> Generator[None]:
     global _display
     console, before = console or Console(stderr=True), _display
     bars = console.is_terminal and not console.is_dumb_terminal
-    with Bars(console) if bars else Lines(console.file, muted=console.quiet) as shown:
-        _display = shown
+    with Bars(console) if bars else Lines(console.file, muted=console.quiet) as is_displayed:
+        _display = is_displayed
         try:
             yield
         finally:
             _display = before
 
 
-def shown() -> bool:
+def is_displayed() -> bool:
     """Return whether somebody looks on."""
     return _display is not None
 
 
-def say(line: str) -> None:
+def keep_line(line: str) -> None:
     """Write a line that stays: something is finished."""
     if _display is not None:
         _display.say(line)

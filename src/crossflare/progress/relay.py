@@ -56,7 +56,7 @@ def relayed(workers: int, display: Display) -> Generator[tuple[Connection, ...]]
     pipes = [get_context("spawn").Pipe(duplex=False) for _ in range(workers)]
     over = Event()
     readers = [reader for reader, _ in pipes]
-    thread = Thread(target=show, args=(readers, display, over.is_set), name="progress of workers", daemon=True)
+    thread = Thread(target=show_relayed, args=(readers, display, over.is_set), name="progress of workers", daemon=True)
     thread.start()
     try:
         yield tuple(writer for _, writer in pipes)
@@ -68,7 +68,7 @@ def relayed(workers: int, display: Display) -> Generator[tuple[Connection, ...]]
                 end.close()
 
 
-def show(readers: Sequence[Connection], display: Display, over: Callable[[], bool]) -> None:
+def show_relayed(readers: Sequence[Connection], display: Display, over: Callable[[], bool]) -> None:
     """Show what comes, worker by worker, until it is over; then close whatever is still open."""
     workers = {reader: number for number, reader in enumerate(readers, 1)}
     open_bars = dict[Key, None]()

@@ -19,7 +19,7 @@ def check_taught(route: Route, options: EngineOptions) -> None:
 
 def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
     """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
-    from crossflare.translation.engines.registry import ENGINES, build
+    from crossflare.translation.engines.registry import ENGINES, make_engine
 
     if options.engine == "lab":
         from crossflare_lab.translator import LabTranslator
@@ -30,13 +30,13 @@ def build_engine(options: EngineOptions, source: str, target: str) -> Translator
     own = {name: value for name, value in options.options.items() if name != "store"}
     if "model" in own:
         own["model"] = model_place(own["model"])
-    return build({"engine": options.engine, **asked, **own})
+    return make_engine({"engine": options.engine, **asked, **own})
 
 
 def model_place(name: str) -> str:
     """Return where a model is: a laboratory's own folder, or the name as it is."""
     if not name.startswith("lab-"):
         return name
-    from crossflare_lab.models import find
+    from crossflare_lab.models import find_model
 
-    return str(find(name))
+    return str(find_model(name))

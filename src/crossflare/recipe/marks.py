@@ -8,7 +8,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from crossflare.languages import find
+from crossflare.languages import find_language
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PathMark:
         return not self.maybe_name or text.startswith((".", "~", "$", "/"))
 
 
-LanguageTag = Annotated[str, Made(lambda name: find(name).tag)]
+LanguageTag = Annotated[str, Made(lambda name: find_language(name).tag)]
 Label = Annotated[str, AsText()]
 PathText = Annotated[str, PathMark()]
 ModelPath = Annotated[str, PathMark(maybe_name=True)]

@@ -187,13 +187,13 @@ def _scalar(node: yaml.ScalarNode, path: KeyPath, place: str, document: Document
     if node.style is not None:
         return text
     try:
-        return plain(text)
+        return plain_value(text)
     except ValueError:
         document.problems.append(f"{place}: {dotted(path)}: the number is too long or too large")
         return None
 
 
-def plain(text: str) -> Any:
+def plain_value(text: str) -> Any:
     """Return what an unquoted word stands for: None, bool, int, float or the text itself.
 
     Raises:
@@ -231,7 +231,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     try:
-        means_text = isinstance(plain(value), str)
+        means_text = isinstance(plain_value(value), str)
     except ValueError:
         means_text = False
     # Line breaks that YAML knows beside \n would come back as \n from any but a double-quoted text.

@@ -34,10 +34,10 @@ _ANNEALED = re.compile(r"annealed\((\d+(?:\.\d+)?)\)")
 
 def check_train_source(text: str) -> None:
     """Raise `UserError` unless a method may train with this source."""
-    from crossflare.translation.sources import SourceText
+    from crossflare.translation.sources import mixed_share
 
     if text.startswith("mixed("):
-        SourceText.parse(text)
+        mixed_share(text)
     elif text.startswith("annealed("):
         annealing(text)
     else:

@@ -7,9 +7,9 @@ from typing import Any
 from crossflare.files import json_text, write_if_new
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.methods import descriptions
-from crossflare.report.page import render
-from crossflare.report.resample import Outcome
-from crossflare.report.results import Cell, Contrast, Results, collect
+from crossflare.report.page import render_page
+from crossflare.report.resample import PairedTests
+from crossflare.report.results import Contrast, MethodScore, Results, collect
 from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import Grid, contrasts, scores
@@ -21,10 +21,11 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ReportPaths:
-    """Where the parts of a report lie."""
+class Report:
+    """What a report says, and where its parts lie."""
 
-    results: Path
+    results: Results
+    json: Path
     csv: Path
     markdown: Path
     html: Path | None
@@ -34,7 +35,7 @@ class ReportPaths:
     latex: Path | None = None
 
 
-def build_report(run_dir: Path) -> ReportPaths:
+def build_report(run_dir: Path) -> Report:
     """Write results.json, results.csv, report.md, .tex and .html into a run folder, from nothing but its files.
 
     The same files give the same bytes. Without the extra `report` all but the page is written, and `note` says so.
@@ -45,24 +46,24 @@ def build_report(run_dir: Path) -> ReportPaths:
     results = collect(run_dir)
     html = run_dir / "report.html"
     latex = run_dir / "report.tex"
-    paths = ReportPaths(run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
+    made = Report(results, run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
     sweep(run_dir)
     try:
-        write_if_new(paths.results, json_text(to_json(results)))
-        write_if_new(paths.csv, to_csv(results))
-        write_if_new(paths.markdown, to_text(results))
+        write_if_new(made.json, json_text(to_json(results)))
+        write_if_new(made.csv, to_csv(results))
+        write_if_new(made.markdown, to_text(results))
         write_if_new(latex, report_tables(results))
-        write_if_new(html, render(results))
+        write_if_new(html, render_page(results))
     except StorageError as error:
-        if not error.read_only or not paths.markdown.is_file():
+        if not error.read_only or not made.markdown.is_file():
             raise
         kept = f"{run_dir} may only be read: the report in it is the one that was written before"
-        return replace(paths, html=html if html.is_file() else None, note=kept)
+        return replace(made, html=html if html.is_file() else None, note=kept)
     except MissingExtraError as error:
         # an older page would tell of other numbers than the files beside it
         html.unlink(missing_ok=True)
-        return replace(paths, html=None, note=str(error))
-    return paths
+        return replace(made, html=None, note=str(error))
+    return made
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _titled(grid: Grid, mark: str = "##") -> str:
     return f"{mark} {grid.title}\n\n{to_markdown(grid)}".rstrip()
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: MethodScore) -> dict[str, Any]:
     return {
         **{name: getattr(cell, name) for name in ("metric", "method", "language")},
         **(asdict(cell.score) if cell.score else {"score": None, "gap": cell.gap}),
@@ -141,6 +142,6 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
     }
 
 
-def _tests(tested: Outcome | None) -> dict[str, float | None]:
+def _tests(tested: PairedTests | None) -> dict[str, float | None]:
     """Return the p-values beside the bootstrap's own `p`."""
     return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}

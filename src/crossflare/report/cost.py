@@ -17,7 +17,7 @@ from crossflare.report.tables import DASH, Entry, Grid, column_name, metric_name
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class CostRow:
     """One kind of cost."""
 
     name: str
@@ -26,14 +26,14 @@ class Measure:
 
 
 MEASURES = (
-    Measure("training, seconds", lambda record: record.training.get("seconds"), lambda value: f"{value:,.0f}"),
-    Measure("prediction, seconds", lambda record: record.timings.get("predict"), lambda value: f"{value:,.1f}"),
-    Measure(
+    CostRow("training, seconds", lambda record: record.training.get("seconds"), lambda value: f"{value:,.0f}"),
+    CostRow("prediction, seconds", lambda record: record.timings.get("predict"), lambda value: f"{value:,.1f}"),
+    CostRow(
         "peak memory, GiB",
         lambda record: bytes_ / 2**30 if (bytes_ := record.timings.get("peak_memory")) else None,
         lambda value: f"{value:.2f}",
     ),
-    Measure(
+    CostRow(
         "trainable parameters",
         lambda record: record.training.get("trainable_parameters"),
         lambda value: f"{value:,.0f}",

@@ -9,7 +9,7 @@ from crossflare.report import figures
 from crossflare.report.methods import grouped
 from crossflare.report.results import Results
 
-VALUES = {"dev_score": "dev score, in points", "dev_loss": "dev loss", "loss": "training loss"}
+VALUES = {"dev_score": "dev score, in points", "loss": "training loss"}
 TOGETHER = 8
 """Methods whose lines can be told apart in one drawing."""
 

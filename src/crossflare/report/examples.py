@@ -26,7 +26,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class AnswerGroup:
     """One answer and who gave it."""
 
     answer: str
@@ -36,7 +36,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownExample:
     """One test row with what was said of it."""
 
     id: str
@@ -44,7 +44,7 @@ class Example:
     source: tuple[str, ...]
     """Empty where there is none."""
     gold: tuple[str, ...]
-    said: tuple[Said, ...]
+    said: tuple[AnswerGroup, ...]
     """What is right first, then what most methods say."""
 
 
@@ -53,7 +53,7 @@ class Examples:
     """The rows of one language."""
 
     language: str
-    found: tuple[tuple[str, tuple[Example, ...]], ...]
+    found: tuple[tuple[str, tuple[ShownExample, ...]], ...]
     """Why they were chosen, and the rows."""
 
 
@@ -123,7 +123,9 @@ def _of_language(
     return Examples(language, found)
 
 
-def _example(folder: RunFolder, language: str, place: int, texts: tuple[str, ...], source: tuple[str, ...]) -> Example:
+def _example(
+    folder: RunFolder, language: str, place: int, texts: tuple[str, ...], source: tuple[str, ...]
+) -> ShownExample:
     given: dict[str, dict[str, int]] = {}
     right: dict[str, bool] = {}
     gold: tuple[str, ...] = ()
@@ -135,10 +137,12 @@ def _example(folder: RunFolder, language: str, place: int, texts: tuple[str, ...
             id_ = run.ids[place]
             given.setdefault(answer, Counter())[method] += 1
     said = [
-        Said(answer, right[answer], tuple(_who(folder, language, method, n) for method, n in methods.items()))
+        AnswerGroup(answer, right[answer], tuple(_who(folder, language, method, n) for method, n in methods.items()))
         for answer, methods in given.items()
     ]
-    return Example(id_, texts, source, gold, tuple(sorted(said, key=lambda each: (not each.right, -len(each.methods)))))
+    return ShownExample(
+        id_, texts, source, gold, tuple(sorted(said, key=lambda each: (not each.right, -len(each.methods))))
+    )
 
 
 def _answer(predictions: Any, place: int, labels: Sequence[str]) -> tuple[str, tuple[str, ...], bool]:

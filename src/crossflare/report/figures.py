@@ -39,7 +39,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IntervalRow:
     """One line of an interval figure; values in points."""
 
     name: str
@@ -85,7 +85,7 @@ class Line:
 
 
 def intervals(
-    key: str, rows: Sequence[Row], label: str, limits: tuple[float, float], *, reference: float | None = None
+    key: str, rows: Sequence[IntervalRow], label: str, limits: tuple[float, float], *, reference: float | None = None
 ) -> str:
     """Return an SVG of values as bars from zero with their intervals, one row each, the first on top.
 

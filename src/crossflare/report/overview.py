@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from crossflare.errors import UserError
@@ -15,7 +15,6 @@ from crossflare.files import read_json, write_if_new
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
-from crossflare.report.runs import MACRO
 from crossflare.report.tables import Entry, Grid, metric_name, points, span
 from crossflare.report.text import to_markdown
 from crossflare.temporaries import sweep
@@ -123,16 +122,14 @@ def _scores(folder: Path) -> CellScores:
     """Write the report of a cell and return its main numbers."""
     if not any((folder / "records").glob("*.json")):
         return CellScores(folder.name)
-    paths = build_report(folder)
-    found: dict[str, Any] = read_json(paths.results)
-    metric = found["metrics"][0]
-    own = [each for each in found["scores"] if each["metric"] == metric]
-    column = MACRO if any(each["language"] == MACRO for each in own) else own[0]["language"]
-    whole = {each["method"]: each for each in own if each["language"] == column}
-    scores = {m: Interval(e["score"], e["low"], e["high"]) for m, e in whole.items() if e["score"] is not None}
-    ranked = {each["method"] for each in found.get("ranks", []) if each["metric"] == metric}
-    gaps = {method: each["gap"] for method, each in whole.items() if each["score"] is None}
-    return CellScores(folder.name, metric, scores, gaps, frozenset(ranked or scores), paths.note)
+    report = build_report(folder)
+    results = report.results
+    metric = results.metrics[0]
+    whole = {method: results.cells[metric, method, results.overall] for method in results.folder.methods}
+    scores = {method: cell.score for method, cell in whole.items() if cell.score is not None}
+    ranked = {method for name, method in results.ranks if name == metric}
+    gaps = {method: cell.gap for method, cell in whole.items() if cell.score is None}
+    return CellScores(folder.name, metric, scores, gaps, frozenset(ranked or scores), report.note)
 
 
 def _entry(cell: CellScores, method: str, errors: Sequence[str]) -> Entry:

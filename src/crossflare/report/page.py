@@ -9,7 +9,7 @@ from crossflare.report.cost import DRAWN, detectable_grid, scatter_points
 from crossflare.report.curves import curve_blocks
 from crossflare.report.examples import worst_examples
 from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
-from crossflare.report.results import Cell, Contrast, Results
+from crossflare.report.results import Contrast, MethodScore, Results
 from crossflare.report.runs import MACRO
 from crossflare.report.sections import LEAST, environment, sections
 from crossflare.report.summary import summary
@@ -20,7 +20,7 @@ SPREAD = 1.2
 """A cost is drawn when the dearest method has so many times that of the cheapest: others say nothing."""
 
 
-def render(results: Results) -> str:
+def render_page(results: Results) -> str:
     """Return the page.
 
     Raises:
@@ -84,17 +84,17 @@ def _score_figures(results: Results, metric: str) -> list[figures.Figure]:
     return drawn
 
 
-def _score_row(results: Results, metric: str, method: str, column: str) -> figures.Row:
+def _score_row(results: Results, metric: str, method: str, column: str) -> figures.IntervalRow:
     cell = results.cells[metric, method, column]
     dots = tuple(100 * value for value in cell.by_seed)
     return replace(_row(method, cell.score, cell), dots=dots, strong=method == results.subject)
 
 
-def _row(name: str, found: Interval | None, of: Cell | Contrast) -> figures.Row:
+def _row(name: str, found: Interval | None, of: MethodScore | Contrast) -> figures.IntervalRow:
     """Return a row of an interval figure, in points, or why there is no value."""
     if found is None:
-        return figures.Row(name, None, gap=of.gap if of.left_out else "missing")
-    return figures.Row(name, 100 * found.score, 100 * found.low, 100 * found.high)
+        return figures.IntervalRow(name, None, gap=of.gap if of.left_out else "missing")
+    return figures.IntervalRow(name, 100 * found.score, 100 * found.low, 100 * found.high)
 
 
 def _headline(results: Results, metric: str) -> figures.Figure | None:
@@ -102,26 +102,26 @@ def _headline(results: Results, metric: str) -> figures.Figure | None:
     subject, reference = results.subject, results.reference
     if subject is None or reference is None or subject == reference or len(results.columns) < 2:
         return None
-    rows: list[figures.Row] = []
+    rows: list[figures.IntervalRow] = []
     for column in results.contrasted(metric):
         contrast = results.contrasts[metric, reference, column]
         row = _row(column_name(column), contrast.difference, contrast)
         rows.append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
     label = f"difference in {metric_name(metric)}, points"
-    limits = _limits([figures.Row("", 0.0), *rows])
+    limits = _limits([figures.IntervalRow("", 0.0), *rows])
     title = f"{subject} {MINUS} {reference}, by language"
     return figures.Figure(title, figures.intervals("headline", rows, label, limits, reference=0.0)) if rows else None
 
 
 def _contrast_figures(results: Results, metric: str) -> list[figures.Figure]:
     """Return a figure for each column: the subject less every other method, about zero."""
-    found: dict[str, list[figures.Row]] = {column: [] for column in results.contrasted(metric)}
+    found: dict[str, list[figures.IntervalRow]] = {column: [] for column in results.contrasted(metric)}
     places = [(method, column) for method in grouped(results.folder) for column in found if method != results.subject]
     for method, column in places:
         if contrast := results.contrasts.get((metric, method, column)):
             row = _row(f"{MINUS} {method}", contrast.difference, contrast)
             found[column].append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
-    limits = _limits([figures.Row("", 0.0), *(row for rows in found.values() for row in rows)])
+    limits = _limits([figures.IntervalRow("", 0.0), *(row for rows in found.values() for row in rows)])
     label = f"difference in {metric_name(metric)}, points"
     return [
         figures.Figure(_title(results, column), figures.intervals(f"less{index}", rows, label, limits, reference=0.0))
@@ -144,7 +144,7 @@ def _cost_figures(results: Results) -> list[figures.Figure]:
     return drawn
 
 
-def _limits(rows: Sequence[figures.Row]) -> tuple[float, float]:
+def _limits(rows: Sequence[figures.IntervalRow]) -> tuple[float, float]:
     """Return axis limits that hold every interval and dot, with a little air."""
     values = [value for row in rows if row.value is not None for value in (row.value, row.low, row.high, *row.dots)]
     low, high = (min(values), max(values)) if values else (0.0, 100.0)

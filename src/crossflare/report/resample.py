@@ -87,7 +87,7 @@ Methods = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PairedTests:
     """What tests over examples say of two methods with the seeds that both have."""
 
     p: float | None
@@ -99,12 +99,12 @@ class Outcome:
 
 def compare_pairs(
     folder: RunFolder, metrics: Sequence[str], pairs: Sequence[Methods]
-) -> dict[tuple[str, Methods, str], Outcome]:
+) -> dict[tuple[str, Methods, str], PairedTests]:
     """Return the tests of pairs of methods by metric, pair and language, `MACRO` among them where there are several.
 
     The runs in one language are over the same examples: see `runs.align`.
     """
-    found: dict[tuple[str, Methods, str], Outcome] = {}
+    found: dict[tuple[str, Methods, str], PairedTests] = {}
     swapped: dict[tuple[str, Methods, tuple[int, ...], str], Swapped] = {}
     together = {pair: folder.shared_seeds(pair, folder.languages) for pair in pairs}
     for language in track(folder.languages, "permuting", len(folder.languages)):
@@ -121,7 +121,7 @@ def compare_pairs(
         for metric, pair, seeds in made:
             if seeds == alone[pair]:
                 exact = _mcnemar(folder, language, pair, seeds) if metric == "accuracy" else None
-                found[metric, pair, language] = Outcome(drawn[metric, pair, seeds].p, exact)
+                found[metric, pair, language] = PairedTests(drawn[metric, pair, seeds].p, exact)
     for metric in metrics if len(folder.languages) > 1 else ():
         for pair, seeds in together.items():
             parts = [swapped.get((metric, pair, seeds, language)) for language in folder.languages]
@@ -130,11 +130,11 @@ def compare_pairs(
     return found
 
 
-def _mean(parts: Sequence[Swapped]) -> Outcome:
+def _mean(parts: Sequence[Swapped]) -> PairedTests:
     try:
-        return Outcome(swap_mean(parts).p)
+        return PairedTests(swap_mean(parts).p)
     except UserError as error:
-        return Outcome(None, refusal=str(error))
+        return PairedTests(None, refusal=str(error))
 
 
 def _pair(folder: RunFolder, language: str, metric: str, pair: Methods, seeds: tuple[int, ...]) -> Pair | None:

@@ -20,12 +20,12 @@ from crossflare.evaluation.significance import (
 )
 from crossflare.progress import track
 from crossflare.report.methods import unranked
-from crossflare.report.resample import Outcome, compare_pairs, resample
+from crossflare.report.resample import PairedTests, compare_pairs, resample
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MethodScore:
     """One number: a method's mean over seeds in one language, or over all of them. Never made up: see `gap`."""
 
     metric: str
@@ -40,7 +40,7 @@ class Cell:
     signature: Signature | None
     against: Difference | None
     """This method less the reference."""
-    tested: Outcome | None = None
+    tested: PairedTests | None = None
     """The paired tests of that difference."""
     q: float | None = None
     """See `Contrast.q`."""
@@ -58,7 +58,7 @@ class Contrast:
     method: str
     language: str
     difference: Difference | None
-    tested: Outcome | None = None
+    tested: PairedTests | None = None
     """The paired tests of the difference."""
     q: float | None = None
     """The permutation test's p after Benjamini and Hochberg over the languages, the macro average apart.
@@ -80,7 +80,7 @@ class Results:
     """The main one first."""
     subject: str | None
     reference: str | None
-    cells: Mapping[tuple[str, str, str], Cell]
+    cells: Mapping[tuple[str, str, str], MethodScore]
     """By metric, method and language."""
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
@@ -116,24 +116,20 @@ NOT_MEASURED = "not measured"
 """The gap of a metric that a method's way to answer has not: who writes text points at no position."""
 
 
-def collect(run_dir: Path, *, every_metric: bool = True) -> Results:
+def collect(run_dir: Path) -> Results:
     """Read a run folder and compute every number of its report.
-
-    Args:
-        run_dir: The folder.
-        every_metric: False for the main one alone.
 
     Raises:
         UserError: See `read_runs`.
     """
     folder = read_runs(run_dir)
     samples = _samples(folder)
-    metrics = _metrics(folder)[: None if every_metric else 1]
+    metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
     pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
     pairs += [(each, reference) for each in folder.methods if reference is not None and each != reference]
     tests = compare_pairs(folder, metrics, list(dict.fromkeys(pairs)))
-    cells: dict[tuple[str, str, str], Cell] = {}
+    cells: dict[tuple[str, str, str], MethodScore] = {}
     contrasts: dict[tuple[str, str, str], Contrast] = {}
     for metric in metrics:
         for method in folder.methods:
@@ -190,11 +186,13 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
     return combine(over_seeds, languages=True) if language == MACRO else over_seeds[0]
 
 
-def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None) -> Cell:
+def _cell(
+    folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None
+) -> MethodScore:
     found = _sample(folder, samples, metric, method, language)
     if isinstance(found, str):
         out = not folder.asked(method, language) or found == NOT_MEASURED
-        return Cell(
+        return MethodScore(
             metric, method, language, None, (), (), () if out else folder.seeds, None, None, gap=found, left_out=out
         )
     missing = tuple(seed for seed in folder.seeds if seed not in found.seeds)
@@ -202,12 +200,12 @@ def _cell(folder: RunFolder, samples: Samples, metric: str, method: str, languag
     try:
         signature = _signature(folder, metric, method, language, found.seeds)
     except UserError as error:
-        return Cell(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
+        return MethodScore(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
     against = None
     if reference is not None and method != reference:
         difference = _difference(folder, samples, metric, method, reference, language)
         against = None if isinstance(difference, str) else difference
-    return Cell(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
+    return MethodScore(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
 
 
 def _difference(
@@ -227,7 +225,7 @@ def _difference(
     return paired_difference(a.pick(seeds), b.pick(seeds))
 
 
-Row = TypeVar("Row", Cell, Contrast)
+Row = TypeVar("Row", MethodScore, Contrast)
 
 
 def _adjust(found: Mapping[tuple[str, str, str], Row]) -> dict[tuple[str, str, str], Row]:

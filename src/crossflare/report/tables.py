@@ -6,7 +6,7 @@ from itertools import groupby
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report.methods import grouped, upper_bounds
-from crossflare.report.results import Cell, Contrast, Results
+from crossflare.report.results import Contrast, MethodScore, Results
 from crossflare.report.runs import MACRO
 
 METRIC_NAMES = {
@@ -186,7 +186,7 @@ def _best(results: Results, metric: str, column: str) -> str:
     return max((points(each.score) for each in found), key=float) if len(found) > 1 else ""
 
 
-def _score(cell: Cell, best: str, results: Results) -> Entry:
+def _score(cell: MethodScore, best: str, results: Results) -> Entry:
     if cell.score is None:
         return _gap(cell)
     total = len(results.folder.seeds)
@@ -197,7 +197,7 @@ def _score(cell: Cell, best: str, results: Results) -> Entry:
     return Entry(text, (span(cell.score), *few), best=first, mark=_mark(cell), note=note)
 
 
-def _mark(cell: Cell) -> str:
+def _mark(cell: MethodScore) -> str:
     """Return how a score stands to the reference, where the interval says that it does."""
     if cell.against is None or not cell.against.clear:
         return ""
@@ -224,7 +224,7 @@ def _contrast(contrast: Contrast) -> Entry:
     return Entry(points(found.score, signed=True), small, best=found.clear)
 
 
-def _gap(lacking: Cell | Contrast) -> Entry:
+def _gap(lacking: MethodScore | Contrast) -> Entry:
     """Return what stands where there is no number: a dash where the recipe asks for none, and always the reason."""
     text = DASH if lacking.left_out else "missing"
     return Entry(text, (_brief(lacking.gap),), note=lacking.gap, empty=True)

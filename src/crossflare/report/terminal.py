@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -10,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from crossflare.report.results import collect
+from crossflare.report.results import Results
 from crossflare.report.summary import summary
 from crossflare.report.tables import DASH, Entry, Grid, scores
 
@@ -18,13 +17,8 @@ WIDEST = 10_000
 """Characters: no table is wider."""
 
 
-def console_table(run_dir: Path) -> Group:
-    """Return the main table of a run folder for the terminal, and its legend.
-
-    Raises:
-        UserError: As `build_report`.
-    """
-    results = collect(run_dir, every_metric=False)
+def console_table(results: Results) -> Group:
+    """Return the table of the main metric for the terminal, and its legend."""
     grid = scores(results, results.metrics[0])
     subject = results.subject
     ways = (_table(grid, subject), _table(_closer(grid), subject, SIMPLE_HEAD), _table(_first(grid), subject))

@@ -21,7 +21,7 @@ from crossflare.selftest.models import (
     agree,
     batch,
 )
-from crossflare.selftest.one_call import answers, logits, written
+from crossflare.selftest.one_call import answers, logits, write_greedily
 from crossflare.selftest.verdict import in_one_line
 
 ROUNDS = 10
@@ -94,7 +94,9 @@ def threads(device: torch.device) -> Measures:
         yield _at_once(f"{kind}, two threads", lambda given, model=model: logits(model, given), calls)
     model = adapted("decoder", device)
     calls = [batch("decoder", device, SOURCES), batch("decoder", device, OTHERS)]
-    yield _at_once("decoder, two threads that write", lambda given: written(model, given, max_new_tokens=2)[1], calls)
+    yield _at_once(
+        "decoder, two threads that write", lambda given: write_greedily(model, given, max_new_tokens=2)[1], calls
+    )
 
 
 def _at_once(what: str, call: Callable[[Any], Tensor], inputs: Sequence[Any]) -> Measure:

@@ -86,7 +86,7 @@ ANSWER = 5
 """Tokens that the decoder of an encoder-decoder model is given."""
 
 
-def build(kind: Kind, seed: int = 0) -> Any:
+def build_base(kind: Kind, seed: int = 0) -> Any:
     """Return a transformers model in eval mode; its weights are large, so that every effect is visible."""
     special: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "bos_token_id": START}
     special["eos_token_id"] = None  # nothing that is written ends early
@@ -121,7 +121,7 @@ def adapted(kind: Kind, device: torch.device, *, base: Any = None, **options: An
         options: Of `FlareConfig`.
     """
     config = FlareConfig(task_type=TASKS[kind], r=4, lora_alpha=8, **options)
-    model = get_peft_model(base or build(kind), config)
+    model = get_peft_model(base or build_base(kind), config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in model.named_parameters():

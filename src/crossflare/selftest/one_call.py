@@ -26,7 +26,7 @@ from crossflare.selftest.models import (
     adapted,
     agree,
     batch,
-    build,
+    build_base,
     differ,
     rows,
 )
@@ -51,7 +51,7 @@ def answers(inputs: dict[str, Tensor]) -> Tensor:
     return torch.tensor(rows([ANSWER], 7)).repeat(len(ids), 1).to(ids.device)
 
 
-def written(model: Any, inputs: dict[str, Tensor], **options: Any) -> tuple[Tensor, Tensor]:
+def write_greedily(model: Any, inputs: dict[str, Tensor], **options: Any) -> tuple[Tensor, Tensor]:
     """Return what `generate` writes greedily [B,N], and the logits of every step [B,N,V]; N is STEPS by default."""
     out = _generate(model, inputs, output_logits=True, **options)
     return out.sequences[:, -len(out.logits) :], torch.stack(out.logits, 1)
@@ -72,7 +72,7 @@ NOTHING = (0,) * len(TARGETS)
 """Sources of no length: rows without one."""
 
 
-def alone(device: torch.device) -> Measures:
+def row_alone(device: torch.device) -> Measures:
     """Each row by itself, without padding, gives what it gives in a batch."""
     for kind in TASKS:
         for name, options in SETTINGS.items():
@@ -110,13 +110,13 @@ def source(device: torch.device) -> Measures:
             yield differ(f"{kind}, {name}, with a source and with another", with_one, logits(model, other))
             if kind in WRITERS:
                 first, second, third = (
-                    written(model, given, max_new_tokens=1)[1][:, 0] for given in (one, other, none)
+                    write_greedily(model, given, max_new_tokens=1)[1][:, 0] for given in (one, other, none)
                 )
                 yield differ(f"{kind}, {name}, writing with a source and without", first, third)
                 yield differ(f"{kind}, {name}, writing with a source and with another", first, second)
 
 
-def no_source(device: torch.device) -> Measures:
+def without_source(device: torch.device) -> Measures:
     """A row without a source takes the value of the target alone; where phi is linear that is a plain LoRA's."""
     for kind in TASKS:
         for name, options in SETTINGS.items():
@@ -131,7 +131,7 @@ def no_source(device: torch.device) -> Measures:
         for kind in TASKS:
             model = adapted(kind, device, fusion="add")
             export_plain_lora(model, Path(folder) / kind)
-            lora = PeftModel.from_pretrained(build(kind), str(Path(folder) / kind)).to(device).eval()
+            lora = PeftModel.from_pretrained(build_base(kind), str(Path(folder) / kind)).to(device).eval()
             given = batch(kind, device, None)
             yield agree(f"{kind}, add without a source and a plain LoRA", logits(model, given), logits(lora, given))
 
@@ -139,10 +139,10 @@ def no_source(device: torch.device) -> Measures:
 def fresh(device: torch.device) -> Measures:
     """A new adapter, whose lora_B is zero, gives what the base model gives."""
     for kind in TASKS:
-        expected = logits(build(kind).to(device), batch(kind, device, None))
+        expected = logits(build_base(kind).to(device), batch(kind, device, None))
         for name, options in SETTINGS.items():
             config = FlareConfig(task_type=TASKS[kind], r=4, **options)
-            model = get_peft_model(build(kind), config).to(device).eval()
+            model = get_peft_model(build_base(kind), config).to(device).eval()
             found = logits(model, batch(kind, device))
             yield agree(f"{kind}, {name}, lora_B at zero and the base model", found, expected)
 
@@ -152,19 +152,19 @@ def saved(device: torch.device) -> Measures:
     with TemporaryDirectory() as folder:
         for kind in TASKS:
             for number, (name, options) in enumerate(FEW.items()):
-                base = build(kind)
+                base = build_base(kind)
                 identity = identify(base)
                 model = adapted(kind, device, base=base, **options)
                 expected = logits(model, batch(kind, device))
                 ours, peft = (Path(folder) / f"{kind}-{number}-{by}" for by in ("crossflare", "peft"))
                 save_adapter(model, ours, base=identity)
-                loaded: Any = load_adapter(build(kind), ours, base=identity)
+                loaded: Any = load_adapter(build_base(kind), ours, base=identity)
                 found = logits(loaded.to(device), batch(kind, device))
                 yield agree(f"{kind}, {name}, saved by save_adapter and loaded", found, expected)
                 commit_dir(
                     peft, lambda place, model=model: model.save_pretrained(str(place), save_embedding_layers=False)
                 )
-                loaded = PeftModel.from_pretrained(build(kind), str(peft)).to(device).eval()
+                loaded = PeftModel.from_pretrained(build_base(kind), str(peft)).to(device).eval()
                 found = logits(loaded, batch(kind, device))
                 yield agree(f"{kind}, {name}, saved by save_pretrained and loaded", found, expected)
 

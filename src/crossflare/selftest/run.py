@@ -15,11 +15,11 @@ Law = Callable[[torch.device], Measures]
 
 LAWS: dict[str, Law] = {
     "writing with the cache is writing without it": writing.cached,
-    "a prompt by itself is answered as in a batch": writing.alone,
-    "a text by itself gives what it gives in a batch": one_call.alone,
+    "a prompt by itself is answered as in a batch": writing.prompt_alone,
+    "a text by itself gives what it gives in a batch": one_call.row_alone,
     "padding changes nothing": one_call.padding,
     "a source changes the result, another one otherwise": one_call.source,
-    "no source gives the value of the target alone": one_call.no_source,
+    "no source gives the value of the target alone": one_call.without_source,
     "with lora_B at zero it is the base model": one_call.fresh,
     "what is saved is what is loaded": one_call.saved,
     "checkpointing leaves the gradients as they are": many_calls.checkpointed,

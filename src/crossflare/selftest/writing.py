@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from crossflare.selftest.models import SETTINGS, TARGETS, WRITERS, Measure, Measures, adapted, agree, batch
-from crossflare.selftest.one_call import beam_scores, written
+from crossflare.selftest.one_call import beam_scores, write_greedily
 
 
 def cached(device: torch.device) -> Measures:
@@ -12,22 +12,25 @@ def cached(device: torch.device) -> Measures:
     for kind in WRITERS:
         for name, options in SETTINGS.items():
             model, inputs = adapted(kind, device, **options), batch(kind, device)
-            greedy = [written(model, inputs, use_cache=use) for use in (True, False)]
+            greedy = [write_greedily(model, inputs, use_cache=use) for use in (True, False)]
             yield same_text(f"{kind}, {name}, written with the cache and without", greedy[0], greedy[1])
             beams = [beam_scores(model, inputs, use_cache=use) for use in (True, False)]
             yield agree(f"{kind}, {name}, beams with the cache and without", beams[0], beams[1])
 
 
-def alone(device: torch.device) -> Measures:
+def prompt_alone(device: torch.device) -> Measures:
     """Each prompt by itself, without padding, is answered as in a batch, and as with more padding."""
     for kind in WRITERS:
         for name, options in SETTINGS.items():
             model = adapted(kind, device, **options)
-            tokens, logits = written(model, batch(kind, device))
-            padded = written(model, batch(kind, device, extra=3, source_extra=2))
+            tokens, logits = write_greedily(model, batch(kind, device))
+            padded = write_greedily(model, batch(kind, device, extra=3, source_extra=2))
             yield same_text(f"{kind}, {name}, written with more padding", padded, (tokens, logits))
             for row in range(len(TARGETS)):
-                own, together = written(model, batch(kind, device, row=row)), (tokens[row][None], logits[row][None])
+                own, together = (
+                    write_greedily(model, batch(kind, device, row=row)),
+                    (tokens[row][None], logits[row][None]),
+                )
                 yield same_text(f"{kind}, {name}, prompt {row} by itself and in a batch", own, together)
 
 

@@ -9,7 +9,6 @@ from peft import PeftModel
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import Outputs
 from crossflare.evaluation.predict import predict
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.recipe.engines import model_place
@@ -22,6 +21,7 @@ from crossflare.serving.sources import Given, reads_of, states_of, translated, w
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import load_base
 from crossflare.training.forms.make import make_form, prepare
+from crossflare.training.forms.outputs import Outputs
 from crossflare.training.forms.protocol import Form
 from crossflare.training.text.encoded import Latents
 from crossflare.training.text.prompts import check_filled
@@ -212,7 +212,7 @@ def load_trained(
     model = load_adapter(prepared, saved.folder, base=found.identity, merged=first is not None)
     return TrainedAdapter(
         **vars(saved),
-        model=devices.place(model, where),
+        model=devices.to_device(model, where),
         tokenizer=found.tokenizer,
         reading=reading or saved.reading_in_training(),
     )

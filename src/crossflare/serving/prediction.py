@@ -7,9 +7,9 @@ from typing import Any, cast
 import numpy as np
 
 from crossflare.errors import UserError
-from crossflare.evaluation.outputs import AnswerOutputs, Outputs
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
+from crossflare.training.forms.outputs import Answers, Outputs
 
 Text = str | tuple[str, ...]
 """What one row holds: a text; or two, premise and hypothesis, or question and context."""
@@ -43,7 +43,7 @@ def predictions_of(
         truncated: N times whether a row was cut.
     """
     beside = zip(sources, truncated, strict=True)
-    if isinstance(outputs, AnswerOutputs):
+    if isinstance(outputs, Answers):
         said = zip(outputs.texts, outputs.scores, beside, strict=True)
         return [Prediction(text, score, source=source, truncated=cut) for text, score, (source, cut) in said]
     rows = zip(outputs.predicted.tolist(), np.exp(outputs.log_probabilities).tolist(), beside, strict=True)

@@ -14,7 +14,7 @@ from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.tasks.outline import check_ids, rows_of
+from crossflare.tasks.outline import check_ids, outline_of
 
 COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
 """The columns of the texts where the caller names none."""
@@ -51,7 +51,7 @@ def examples_of(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | 
         )
         for number, row in enumerate(rows)
     ]
-    check_ids(rows_of(examples))
+    check_ids(outline_of(examples))
     return examples
 
 

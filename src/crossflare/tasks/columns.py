@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row, iterate_rows
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.outline import check_ids, check_partners, rows_of
+from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,6 @@ def read_examples(
     task: TextTask,
     columns: Columns,
     *,
-    format: str | None = None,
     header: Sequence[str] | None = None,
     quotes: bool | None = None,
 ) -> tuple[Example, ...]:
@@ -43,9 +42,9 @@ def read_examples(
     Raises:
         UserError: See `iterate_examples`; or an id that occurs twice.
     """
-    examples = tuple(iterate_examples(path, task, columns, format=format, header=header, quotes=quotes))
+    examples = tuple(iterate_examples(path, task, columns, header=header, quotes=quotes))
     if columns.id is not None:
-        check_ids(rows_of(examples))
+        check_ids(outline_of(examples))
     return examples
 
 
@@ -54,7 +53,6 @@ def iterate_examples(
     task: TextTask,
     columns: Columns,
     *,
-    format: str | None = None,
     header: Sequence[str] | None = None,
     quotes: bool | None = None,
 ) -> Iterator[Example]:
@@ -64,7 +62,6 @@ def iterate_examples(
         path: CSV, TSV, JSONL or Parquet.
         task: Gives the labels and the number of texts.
         columns: Which column holds what.
-        format: See `read_rows`.
         header: Column names of a CSV or TSV file that has no header line.
         quotes: See `iterate_rows`.
 
@@ -80,7 +77,7 @@ def iterate_examples(
                 f"{path}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
                 f" {', '.join(names)}"
             )
-    for number, row in enumerate(iterate_rows(path, format, header, quotes)):
+    for number, row in enumerate(iterate_rows(path, header=header, quotes=quotes)):
         identity = str(number) if columns.id is None else identity_of(row, columns.id)
         texts = tuple(row.text(name) for name in columns.texts)
         label = None if columns.label is None else task.label_index(row.cell(columns.label), row.origin)
@@ -102,7 +99,7 @@ def attach_sources(
     Raises:
         UserError: They do not correspond; see `outline.check_partners`.
     """
-    check_partners(rows_of(examples), rows_of(other), by, advice)
+    check_partners(outline_of(examples), outline_of(other), by, advice)
     if by == "row":
         return tuple(item.with_source(partner.texts) for item, partner in zip(examples, other, strict=True))
     known = {item.id: item.texts for item in other}

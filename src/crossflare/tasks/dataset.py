@@ -9,7 +9,7 @@ from crossflare.languages import tag_of
 from crossflare.tasks.columns import attach_sources
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.tasks.outline import Outline, check_ids, check_partners, rows_of
+from crossflare.tasks.outline import Outline, check_ids, check_partners, outline_of
 
 PARTS = ("train", "dev", "test")
 
@@ -74,7 +74,7 @@ def outline(data: DataSet, language: str, part: str, source: str | None = None) 
     if isinstance(data, LanguageParts):
         return data.outline(language, part, source)
     split = data.split(language, part) if source is None else data.parallel(language, part, source)
-    return rows_of(split.examples)
+    return outline_of(split.examples)
 
 
 def left_out(data: DataSet, language: str, part: str) -> int:
@@ -160,7 +160,7 @@ class LanguageParts:
         """Return what is known of a part without its texts; see `dataset.outline`."""
         key, iterate = self._key(language, part), self._iterate
         if iterate is None or key in self._cache:
-            made = rows_of(self.split(language, part).examples)
+            made = outline_of(self.split(language, part).examples)
         else:
             made = Outline.of(lambda: iterate(self._own[key[0]], part))
             check_ids(made)

@@ -144,9 +144,9 @@ def _read_jsonl(path: Path, header: Sequence[str] | None) -> Iterator[Row]:
         try:
             cells = json.loads(line, object_pairs_hook=_unique)
         except json.JSONDecodeError as error:
-            raise UserError(f"{origin}: damaged JSON ({error.msg}, column {error.colno}); mend the line") from error
+            raise UserError(f"{origin}: damaged JSON ({error.msg}, column {error.colno}); correct the line") from error
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{origin}: damaged JSON ({error}); mend the line") from error
+            raise UserError(f"{origin}: damaged JSON ({error}); correct the line") from error
         if not isinstance(cells, dict):
             raise UserError(f"{origin}: expected a JSON object, found {_kind(cells)}; one object per line")
         yield Row(cells, origin)

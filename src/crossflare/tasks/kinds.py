@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from crossflare.errors import UserError, nearest
-from crossflare.tasks.example import Split
 
 Metric = Literal["accuracy", "macro_f1"]
 
@@ -29,8 +28,6 @@ class TextTask:
     text_count: Literal[1, 2] = 1
     metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
     main_metric: Metric = "accuracy"
-    integers: bool = False
-    """The files may write the integer i for `labels[i]`; off by default, since numberings differ between files."""
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -51,7 +48,7 @@ class TextTask:
         Numbers and truth values go by their text: 1 is the label `1`, true is `true`, in whatever case it is written.
 
         Args:
-            value: A label, an alias, or, where `integers` is set, an index as a number or in digits.
+            value: A label or an alias.
             origin: `file:line`, for the message.
 
         Raises:
@@ -59,14 +56,9 @@ class TextTask:
         """
         text = str(value) if isinstance(value, str | int) else None
         name = None if text is None else self._name(text)
-        if name is not None:
-            return self.labels.index(name)
-        index = None
-        if self.integers and text is not None and not isinstance(value, bool) and len(text) < 10:
-            index = int(text) if text.isascii() and text.isdigit() else None
-        if index is not None and 0 <= index < len(self.labels):
-            return index
-        raise UserError(f"{origin}: {self._complaint(value)}")
+        if name is None:
+            raise UserError(f"{origin}: {self._complaint(value)}")
+        return self.labels.index(name)
 
     def _name(self, text: str) -> str | None:
         """Return the label that a text names: itself, by an alias, or as a truth value in another case."""
@@ -79,9 +71,9 @@ class TextTask:
     def _complaint(self, value: object) -> str:
         if value is None or value == "":
             return f"expected a label, found none; {self._known}; label the row or read the file as unlabelled"
-        if isinstance(value, str) and not self.integers:
-            return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; mend it or declare an alias"
-        if isinstance(value, bool | int | float) and not self.integers:
+        if isinstance(value, str):
+            return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; correct it or declare an alias"
+        if isinstance(value, bool | int | float):
             kind = "a truth value" if isinstance(value, bool) else "a number"
             text = str(value).lower()
             advice = f"say what it means, as in aliases: {{'{text}': {self.labels[0]}}}"
@@ -90,8 +82,7 @@ class TextTask:
 
     @property
     def _known(self) -> str:
-        numbers = f" or 0 to {len(self.labels) - 1}" if self.integers else ""
-        return f"known: {', '.join(self.labels)}{numbers}"
+        return f"known: {', '.join(self.labels)}"
 
 
 QuestionMetric = Literal["exact_match", "f1"]
@@ -122,12 +113,3 @@ class QuestionTask:
     def __post_init__(self) -> None:
         if self.main_metric not in self.metrics:
             raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
-
-
-def overlapping_ids(train: Split, test: Split) -> tuple[str, ...]:
-    """Return the ids of the `test` questions whose context also stands in `train`, in the order of `test`.
-
-    A report may say how many they are, or score the others beside the whole part. Nothing is taken out of it.
-    """
-    seen = {example.texts[CONTEXT] for example in train}
-    return tuple(example.id for example in test if example.texts[CONTEXT] in seen)

@@ -44,7 +44,7 @@ class Outline:
         """Read rows once, one at a time; `read` raises `UserError` for what is wrong with one."""
         keys, labels, flags = array("Q"), array("h"), array("B")
         for example in read():
-            keys.append(key_of(example.id))
+            keys.append(hash_of_id(example.id))
             labels.append(-1 if example.label is None else example.label)
             blank = not any(text.strip() for text in example.texts)
             flags.append(SOURCE * (example.source is not None) + BLANK * blank + ANSWER * bool(example.answers))
@@ -71,7 +71,7 @@ class Outline:
         return Outline(self.keys, self.labels, flags.astype(np.uint8, copy=False), self.read)
 
 
-def key_of(id: str) -> int:
+def hash_of_id(id: str) -> int:
     """Return the 8-byte hash of an id."""
     return int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
@@ -82,7 +82,7 @@ def check_ids(outline: Outline) -> None:
     doubled = set(keys[1:][keys[1:] == keys[:-1]].tolist())
     seen: dict[str, str] = {}
     for example in outline.read() if doubled else ():
-        if key_of(example.id) not in doubled:
+        if hash_of_id(example.id) not in doubled:
             continue
         if example.id in seen:
             raise taken(example, seen[example.id])
@@ -148,6 +148,6 @@ def _partners(
         yield start, np.where(others.keys[partners] == keys, partners, -1)
 
 
-def rows_of(examples: Sequence[Example]) -> Outline:
+def outline_of(examples: Sequence[Example]) -> Outline:
     """Return the outline of rows that are held in memory."""
     return Outline.of(lambda: examples)

@@ -10,7 +10,7 @@ from crossflare.languages import tag_of
 from crossflare.tasks.columns import Columns, iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
-from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
+from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.tasks.outline import Outline
 from crossflare.tasks.squad import QuestionColumns, read_questions
 
@@ -25,11 +25,8 @@ def own_set(
     *,
     columns: Columns | None = None,
     aliases: Mapping[str, str] | None = None,
-    integers: bool = False,
-    main_metric: Metric = "accuracy",
     align: Literal["id", "row", "none"] | None = None,
     source_language: str = "en",
-    header: Sequence[str] | None = None,
     quotes: bool | None = None,
     base: Path | str = ".",
 ) -> LanguageParts:
@@ -41,12 +38,9 @@ def own_set(
         labels: The label names, in the order of the model's outputs.
         columns: Which column holds what, the same in every file; by default `text` and `label`.
         aliases: Other spellings of labels.
-        integers: Labels may be written as numbers from 0.
-        main_metric: What models are chosen by.
         align: How languages correspond; by default by id when `columns` names an id column, else by row. `none`: the
             files are not parallel.
         source_language: The language of the source columns, if `columns` names any.
-        header: Column names of CSV or TSV files without a header line.
         quotes: Whether the cells of TSV files are quoted, as those of CSV always are; None: as each file shows.
         base: Relative paths start here.
 
@@ -58,16 +52,14 @@ def own_set(
     if len(columns.texts) not in (1, 2):
         raise UserError(f"{name}: expected one or two text columns, got {len(columns.texts)}; name the columns to read")
     count: Literal[1, 2] = 1 if len(columns.texts) == 1 else 2
-    task = TextTask(
-        name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric, integers=integers
-    )
+    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count)
     paths = _paths(name, files, base)
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_examples(paths[language, part], task, columns, header=header, quotes=quotes)
+        return read_examples(paths[language, part], task, columns, quotes=quotes)
 
     def iterate(language: str, part: str) -> Iterator[Example]:
-        return iterate_examples(paths[language, part], task, columns, header=header, quotes=quotes)
+        return iterate_examples(paths[language, part], task, columns, quotes=quotes)
 
     parts = {language: tuple(given) for language, given in files.items()}
     by = align or ("row" if columns.id is None else "id")
@@ -80,7 +72,6 @@ def own_questions(
     files: Files,
     *,
     columns: QuestionColumns | None = None,
-    main_metric: QuestionMetric = "f1",
     align: Literal["id", "row", "none"] = "none",
     source_language: str = "en",
     quotes: bool | None = None,
@@ -94,7 +85,6 @@ def own_questions(
         name: Its name in reports.
         files: Language -> part -> path of a JSON file in SQuAD's layout, or of flat rows: see `read_questions`.
         columns: Names of the columns of flat rows, the same in every file.
-        main_metric: What models are chosen by.
         align: How languages correspond: by id or row where the files are translations of each other.
         source_language: The language of the source columns, if `columns` names any.
         quotes: See `own_set`.
@@ -106,7 +96,7 @@ def own_questions(
     """
     paths = _paths(name, files, base)
     given = source_language if columns is not None and columns.source_texts else None
-    task = QuestionTask(name, 1, main_metric=main_metric)
+    task = QuestionTask(name, 1)
     parts = {language: tuple(present) for language, present in files.items()}
 
     def read(language: str, part: str) -> tuple[Example, ...]:

@@ -143,7 +143,9 @@ def _check_offsets(path: Path | str, questions: Sequence[tuple[str, Example]]) -
     others = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
     at = context.find(text)
     there = f"the context has it at {at}" if at >= 0 else _nowhere(context, text)
-    raise UserError(f"{place}: the answer {text!r:.60} is not at answer_start {start}: {there}; mend the row{others}")
+    raise UserError(
+        f"{place}: the answer {text!r:.60} is not at answer_start {start}: {there}; correct the row{others}"
+    )
 
 
 def _nowhere(context: str, text: str) -> str:

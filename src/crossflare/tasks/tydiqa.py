@@ -5,7 +5,7 @@ what papers score, so it is our `test`, whole; rows to choose models by are cut 
 are not translations of each other.
 
 Some Swahili test questions are asked of a context that also stands in train (94 of 499 in the release, two of them
-under the same id): `overlapping_ids` names them. Answers are compared as the official gold passage evaluation does it,
+under the same id); nothing is taken out. Answers are compared as the official gold passage evaluation does it,
 by the script of SQuAD v1.1 in every language.
 """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from crossflare.errors import UserError
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.training.loop.state import Batch
 from crossflare.translation.engines.precomputed import Pair
 
@@ -53,13 +53,13 @@ def train_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str], 
 
 def code_of(tag: str) -> str:
     """Return the FLORES-200 code of a language; `UserError` when it has none."""
-    language = find(tag)
+    language = find_language(tag)
     if language.flores is None:
         raise UserError(f"{language.name} ({language.tag}) has no FLORES-200 code, so no translator is trained for it")
     return language.flores
 
 
-class Row(NamedTuple):
+class BitextRow(NamedTuple):
     """One text and its translation as tokens, each with its language's token first and the end token last."""
 
     position: int
@@ -67,7 +67,7 @@ class Row(NamedTuple):
     target: NDArray[np.int32]
 
 
-class Bitext(Sequence[Row]):
+class Bitext(Sequence[BitextRow]):
     """The rows of parallel text, N pairs there and then N back; pairs with a side too long are left out."""
 
     def __init__(self, tokenizer: Any, pairs: Sequence[Pair], languages: tuple[str, str], longest: int) -> None:
@@ -84,8 +84,8 @@ class Bitext(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Row:  # type: ignore[override]  # one row at a time, never a slice
-        return Row(index, *self._rows[index])
+    def __getitem__(self, index: int) -> BitextRow:  # type: ignore[override]  # one row at a time, never a slice
+        return BitextRow(index, *self._rows[index])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -93,13 +93,13 @@ class Bitext(Sequence[Row]):
         return np.array([len(source) + len(target) for source, target in self._rows], dtype=np.int64)
 
 
-class PairCollator:
+class BitextCollator:
     """Pads rows on the right, to a multiple of eight."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._pad, self._end = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
 
-    def __call__(self, rows: Sequence[Row]) -> Batch:
+    def __call__(self, rows: Sequence[BitextRow]) -> Batch:
         """Return `input_ids`, `attention_mask` [B,S], `decoder_input_ids` and `labels` [B,T]."""
         labels = _padded([row.target for row in rows], IGNORED)
         start = torch.full((len(rows), 1), self._end)

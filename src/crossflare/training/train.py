@@ -1,7 +1,7 @@
 """How every model is trained, whatever the stage, method and task: labelled rows in, the weights best on dev out."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
 from crossflare.tasks.example import Split
-from crossflare.training.forms.protocol import Form, Said
+from crossflare.training.forms.outputs import Outputs
+from crossflare.training.forms.protocol import Form
 from crossflare.training.loop.checkpoints import Fingerprint
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.memory import Number
@@ -17,7 +18,7 @@ from crossflare.training.loop.settings import Settings
 from crossflare.training.loop.state import Score
 from crossflare.training.text.encoded import Latents
 
-Measure = Callable[[Said, Split], float]
+Measure = Callable[[Outputs, Split], float]
 """(what the model says, the rows with their gold answers) -> score, higher is better."""
 
 
@@ -35,7 +36,6 @@ def train(
     latents: tuple[Latents, Latents] | None = None,
     base_digest: str | None = None,
     group: int = 1,
-    allow_changed: Collection[str] = (),
 ) -> Outcome:
     """Train a model on labelled rows; see `fit` for the rest.
 
@@ -52,7 +52,6 @@ def train(
         latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         group: So many rows that follow one another are one item in several languages, and stay in one batch.
-        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
 
     Raises:
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
@@ -79,7 +78,6 @@ def train(
         folder,
         whole,
         base_digest=base_digest,
-        allow_changed=allow_changed,
         group=group,
     )
 

@@ -11,7 +11,7 @@ from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
 from crossflare.languages import tag_of
-from crossflare.training.bitext import Bitext, PairCollator, train_vocabulary, translation_loss
+from crossflare.training.bitext import Bitext, BitextCollator, train_vocabulary, translation_loss
 from crossflare.training.loop.batching import batches
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.memory import Number
@@ -113,7 +113,7 @@ def train_translator(
     rows = Bitext(tokenizer, pairs, languages, sizes.max_tokens)
     held_out = Bitext(tokenizer, dev, languages, sizes.max_tokens)
     model = build_translator(tokenizer, sizes)
-    collate = PairCollator(tokenizer)
+    collate = BitextCollator(tokenizer)
     score = partial(_score, rows=held_out, collate=collate, size=sizes.batch_size) if len(held_out) else None
     outcome = fit(
         model, rows, collate, translation_loss, score, sizes.settings, work, {"translator": folder.name}
@@ -158,7 +158,7 @@ def build_translator(tokenizer: Any, sizes: Sizes) -> Any:
         return M2M100ForConditionalGeneration(config)
 
 
-def _score(model: Any, precision: Number, *, rows: Bitext, collate: PairCollator, size: int) -> float:
+def _score(model: Any, precision: Number, *, rows: Bitext, collate: BitextCollator, size: int) -> float:
     """Return minus the mean cross-entropy of a token of `rows`, without smoothing."""
     total, count = 0.0, 0
     for _, batch in batches(model, rows, collate, size, precision):

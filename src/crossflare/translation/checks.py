@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
-from crossflare.languages import find
+from crossflare.languages import find_language
 
 LENGTH_RATIO = 3.0
 """One text is this many times as long as the other: too much."""
@@ -44,7 +44,7 @@ class Flag(StrEnum):
     """A number of two digits or more is not in the translation."""
 
 
-def check(source: str, output: str, source_language: str, target_language: str) -> frozenset[Flag]:
+def find_flags(source: str, output: str, source_language: str, target_language: str) -> frozenset[Flag]:
     """Return what looks wrong in `output`, the translation of `source`; nothing for a blank source.
 
     Args:
@@ -78,15 +78,6 @@ def count_flags(flags: Iterable[frozenset[Flag]]) -> dict[str, int]:
     return counts
 
 
-def check_all(
-    sources: Sequence[str], outputs: Sequence[str], source_language: str, target_language: str
-) -> list[frozenset[Flag]]:
-    """Return `check` of each text and its translation; see `count_flags` for the counts."""
-    return [
-        check(source, output, source_language, target_language) for source, output in zip(sources, outputs, strict=True)
-    ]
-
-
 def clean_rows(flags: Sequence[frozenset[Flag]], unwanted: Iterable[Flag] = tuple(Flag)) -> list[int]:
     """Return the places of the rows that have none of the flags `unwanted`."""
     out = frozenset(unwanted)
@@ -110,7 +101,7 @@ def _script(letter: str) -> str:
 
 @lru_cache
 def _script_of(language: str) -> frozenset[str]:
-    return frozenset(_NAMES.get(find(language).script or "", "").split())
+    return frozenset(_NAMES.get(find_language(language).script or "", "").split())
 
 
 def _wrong_script(text: str, language: str) -> bool:

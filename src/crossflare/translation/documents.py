@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.progress import Advance, bar
 from crossflare.tasks.files import Row
-from crossflare.translation.checks import Flag, check
+from crossflare.translation.checks import Flag, find_flags
 from crossflare.translation.engines.protocol import Translator, check_pair, engine_id
 from crossflare.translation.rows import blocks, check_output, count_lines, iterate, written
 from crossflare.translation.store import Shelf, Store
@@ -23,7 +23,7 @@ TEXTS = 256
 
 
 @dataclass(slots=True)
-class Direction:
+class TranslatedLanguage:
     """What was done for one target language."""
 
     target: str
@@ -39,20 +39,20 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class TranslatedFile:
     """What was done for a file."""
 
     rows: int
     texts: int
     """Cells that are not blank, of one language."""
     seconds: float
-    directions: tuple[Direction, ...]
+    directions: tuple[TranslatedLanguage, ...]
 
 
 class _Meter:
     """An engine that counts what it is given."""
 
-    def __init__(self, route: Route, counts: Direction) -> None:
+    def __init__(self, route: Route, counts: TranslatedLanguage) -> None:
         self._engine, self._counts = route.engine(), counts
         self.identity = self._engine.identity
 
@@ -75,7 +75,7 @@ def translate_file(
     split: bool = True,
     quotes: bool | None = None,
     pool: Pool | None = None,
-) -> Summary:
+) -> TranslatedFile:
     """Translate columns of a file into one language or more.
 
     Args:
@@ -95,7 +95,7 @@ def translate_file(
         UserError: A file that cannot be read or written, an engine that lacks a pair, columns that are not there.
     """
     begin = time.monotonic()
-    source, tags = find(source).tag, list(dict.fromkeys(find(target).tag for target in targets))
+    source, tags = find_language(source).tag, list(dict.fromkeys(find_language(target).tag for target in targets))
     for tag in tags:
         check_pair(source, tag)
     if not tags or not columns:
@@ -105,11 +105,13 @@ def translate_file(
     routes = [Route.of(engine, source, tag, split) for tag in tags]
     with ExitStack() as stack:
         shelves: list[Shelf] = []
-        directions: list[Direction] = []
+        directions: list[TranslatedLanguage] = []
         engines: list[Translator] = []
         for route in routes:
             identity = route.engine().identity
-            directions.append(Direction(route.target, engine_id(identity), str(identity.get("licence", "unknown"))))
+            directions.append(
+                TranslatedLanguage(route.target, engine_id(identity), str(identity.get("licence", "unknown")))
+            )
             engines.append(_Meter(route, directions[-1]))
             shelves.append(stack.enter_context(Store(store).shelf(identity, source, route.target)))
         lines = count_lines(input)
@@ -130,7 +132,7 @@ def translate_file(
                 for shelf, each, counts in zip(shelves, engines, directions, strict=True):
                     known = translate_block(shelf, each, cells, source, counts.target)
                     done.append([known.get(text, text) for text in cells])
-                    flags.append([check(text, known.get(text, text), source, counts.target) for text in cells])
+                    flags.append([find_flags(text, known.get(text, text), source, counts.target) for text in cells])
                     for raised in flags[-1]:
                         for name in (*map(str, raised), "flagged") if raised else ():
                             counts.flags[name] = counts.flags.get(name, 0) + 1
@@ -138,13 +140,13 @@ def translate_file(
                 names = [[f"{column}_{tag}" for column in columns] for tag in tags]
                 write(_extended(block, names, done, flags))
                 rows, texts = rows + len(block), texts + sum(1 for text in cells if text.strip())
-    return Summary(rows, texts, time.monotonic() - begin, tuple(directions))
+    return TranslatedFile(rows, texts, time.monotonic() - begin, tuple(directions))
 
 
 class _Speed:
     """Moves a bar, and says how many characters the engines translate in a second."""
 
-    def __init__(self, advance: Advance, directions: Sequence[Direction]) -> None:
+    def __init__(self, advance: Advance, directions: Sequence[TranslatedLanguage]) -> None:
         self._advance, self._directions, self._begin = advance, directions, time.monotonic()
         self._rows = 0
 
@@ -159,7 +161,7 @@ def _fill(
     pool: Pool,
     routes: Sequence[Route],
     shelves: Sequence[Shelf],
-    directions: Sequence[Direction],
+    directions: Sequence[TranslatedLanguage],
     blocks: Iterable[Sequence[str]],
     speed: Callable[[int], None],
 ) -> None:

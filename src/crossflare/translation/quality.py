@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crossflare.errors import UserError
-from crossflare.languages import find
-from crossflare.translation.engines.protocol import Translator
+from crossflare.languages import find_language
 from crossflare.translation.translate import UNSPACED
 
 
@@ -40,19 +39,10 @@ def measure(outputs: Sequence[str], references: Sequence[str], language: str) ->
         raise UserError(
             f"expected as many translations as references, one or more, found {len(outputs)} and {len(references)}"
         )
-    script = find(language).script
+    script = find_language(language).script
     chinese = script in ("Hans", "Hant", "Hani")
     bleu = BLEU(tokenize="zh" if chinese else "char" if script in UNSPACED else "13a")
     chrf = CHRF(word_order=0 if script in UNSPACED else 2)
     scores = [metric.corpus_score(list(outputs), [list(references)]).score / 100 for metric in (bleu, chrf)]
     signatures = (str(bleu.get_signature()), str(chrf.get_signature()))
     return Quality(scores[0], scores[1], signatures, len(outputs))
-
-
-def round_trip(texts: Sequence[str], there: Translator, back: Translator, source: str, target: str) -> Quality:
-    """Translate texts from `source` to `target` and back, and score what comes back against them.
-
-    A low score means that one of the ways loses much; a high one only that nothing is lost: a copy also has it.
-    """
-    forth = there.translate(texts, source=source, target=target)
-    return measure(back.translate(forth, source=target, target=source), texts, source)

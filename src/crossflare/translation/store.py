@@ -35,10 +35,10 @@ _READ, _WRITE = json.JSONDecoder().raw_decode, json.JSONEncoder(ensure_ascii=Fal
 
 def text_key(text: str) -> str:
     """Return the sha256 of a text in hex."""
-    return digest(text).hex()
+    return text_digest(text).hex()
 
 
-def digest(text: str) -> bytes:
+def text_digest(text: str) -> bytes:
     """Return the sha256 of a text."""
     return hashlib.sha256(_encode(text)).digest()
 
@@ -68,7 +68,7 @@ def read_row(line: bytes) -> tuple[str, str] | str:
 
 
 def _row(text: str, translation: str) -> dict[str, str]:
-    check = digest(_WRITE([text, translation])).hex()[:CHECK]
+    check = text_digest(_WRITE([text, translation])).hex()[:CHECK]
     return {"key": text_key(text), "check": check, "text": text, "translation": translation}
 
 
@@ -112,7 +112,7 @@ class Shelf:
             index = self._refresh()
             found: dict[str, str] = {}
             reasons: dict[int, list[str]] = {}
-            for place, line in self._lines(index.find(keys_of([digest(text) for text in wanted]))):
+            for place, line in self._lines(index.find(keys_of([text_digest(text) for text in wanted]))):
                 row = read_row(line)
                 if isinstance(row, tuple):
                     found.setdefault(*row)  # one of `wanted`, or with a key that is equal by chance

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from crossflare.errors import UserError, choose
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.progress import Advance, bar
-from crossflare.translation.engines.protocol import Translator, check_pair, counted
+from crossflare.translation.engines.protocol import Translator, check_pair, one_for_each
 from crossflare.translation.sentences import sentences
 from crossflare.translation.store import Shelf, Store
 
@@ -99,9 +99,9 @@ class BySentence:
             [(text, "")] if fits else split(text, self._fits, source) for text, fits in zip(texts, whole, strict=True)
         ]
         wanted = list(dict.fromkeys(piece for pieces in split_texts for piece, _ in pieces if piece.strip()))
-        done = counted(self.engine.translate(wanted, source=source, target=target), len(wanted)) if wanted else []
+        done = one_for_each(self.engine.translate(wanted, source=source, target=target), len(wanted)) if wanted else []
         known = dict(zip(wanted, done, strict=True))
-        blank = find(source).script in UNSPACED and find(target).script not in UNSPACED
+        blank = find_language(source).script in UNSPACED and find_language(target).script not in UNSPACED
         return [join(pieces, [known.get(piece, piece) for piece, _ in pieces], blank) for pieces in split_texts]
 
     def _fits(self, texts: Sequence[str]) -> list[bool]:
@@ -109,11 +109,6 @@ class BySentence:
         if self._measure is None:
             return [len(text) <= budget for text in texts]
         return [count <= budget for count in self._measure(texts)] if texts else []
-
-
-def translate_long(engine: Translator, texts: Sequence[str], *, source: str, target: str) -> list[str]:
-    """Translate texts of any length with an engine that reads short ones; see `BySentence`."""
-    return BySentence(engine).translate(texts, source=source, target=target)
 
 
 def _halve(piece: str, gap: str) -> list[Piece]:
@@ -192,7 +187,7 @@ def translate_block(
         ours = [text for text in now if text not in known]
         begin = time.monotonic()
         if ours:
-            done = counted(translator.translate(ours, source=source, target=target), len(ours))
+            done = one_for_each(translator.translate(ours, source=source, target=target), len(ours))
             pairs = list(zip(ours, done, strict=True))
             shelf.append(pairs)
             known |= dict(pairs)

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from crossflare.errors import UserError
 from crossflare.files import canonical
 from crossflare.languages import tag_of
-from crossflare.translation.engines.protocol import Translator, counted
-from crossflare.translation.engines.registry import ENGINES, build
+from crossflare.translation.engines.protocol import Translator, one_for_each
+from crossflare.translation.engines.registry import ENGINES, make_engine
 from crossflare.translation.translate import BySentence
 
 _log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def connect(address: str | None) -> Any:
 def translate_job(job: Job) -> list[str]:
     """Return the translations of a job's texts, in order."""
     done = job.route.engine().translate(job.texts, source=job.route.source, target=job.route.target)
-    return list(counted(done, len(job.texts)))
+    return list(one_for_each(done, len(job.texts)))
 
 
 @cache
@@ -195,7 +195,7 @@ def _engine(options: str) -> Translator:
     import json
 
     given = json.loads(options)
-    engine = build(given["options"])
+    engine = make_engine(given["options"])
     return BySentence(engine) if given["split"] else engine
 
 

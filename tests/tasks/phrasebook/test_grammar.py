@@ -2,11 +2,11 @@
 
 import pytest
 
-from crossflare.tasks.phrasebook.grammar import Choice, Word, inflect_adjective, render, templates, words
+from crossflare.tasks.phrasebook.grammar import Choice, Word, inflect_adjective, phrase_words, render, templates
 
 
 def word(english: str, kind: str = "adjective") -> Word:
-    return next(one for one in words() if one.kind == kind and one.forms["en"] == english)
+    return next(one for one in phrase_words() if one.kind == kind and one.forms["en"] == english)
 
 
 def say(start: str, noun: str, *adjectives: str, very: str = "", **fillers: str) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from crossflare.errors import UserError
 from crossflare.tasks.dataset import PARTS, DataSet
 from crossflare.tasks.phrasebook import lexicon, phrasebook
-from crossflare.tasks.phrasebook.grammar import LANGUAGES, glosses, templates, words
+from crossflare.tasks.phrasebook.grammar import LANGUAGES, glosses, phrase_words, templates
 from crossflare.tasks.phrasebook.sentences import content_entries, tokens
 from crossflare.translation.engines.lexicon import Lexicon
 from crossflare.translation.engines.lexicon import words as words_of
@@ -59,7 +59,7 @@ def test_no_sentence_occurs_twice_in_any_language(seed: int) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_word_that_carries_the_label_of_a_test_sentence_occurs_in_train_or_dev(language: str) -> None:
     if language == "en":
-        carrying = {token for word in words() if word.part == "test" for token in tokens(word.forms["en"])} - {
+        carrying = {token for word in phrase_words() if word.part == "test" for token in tokens(word.forms["en"])} - {
             "me",
             "made",
         }
@@ -79,7 +79,7 @@ def test_no_test_word_shares_its_beginning_with_a_train_word(language: str) -> N
     """A shared root would give the label away; prefixes of Indonesian and Swahili verbs are longer than roots."""
     length = {"en": 6, "es": 6, "id": 7, "sw": 7}[language]
     start: dict[str, set[str]] = {part: set() for part in PARTS}
-    for word in words():
+    for word in phrase_words():
         if word.part and word.label != "neutral":
             form = word.forms[language].replace("{s}lini", "").lstrip("-~+")
             start[word.part] |= {token[:length] for token in tokens(form) if len(token) >= length}
@@ -87,12 +87,12 @@ def test_no_test_word_shares_its_beginning_with_a_train_word(language: str) -> N
 
 
 def test_every_class_has_words_enough_in_every_part() -> None:
-    counts = Counter((word.part, word.label) for word in words())
+    counts = Counter((word.part, word.label) for word in phrase_words())
     for label in ("negative", "neutral", "positive"):
         assert counts["train", label] >= 18
         assert counts["test", label] >= 10
         assert counts["dev", label] >= 5
-    assert sum(word.kind == "noun" for word in words()) >= 25
+    assert sum(word.kind == "noun" for word in phrase_words()) >= 25
     assert len(templates()) >= 20
 
 
@@ -126,7 +126,7 @@ def test_the_whole_lexicon_knows_every_word_once(language: str) -> None:
     for seed in range(3):
         assert Lexicon(known).coverage(texts(phrasebook(seed, train=900), language, *PARTS)) == 1.0
     meanings: dict[str, set[str]] = {}
-    for word in words():
+    for word in phrase_words():
         form = word.forms[language].replace("{s}", "").partition("/")[0]
         left = [token for token in tokens(form) if token not in {"el", "la", *glosses()[language]}]
         assert len(left) == 1, (word.forms, left)

@@ -7,7 +7,7 @@ import numpy as np
 
 from crossflare.files import content_id
 from crossflare.tasks.example import Example, Split
-from crossflare.translation.checks import Flag, check, clean_rows, count_flags
+from crossflare.translation.checks import Flag, clean_rows, count_flags, find_flags
 
 SEED_OF_SHUFFLING = 0
 """Drawn once: every method and seed meets the same wrong sources."""
@@ -74,7 +74,7 @@ def row_flags(before: Texts, after: Texts, source: str, target: str) -> list[fro
         target: BCP-47 tag.
     """
     return [
-        frozenset[Flag]().union(*(check(a, b, source, target) for a, b in zip(texts, others, strict=True)))
+        frozenset[Flag]().union(*(find_flags(a, b, source, target) for a, b in zip(texts, others, strict=True)))
         for texts, others in zip(before, after, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from crossflare.tasks.example import Split
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
-from crossflare.translation.sources import SourceText
+from crossflare.translation.sources import gets_round_trip, mixed_share
 
 SEED_OF_DEV = 0
 """The dev rows are cut alike for every seed of an experiment: their scores are compared."""
@@ -41,10 +41,10 @@ def open_set(spec: Spec) -> DataSet:
         limit = task.limit
         data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
     elif task.set is not None and task.set.startswith("lab-"):
-        from crossflare_lab.sets import load
+        from crossflare_lab.sets import load_lab_set
 
         limit = task.limit
-        data = load(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
+        data = load_lab_set(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
     elif task.set is not None:
         data = load_set(task.set, task.folder)
     elif task.questions:
@@ -241,8 +241,8 @@ class Data:
         originals = {example.id: example.source for example in self.training(language, part, "original")}
         if annealing(choice) is not None:
             return replace(back, examples=tuple(replace(e, clean_source=originals[e.id]) for e in back))
-        chosen = SourceText.parse(choice)
-        rows = [e if chosen.machine_made(e.id, seed) else e.with_source(originals[e.id]) for e in back]
+        share = mixed_share(choice)
+        rows = [e if gets_round_trip(e.id, seed, share) else e.with_source(originals[e.id]) for e in back]
         return replace(back, examples=tuple(rows))
 
     def _test(self, language: str, test_source: str) -> Split:

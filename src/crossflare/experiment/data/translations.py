@@ -60,7 +60,6 @@ class Translations:
             split.examples,
             lambda texts: list(translate_all(store, engine, list(texts), source=source, target=language)),
             language,
-            training=True,
             markers=markers_for(engine.identity),
             aligner=_aligner(engine, source, language),
         )

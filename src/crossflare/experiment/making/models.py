@@ -9,7 +9,6 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from crossflare import devices
-from crossflare.evaluation.outputs import outputs_of
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.checks import one_label
 from crossflare.experiment.data.controls import digest
@@ -31,7 +30,7 @@ from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
 from crossflare.training.forms.make import prepare
-from crossflare.training.forms.protocol import Said
+from crossflare.training.forms.outputs import Outputs
 from crossflare.training.loop import distributed
 from crossflare.training.loop.fit import Outcome
 from crossflare.training.loop.memory import peak_memory
@@ -140,8 +139,7 @@ def _measure(context: Context, languages: Sequence[str]) -> Measure:
     """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
     task = context.data.task
 
-    def measure(said: Said, split: Split) -> float:
-        outputs = outputs_of(said, {})
+    def measure(outputs: Outputs, split: Split) -> float:
         turns = {each: slice(place, None, len(languages)) for place, each in enumerate(languages)}
         scores = [scoring(task, each).scores(split.examples[turn], outputs.take(turn)) for each, turn in turns.items()]
         return sum(each[task.main_metric] for each in scores) / len(scores)

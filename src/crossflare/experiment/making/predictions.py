@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from crossflare.evaluation.metrics import FloatArray
-from crossflare.evaluation.outputs import AnswerOutputs, ChoiceOutputs, Outputs, average, stack
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring
+from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
@@ -24,6 +24,7 @@ from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import Reading, describe
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
+from crossflare.training.forms.outputs import Answers, Choices, Outputs, average
 
 
 def make_prediction(step: Prediction) -> None:
@@ -56,7 +57,7 @@ def read(step: Prediction, model: TrainedAdapter, split: Split) -> Outputs:
 def _read(step: Prediction, split: Split) -> Outputs:
     """Load the step's model, let it read the test rows, and bring answers into their language."""
     context, outputs = step.context, read(step, load_model(step), split)
-    if step.about.reads == "source" and isinstance(outputs, AnswerOutputs):
+    if step.about.reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
         back = iter(context.data.translations.answers_back(foreign, step.language))
@@ -78,7 +79,7 @@ def _combine(step: Prediction) -> Outputs:
         made = average(*parts)
     truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
     most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return ChoiceOutputs(made, None, most)
+    return Choices(made, None, most)
 
 
 def _split(step: Prediction) -> Split:

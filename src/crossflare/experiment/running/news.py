@@ -16,7 +16,7 @@ from crossflare.evaluation.record import load_record
 from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.plan import Pace
 from crossflare.experiment.steps.step import Result, Step
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.progress import Advance, spoken
 
 LOG = "made.jsonl"
@@ -122,8 +122,8 @@ class News:
         self._shown = self._board.done
         rest = f"; about {spoken(left)} left" if left else ""
         for number, (step, each) in enumerate(known, self._board.done - len(known) + 1):
-            if progress.shown():
-                progress.say(f"step {max(1, number)} of {len(self._board.steps)} done: {_told(step, each)}{rest}")
+            if progress.is_displayed():
+                progress.keep_line(f"step {max(1, number)} of {len(self._board.steps)} done: {_told(step, each)}{rest}")
         self._say_failures()
 
     def last(self) -> None:
@@ -131,7 +131,7 @@ class News:
         self.refresh()
         if self._seconds:
             parts = ", ".join(f"{kind} {_took(seconds)}" for kind, seconds in self._seconds.items())
-            progress.say(f"time of the steps: {parts}")
+            progress.keep_line(f"time of the steps: {parts}")
 
     def _steps(self) -> dict[str, Step]:
         """Return the steps by their ids; what cells share stands once."""
@@ -147,7 +147,7 @@ class News:
         for failure in self._board.failures:
             if failure.id not in self._failed:
                 self._failed.add(failure.id)
-                progress.say(f"failed: {failure.kind} {failure.label}: {failure.error}")
+                progress.keep_line(f"failed: {failure.kind} {failure.label}: {failure.error}")
 
 
 def _told(step: Step, made: Made) -> str:
@@ -163,7 +163,7 @@ def _score(step: Step, result: Result) -> str:
         record = load_record(path)
         found = load_predictions(predictions, record.predictions_sha256)
         score = first_look(found, len(record.task["labels"]), metric)
-        language = find(result.language).name
+        language = find_language(result.language).name
     except (UserError, KeyError):  # it is told again, and aloud, where the report reads it
         return ""
     points, low, high = (f"{100 * value:.1f}" for value in (score.score, score.low, score.high))

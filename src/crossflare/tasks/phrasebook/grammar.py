@@ -27,7 +27,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class SentenceTemplate:
     """A sentence with slots."""
 
     opinion: bool
@@ -40,7 +40,7 @@ class Template:
 
 
 @cache
-def words() -> tuple[Word, ...]:
+def phrase_words() -> tuple[Word, ...]:
     """Return all rows of `words.tsv`."""
     return tuple(
         Word(
@@ -56,10 +56,10 @@ def words() -> tuple[Word, ...]:
 
 
 @cache
-def templates() -> tuple[Template, ...]:
+def templates() -> tuple[SentenceTemplate, ...]:
     """Return all rows of `templates.tsv`."""
     return tuple(
-        Template("opinion" in row.text("labels"), "fact" in row.text("labels"), row.text("types"), _texts(row))
+        SentenceTemplate("opinion" in row.text("labels"), "fact" in row.text("labels"), row.text("types"), _texts(row))
         for row in read_rows(FOLDER / "templates.tsv")
     )
 
@@ -116,7 +116,7 @@ class Choice:
     """Slot -> word, for the slots that ask for no agreement, and for the verb."""
 
 
-def render(template: Template, choice: Choice, language: str) -> str:
+def render(template: SentenceTemplate, choice: Choice, language: str) -> str:
     """Return the sentence in one language, with every agreement made."""
     slots = {name: inflect_verb(word, choice.noun, language) for name, word in choice.fillers.items()}
     slots |= noun_forms(choice.noun, language)

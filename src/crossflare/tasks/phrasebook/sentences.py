@@ -16,16 +16,16 @@ from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.phrasebook.grammar import (
     LANGUAGES,
     Choice,
-    Template,
+    SentenceTemplate,
     Word,
     glosses,
     inflect_adjective,
     inflect_verb,
     noun_forms,
+    phrase_words,
     render,
     suits,
     templates,
-    words,
 )
 
 TASK = TextTask("phrasebook", 1, ("negative", "neutral", "positive"))
@@ -99,7 +99,7 @@ def _draw_new(source: random.Random, part: str, label: str, seen: set[tuple[str,
     raise UserError(f"phrasebook: only {len(seen) // len(LANGUAGES)} different {part} sentences found; ask for fewer")
 
 
-def _choose(source: random.Random, template: Template, part: str, label: str) -> Choice | None:
+def _choose(source: random.Random, template: SentenceTemplate, part: str, label: str) -> Choice | None:
     slots = {name for _, name, _, _ in string.Formatter().parse(template.texts["en"]) if name}
     kind = "adjective" if "a" in slots else "verb" if "v" in slots else None
     # Words of the class before the noun, so that those which suit few nouns come as often as the others.
@@ -132,13 +132,13 @@ def _intensifier(source: random.Random, word: Word) -> Word | None:
 
 
 @cache
-def _templates(label: str) -> tuple[Template, ...]:
+def _templates(label: str) -> tuple[SentenceTemplate, ...]:
     return tuple(one for one in templates() if (one.fact if label == "neutral" else one.opinion))
 
 
 @cache
 def _words(kind: str, part: str = "", label: str = "") -> tuple[Word, ...]:
-    return tuple(word for word in words() if (word.kind, word.part, word.label) == (kind, part, label))
+    return tuple(word for word in phrase_words() if (word.kind, word.part, word.label) == (kind, part, label))
 
 
 def _pick(source: random.Random, items: Sequence[Item]) -> Item:
@@ -189,7 +189,7 @@ def content_entries(language: str) -> dict[str, tuple[str, str]]:
     """Return word -> (English, part) for every form of the word list; part is empty for the words of all parts."""
     known = glosses()[language]
     entries: dict[str, tuple[str, str]] = {}
-    for word in words():
+    for word in phrase_words():
         for form in _forms(word, language):
             # What the templates use too ("me", "of") is known as such; the one word left carries the meaning.
             left = [token for token in tokens(form) if token not in known]
@@ -202,7 +202,7 @@ def content_entries(language: str) -> dict[str, tuple[str, str]]:
 def _forms(word: Word, language: str) -> Iterable[str]:
     if word.kind == "noun":
         return [noun_forms(word, language)["n"]]
-    nouns = [noun for noun in words() if noun.kind == "noun"]
+    nouns = [noun for noun in phrase_words() if noun.kind == "noun"]
     if word.kind == "adjective":
         return {inflect_adjective(word, noun, language) for noun in nouns}
     return {inflect_verb(word, noun, language) for noun in nouns}

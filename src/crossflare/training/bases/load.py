@@ -67,7 +67,7 @@ def load_base(
 ) -> Base:
     """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
-    A quantised one is on the device that it will run on; any other is in main memory (`devices.place` moves it).
+    A quantised one is on the device that it will run on; any other is in main memory.
 
     Args:
         name: One of `BASES` such as `minilm`, the path of a folder, or a name on the hub.

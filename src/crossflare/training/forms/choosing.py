@@ -11,7 +11,7 @@ from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.annealing import Annealing, machine_made
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.outputs import Choices, choices
 from crossflare.training.loop.batching import batches, in_order
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
@@ -60,7 +60,7 @@ class HeadForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return the head's logits."""
+        """Return what the head says."""
         parts: list[tuple[list[int], Tensor]] = []
         for places, batch in batches(model, rows, self.collate, batch_size, precision, description):
             batch.pop("labels", None)
@@ -127,7 +127,7 @@ class WordForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return the logits of the words' first tokens."""
+        """Return what the words' first tokens say."""
         parts: list[tuple[list[int], Tensor]] = []
         for places, batch in batches(model, rows, self.collate.prompts, batch_size, precision, description):
             logits, source = first_logits(model, batch)
@@ -148,4 +148,4 @@ def _both(fused: Tensor, source: Tensor | None) -> Tensor:
 
 def _choices(parts: Sequence[tuple[list[int], Tensor]]) -> Choices:
     both = in_order(parts)
-    return Choices(both[:, 0], both[:, 1])
+    return choices(both[:, 0], both[:, 1])

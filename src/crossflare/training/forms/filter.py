@@ -27,7 +27,7 @@ CUT = ("start_logits", "end_logits")
 """Outputs of every token."""
 
 
-def prepare(model: Any, apart: int | None = None, joint: int | None = None) -> Any:
+def prepare_filter(model: Any, apart: int | None = None, joint: int | None = None) -> Any:
     """Let a base model take `source_...` arguments beside its own, and read both as one sequence.
 
     Called without a source, or in rows whose source mask is all 0, the model is what it was.

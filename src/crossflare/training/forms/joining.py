@@ -12,7 +12,8 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import CONTEXT
-from crossflare.training.forms.protocol import Answers, Form, Said
+from crossflare.training.forms.outputs import Answers, Outputs
+from crossflare.training.forms.protocol import Form
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows
 from crossflare.training.text.encoded import Latents
@@ -49,7 +50,7 @@ def joined(example: Example, join: Join) -> Example:
     if len(example.source) != len(example.texts):
         raise UserError(
             f"{example.origin or example.id}: expected as many source texts as texts, {len(example.texts)}, got "
-            f"{len(example.source)}; mend the row"
+            f"{len(example.source)}; correct the row"
         )
     shift = shift_of(example) if example.answers else 0
     answers = tuple(a if a.start is None else replace(a, start=a.start + shift) for a in example.answers)
@@ -85,7 +86,7 @@ class JoinedForm:
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
-    ) -> Said:
+    ) -> Outputs:
         """Let the model answer; of a span that begins in the source and ends in the target, the target's part."""
         said = self.inner.read(model, self._joined(examples), rows, batch_size, precision, description)
         if not isinstance(said, Answers) or said.spans is None:

@@ -47,7 +47,7 @@ def make_form(
         max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
         with_source: Give the model `Example.source` too: a FLARE model, or one prepared for what it `mixes`.
         joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
-        mixes: What the base was prepared for by `xmixup.mixing.prepare` or `filter.prepare`; by a head alone.
+        mixes: What the base was prepared for by `prepare_mixing` or `prepare_filter`; by a head alone.
         annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
         padded: Every batch is as wide as the longest text may be, on both sides, as in the authors' released code; not
             for spans.
@@ -135,9 +135,9 @@ def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
 
     block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
     if mixes == "filter":
-        return joint_blocks.prepare(model, block, blocks)
+        return joint_blocks.prepare_filter(model, block, blocks)
     if mixes == "none":
         return model
     if block is None:
         block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if answers_spans(model) else 0
-    return mixing_block.prepare(model, block)
+    return mixing_block.prepare_mixing(model, block)

@@ -50,7 +50,7 @@ class Gate(nn.Module):
         return self.most * torch.sigmoid(self.weight * entropy + self.bias)
 
 
-def prepare(model: Any, layer: int = 0) -> Any:
+def prepare_mixing(model: Any, layer: int = 0) -> Any:
     """Let a base model take `source_...` arguments beside its own, and mix what it reads there in one block.
 
     The model's output then also has the source's, under the same names with `source_` before them; logits are NaN in

@@ -7,50 +7,21 @@ text     the answer follows the prompt               models that write
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Answering
 from crossflare.tasks.example import Example
+from crossflare.training.forms.outputs import Outputs
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows
 from crossflare.training.text.encoded import Latents
 
 FormName = Literal["labels", "words", "span", "text"]
 
-__all__ = ["Answering", "Answers", "Choices", "Form", "FormName", "Mixes", "Said"]
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What a model says of N examples with K labels each, in float32 on the CPU."""
-
-    fused: Tensor
-    """[N,K] logits."""
-    source: Tensor
-    """[N,K] the base model's own for the source; NaN in rows that have none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model says to N questions."""
-
-    texts: tuple[str, ...]
-    scores: tuple[float, ...]
-    """How sure it is, higher is surer; comparable between the answers of one model only."""
-    positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    """Predicted and labelled token positions [N,2] in each first window, for the released code's measure; None for
-    written answers and unlabelled questions."""
-    spans: tuple[tuple[int, int], ...] | None = None
-    """Code points of the context before each answer's begin and before its end; None for written answers."""
-
-
-Said = Choices | Answers
+__all__ = ["Answering", "Form", "FormName", "Mixes"]
 
 
 class Form(Protocol):
@@ -86,7 +57,7 @@ class Form(Protocol):
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
-    ) -> Said:
+    ) -> Outputs:
         """Let the model answer; `rows` are the examples encoded."""
         ...
 

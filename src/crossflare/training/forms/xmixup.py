@@ -7,6 +7,7 @@ L_target for their loss and the target's logits for their prediction.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional
 from crossflare.tasks.example import Example
 from crossflare.training.forms.answering import SpanForm, span_losses
 from crossflare.training.forms.choosing import HeadForm
-from crossflare.training.forms.protocol import Choices
+from crossflare.training.forms.outputs import Choices, average
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
 from crossflare.training.text.spans import IGNORED, SpanCollator
@@ -50,10 +51,11 @@ class XMixupForm(HeadForm):
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return the mean of both languages' logits."""
+        """Return the mean of what the model says of both languages."""
         said = super().read(model, examples, rows, batch_size, precision, description)
-        alone = said.source.isnan().any(1, keepdim=True)
-        return Choices(torch.where(alone, said.fused, (said.fused + said.source) / 2), said.source)
+        if said.source is None:
+            return said
+        return replace(said, log_probabilities=average(said.log_probabilities, said.source))
 
 
 class XMixupSpanForm(SpanForm):

@@ -71,7 +71,7 @@ def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
     return (items[:, None] * group + np.arange(group)).ravel().tolist()
 
 
-def share(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence[Row]:
+def rows_of_process(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence[Row]:
     """Return the consecutive rows of a batch that process `rank` of `size` computes: whole items, as even as can be."""
     items = len(rows) // group
     return rows[items * rank // size * group : items * (rank + 1) // size * group]

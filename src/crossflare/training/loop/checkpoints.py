@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 import warnings
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Commit a checkpoint, then drop all but the newest `KEPT`.
 
     Raises:
@@ -131,7 +131,7 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     damaged: list[tuple[Path, str]] = []
     for path in _found(folder):
         try:
-            checkpoint = read(path)
+            checkpoint = read_checkpoint(path)
         except UserError as error:
             damaged.append((path, str(error)))
             continue
@@ -149,7 +149,7 @@ def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     return None
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint.
 
     Raises:
@@ -165,16 +165,16 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(step, tensors, read_json(path / STATE))
 
 
-def compare(stored: Fingerprint, current: Fingerprint, allowed: Collection[str], where: Path) -> None:
+def compare(stored: Fingerprint, current: Fingerprint, where: Path) -> None:
     """Refuse to go on from a checkpoint of another run.
 
     Raises:
-        UserError: Fields outside `allowed` differ; names each with both values.
+        UserError: Fields differ; names each with both values.
     """
     changed = [
         f"{name} was {stored.get(name, 'not set')!r}, is {current.get(name, 'not set')!r}"
         for name in sorted(stored.keys() | current.keys())
-        if stored.get(name) != current.get(name) and name not in allowed
+        if stored.get(name) != current.get(name)
     ]
     if changed:
         raise UserError(

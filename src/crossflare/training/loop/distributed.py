@@ -188,7 +188,7 @@ def main_first(make: Callable[[], T]) -> T:
 def lead(word: str | None) -> None:
     """Tell the others, who `follow`, which piece of work comes next; None: there is none any more.
 
-    Who is not the first says nothing here: it was told.
+    Only the first process sends; a call by any other does nothing.
     """
     if _group is not None and is_main():
         _meet({"next": word}, PATIENT)

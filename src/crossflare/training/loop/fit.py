@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -68,8 +68,7 @@ def fit(
     identity: Fingerprint,
     *,
     base_digest: str | None = None,
-    allow_changed: Collection[str] = (),
-    group: int | None = None,
+    group: int = 1,
 ) -> Outcome:
     """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
 
@@ -87,8 +86,7 @@ def fit(
         folder: Where the checkpoints live.
         identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
-        allow_changed: Fields of the fingerprint that may differ from the checkpoint's.
-        group: Consecutive rows that are one item and stay together in a batch; None: `rows.group`, 1 without it.
+        group: Consecutive rows that are one item and stay together in a batch.
 
     Raises:
         UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
@@ -101,20 +99,19 @@ def fit(
         raise UserError("there are no training rows; check the split and what was filtered out")
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
-    together: int = group or getattr(rows, "group", 1)
-    check_groups(len(rows), settings.batch_size, together, distributed.size())
+    check_groups(len(rows), settings.batch_size, group, distributed.size())
     steps = settings.steps(len(rows))
     if caution := few_steps(steps):
         _log.warning("%s", caution)
     with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
         arguments = trainer_arguments(settings, steps, folder)
         precision = resolve(settings.precision, arguments.device)
-        whole = {**identity, **({"group": together} if together > 1 else {})}
+        whole = {**identity, **({"group": group} if group > 1 else {})}
         fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
         _check_alike(fingerprint)
-        found = _newest(folder, fingerprint, allow_changed)
+        found = _newest(folder, fingerprint)
         plan = Plan(
-            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, together,
+            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, group,
             distributed.size(),
         )  # fmt: skip
         return _run(model, plan, found)
@@ -135,7 +132,7 @@ def _check_alike(fingerprint: Fingerprint) -> None:
             )
 
 
-def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) -> tuple[Path, Checkpoint] | None:
+def _newest(folder: Path, fingerprint: Fingerprint) -> tuple[Path, Checkpoint] | None:
     """Return the checkpoint to go on from; the first process chooses, and drops what is damaged."""
     processes, found = distributed.size(), None
 
@@ -145,18 +142,18 @@ def _newest(folder: Path, fingerprint: Fingerprint, allowed: Collection[str]) ->
             return None
         stored = found[1].state["fingerprint"]
         now = fingerprint | ({PROCESSES: processes} if PROCESSES in stored else {})
-        checkpoints.compare(stored, now, allowed, found[0])
+        checkpoints.compare(stored, now, found[0])
         return found[0].name
 
     name = distributed.from_main(choose)
-    return found if name is None or found else (folder / name, checkpoints.read(folder / name))
+    return found if name is None or found else (folder / name, checkpoints.read_checkpoint(folder / name))
 
 
 def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outcome:
     resumed = found[1] if found else None
     progress = Progress.from_json(resumed.state["progress"]) if resumed else Progress()
     step, best = (resumed.step, resumed.tensors.get(BEST)) if resumed else (0, None)
-    devices.place(model)  # before it scores or trains
+    devices.to_device(model)  # before it scores or trains
     if resumed is not None:
         put_trained(model, resumed.tensors[checkpoints.WEIGHTS])
     if plan.steps == 0 and (measure := plan.score) is not None:

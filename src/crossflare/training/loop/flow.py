@@ -11,7 +11,7 @@ from crossflare.training.loop.interrupts import Interrupts
 from crossflare.training.loop.state import Plan, Progress
 
 
-class Run(Protocol):
+class TrainingRun(Protocol):
     """The training run that a flow looks after."""
 
     plan: Plan
@@ -40,7 +40,7 @@ class Run(Protocol):
 class Flow(TrainerCallback):
     """Decides after each step whether to evaluate and to save, and passes a signal on once all is saved."""
 
-    def __init__(self, trainer: Run, advance: Advance, interrupts: Interrupts) -> None:
+    def __init__(self, trainer: TrainingRun, advance: Advance, interrupts: Interrupts) -> None:
         self.trainer, self.advance, self.interrupts = trainer, advance, interrupts
         plan = trainer.plan
         self.saved = time.monotonic()

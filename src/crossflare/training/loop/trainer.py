@@ -36,7 +36,7 @@ from crossflare.training.loop.memory import autocast
 from crossflare.training.loop.state import Batch, Plan, Progress
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """What this process computes of one batch."""
 
     positions: list[int]
@@ -84,15 +84,15 @@ class SafeTrainer(Trainer):
         pinned, own = self.args.device.type == "cuda", torch.Generator()
         return DataLoader(rows, batch_sampler=steps, collate_fn=self._collate, pin_memory=pinned, generator=own)
 
-    def _collate(self, rows: Sequence[Any]) -> dict[str, list[Part]]:
+    def _collate(self, rows: Sequence[Any]) -> dict[str, list[BatchPart]]:
         size = self.plan.settings.batch_size
         return {"parts": [self._part(rows[begin : begin + size]) for begin in range(0, len(rows), size)]}
 
-    def _part(self, rows: Sequence[Any]) -> Part:
-        mine = batching.share(rows, distributed.rank(), distributed.size(), self.plan.group)
+    def _part(self, rows: Sequence[Any]) -> BatchPart:
+        mine = batching.rows_of_process(rows, distributed.rank(), distributed.size(), self.plan.group)
         # Without a row of its own a process computes one all the same, and counts it as none.
         made = self.plan.collate(mine or rows[: self.plan.group])
-        return Part([row.position for row in rows], len(mine), made)
+        return BatchPart([row.position for row in rows], len(mine), made)
 
     # One step ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class SafeTrainer(Trainer):
             UserError: The loss or the gradient is not finite.
         """
         del model  # ours, which Trainer wraps where it sees several GPUs
-        parts: list[Part] = inputs["parts"]
+        parts: list[BatchPart] = inputs["parts"]
         total = sum(len(part.positions) for part in parts)
         self.model.train()  # type: ignore[union-attr]
         if distributed.size() > 1:
@@ -131,7 +131,7 @@ class SafeTrainer(Trainer):
         self.progress.add_loss(sum(values) if loss is None else loss)
         return torch.stack(losses).sum()
 
-    def _share_of(self, part: Part, total: int) -> Tensor:
+    def _share_of(self, part: BatchPart, total: int) -> Tensor:
         """Return a part's share of the mean loss over the step's `total` examples; its gradients are added."""
         batch = {name: tensor.to(self.args.device) for name, tensor in part.batch.items()}
         with autocast(self.plan.precision, self.args.device):
@@ -144,7 +144,7 @@ class SafeTrainer(Trainer):
         """Return 0: nobody asks."""
         return 0
 
-    def _agreed_loss(self, parts: Sequence[Part], losses: list[Tensor]) -> float | None:
+    def _agreed_loss(self, parts: Sequence[BatchPart], losses: list[Tensor]) -> float | None:
         """Meet the other processes: return the loss of all, and agree on what is to be done after the step."""
         if distributed.size() == 1:
             return None
@@ -156,7 +156,7 @@ class SafeTrainer(Trainer):
         self._flow.apply_agreed(words)
         return math.fsum(word["loss"] for word in words)
 
-    def _refuse_step(self, parts: Sequence[Part], losses: Sequence[float], norm: float) -> None:
+    def _refuse_step(self, parts: Sequence[BatchPart], losses: Sequence[float], norm: float) -> None:
         bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
         what = f"the loss is {losses[bad[0]]}" if bad else f"the norm of the gradient is {norm}"
         guilty = [parts[i] for i in bad] or parts
@@ -201,5 +201,5 @@ class SafeTrainer(Trainer):
             "random": words,
         }
         tensors |= {} if self.best is None else {BEST: self.best}
-        checkpoints.write(self.plan.folder, Checkpoint(self.step, tensors, state))
+        checkpoints.write_checkpoint(self.plan.folder, Checkpoint(self.step, tensors, state))
         self.save_took = time.monotonic() - start

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
-from crossflare.training.text.encoded import Latents, Row, Side, encode
+from crossflare.training.text.encoded import EncodedRow, Latents, TextTokens, encode
 
 CLEAN = "clean_"
 """Before the names of a batch's `source_...` tensors: the same of the labelled text that may be read instead."""
@@ -38,7 +38,7 @@ class PairCollator:
         self.tokenizer, self.max_length = tokenizer, max_length
         self.with_source, self.multiple_of = with_source, multiple_of
 
-    def __call__(self, items: Sequence[Example] | Sequence[Row]) -> dict[str, Tensor]:
+    def __call__(self, items: Sequence[Example] | Sequence[EncodedRow]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` [B,T], the same for the U distinct sources [U,S], and `labels` [B]."""
         if isinstance(items[0], Example):
             examples: Any = items
@@ -55,7 +55,7 @@ class PairCollator:
             batch["labels"] = torch.tensor([row.label for row in rows])
         return batch
 
-    def _choices(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def _choices(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
         """Return both sources of each row, alike in shape, and the rows' positions; see `annealing`."""
         both = self._pad([row.source for row in rows] + [row.clean for row in rows], "source_")
         made: dict[str, Tensor] = {CLEAN_ROWS: torch.tensor([row.position for row in rows])}
@@ -63,9 +63,9 @@ class PairCollator:
             made[name], made[CLEAN + name] = tensor.chunk(2)
         return made
 
-    def _sources(self, sides: Sequence[Side | None]) -> dict[str, Tensor]:
+    def _sources(self, sides: Sequence[TextTokens | None]) -> dict[str, Tensor]:
         """Return each source once; a row without one keeps a row of its own."""
-        distinct: dict[Any, Side | None] = {}
+        distinct: dict[Any, TextTokens | None] = {}
         keys = [number if side is None else _content(side) for number, side in enumerate(sides)]
         for key, side in zip(keys, sides, strict=True):
             distinct.setdefault(key, side)
@@ -75,7 +75,7 @@ class PairCollator:
             batch["source_rows"] = torch.tensor([places[key] for key in keys])
         return batch
 
-    def _pad(self, sides: Sequence[Side | None], prefix: str) -> dict[str, Tensor]:
+    def _pad(self, sides: Sequence[TextTokens | None], prefix: str) -> dict[str, Tensor]:
         longest = max(len(side.ids) for side in sides if side is not None)
         width = max(longest, min(-(-longest // self.multiple_of) * self.multiple_of, self.max_length))
         shape = (len(sides), width)
@@ -107,5 +107,5 @@ def pad_latents(latents: Latents) -> dict[str, Tensor]:
     }
 
 
-def _content(side: Side) -> tuple[bytes, bytes | None]:
+def _content(side: TextTokens) -> tuple[bytes, bytes | None]:
     return side.ids.tobytes(), None if side.types is None else side.types.tobytes()

@@ -20,7 +20,7 @@ CHUNK = 1000
 """Examples handed to the tokenizer at once."""
 
 
-class Side(NamedTuple):
+class TextTokens(NamedTuple):
     """One text, or one pair of texts, as tokens, special ones included."""
 
     ids: Numbers
@@ -29,17 +29,17 @@ class Side(NamedTuple):
     """Token types, same shape, where the tokenizer makes them."""
 
 
-class Row(NamedTuple):
+class EncodedRow(NamedTuple):
     """One tokenised example."""
 
     position: int
     """Its index in `Encoded`."""
-    target: Side
-    source: Side | None
+    target: TextTokens
+    source: TextTokens | None
     label: int | None
     latents: tuple[Tensor, ...] | None = None
     """[S,d_mt] states of a translation encoder reading each of the target's texts."""
-    clean: Side | None = None
+    clean: TextTokens | None = None
     """The labelled text that a machine-made source stands for."""
 
 
@@ -52,11 +52,11 @@ class Tokens:
     starts: NDArray[np.int64]
     """[N+1] where each example begins; an empty one has no text."""
 
-    def __getitem__(self, index: int) -> Side | None:
+    def __getitem__(self, index: int) -> TextTokens | None:
         begin, end = self.starts[index], self.starts[index + 1]
         if begin == end:
             return None
-        return Side(self.ids[begin:end], None if self.types is None else self.types[begin:end])
+        return TextTokens(self.ids[begin:end], None if self.types is None else self.types[begin:end])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -64,7 +64,7 @@ class Tokens:
         return np.diff(self.starts)
 
 
-class Encoded(Sequence[Row]):
+class Encoded(Sequence[EncodedRow]):
     """N tokenised examples, a data set for a `DataLoader`."""
 
     def __init__(
@@ -84,14 +84,14 @@ class Encoded(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Row:  # type: ignore[override]  # one row at a time, never a slice
+    def __getitem__(self, index: int) -> EncodedRow:  # type: ignore[override]  # one row at a time, never a slice
         target = self.target[index]
         if target is None:
             raise IndexError(index)
         source = None if self.source is None else self.source[index]
         latents = None if self.latents is None else self.latents[index]
         clean = None if self.clean is None else self.clean[index]
-        return Row(index, target, source, self.labels[index], latents, clean)
+        return EncodedRow(index, target, source, self.labels[index], latents, clean)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -155,10 +155,10 @@ def _where(example: Example) -> str:
 def _check_texts(example: Example, source: tuple[str, ...] | None) -> None:
     count = len(example.texts)
     if count not in (1, 2):
-        raise UserError(f"{_where(example)}: expected one or two texts, got {count}; mend it")
+        raise UserError(f"{_where(example)}: expected one or two texts, got {count}; correct it")
     if source and len(source) != count:
         raise UserError(
-            f"{_where(example)}: expected as many source texts as texts, {count}, got {len(source)}; mend it"
+            f"{_where(example)}: expected as many source texts as texts, {count}, got {len(source)}; correct it"
         )
 
 

@@ -24,7 +24,7 @@ CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PromptTemplate:
     """The lines of a prompt."""
 
     fields: tuple[tuple[str, int], ...]
@@ -33,13 +33,13 @@ class Template:
     """The word before the answer."""
 
 
-def template_of(task: Task) -> Template:
+def template_of(task: Task) -> PromptTemplate:
     """Return the prompt of a task."""
     if not isinstance(task, TextTask):
-        return Template((("Context: ", 1), ("Question: ", 0)), "Answer:")
+        return PromptTemplate((("Context: ", 1), ("Question: ", 0)), "Answer:")
     if task.text_count == 2:
-        return Template((("Premise: ", 0), ("Hypothesis: ", 1)), "Label:")
-    return Template((("", 0),), "Sentiment:" if task.name == "nusax" else "Label:")
+        return PromptTemplate((("Premise: ", 0), ("Hypothesis: ", 1)), "Label:")
+    return PromptTemplate((("", 0),), "Sentiment:" if task.name == "nusax" else "Label:")
 
 
 class PromptRow(NamedTuple):
@@ -101,7 +101,7 @@ class Prompter:
         UserError: There is no room for any text beside the prompt's own words, or no end token.
     """
 
-    def __init__(self, tokenizer: Any, template: Template, max_length: int, *, ends: bool) -> None:
+    def __init__(self, tokenizer: Any, template: PromptTemplate, max_length: int, *, ends: bool) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end token (eos_token), so a model could never end its answer; set it")
         self.tokenizer, self.template = tokenizer, template
@@ -130,7 +130,7 @@ class Prompter:
                         made.append(None)
                         continue
                     own = [next(flat) for _ in given]
-                    kept = fit([len(ids) for ids in own], self.room)
+                    kept = fit_texts([len(ids) for ids in own], self.room)
                     cut += sum(kept) < sum(map(len, own))
                     made.append(self._join([ids[:length] for ids, length in zip(own, kept, strict=True)]))
                 done(len(chunk))
@@ -162,7 +162,7 @@ class Prompter:
         return out["input_ids"]
 
 
-def fit(lengths: Sequence[int], room: int) -> list[int]:
+def fit_texts(lengths: Sequence[int], room: int) -> list[int]:
     """Return how many tokens of each text are kept so that `room` is enough: the longest lose first, evenly."""
     kept = list(lengths)
     spare, open_texts = room, sorted(range(len(kept)), key=lambda i: kept[i])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import Latents
-from crossflare.training.text.spans import LOST, STRIDE, UNLABELLED, WINDOW, SpanCounts, SpanRows, Texts, share
+from crossflare.training.text.spans import LOST, STRIDE, UNLABELLED, WINDOW, SpanCounts, SpanRows, Texts, matching_part
 from crossflare.training.text.windows import Layout, Passages, Places, answer_tokens, layout_of, tokenise
 
 
@@ -21,7 +21,6 @@ def encode_questions(
     window: int = WINDOW,
     stride: int = STRIDE,
     with_source: bool,
-    source_window: int | None = None,
     latents: Latents | None = None,
 ) -> SpanRows:
     """Tokenise questions and contexts once each and cut the contexts into windows.
@@ -35,7 +34,6 @@ def encode_questions(
         window: Most tokens of a window, special ones included. A question is cut to half of it; none is refused.
         stride: Tokens that a window repeats of the one before, at most two thirds of its piece of the context.
         with_source: Also tokenise `Example.source`, where there is one.
-        source_window: Most tokens of a source; None: as `window`.
         latents: For FLARE MT, the states of a translation encoder for question and context of each example.
 
     Raises:
@@ -54,8 +52,8 @@ def encode_questions(
     windows = _windows(lengths, window - layout.specials - wide.kept, stride)
     passages, sources_cut = np.full((2, windows.shape[1]), -1), 0
     if source is not None:
-        source, _ = _fitted(source, layout, source_window or window)
-        passages, sources_cut = _passages(windows, lengths, source, (source_window or window) - layout.specials, given)
+        source, _ = _fitted(source, layout, window)
+        passages, sources_cut = _passages(windows, lengths, source, window - layout.specials, given)
     answers = _answers(wide, examples)
     read = [replace(e, texts=e.source or (), answers=e.source_answers if e.source else ()) for e in examples]
     source_answers = _answers(wide if source is None else source, read if source is not None else [])
@@ -126,7 +124,7 @@ def _passages(
     the whole: nothing falls between two windows.
     """
     example, begin, end = windows
-    first, last = share(begin, end, source.contexts.lengths[source.context][example], lengths[example])
+    first, last = matching_part(begin, end, source.contexts.lengths[source.context][example], lengths[example])
     cut = last - first > room - source.kept[example]
     there = np.array([pair is not None for pair in given], dtype=bool)[example]
     passages = np.where(there, np.stack([first, np.minimum(last, first + room - source.kept[example])]), -1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossflare.training.text.collators import PairCollator
-from crossflare.training.text.encoded import Latents, Side
+from crossflare.training.text.encoded import Latents, TextTokens
 from crossflare.training.text.windows import Layout, Passages, Places
 
 WINDOW, STRIDE = 384, 128
@@ -27,8 +27,8 @@ class SpanRow(NamedTuple):
     """Its index in `SpanRows`."""
     example: int
     """Index of its question."""
-    target: Side
-    source: Side | None
+    target: TextTokens
+    source: TextTokens | None
     span: tuple[int, int] | None
     """Positions of the first and last token of the answer, both the null position where the answer is not, or not
     wholly, in this window; None: the question has no labelled span."""
@@ -51,7 +51,7 @@ class SpanCounts:
     answers_lost: int
     """Labelled answers that no window holds whole."""
     sources_cut: int
-    """Windows whose passage of the source is longer than a source window and lost its end."""
+    """Windows whose passage of the source is longer than the window and lost its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Texts:
     kept: Places
     """[N] tokens of the question that are kept."""
 
-    def side(self, layout: Layout, example: int, begin: int, end: int) -> Side:
+    def side(self, layout: Layout, example: int, begin: int, end: int) -> TextTokens:
         """Return one example's question with a piece of its context."""
         question = self.questions.ids[self.questions.slice(int(self.question[example]))]
         context = self.contexts.ids[self.contexts.slice(int(self.context[example]))]
@@ -124,7 +124,7 @@ class SpanRows(Sequence[SpanRow]):
             return None
         question, context = self.latents[int(self.examples[index])]
         whole = int(self._target.contexts.lengths[self._target.context[self.examples[index]]])
-        first, last = share(self.begin[index], self.end[index], len(context), whole)
+        first, last = matching_part(self.begin[index], self.end[index], len(context), whole)
         return question, context[int(first) : int(last)]
 
     def span(self, index: int) -> tuple[int, int] | None:
@@ -171,7 +171,7 @@ class SpanRows(Sequence[SpanRow]):
         return np.flatnonzero(np.diff(self.examples, prepend=-1))
 
 
-def share(begin: Any, end: Any, total: Any, whole: Any) -> tuple[Any, Any]:
+def matching_part(begin: Any, end: Any, total: Any, whole: Any) -> tuple[Any, Any]:
     """Return where the share from `begin` to `end` of `whole` tokens lies among `total` others."""
     length = np.maximum(whole, 1)
     return begin * total // length, np.where(whole > 0, -(-end * total // length), total)
@@ -207,7 +207,7 @@ class SpanCollator:
         return batch
 
     def _positions(
-        self, prefix: str, batch: dict[str, Tensor], spans: Sequence[tuple[Side | None, tuple[int, int] | None]]
+        self, prefix: str, batch: dict[str, Tensor], spans: Sequence[tuple[TextTokens | None, tuple[int, int] | None]]
     ) -> dict[str, Tensor]:
         width = batch[f"{prefix}input_ids"].shape[1]
         shifts = [width - len(side.ids) if self._left and side is not None else 0 for side, _ in spans]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.progress import bar
 from crossflare.tasks.example import Example
-from crossflare.training.text.encoded import Numbers, Side
+from crossflare.training.text.encoded import Numbers, TextTokens
 
 Places = NDArray[np.int64]
 CHUNK_OF_SIGNS = 500_000
@@ -49,9 +49,9 @@ class Passages:
 class Layout(NamedTuple):
     """The special tokens that a tokenizer puts around a question and a context."""
 
-    before: Side
-    between: Side
-    after: Side
+    before: TextTokens
+    between: TextTokens
+    after: TextTokens
     question_type: int
     context_type: int
 
@@ -75,11 +75,11 @@ class Layout(NamedTuple):
             return np.zeros_like(question)
         return question if len(self.between.ids) else length - len(self.after.ids)
 
-    def join(self, question: Numbers, context: Numbers) -> Side:
+    def join(self, question: Numbers, context: Numbers) -> TextTokens:
         """Return one window."""
         parts = (self.before.ids, question, self.between.ids, context, self.after.ids)
         if self.before.types is None or self.between.types is None or self.after.types is None:
-            return Side(np.concatenate(parts), None)
+            return TextTokens(np.concatenate(parts), None)
         types = (
             self.before.types,
             np.full(len(question), self.question_type, dtype=np.int32),
@@ -87,7 +87,7 @@ class Layout(NamedTuple):
             np.full(len(context), self.context_type, dtype=np.int32),
             self.after.types,
         )
-        return Side(np.concatenate(parts), np.concatenate(types))
+        return TextTokens(np.concatenate(parts), np.concatenate(types))
 
 
 def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
@@ -106,7 +106,7 @@ def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
         raise UserError(f"the tokenizer makes no tokens of {question!r:.40} or {context!r:.40}; check the tokenizer")
     edges = [owners.index(0), len(owners) - owners[::-1].index(0), owners.index(1), len(owners) - owners[::-1].index(1)]
     before, between, after = (
-        Side(ids[part], None if types is None else types[part])
+        TextTokens(ids[part], None if types is None else types[part])
         for part in (slice(edges[0]), slice(edges[1], edges[2]), slice(edges[3], None))
     )
     kinds = (0, 0) if types is None else (int(types[edges[0]]), int(types[edges[2]]))

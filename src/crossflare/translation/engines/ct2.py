@@ -36,11 +36,11 @@ def converted(model: str, revision: str | None, content: str, precision: str) ->
     try:
         open_dir(folder)
     except UserError:
-        commit_dir(folder, lambda place: convert(model, revision, precision, place))
+        commit_dir(folder, lambda place: write_converted(model, revision, precision, place))
     return folder
 
 
-def convert(model: str, revision: str | None, precision: str, place: Path) -> None:
+def write_converted(model: str, revision: str | None, precision: str, place: Path) -> None:
     """Write `model` into the folder `place`; its vocabulary are the numbers of the tokens (see `token_names`)."""
     with Loading(model):
         ctranslate2.convert(model, revision, precision, place, token_names)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import langcodes
 
-from crossflare.languages import all_languages, find
+from crossflare.languages import all_languages, find_language
 
 PROGRAMS = {
     "cg-proc": "cg3",
@@ -53,14 +53,14 @@ def pivot_advice(source: str, target: str, modes: str) -> str:
     """Return what to add to `advice` when a third language lies between the two."""
     here = pivots(source, target, modes)
     if here:
-        return f"; or go through {find(here[0][0]).name}, which is installed: via: {here[0][0]}"
+        return f"; or go through {find_language(here[0][0]).name}, which is installed: via: {here[0][0]}"
     between = pivots(source, target)
-    return f"; or go through {find(between[0][0]).name}: via: {between[0][0]}" if between else ""
+    return f"; or go through {find_language(between[0][0]).name}: via: {between[0][0]}" if between else ""
 
 
 def codes(tag: str) -> list[str]:
     """Return the codes under which Apertium's modes may know a language."""
-    language = find(tag)
+    language = find_language(tag)
     if language.apertium is None:
         return []
     short = langcodes.get(tag).language or ""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal
 
 from crossflare.errors import UserError
-from crossflare.languages import Language, find
+from crossflare.languages import Language, find_language
 from crossflare.libraries.transformers import marian_language, marian_targets
 from crossflare.translation.engines.protocol import engine_code
 
@@ -116,10 +116,10 @@ class Family:
 
     def _check_marian(self, tag: str, side: Literal["source_lang", "target_lang"]) -> str | None:
         """Return the token `>>code<<` that names a target language, None for a model of one target language."""
-        language = find(self._others.get(find(tag).tag, tag))
+        language = find_language(self._others.get(find_language(tag).tag, tag))
         named = marian_language(self._tokenizer, side)
         try:
-            only = find(named) if named else None
+            only = find_language(named) if named else None
         except UserError:
             only = None  # a group of languages
         if only is not None and only.tag.split("-")[0] != language.tag.split("-")[0]:

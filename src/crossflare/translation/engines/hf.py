@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare.libraries.transformers import quiet
 from crossflare.translation.engines.model_files import Loading, device_and_dtype
-from crossflare.translation.engines.neural import Neural, Rows, batches
+from crossflare.translation.engines.neural import Neural, Rows, sized_batches
 from crossflare.translation.engines.protocol import Deadline
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Transformers(Neural):
         self._show_licence()
         states: list[torch.Tensor] = [torch.empty(0)] * len(rows)
         tokens = min(self._tokens_per_batch, CACHED) if self._device == "cpu" else self._tokens_per_batch
-        for batch in batches(rows, tokens, lambda length: 0):
+        for batch in sized_batches(rows, tokens, lambda length: 0):
             ids, mask = self._pad([rows[index] for index in batch])
             with torch.no_grad():  # not inference mode: the states enter a graph that is trained
                 hidden = self._model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state

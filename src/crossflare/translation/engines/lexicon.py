@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crossflare.errors import UserError
 from crossflare.files import content_id, write_atomic
-from crossflare.translation.engines.precomputed import Pair, read_lines
+from crossflare.translation.engines.precomputed import Pair, read_texts
 
 # Scripts written without blanks between words: every letter with its marks stands for itself.
 _UNSPACED = (
@@ -93,7 +93,7 @@ class Lexicon:
             UserError: The file is missing or empty, or a line lacks a column or a word; names the line.
         """
         entries: dict[str, str] = {}
-        for number, line in enumerate(read_lines(path), start=1):
+        for number, line in enumerate(read_texts(path), start=1):
             cells = [" ".join(cell.split()) for cell in line.split("\t")]
             if not line.strip():
                 continue

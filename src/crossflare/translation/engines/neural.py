@@ -88,7 +88,7 @@ class Neural:
             seen = [index for index, row in enumerate(rows) if len(row) > bare]
             picked = [
                 [seen[place] for place in batch]
-                for batch in batches([rows[index] for index in seen], self._tokens_per_batch, self._limit)
+                for batch in sized_batches([rows[index] for index in seen], self._tokens_per_batch, self._limit)
             ]
             asked = [([rows[index] for index in batch], self._limit(len(rows[batch[0]]))) for batch in picked]
             for batch, found in zip(picked, self._search(asked, direction.forced_token), strict=True):
@@ -170,7 +170,7 @@ def clean(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def batches(rows: Sequence[Sequence[int]], tokens: int, limit: Callable[[int], int]) -> Iterator[list[int]]:
+def sized_batches(rows: Sequence[Sequence[int]], tokens: int, limit: Callable[[int], int]) -> Iterator[list[int]]:
     """Yield indices of rows, longest first: at most `tokens` with padding (or one row), and one `limit` in a batch."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: -len(rows[index])):

@@ -10,29 +10,22 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.languages import tag_of
-from crossflare.tasks.files import read_rows
+from crossflare.tasks.files import read_lines, read_rows
 from crossflare.translation.engines.protocol import translate_filled
 
 Pair = tuple[str, str]
 
 
-def read_lines(path: Path | str) -> list[str]:
-    """Return the lines of a UTF-8 file, ended by the line feed alone: texts hold U+2028, U+0085 and the like."""
+def read_texts(path: Path | str) -> list[str]:
+    """Return the lines of a file of texts, without the line ends of Windows; see `read_lines`."""
     path = Path(path)
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        lines = list(read_lines(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a text file with one text per line, found none; check the path") from error
     except OSError as error:
         raise UserError(f"{path}: expected a text file that can be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: expected UTF-8, found other bytes at byte {error.start}; save it as UTF-8") from error
-    lines = content.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    if lines and all(line.endswith("\r") for line in lines):
-        lines = [line[:-1] for line in lines]
-    return lines
+    return [line[:-1] for line in lines] if all(line.endswith("\r") for line in lines) else lines
 
 
 def read_pairs(
@@ -60,7 +53,7 @@ def read_pairs(
         return [(row.text(source_column), row.text(target_column)) for row in rows]
     if pairs_file is not None or source_file is None or target_file is None:
         raise UserError("expected aligned texts: give source_file and target_file, or pairs_file alone")
-    sources, targets = read_lines(source_file), read_lines(target_file)
+    sources, targets = read_texts(source_file), read_texts(target_file)
     if len(sources) != len(targets):
         raise UserError(
             f"{source_file} holds {len(sources)} lines and {target_file} {len(targets)}: line i of one should translate"

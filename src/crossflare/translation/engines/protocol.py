@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.languages import Language, find, tag_of
+from crossflare.languages import Language, find_language, tag_of
 from crossflare.translation.engines.model_files import once
 
 
@@ -44,7 +44,7 @@ def check_pair(source: str, target: str) -> None:
         raise UserError(f"source and target are both '{tag_of(source)}': nothing to translate; name two languages")
 
 
-def counted(translations: Sequence[str], count: int) -> Sequence[str]:
+def one_for_each(translations: Sequence[str], count: int) -> Sequence[str]:
     """Return `translations`; raise `RuntimeError` when they are not `count`, lest texts shift against each other."""
     if len(translations) != count:
         raise RuntimeError(f"expected {count} translations, the engine gave {len(translations)}")
@@ -64,7 +64,7 @@ def translate_filled(
     filled = [text for text in texts if text.strip()]
     if not filled:
         return list(texts)
-    results = iter(counted(engine(filled), len(filled)))
+    results = iter(one_for_each(engine(filled), len(filled)))
     return [next(results) if text.strip() else text for text in texts]
 
 
@@ -94,7 +94,7 @@ def stand_ins(mt_language: Mapping[str, str] | None) -> dict[str, str]:
     Raises:
         UserError: An unknown language.
     """
-    return {find(tag).tag: find(other).tag for tag, other in (mt_language or {}).items()}
+    return {find_language(tag).tag: find_language(other).tag for tag, other in (mt_language or {}).items()}
 
 
 def engine_code(tag: str, engine: str, code: Callable[[Language], str | None], others: Mapping[str, str]) -> str:
@@ -103,8 +103,8 @@ def engine_code(tag: str, engine: str, code: Callable[[Language], str | None], o
     Raises:
         UserError: The engine has neither; a language is never replaced by another unasked.
     """
-    language = find(tag)
-    language = find(others.get(language.tag, language.tag))
+    language = find_language(tag)
+    language = find_language(others.get(language.tag, language.tag))
     found = code(language)
     if found is None:
         raise UserError(

@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from crossflare.errors import UserError, choose, nearest
-from crossflare.languages import find
+from crossflare.languages import find_language
 from crossflare.translation.engines import apertium, bergamot
 from crossflare.translation.engines.ct2 import CTranslate2
 from crossflare.translation.engines.dictionary import Dictionary
@@ -32,7 +32,7 @@ class Engine:
         return inspect.signature(self.make, eval_str=True).parameters
 
 
-def build(options: Mapping[str, Any]) -> Translator:
+def make_engine(options: Mapping[str, Any]) -> Translator:
     """Return the engine that a recipe describes.
 
     Args:
@@ -68,7 +68,7 @@ def _fits(value: object, wanted: Any) -> bool:
 
 
 def _pair(source: str, target: str) -> tuple[str, str]:
-    pair = find(source).tag, find(target).tag
+    pair = find_language(source).tag, find_language(target).tag
     check_pair(*pair)
     return pair
 

@@ -1,6 +1,5 @@
 """Which words of a text and of its translation belong together, and spans carried over by that."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -8,8 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.translation.engines.lexicon import MAX_WORDS, NULL, Table, fold, ibm1, spans, words
-from crossflare.translation.engines.precomputed import Pair
+from crossflare.translation.engines.lexicon import spans
 from crossflare.translation.projection.spans import Span
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class Aligner(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class PieceEncoder(Protocol):
     """An engine whose encoder can be asked for its states."""
 
     def encode(self, texts: Sequence[str], source: str) -> "list[torch.Tensor]":
@@ -42,39 +40,10 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class LexiconAligner:
-    """Scores by IBM model 1 in both directions: for engines without states."""
-
-    there: dict[tuple[str, str], float]
-    """(source word, target word) -> t(target | source)."""
-    back: dict[tuple[str, str], float]
-    """(target word, source word) -> t(source | target)."""
-
-    @classmethod
-    def learn(cls, pairs: Sequence[Pair], iterations: int = 10) -> "LexiconAligner":
-        """Learn both directions from (source text, target text) pairs."""
-        split = [(words(source), words(target)) for source, target in pairs]
-        kept = [pair for pair in split if all(0 < len(side) <= MAX_WORDS for side in pair)]
-        turned = [(target, source) for source, target in kept]
-        return cls(_entries(ibm1(kept, iterations)), _entries(ibm1(turned, iterations)))
-
-    def scores(self, source: str, target: str) -> NDArray[np.float64]:
-        """See `Aligner`: sqrt(t(target|source) t(source|target)); 1 for words that are the same in both texts."""
-        ours, theirs = words(source), words(target)
-        return np.array(
-            [
-                [1.0 if a == b else math.sqrt(self.there.get((a, b), 0.0) * self.back.get((b, a), 0.0)) for b in theirs]
-                for a in ours
-            ],
-            dtype=np.float64,
-        ).reshape(len(ours), len(theirs))
-
-
-@dataclass(frozen=True)
 class StatesAligner:
     """Scores by the cosine of an MT encoder's states, a word being the mean of its tokens."""
 
-    engine: Encoder
+    engine: PieceEncoder
     source: str
     target: str
 
@@ -126,7 +95,7 @@ def links(scores: NDArray[np.float64], diagonal: float = DIAGONAL) -> list[tuple
     return [(i, int(j)) for i, j in enumerate(best) if weighed[i, j] > 0 and back[j] == i]
 
 
-def carry(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, int]]) -> Span | None:
+def carry_span(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, int]]) -> Span | None:
     """Return the stretch of the translation from the first to the last word linked with one of `span`."""
     ours = [i for i, (start, end) in enumerate(spans(text)) if start < span.end and span.start < end]
     theirs = [j for i, j in pairs if i in set(ours)]
@@ -134,11 +103,3 @@ def carry(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, in
         return None
     places = spans(translation)
     return Span(places[min(theirs)][0], places[max(theirs)][1], span.label)
-
-
-def _entries(table: Table) -> dict[tuple[str, str], float]:
-    return {
-        (fold(table.source_words[e]), table.target_words[f]): float(p)
-        for e, f, p in zip(table.source, table.target, table.probability, strict=True)
-        if p > 1e-3 and table.source_words[e] != NULL
-    }

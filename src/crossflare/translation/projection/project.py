@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Answer, Example
-from crossflare.translation.projection.alignment import Aligner, carry, links
+from crossflare.translation.projection.alignment import Aligner, carry_span, links
 from crossflare.translation.projection.search import THRESHOLD, Marker, mark, search, unmark
 from crossflare.translation.projection.spans import Labelled, Projected, Span, Way, Yield, count_yield
 
@@ -68,43 +68,31 @@ def project_answers(
     translate: Translate,
     language: str,
     *,
-    training: bool,
     markers: Sequence[Marker] = (),
     aligner: Aligner | None = None,
-    ways: Sequence[str] = WAYS,
 ) -> tuple[list[Example], Yield]:
-    """Translate questions with their contexts, and carry their answers over.
+    """Translate questions with their contexts and carry their answers over; rows where that fails are left out.
 
     Args:
         examples: `texts` is (question, context); answers are spans of the context, or none.
         translate: From the language of `examples` to `language`.
         language: BCP-47 tag of the target language.
-        training: Rows without a projection of every answer are left out; False, for test rows: they are kept, the
-            answer translated by itself, with no place.
         markers: See `project`.
         aligner: See `project`.
-        ways: See `project`.
 
     Returns:
         The examples in the target language, with the originals as their source; and what was lost.
     """
     rows = [Labelled(example.texts[1], _answer_spans(example)) for example in examples]
-    projected = project(rows, translate, markers=markers, aligner=aligner, ways=ways)
+    projected = project(rows, translate, markers=markers, aligner=aligner)
     questions = translate([example.texts[0] for example in examples])
-    lost = {place for place, row in enumerate(projected) if not row.whole and not training}
-    alone = iter(translate([text for place in sorted(lost) for text in rows[place].texts()]))
     made: list[Example] = []
-    for place, (example, question, row) in enumerate(zip(examples, questions, projected, strict=True)):
-        if training and (not row.whole or any(answer.start is None for answer in example.answers)):
+    for example, question, row in zip(examples, questions, projected, strict=True):
+        if not row.whole or any(answer.start is None for answer in example.answers):
             continue
-        spare = [next(alone) if place in lost else "" for _ in row.spans]
-        answers = tuple(
-            Answer(other) if span is None else Answer(row.text[span.start : span.end], span.start)
-            for span, other in zip(row.spans, spare, strict=True)
-        )
+        answers = tuple(Answer(row.text[span.start : span.end], span.start) for span in row.spans if span is not None)
         made.append(replace(example, texts=(question, row.text), source=example.texts, answers=answers))
-    counts = count_yield(language, projected)
-    return made, replace(counts, dropped=len(examples) - len(made)) if training else counts
+    return made, replace(count_yield(language, projected), dropped=len(examples) - len(made))
 
 
 def _answer_spans(example: Example) -> tuple[Span, ...]:
@@ -123,7 +111,7 @@ def _find(
         if way is Way.ALIGNMENT and aligner is not None and open_ones and row.text and text:
             pairs = links(aligner.scores(row.text, text))
             for number in open_ones:
-                spans[number] = carry(row.text, row.spans[number], text, pairs)
+                spans[number] = carry_span(row.text, row.spans[number], text, pairs)
         elif way is Way.FUZZY:
             for number in open_ones:
                 old = row.spans[number]

@@ -41,7 +41,7 @@ class Labelled:
             if not 0 <= span.start < span.end <= len(self.text):
                 raise UserError(
                     f"the span {span.start} to {span.end} is not in its text of {len(self.text)} characters:"
-                    f" {self.text[:60]!r}; mend the offsets"
+                    f" {self.text[:60]!r}; correct the offsets"
                 )
 
     def texts(self) -> tuple[str, ...]:
@@ -74,11 +74,6 @@ class Yield:
     """Rows of which a span was not found."""
     ways: dict[str, int]
     """Spans by the way in which they were found; `none` for the others."""
-
-    @property
-    def drop_rate(self) -> float:
-        """The share of rows that were dropped."""
-        return self.dropped / self.rows if self.rows else 0.0
 
 
 def count_yield(language: str, rows: Iterable[Projected]) -> Yield:
