@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crossflare.evaluation.record import Record, save_record
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import check_ready
 from crossflare.files import digest_file, write_atomic, write_json
 from crossflare.fusion.adapter_files import CARD
@@ -23,7 +23,7 @@ class FakeMake:
         self.made.append(f"{step.kind} {step.label}")
         if (error := self.fails(step)) is not None:
             raise error
-        if isinstance(step, Prediction):
+        if isinstance(step, PredictionStep):
             save_prediction(step)
             return
         model, kind = step.context.spec.model.name, getattr(step, "method", None)
@@ -38,7 +38,7 @@ class FakeMake:
         )
 
 
-def save_prediction(step: Prediction) -> None:
+def save_prediction(step: PredictionStep) -> None:
     """Write a record that can be read, and a line of predictions."""
     write_atomic(step.predictions, json.dumps({"id": "0", "gold": 0, "prediction": 0}) + "\n")
     record = Record(

@@ -13,7 +13,7 @@ from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import work
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import Graph, all_steps, build_graph
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import check_ready
 from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
@@ -40,8 +40,8 @@ def test_a_step_that_fails_takes_only_those_along_that_need_it(
         made.append(f"{step.kind} {step.label}")
         if made[-1] == "stage 2 lora, es, seed 0":
             raise UserError("the loss is nan")
-        done = step.record if isinstance(step, Prediction) else step.path / "crossflare.json"
-        for path in (done, *([step.predictions] if isinstance(step, Prediction) else [])):
+        done = step.record if isinstance(step, PredictionStep) else step.path / "crossflare.json"
+        for path in (done, *([step.predictions] if isinstance(step, PredictionStep) else [])):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
 
@@ -52,7 +52,7 @@ def test_a_step_that_fails_takes_only_those_along_that_need_it(
     assert "2 more need" in str(caught.value)
     assert {path.stem for path in (tmp_path / "tiny" / "records").glob("*.json")} == {
         step.id for step in all_steps(Context(spec, tmp_path))
-        if isinstance(step, Prediction) and step.method.name not in ("lora", "ensemble")
+        if isinstance(step, PredictionStep) and step.method.name not in ("lora", "ensemble")
     }  # fmt: skip
     assert made.count("stage 2 lora, es, seed 0") == 1
 
@@ -64,9 +64,9 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
     board = Board(build_graph([context]))
 
     def fake(step: Any) -> None:
-        if isinstance(step, Prediction) and step.method.name == "flare":
+        if isinstance(step, PredictionStep) and step.method.name == "flare":
             raise UserError("no engine")
-        paths = [step.record, step.predictions] if isinstance(step, Prediction) else [step.path / "crossflare.json"]
+        paths = [step.record, step.predictions] if isinstance(step, PredictionStep) else [step.path / "crossflare.json"]
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
@@ -77,7 +77,7 @@ def test_a_failing_prediction_leaves_the_other_readers_of_its_adapter_alone(
     assert [(each.kind, each.label, each.error) for each in board.failures] == [
         ("predict", "flare, es, seed 0", "no engine")
     ]
-    done = {step.label for step in all_steps(context) if isinstance(step, Prediction) and step.done()}
+    done = {step.label for step in all_steps(context) if isinstance(step, PredictionStep) and step.done()}
     assert done == {"flare-no-source, es, seed 0", "oracle, es, seed 0"}
 
 

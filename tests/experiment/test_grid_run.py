@@ -18,7 +18,7 @@ from crossflare.experiment.running.worker import _make_one
 from crossflare.experiment.steps.cells import contexts_of
 from crossflare.experiment.steps.graph import all_steps, build_graph
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.files import read_json
 from crossflare.recipe.grid import Recipe, load_recipe
 from crossflare.recipe.read import load_spec
@@ -61,7 +61,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMake:
 def test_every_cell_has_its_first_seed_before_any_has_its_second(load: Load, tmp_path: Path) -> None:
     contexts = contexts_of(load(seeds=[5, 3]), tmp_path)
     steps = all_steps(*contexts)
-    shown = [(step.context.folder.name, step.seed) for step in steps if isinstance(step, Prediction)]
+    shown = [(step.context.folder.name, step.seed) for step in steps if isinstance(step, PredictionStep)]
     cells = ["few,r2", "few,r4", "all,r2", "all,r4"]
     assert list(dict.fromkeys(shown)) == [(cell, seed) for seed in (5, 3) for cell in cells]
     assert len(shown) == 4 * 2 * len(METHODS)
@@ -208,7 +208,7 @@ def test_what_another_worker_just_failed_at_is_not_tried_here(load: Load, tmp_pa
 
 
 def test_at_most_five_are_named(load: Load, tmp_path: Path, fake: FakeMake, caplog: pytest.LogCaptureFixture) -> None:
-    fake.fails = lambda step: UserError("no") if isinstance(step, Prediction) else None
+    fake.fails = lambda step: UserError("no") if isinstance(step, PredictionStep) else None
     for _ in range(2):  # of 16 predictions the 4 of zero-shot are alike for both ranks
         caplog.clear()
         with pytest.raises(StepsFailedError, match=r"12 of 32 steps failed: .*; and 9 more"):

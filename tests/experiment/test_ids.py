@@ -12,7 +12,7 @@ import pytest
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.recipe.spec import Spec
 from tiny_experiment import READERS, Lab
 
@@ -26,7 +26,7 @@ def ids(spec: Spec) -> dict[Key, str]:
         if isinstance(step, Stage1):
             made["stage 1", "", "", step.seed] = step.id
         else:
-            assert isinstance(step, Stage2 | Prediction)
+            assert isinstance(step, Stage2 | PredictionStep)
             made[step.kind, step.method.name, step.language, step.seed] = step.id
     return made
 
@@ -179,7 +179,7 @@ def test_nothing_is_learnt_in_order_to_name_a_step(
     monkeypatch.setattr("crossflare.experiment.data.learnt.learn", learn)
     old = ids(own_lab.spec(changes))
     with pytest.raises(AssertionError, match="a dictionary is learnt"):  # it is, once a text is to be translated
-        Context(own_lab.spec(changes), Path("nowhere")).data.test("es", "machine")
+        Context(own_lab.spec(changes), own_lab.folder / "runs").data.test("es", "machine")
     own_lab.edit("es", "train", change_word)  # which it learns from
     new = ids(own_lab.spec(changes))
     assert {key for key in old if old[key] != new[key]} == {

@@ -17,7 +17,7 @@ from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import IDS
 from crossflare.files import content_id, read_json
 from crossflare.fusion.adapter_files import CARD
@@ -77,7 +77,7 @@ def test_a_joint_adapter_is_trained_once_for_all_languages(ran: Path, spec: Spec
     trained = [step for step in steps if isinstance(step, Stage2)]
     assert [s.language for s in trained if s.method.name == "flare-joint"] == ["es+sw"]
     assert [s.language for s in trained if s.method.name == "lora"] == ["es", "sw"]
-    readers = [s for s in steps if isinstance(s, Prediction) and s.method.name == "flare-joint"]
+    readers = [s for s in steps if isinstance(s, PredictionStep) and s.method.name == "flare-joint"]
     assert [s.language for s in readers] == ["es", "sw"]
     assert len({s.model.id for s in readers}) == 1
     card = read_json(readers[0].model.path / CARD)
@@ -154,7 +154,7 @@ def test_a_stack_is_the_regression_fitted_on_dev_rows(ran: Path, spec: Spec) -> 
 
 
 def said_of_dev(ran: Path, spec: Spec, method: str) -> np.ndarray:
-    step = Prediction(Context(spec, ran), spec.method(method), "sw", 0, split="dev")
+    step = PredictionStep(Context(spec, ran), spec.method(method), "sw", 0, split="dev")
     assert step.hidden
     assert step.record.parent.name == "parts"
     return np.array([row["log_probabilities"] for row in read_jsonl(step.predictions)])

@@ -57,7 +57,7 @@ def test_mixed_sources_are_drawn_by_row_and_seed(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("mixd(0.5)", "nearest|did you mean|known"), ("mixed(2)", "share between 0 and 1"), ("mixed(x)", "p from 0 to 1")],
+    [("mixd(0.5)", "nearest|did you mean|known"), ("mixed(2)", "p from 0 to 1"), ("mixed(x)", "p from 0 to 1")],
 )
 def test_a_wrong_mixture_is_told(lab: Lab, wrong: str, said: str) -> None:
     with pytest.raises(GatheredError, match=f"train_source.*({said})"):

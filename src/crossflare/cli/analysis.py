@@ -11,7 +11,7 @@ from crossflare.progress import track
 
 if TYPE_CHECKING:
     from crossflare.analysis.opening import Adapter
-    from crossflare.experiment.steps.prediction import Prediction
+    from crossflare.experiment.steps.prediction import PredictionStep
 
 PANEL = "Experiments"
 analyse = typer.Typer(
@@ -172,7 +172,9 @@ def layers(
     _keep(folder, steps[0], "layers", values, {f"-{each}": draw_drops(some) for each, some in found.items()})
 
 
-def _steps(run: Path, method: str | None, languages: list[str], seed: int | None, as_json: bool) -> "list[Prediction]":
+def _steps(
+    run: Path, method: str | None, languages: list[str], seed: int | None, as_json: bool
+) -> "list[PredictionStep]":
     with bars():
         from crossflare.analysis.opening import find
         from crossflare.analysis.pictures import check_extra
@@ -182,7 +184,7 @@ def _steps(run: Path, method: str | None, languages: list[str], seed: int | None
         return find(run, method, languages, seed)
 
 
-def _each(steps: "list[Prediction]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:
+def _each(steps: "list[PredictionStep]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:
     """Return what is found in each language."""
     from crossflare.analysis.opening import load
 
@@ -190,13 +192,13 @@ def _each(steps: "list[Prediction]", rows: int | None, look: "Callable[[Adapter]
         return {step.language: look(load(step, rows)) for step in track(steps, "languages")}
 
 
-def _about(step: "Prediction", kind: str, values: dict[str, Any]) -> dict[str, Any]:
+def _about(step: "PredictionStep", kind: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"analysis": kind, "run": step.context.spec.name, "method": step.method.name, "seed": step.seed} | {
         "languages": values
     }
 
 
-def _said(as_json: bool, step: "Prediction", kind: str, values: dict[str, Any]) -> bool:
+def _said(as_json: bool, step: "PredictionStep", kind: str, values: dict[str, Any]) -> bool:
     if as_json:
         print_json(_about(step, kind, values))
     return as_json
@@ -204,7 +206,7 @@ def _said(as_json: bool, step: "Prediction", kind: str, values: dict[str, Any]) 
 
 def _keep(
     folder: Path | None,
-    step: "Prediction",
+    step: "PredictionStep",
     kind: str,
     values: dict[str, Any],
     pictures: dict[str, str],

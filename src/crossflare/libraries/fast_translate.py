@@ -9,7 +9,7 @@ from typing import Any
 from crossflare.libraries import guard
 
 
-def load(folder: Path) -> Any:
+def load_engine(folder: Path) -> Any:
     """Return the model of a folder; its `translate(text)` gives what the model wrote.
 
     Raises:

@@ -14,7 +14,7 @@ from crossflare.fusion.adapter_files import load_adapter
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import Reading, Saved, describe
+from crossflare.serving.card import ReadSettings, Saved, read_saved
 from crossflare.serving.hub import folder_of
 from crossflare.serving.prediction import Prediction, Text, examples_from, predictions_of, text_of
 from crossflare.serving.sources import Given, reads_of, states_of, translated, without_blanks
@@ -47,7 +47,7 @@ class TrainedAdapter(Saved):
     model: PeftModel = field(repr=False)
     """The base with stage 1 merged and the adapter on it, in eval mode, on its device."""
     tokenizer: Any = field(repr=False)
-    reading: Reading
+    reading: ReadSettings
 
     def predict(
         self,
@@ -98,7 +98,7 @@ class TrainedAdapter(Saved):
             states_from: For FLARE MT, the translation engine.
             batch_size: Rows in one forward pass.
         """
-        check_rows(self, examples)
+        check_texts(self, examples)
         rows = without_blanks(examples)
         latents = states_of(self, rows, states_from) if reads == "latents" else None
         outputs = self.read(rows, reads, latents=latents, batch_size=batch_size)
@@ -165,7 +165,7 @@ def open_adapter(
         UserError: The folder is not whole or was not trained by `crossflare run`, the hub does not give it, or the base
             is not here or is another one.
     """
-    saved = describe(folder_of(folder_or_hub_id, revision))
+    saved = read_saved(folder_of(folder_or_hub_id, revision))
     return load_trained(saved, base=other_base(saved, base), device=device)
 
 
@@ -180,7 +180,7 @@ def load_trained(
     saved: Saved,
     *,
     base: ModelSpec | None = None,
-    reading: Reading | None = None,
+    reading: ReadSettings | None = None,
     device: "str | torch.device | None" = None,
 ) -> TrainedAdapter:
     """Load an adapter's base model and put the adapter on it.
@@ -218,7 +218,7 @@ def load_trained(
     )
 
 
-def check_rows(saved: Saved, examples: Sequence[Example]) -> None:
+def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
     """Raise `UserError` for a row without a text where the model answers in words."""
     if saved.answering == "text":
         check_filled(examples)

@@ -83,7 +83,7 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadSettings:
     """How long a row may be, and in which numbers it is read."""
 
     max_length: int = 128
@@ -127,15 +127,15 @@ class Saved:
         said = self.card.get("train_source")
         return said if isinstance(said, dict) else {}
 
-    def reading_in_training(self) -> Reading:
+    def reading_in_training(self) -> ReadSettings:
         """Return how the adapter's own training read its rows."""
         names = ("max_length", "stride", "answer_tokens")
         lengths: dict[str, Any] = {name: self.card[name] for name in names if name in self.card}
         settings: dict[str, Any] = self.card.get("settings") or {}
-        return Reading(**lengths, precision=settings.get("precision") or "auto")
+        return ReadSettings(**lengths, precision=settings.get("precision") or "auto")
 
 
-def describe(folder: Path) -> Saved:
+def read_saved(folder: Path) -> Saved:
     """Check the folder of a trained adapter, and read its card.
 
     Raises:

@@ -10,8 +10,8 @@ from crossflare.files import write_atomic
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
-from crossflare.serving.adapter import check_rows, load_trained, other_base
-from crossflare.serving.card import describe
+from crossflare.serving.adapter import check_texts, load_trained, other_base
+from crossflare.serving.card import read_saved
 from crossflare.serving.rows import WRITERS, examples_of, names_of, output_rows, text_columns, with_columns
 from crossflare.serving.sources import Given, is_bare, languages_of, reads_of, translated
 from crossflare.tasks.files import read_rows
@@ -83,12 +83,12 @@ def predict_file(
     write = WRITERS[choose("kind of output file", output.suffix.lower(), WRITERS)]
     if output.resolve() == input.resolve():
         raise UserError(f"{output}: the output would replace the input; name another file")
-    saved = describe(adapter)
+    saved = read_saved(adapter)
     task = saved.task
     reads = reads_of(saved, _given(source, no_source), ADVICE)
     rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
     examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
-    check_rows(saved, examples)
+    check_texts(saved, examples)
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
     elif source is not None and reads == "both":

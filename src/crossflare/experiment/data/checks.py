@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossflare.errors import UserError
-from crossflare.experiment.data.controls import joined
+from crossflare.experiment.data.controls import joined_tag
 from crossflare.recipe.needs import Need, needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
@@ -133,4 +133,4 @@ def _shared(spec: Spec, data: DataSet, name: str) -> str:
 
 def no_shared_rows(data: DataSet, languages: Sequence[str], part: str) -> str:
     """Return what is said of a joint adapter's rows that are not in all of its languages."""
-    return f"{data.name}: a joint adapter needs {part} rows with the same ids in {joined(languages)}"
+    return f"{data.name}: a joint adapter needs {part} rows with the same ids in {joined_tag(languages)}"

@@ -43,7 +43,7 @@ def with_labelled_sources(split: Split, labelled: Split) -> Split:
     return replace(split, examples=tuple(rows))
 
 
-def joined(languages: Sequence[str]) -> str:
+def joined_tag(languages: Sequence[str]) -> str:
     """Return the languages of a joint adapter as names of files, records and labels have them."""
     return "+".join(languages)
 

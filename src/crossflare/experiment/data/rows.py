@@ -9,7 +9,7 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
-from crossflare.experiment.data.controls import controlled, joined
+from crossflare.experiment.data.controls import controlled, joined_tag
 from crossflare.experiment.data.learnt import Taught
 from crossflare.experiment.data.translations import Translations
 from crossflare.files import content_id
@@ -77,7 +77,7 @@ VARYING = ("mixed(", "annealed(")
 
 
 @dataclass(frozen=True)
-class Rows:
+class CountedRows:
     """Rows, and what became of the translations that they needed."""
 
     split: Split
@@ -95,7 +95,7 @@ class Data:
         self.translations = Translations(spec, folder, self._taught)
         self.parts: Parts | None = None
         """What is known of the rows, once they are checked."""
-        self._loaded: dict[tuple[str, ...], Rows] = {}
+        self._loaded: dict[tuple[str, ...], CountedRows] = {}
 
     @cached_property
     def set(self) -> DataSet:
@@ -155,9 +155,9 @@ class Data:
         if not shared:
             raise UserError(no_shared_rows(self.set, languages, part))
         items = [replace(rows[each][name], id=f"{each}:{name}") for name in shared for each in languages]
-        return Split(part, joined(languages), tuple(items))
+        return Split(part, joined_tag(languages), tuple(items))
 
-    def translated(self, language: str, part: str, source: str) -> "Rows":
+    def translated(self, language: str, part: str, source: str) -> "CountedRows":
         """Return the rows of a part with a source, as `training` or `test` has them, and what became of translations.
 
         Of `mixed(p)` and `annealed(k)` all rows have the round trip here.
@@ -201,23 +201,23 @@ class Data:
         made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
         return f"shuffled-{made}" if kind == "shuffled" else made
 
-    def _tested(self, language: str, test_source: str) -> "Rows":
+    def _tested(self, language: str, test_source: str) -> "CountedRows":
         key = ("test", language, test_source)
         if key not in self._loaded:
             made, flagged = self._test(language, "machine" if test_source == "shuffled" else test_source), Flagged()
             if is_translated(test_source):
                 flagged["to_source"] = controls.counted(controls.to_source(made, self.spec.source))
-            self._loaded[key] = Rows(controlled(made, test_source), flagged)
+            self._loaded[key] = CountedRows(controlled(made, test_source), flagged)
         return self._loaded[key]
 
-    def _training(self, language: str, part: str, train_source: str) -> "Rows":
+    def _training(self, language: str, part: str, train_source: str) -> "CountedRows":
         key = (part, language, train_source)
         if key not in self._loaded:
             rows = self._checked(language, part, is_translated(train_source))
             self._loaded[key] = replace(rows, split=controlled(rows.split, train_source))
         return self._loaded[key]
 
-    def _checked(self, language: str, part: str, back: bool) -> "Rows":
+    def _checked(self, language: str, part: str, back: bool) -> "CountedRows":
         """Return train or dev rows; training rows with an unwanted flag are left out, and all flags counted."""
         split, lost = self._into_target(language, part)
         unwanted, flagged = self.spec.translation.drop if part == "train" else (), Flagged()
@@ -228,7 +228,7 @@ class Data:
             kept = controls.without(split, found, unwanted)
             flagged[route] = controls.counted(found, len(split) - len(kept))
             split = kept
-        return Rows(split, flagged, lost)
+        return CountedRows(split, flagged, lost)
 
     def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
         """Return rows of which some have the round trip as their source, or all with the original beside it.

@@ -6,7 +6,7 @@ from typing import Any
 from crossflare.experiment.making.models import make_stage1, make_stage2
 from crossflare.experiment.making.predictions import make_prediction
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step, check_ready
 from crossflare.heard import collecting
 from crossflare.training.loop import distributed
@@ -14,7 +14,7 @@ from crossflare.training.loop import distributed
 _MAKERS: dict[str, Callable[[Any], None]] = {
     Stage1.kind: make_stage1,
     Stage2.kind: make_stage2,
-    Prediction.kind: make_prediction,
+    PredictionStep.kind: make_prediction,
 }
 
 

@@ -16,18 +16,18 @@ from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.files import digest_file, read_json, write_atomic
 from crossflare.fusion.adapter_files import CARD
 from crossflare.heard import so_far
 from crossflare.serving.adapter import TrainedAdapter, load_trained
-from crossflare.serving.card import Reading, describe
+from crossflare.serving.card import ReadSettings, read_saved
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 from crossflare.training.forms.outputs import Answers, Choices, Outputs, average
 
 
-def make_prediction(step: Prediction) -> None:
+def make_prediction(step: PredictionStep) -> None:
     """Predict the test rows and write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
@@ -40,23 +40,23 @@ def make_prediction(step: Prediction) -> None:
     save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
 
 
-def load_model(step: Prediction) -> TrainedAdapter:
+def load_model(step: PredictionStep) -> TrainedAdapter:
     """Load the step's model, on the base that the recipe names; rows are read as the recipe's stage 2 says."""
     spec, own = step.context.spec, step.context.spec.stage2
-    reading = Reading(own.max_length, own.stride, own.answer_tokens, own.precision)
-    return load_trained(describe(step.model.path), base=spec.model, reading=reading)
+    reading = ReadSettings(own.max_length, own.stride, own.answer_tokens, own.precision)
+    return load_trained(read_saved(step.model.path), base=spec.model, reading=reading)
 
 
-def read(step: Prediction, model: TrainedAdapter, split: Split) -> Outputs:
+def read_split(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
     """Let the step's model read rows, with their sources where the method has them."""
     reads = "target" if step.about.reads == "both" and step.test_source == "none" else step.about.reads
     latents = step.context.data.translations.latents(split) if reads == "latents" else None
     return model.read(split.examples, reads, latents=latents)
 
 
-def _read(step: Prediction, split: Split) -> Outputs:
+def _read(step: PredictionStep, split: Split) -> Outputs:
     """Load the step's model, let it read the test rows, and bring answers into their language."""
-    context, outputs = step.context, read(step, load_model(step), split)
+    context, outputs = step.context, read_split(step, load_model(step), split)
     if step.about.reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
@@ -66,7 +66,7 @@ def _read(step: Prediction, split: Split) -> Outputs:
     return outputs
 
 
-def _combine(step: Prediction) -> Outputs:
+def _combine(step: PredictionStep) -> Outputs:
     """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack."""
     parts = [_log_probabilities(part) for part in step.parts]
     if step.fitted_on:
@@ -82,12 +82,12 @@ def _combine(step: Prediction) -> Outputs:
     return Choices(made, None, most)
 
 
-def _split(step: Prediction) -> Split:
+def _split(step: PredictionStep) -> Split:
     data = step.context.data
     return (data.test if step.split == "test" else data.dev)(step.language, step.test_source)
 
 
-def _log_probabilities(step: Prediction) -> FloatArray:
+def _log_probabilities(step: PredictionStep) -> FloatArray:
     said = load_predictions(step.predictions)
     assert isinstance(said, Predictions), "recipes combine labels only"
     return said.log_probabilities
@@ -104,7 +104,7 @@ def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> 
     write_atomic(path, "".join(lines))
 
 
-def _write_examples(step: Prediction, split: Split) -> None:
+def _write_examples(step: PredictionStep, split: Split) -> None:
     """Write the texts of the test rows once, for people who look at single rows; nothing is computed from them."""
     path = step.context.folder / "examples" / f"{step.language}.jsonl"
     if not path.is_file():
@@ -113,7 +113,7 @@ def _write_examples(step: Prediction, split: Split) -> None:
 
 
 def _record(
-    step: Prediction, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
+    step: PredictionStep, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
 ) -> Record:
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
@@ -153,13 +153,13 @@ def _record(
     )
 
 
-def _left_out(step: Prediction) -> dict[str, int]:
+def _left_out(step: PredictionStep) -> dict[str, int]:
     """Return how many test questions are not scored, since they have no answer."""
     count = left_out(step.context.data.set, step.language, step.split)
     return {"unanswerable": count} if count else {}
 
 
-def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
+def _flagged(step: PredictionStep, card: dict[str, Any]) -> dict[str, Any]:
     """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
     found: dict[str, Any] = dict(card["data"].get("translation") or {})
     if step.split == "test" and (test := step.context.data.translated(step.language, "test", step.test_source).flagged):
@@ -167,7 +167,7 @@ def _flagged(step: Prediction, card: dict[str, Any]) -> dict[str, Any]:
     return {"translation": found} if found else {}
 
 
-def _signature(step: Prediction, split: Split, digest: str) -> dict[str, Any]:
+def _signature(step: PredictionStep, split: Split, digest: str) -> dict[str, Any]:
     context = step.context
     return {
         "task": context.data.set.name,
@@ -186,7 +186,7 @@ def _signature(step: Prediction, split: Split, digest: str) -> dict[str, Any]:
     }
 
 
-def _options(step: Prediction) -> dict[str, Any]:
+def _options(step: PredictionStep) -> dict[str, Any]:
     """Return what says how the method differs: its kind, and the options of the adapter it reads."""
     method = step.method
     options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})

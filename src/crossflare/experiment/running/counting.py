@@ -8,7 +8,7 @@ from crossflare.experiment.steps.cells import contexts_of
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.recipe.grid import Recipe
 
 
@@ -35,4 +35,4 @@ def _counts(contexts: Sequence[Context]) -> Counts:
     shown = [step for step in all_steps(*contexts) if not step.repeats_a_trial and not step.hidden]
     different = {(step.kind, step.same_work) for step in shown}
     kinds = [kind for kind, _ in different]
-    return Counts(len(contexts), *(kinds.count(each.kind) for each in (Stage1, Stage2, Prediction)))
+    return Counts(len(contexts), *(kinds.count(each.kind) for each in (Stage1, Stage2, PredictionStep)))

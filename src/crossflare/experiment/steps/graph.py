@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.prediction import Prediction
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
 
 
@@ -48,7 +48,7 @@ def build_graph(contexts: Sequence[Context]) -> Graph:
                 for seed in spec.seeds[number : number + 1] if rounds > 1 else spec.seeds:
                     for method in spec.methods:
                         if language in spec.languages(method):
-                            visit(Prediction(context, method, language, seed))
+                            visit(PredictionStep(context, method, language, seed))
     return Graph(contexts, steps, needs)
 
 

@@ -5,7 +5,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data.controls import digest, joined, read_alone, with_labelled_sources
+from crossflare.experiment.data.controls import digest, joined_tag, read_alone, with_labelled_sources
 from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.step import NotReadyError, Step
 from crossflare.files import content_id, read_json
@@ -148,7 +148,7 @@ class Stage2(Model):
     @property
     def language(self) -> str:
         """The languages as names of files, records and labels have them: joined by `+`."""
-        return joined(self.languages)
+        return joined_tag(self.languages)
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ from crossflare.tasks.kinds import QuestionTask
 
 
 @dataclass(frozen=True)
-class Prediction(Step):
+class PredictionStep(Step):
     """The test rows of one language as one method with one seed reads them: the predictions and their record."""
 
     context: Context = field(compare=False, repr=False)
@@ -58,7 +58,7 @@ class Prediction(Step):
         return self.method.trained_in or self.model_method.trained_in
 
     @property
-    def parts(self) -> "list[Prediction]":
+    def parts(self) -> "list[PredictionStep]":
         """The predictions it combines; empty for a method that reads for itself."""
         if not self.about.combines:
             return []
@@ -66,7 +66,7 @@ class Prediction(Step):
         return [self._sibling(kind) for kind in kinds if kind in KINDS]
 
     @property
-    def fitted_on(self) -> "list[Prediction]":
+    def fitted_on(self) -> "list[PredictionStep]":
         """What a stack's parts say of the dev rows."""
         return [replace(part, split="dev") for part in self.parts] if self.about.fitted else []
 
@@ -80,7 +80,7 @@ class Prediction(Step):
         """What the method's kind is made of."""
         return self.method.about
 
-    def _sibling(self, kind: str) -> "Prediction":
+    def _sibling(self, kind: str) -> "PredictionStep":
         """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
         spec, wanted, adapted = self.context.spec, self.method.test_source, KINDS[kind].adapted
         for method in spec.methods:
@@ -90,12 +90,12 @@ class Prediction(Step):
             runs = not method.languages or self.language in method.languages
             alike = method.test_source == wanted or not method.about.reads_source
             if runs and method.kind == kind and same and alike:
-                return Prediction(self.context, method, self.language, self.seed)
+                return PredictionStep(self.context, method, self.language, self.seed)
         of = self.model_method.name if adapted else None
         beside = MethodSpec(
             f"{self.method.name}:{kind}", kind, of=of, test_source=wanted, trained_in=self.method.trained_in
         )
-        return Prediction(self.context, beside, self.language, self.seed, listed=False)
+        return PredictionStep(self.context, beside, self.language, self.seed, listed=False)
 
     @property
     def size(self) -> int:

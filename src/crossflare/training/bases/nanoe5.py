@@ -29,7 +29,7 @@ MOST = {"width": 1 << 14, "blocks": 1 << 10, "heads": 1 << 10, "inner": 1 << 16,
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class E5Sizes:
     """Of a BERT encoder."""
 
     width: int
@@ -91,7 +91,7 @@ class Weights:
 
     path: Path
     data: NDArray[np.uint8]
-    sizes: Sizes
+    sizes: E5Sizes
     pieces: Pieces
     normal: Mapping[str, str]
     """A character -> what it is read as."""
@@ -121,7 +121,7 @@ class Weights:
         return numbers.astype(np.float32)
 
 
-def read(path: Path) -> Weights:
+def read_file(path: Path) -> Weights:
     """Map a file into memory and read all but its tensors.
 
     Raises:
@@ -176,19 +176,19 @@ class _Cursor:
         return int(found)
 
 
-def _sizes(file: _Cursor) -> Sizes:
+def _sizes(file: _Cursor) -> E5Sizes:
     found = {name: file.count(name, most) for name, most in MOST.items()}
     epsilon = float(file.number("f", "epsilon"))
     if not (math.isfinite(epsilon) and epsilon > 0):
         file.refuse(f"epsilon: expected a number above 0, found {epsilon}")
     file.count("block size", BLOCK, BLOCK)
-    sizes = Sizes(**found, epsilon=epsilon)
+    sizes = E5Sizes(**found, epsilon=epsilon)
     if sizes.width % sizes.heads or sizes.width % BLOCK or sizes.inner % BLOCK:
         file.refuse(f"width {sizes.width}, {sizes.heads} heads and inner width {sizes.inner} do not go together")
     return sizes
 
 
-def _pieces(file: _Cursor, sizes: Sizes) -> Pieces:
+def _pieces(file: _Cursor, sizes: E5Sizes) -> Pieces:
     count = file.count("pieces", sizes.rows)
     special = {name: file.count(name, count - 1, 0) for name in ("bos", "eos", "pad", "unk")}
     length = file.count("bytes of the pieces", file.left, 0, "Q")
@@ -219,7 +219,7 @@ def _normal(file: _Cursor) -> dict[str, str]:
     return found
 
 
-def _tensors(file: _Cursor, sizes: Sizes) -> dict[str, Stored]:
+def _tensors(file: _Cursor, sizes: E5Sizes) -> dict[str, Stored]:
     entries = file.count("tensors", file.left // (2 + 1 + 4 + 8 + 8))  # bytes of an entry without its name
     expected = 5 + 16 * sizes.blocks
     if entries != expected:

