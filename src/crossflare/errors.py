@@ -13,7 +13,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.engines.precomputed": "data",
     "crossflare.translation.rows": "data",
     "crossflare.translation.engines.lexicon": "data",
-    "crossflare.serving.rows": "data",
+    "crossflare.serving.file": "data",
     "crossflare.serving.prediction": "data",
     "crossflare.experiment.data.rows": "data",
     "crossflare.evaluation.predictions": "artefact",

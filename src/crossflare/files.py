@@ -18,8 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from crossflare.errors import UserError
-from crossflare.storage import disk_error, storage_error
-from crossflare.temporaries import writer
+from crossflare.storage import disk_error, storage_error, writer
 from crossflare.untrusted import LARGEST, read_small_json, regular
 
 MANIFEST = "manifest.json"

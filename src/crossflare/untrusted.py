@@ -1,4 +1,9 @@
-"""Reading what a stranger may have made: regular files of bounded size, and JSON of bounded size, depth and values."""
+"""Reading what a stranger may have made: regular files of bounded size, and JSON of bounded size, depth and values.
+
+Rule for links: a file may be a link only in a snapshot of the hub's cache, `REPO/snapshots/REVISION/`, whose files are
+links into `REPO/blobs/`; the link is then read as the file that it names there. Every other link is refused, and so is
+what is no regular file: opening a device or a pipe may never end.
+"""
 
 import json
 import os

@@ -9,8 +9,7 @@ from zlib import crc32
 from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import commit_dir
-from crossflare.tasks.nusax import TASK as NUSAX
-from crossflare.tasks.xnli import TASK as XNLI
+from crossflare.tasks.label_sets import NUSAX, XNLI
 from crossflare_lab.tiny_rows import place, tiny_languages, vocabulary
 from crossflare_lab.tokenizer import LONGEST, Family
 

@@ -15,13 +15,9 @@ from crossflare.errors import UserError
 from crossflare.files import commit_dir, write_atomic
 from crossflare.storage import cache_folder
 from crossflare.tasks.hub import XNLI_HUB
-from crossflare.tasks.nusax import FILES as NUSAX_FILES
-from crossflare.tasks.nusax import FOLDERS
-from crossflare.tasks.nusax import TASK as NUSAX
-from crossflare.tasks.tydiqa import FILES as TYDIQA_FILES
-from crossflare.tasks.tydiqa import NAMES
-from crossflare.tasks.xnli import HEADER
-from crossflare.tasks.xnli import TASK as XNLI
+from crossflare.tasks.label_sets import FOLDERS, HEADER, NUSAX, NUSAX_FILES, XNLI
+from crossflare.tasks.question_sets import FILES as TYDIQA_FILES
+from crossflare.tasks.question_sets import NAMES
 
 VERSION = 1
 """Raised whenever the same call would write other files."""

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 from crossflare.analysis.findings import ALL, drops, heat_of, mean_activations
-from crossflare.analysis.opening import Adapter, find, load
-from crossflare.analysis.watching import fusing_layers, query_of, replaced, silent
+from crossflare.analysis.opening import Adapter, find, fusing_layers, load, query_of, replaced, silent
 from crossflare.cli.main import main
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
-from crossflare.training.forms.outputs import Choices
+from crossflare.training.forms.protocol import Choices
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import Failure
 from crossflare.experiment.running.run import StepsFailedError
-from crossflare.training.forms.outputs import choices
+from crossflare.training.forms.protocol import choices
 
 RECIPE = """\
 name: tiny

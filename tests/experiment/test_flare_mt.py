@@ -75,7 +75,7 @@ def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm
-    from crossflare.training.forms.outputs import Choices
+    from crossflare.training.forms.protocol import Choices
 
     task = TextTask("tiny", 1, ("bad", "good"))
     found = record(ran)

@@ -11,12 +11,10 @@ import pytest
 import crossflare.experiment.making.make as making
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import Board, Failure, ids_of, load_failures, save_failure
-from crossflare.experiment.running.counting import count
-from crossflare.experiment.running.plan import plan
+from crossflare.experiment.running.plan import count, plan
 from crossflare.experiment.running.run import StepsFailedError, run
 from crossflare.experiment.running.worker import _make_one
-from crossflare.experiment.steps.cells import contexts_of
-from crossflare.experiment.steps.graph import all_steps, build_graph
+from crossflare.experiment.steps.graph import all_steps, build_graph, contexts_of
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.files import read_json

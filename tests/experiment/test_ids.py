@@ -176,7 +176,7 @@ def test_nothing_is_learnt_in_order_to_name_a_step(
     def learn(*_: Any, **__: Any) -> Any:
         raise AssertionError("a dictionary is learnt")
 
-    monkeypatch.setattr("crossflare.experiment.data.learnt.learn", learn)
+    monkeypatch.setattr("crossflare.experiment.data.engines.learn", learn)
     old = ids(own_lab.spec(changes))
     with pytest.raises(AssertionError, match="a dictionary is learnt"):  # it is, once a text is to be translated
         Context(own_lab.spec(changes), own_lab.folder / "runs").data.test("es", "machine")

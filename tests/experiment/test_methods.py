@@ -26,7 +26,7 @@ from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.serving.file import Column, predict_file
-from crossflare.training.forms.outputs import choices
+from crossflare.training.forms.protocol import choices
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {

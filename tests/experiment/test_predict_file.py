@@ -16,8 +16,7 @@ import crossflare.serving.file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.recipe.translation import engine_from_flags
-from crossflare.serving.file import Column, Counts, predict_file
-from crossflare.serving.rows import WRITERS
+from crossflare.serving.file import WRITERS, Column, Counts, predict_file
 from tiny_adapters import LABELS, SOURCES, TEXTS, make_adapters, write
 
 

@@ -244,7 +244,7 @@ def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm
-    from crossflare.training.forms.outputs import Choices
+    from crossflare.training.forms.protocol import Choices
 
     task = TextTask("tiny", 1, ("bad", "good"))
     record, other = (records(ran)[name, "es", 1] for name in ("flare-no-source", "flare"))

@@ -11,8 +11,7 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
-from crossflare.experiment.steps.cells import contexts_of
-from crossflare.experiment.steps.graph import all_steps
+from crossflare.experiment.steps.graph import all_steps, contexts_of
 from crossflare.experiment.steps.models import Stage2
 from crossflare.files import read_json
 from crossflare.recipe.grid import Recipe

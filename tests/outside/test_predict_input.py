@@ -13,9 +13,8 @@ from crossflare.errors import UserError
 from crossflare.recipe.methods import KINDS
 from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import Saved
-from crossflare.serving.file import Column, predict_file
+from crossflare.serving.file import Column, examples_of, names_of, output_rows, predict_file, with_columns
 from crossflare.serving.prediction import Prediction
-from crossflare.serving.rows import examples_of, names_of, output_rows, with_columns
 from crossflare.tasks.columns import Columns, read_examples
 from crossflare.tasks.files import Row, read_rows
 from crossflare.tasks.kinds import TextTask

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare import files, temporaries
+from crossflare import files, storage
 from crossflare.cli import main
 from crossflare.experiment.running.run import run
 from tiny_experiment import Lab
@@ -98,18 +98,18 @@ else:
 def test_what_a_killed_process_was_writing_is_removed_by_the_next_one(tmp_path: Path, kind: str) -> None:
     subprocess.run([sys.executable, "-c", CUT_OFF, str(tmp_path), kind], check=False)
     assert list(tmp_path.rglob(".*.tmp"))
-    mine = tmp_path / f".mine.{temporaries.writer()}.abc.tmp"  # of a process that is still at work
+    mine = tmp_path / f".mine.{storage.writer()}.abc.tmp"  # of a process that is still at work
     far = tmp_path / f".far.000000-{2**22 - 1}.abc.tmp"  # of another machine
     own = tmp_path / ".notes.tmp"  # a user's own
     for path in (mine, far, own):
         path.write_text("")
-    temporaries.sweep(tmp_path)
+    storage.sweep(tmp_path)
     assert set(tmp_path.rglob(".*.tmp")) == {mine, far, own}
 
 
 def test_report_and_run_sweep(lab: Lab) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    host = temporaries.writer().partition("-")[0]
+    host = storage.writer().partition("-")[0]
     folder, recipe = lab.folder / "copy" / "tiny", str(lab.write({}, ("zero-shot",)))
     for words in (["report", str(folder)], ["run", recipe, "--runs", str(lab.folder / "copy"), "--workers", "1"]):
         left = folder / "records" / f".a.json.{host}-{gone.stdout.strip()}.abc.tmp"

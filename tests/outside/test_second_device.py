@@ -85,7 +85,7 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
     from crossflare.fusion.adapter_files import save_adapter
     from crossflare.recipe.kinds import KINDS
     from crossflare.tasks.example import Example, Split
-    from crossflare.training.forms.outputs import Choices
+    from crossflare.training.forms.protocol import Choices
     from crossflare.training.loop import checkpoints
     from crossflare.training.loop.settings import Settings
     from crossflare.training.train import train

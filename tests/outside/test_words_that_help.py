@@ -11,7 +11,7 @@ from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
 from crossflare.experiment.data.rows import Data
-from crossflare.experiment.promise.cautions import cautions
+from crossflare.experiment.promise.check import cautions
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1

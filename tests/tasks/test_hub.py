@@ -8,10 +8,8 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.tasks.hub import NUSAX_HUB, XNLI_HUB, HubSource, hub_set
-from crossflare.tasks.nusax import FOLDERS
-from crossflare.tasks.nusax import TASK as NUSAX
+from crossflare.tasks.label_sets import FOLDERS, NUSAX, XNLI
 from crossflare.tasks.sets import KNOWN_SETS, load_set
-from crossflare.tasks.xnli import TASK as XNLI
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,9 @@ from crossflare.tasks.example import Answer
 from crossflare.tasks.hub import TYDIQA_HUB, XQUAD_HUB, HubSource, hub_set
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.own import own_questions
+from crossflare.tasks.question_sets import TYDIQA, XQUAD
 from crossflare.tasks.sets import load_set
 from crossflare.tasks.squad import QuestionColumns, read_questions
-from crossflare.tasks.tydiqa import TASK as TYDIQA
-from crossflare.tasks.xquad import TASK as XQUAD
 
 Item = tuple[str, str, str, list[tuple[str, int]]]
 """(id, question, context, answers)."""

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.choosing import HeadForm
-from crossflare.training.forms.outputs import Choices, Outputs
+from crossflare.training.forms.protocol import Choices, Outputs
 from crossflare.training.loop.checkpoints import tensors_digest, trained
 from crossflare.training.loop.fit import fit
 from crossflare.training.loop.settings import Settings

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import TextTask
-from crossflare.training.forms.annealing import Annealing
 from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.make import make_form
 from crossflare.training.loop.settings import Settings
 from training.question_tools import sentencepiece

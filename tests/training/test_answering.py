@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForQuestionAnswering
 from crossflare.tasks.example import Example
 from crossflare.training.forms.answering import SpanForm, TextForm
 from crossflare.training.forms.make import make_form
-from crossflare.training.forms.outputs import Answers
+from crossflare.training.forms.protocol import Answers
 from crossflare.training.loop.settings import Settings
 from crossflare.training.train import train
 from fusion_models import flare

@@ -11,7 +11,7 @@ from crossflare.errors import UserError
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.choosing import HeadForm, WordForm
 from crossflare.training.forms.make import form_name, make_form
-from crossflare.training.forms.outputs import Choices
+from crossflare.training.forms.protocol import Choices
 from crossflare.training.loop.settings import Settings
 from crossflare.training.train import train
 from fusion_models import flare

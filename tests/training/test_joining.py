@@ -17,7 +17,7 @@ from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.joining import JoinedForm, by_field, joined
 from crossflare.training.forms.make import make_form
-from crossflare.training.forms.outputs import Answers
+from crossflare.training.forms.protocol import Answers
 from crossflare.training.text.windows import layout_of
 from training.question_tools import TOKENIZERS, questions, sentencepiece, signs
 from training.writing_tools import PAIRS, QUESTIONS, TASK, tokenizer_of

@@ -18,12 +18,12 @@ from crossflare.fusion.identity import head_modules, identify
 from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.tasks.kinds import TextTask
-from crossflare.training.forms.annealing import Annealing
 from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
+from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.make import make_form
 from crossflare.training.forms.mixing import GATE, prepare_mixing
-from crossflare.training.forms.outputs import Choices
+from crossflare.training.forms.protocol import Choices
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 from crossflare.training.loop.settings import Settings
 from crossflare.training.text.spans import IGNORED

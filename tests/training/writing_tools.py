@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.training.forms.outputs import Choices, Outputs
+from crossflare.training.forms.protocol import Choices, Outputs
 from fusion_models import VOCABULARY
 from writing_models import ENCODER_DECODERS
 

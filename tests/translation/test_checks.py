@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.checks import Flag, clean_rows, count_flags, find_flags
-from crossflare.translation.quality import measure
+from crossflare.translation.quality import Flag, clean_rows, count_flags, find_flags, measure
 
 LONG = "the house on the hill was sold in the spring of the year"
 

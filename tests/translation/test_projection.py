@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 from crossflare.errors import UserError
 from crossflare.tasks.example import Answer, Example
 from crossflare.translation.engines.hf import Transformers
-from crossflare.translation.projection.alignment import StatesAligner, carry_span, links, word_of_pieces
 from crossflare.translation.projection.project import project, project_answers
 from crossflare.translation.projection.search import MARKERS, mark, markers_for, search, similarity, unmark
-from crossflare.translation.projection.spans import Labelled, Span, Way, count_yield
+from crossflare.translation.projection.spans import (
+    Labelled,
+    Span,
+    StatesAligner,
+    Way,
+    carry_span,
+    count_yield,
+    links,
+    word_of_pieces,
+)
 
 WORDS = {"the": "the", "red": "nyekundu", "house": "nyumba", "dog": "mbwa", "ate": "alikula", "fish": "samaki"}
 

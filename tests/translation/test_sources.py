@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.translation.sources import gets_round_trip, mixed_share
+from crossflare.recipe.translation import gets_round_trip, mixed_share
 
 IDS = [f"row {number}" for number in range(2000)]
 

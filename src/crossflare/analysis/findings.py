@@ -1,4 +1,7 @@
-"""What a trained adapter does: mean activations, the source tokens that it reads, the blocks whose fusion it needs."""
+"""What a trained adapter does: mean activations, the source tokens that it reads, the blocks whose fusion it needs.
+
+The paper shows them for the first query layer that fuses (English against Acehnese on NusaX).
+"""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossflare.analysis.opening import Adapter
-from crossflare.analysis.watching import Layer, fusing_layers, query_of, replaced, seen, silent
+from crossflare.analysis.opening import Adapter, Layer, fusing_layers, query_of, replaced, seen, silent
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.significance import Difference, Sample, paired_difference, sample, sample_values
 from crossflare.fusion.alignment import Pairing
 from crossflare.fusion.functions import CrossAttention
-from crossflare.training.forms.outputs import Choices, Outputs
+from crossflare.training.forms.protocol import Choices, Outputs
 
 STATES = ("source", "target", "fused")
 """lora_A(v_source), lora_A(x), and phi of both."""

@@ -56,9 +56,8 @@ def validate(
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
-    from crossflare.experiment.promise.cautions import cautions
-    from crossflare.experiment.promise.check import check
-    from crossflare.experiment.steps.cells import contexts_of
+    from crossflare.experiment.promise.check import cautions, check
+    from crossflare.experiment.steps.graph import contexts_of
     from crossflare.recipe.grid import load_recipe
 
     recipe = load_recipe(path, assignments)

@@ -93,10 +93,10 @@ def show_counts(recipe: Recipe, path: Path) -> None:
         GatheredError: What a run of it would refuse.
     """
     from crossflare.experiment.promise.check import check
-    from crossflare.experiment.steps.cells import contexts_of
+    from crossflare.experiment.steps.graph import contexts_of
 
     check(contexts_of(recipe, Path()), fetch=False)
-    from crossflare.experiment.running.counting import count
+    from crossflare.experiment.running.plan import count
 
     total, by_cell = count(recipe)
     numbers = ["methods", "targets", "seeds", "stage 1", "stage 2", "predict"]

@@ -69,8 +69,8 @@ def translate(
 
     from crossflare.languages import tag_of
     from crossflare.recipe.translation import engine_from_flags
-    from crossflare.translation.checks import Flag
     from crossflare.translation.documents import translate_file
+    from crossflare.translation.quality import Flag
     from crossflare.translation.workers import Cluster, Processes
 
     targets = list(dict.fromkeys(tag_of(name) for name in to.split(",") if name.strip()))

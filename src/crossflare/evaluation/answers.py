@@ -2,6 +2,17 @@
 
 Every score is one question's, between 0 and 1; a set's score is the mean over all of its questions, unanswered ones
 included. `evaluation.normalise` has the rules by which texts are compared; the set decides which are used.
+
+`squad` is the rule of SQuAD v1.1's evaluate script (Rajpurkar et al., EMNLP 2016, arXiv 1606.05250), in every language:
+lower case, no ASCII punctuation, no English article, blanks made one. The gold passage task of TyDiQA is scored so.
+
+`mlqa` is the rule of MLQA's evaluation script, version 1 (Lewis et al., ACL 2020, arXiv 1910.07475): lower case, no
+punctuation of any script, the articles of the language gone, and Chinese text split into signs. The script knows ar,
+de, en, es, hi, vi and zh. Beyond it, and ours: other languages have no articles and are split at blanks; and th, ja,
+km, lo and my, which are written without blanks too, are split into signs as Chinese is, a vowel or tone mark staying
+with the sign before it. Two of the script's habits are kept, since they are in everyone's numbers: in Arabic the
+letters of the article go wherever they stand, inside of words too; and in Chinese only the signs U+4E00 to U+9FA5
+stand alone.
 """
 
 import re

@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from crossflare.tasks.example import Example
-from crossflare.training.forms.outputs import Outputs
-from crossflare.training.forms.protocol import Form
+from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.memory import resolve
 from crossflare.training.loop.settings import Precision
 from crossflare.training.text.encoded import Latents

@@ -11,7 +11,7 @@ from crossflare.evaluation.metrics import METRICS, FloatArray, score
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.training.forms.outputs import Answers, Choices
+from crossflare.training.forms.protocol import Answers, Choices
 
 DIGITS = 6
 """Decimals of a log-probability on disk."""

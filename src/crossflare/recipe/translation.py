@@ -1,5 +1,6 @@
 """What a recipe says of translation: sources of text, engines with their options, and the translator that it trains."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,8 +35,6 @@ _ANNEALED = re.compile(r"annealed\((\d+(?:\.\d+)?)\)")
 
 def check_train_source(text: str) -> None:
     """Raise `UserError` unless a method may train with this source."""
-    from crossflare.translation.sources import mixed_share
-
     if text.startswith("mixed("):
         mixed_share(text)
     elif text.startswith("annealed("):
@@ -68,7 +67,7 @@ def is_translated(source: str) -> bool:
 
 def flag_names() -> tuple[str, ...]:
     """Return what can be seen wrong in a translation."""
-    from crossflare.translation.checks import Flag
+    from crossflare.translation.quality import Flag
 
     return tuple(flag.value for flag in Flag)
 
@@ -170,7 +169,7 @@ class TranslationSpec:
     translator: TranslatorSpec | None = None
     """What the engine `trained` is trained on, and how."""
     drop: tuple[Annotated[str, Names("flag", flag_names)], ...] = ()
-    """Training rows whose translation has one of these flags (`crossflare.translation.checks`) are left out."""
+    """Training rows whose translation has one of these flags (`crossflare.translation.quality`) are left out."""
 
 
 def engine_from_flags(engine: str, options: Sequence[str]) -> EngineOptions:
@@ -185,3 +184,27 @@ def engine_from_flags(engine: str, options: Sequence[str]) -> EngineOptions:
     if document.problems or read is None:
         raise strict_yaml.GatheredError(document.report())
     return read
+
+
+_MIXED = re.compile(r"mixed\((\d*\.?\d+)\)")
+
+
+def mixed_share(text: str) -> float:
+    """Return the p of `mixed(p)`, the share of rows that get the round trip.
+
+    >>> mixed_share("mixed(0.3)")
+    0.3
+
+    Raises:
+        UserError: Anything else, or a share above 1.
+    """
+    match = _MIXED.fullmatch(text)
+    if match is None or (share := float(match[1])) > 1:
+        raise UserError(f"train_source: expected mixed(p) with p from 0 to 1, got {text!r}")
+    return share
+
+
+def gets_round_trip(row: str, seed: int, share: float) -> bool:
+    """Whether the row with this id gets the round trip; with one seed, rows that do also do at every larger share."""
+    digest = hashlib.sha256(f"{seed}\0{row}".encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:7]) >> 3) / 2**53 < share  # exact, and never rounded up to 1

@@ -14,8 +14,7 @@ from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import Grid, contrasts, scores
 from crossflare.report.text import report_tables, to_csv, to_markdown
-from crossflare.storage import StorageError
-from crossflare.temporaries import sweep
+from crossflare.storage import StorageError, sweep
 
 FORMAT = 1
 

@@ -14,7 +14,7 @@ from crossflare.evaluation.answers import exact_match, f1, normaliser
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
 from crossflare.evaluation.record import Record, load_record
-from crossflare.experiment.steps.cells import CELLS
+from crossflare.experiment.steps.graph import CELLS
 
 MACRO = "macro"
 """Stands in a language's place for the mean over all languages."""

@@ -16,13 +16,22 @@ from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import ReadSettings, Saved, read_saved
 from crossflare.serving.hub import folder_of
-from crossflare.serving.prediction import Prediction, Text, examples_from, predictions_of, text_of
-from crossflare.serving.sources import Given, reads_of, states_of, translated, without_blanks
+from crossflare.serving.prediction import (
+    Given,
+    Prediction,
+    Text,
+    examples_from,
+    predictions_of,
+    reads_of,
+    states_of,
+    text_of,
+    translated,
+    without_blanks,
+)
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import load_base
 from crossflare.training.forms.make import make_form, prepare
-from crossflare.training.forms.outputs import Outputs
-from crossflare.training.forms.protocol import Form
+from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.text.encoded import Latents
 from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator

@@ -12,9 +12,9 @@ from crossflare.errors import UserError
 from crossflare.tasks.dataset import PARTS, LanguageParts, Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.tasks.question_sets import LANGUAGES as XQUAD_LANGUAGES
+from crossflare.tasks.question_sets import NAMES as TYDIQA_NAMES
 from crossflare.tasks.squad import checked_questions, paired_answers
-from crossflare.tasks.tydiqa import NAMES as TYDIQA_NAMES
-from crossflare.tasks.xquad import LANGUAGES as XQUAD_LANGUAGES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,10 @@ from crossflare.errors import UserError, choose
 from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
 from crossflare.tasks.dataset import PARTS, DataSet
 from crossflare.tasks.hub import NUSAX_HUB, TYDIQA_HUB, XNLI_HUB, XQUAD_HUB, hub_set
-from crossflare.tasks.nusax import TASK as NUSAX
-from crossflare.tasks.nusax import open_nusax
+from crossflare.tasks.label_sets import NUSAX, XNLI, open_nusax, open_xnli
 from crossflare.tasks.own import own_questions, own_set
 from crossflare.tasks.phrasebook import phrasebook
-from crossflare.tasks.tydiqa import TASK as TYDIQA
-from crossflare.tasks.tydiqa import open_tydiqa
-from crossflare.tasks.xnli import TASK as XNLI
-from crossflare.tasks.xnli import open_xnli
-from crossflare.tasks.xquad import TASK as XQUAD
-from crossflare.tasks.xquad import open_xquad
+from crossflare.tasks.question_sets import TYDIQA, XQUAD, open_tydiqa, open_xquad
 
 __all__ = [
     "KNOWN_SETS",
@@ -107,7 +101,7 @@ def load_set(name: str, folder: Path | str | None = None) -> DataSet:
 
     Args:
         name: A key of `KNOWN_SETS`.
-        folder: Where its files are, laid out as the module of its name says; None: fetched from the hub, or made.
+        folder: Where its files are, laid out as in its release; None: fetched from the hub, or made.
 
     Raises:
         UserError: The name is unknown, or the folder does not hold the set.

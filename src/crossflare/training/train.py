@@ -9,8 +9,7 @@ from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
 from crossflare.tasks.example import Split
-from crossflare.training.forms.outputs import Outputs
-from crossflare.training.forms.protocol import Form
+from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.checkpoints import Fingerprint
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.memory import Number

@@ -11,8 +11,8 @@ from crossflare.errors import UserError
 from crossflare.languages import find_language
 from crossflare.progress import Advance, bar
 from crossflare.tasks.files import Row
-from crossflare.translation.checks import Flag, find_flags
 from crossflare.translation.engines.protocol import Translator, check_pair, engine_id
+from crossflare.translation.quality import Flag, find_flags
 from crossflare.translation.rows import blocks, check_output, count_lines, iterate, written
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_block

@@ -1,11 +1,136 @@
-"""Translations against references: BLEU and chrF of sacrebleu (the extra `quality`)."""
+"""How good translations are: flags per text that need no reference, their counts, and BLEU and chrF."""
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
 
 from crossflare.errors import UserError
 from crossflare.languages import find_language
 from crossflare.translation.translate import UNSPACED
+
+LENGTH_RATIO = 3.0
+"""One text is this many times as long as the other: too much."""
+SHORT = 20
+"""Lengths of texts shorter than this on both sides are not compared."""
+_NAMES = {
+    "Latn": "LATIN", "Cyrl": "CYRILLIC", "Arab": "ARABIC", "Deva": "DEVANAGARI", "Beng": "BENGALI", "Grek": "GREEK",
+    "Hani": "CJK", "Hans": "CJK", "Hant": "CJK", "Jpan": "CJK HIRAGANA KATAKANA", "Hang": "HANGUL", "Kore": "HANGUL",
+    "Hebr": "HEBREW", "Armn": "ARMENIAN", "Geor": "GEORGIAN", "Ethi": "ETHIOPIC", "Thai": "THAI", "Laoo": "LAO",
+    "Khmr": "KHMER", "Mymr": "MYANMAR", "Taml": "TAMIL", "Telu": "TELUGU", "Knda": "KANNADA", "Mlym": "MALAYALAM",
+    "Gujr": "GUJARATI", "Guru": "GURMUKHI", "Orya": "ORIYA", "Sinh": "SINHALA", "Tibt": "TIBETAN", "Olck": "OL",
+    "Tfng": "TIFINAGH", "Mong": "MONGOLIAN", "Thaa": "THAANA", "Nkoo": "NKO", "Syrc": "SYRIAC", "Mtei": "MEETEI",
+    "Cans": "CANADIAN", "Cher": "CHEROKEE", "Java": "JAVANESE", "Sund": "SUNDANESE", "Bugi": "BUGINESE",
+}  # fmt: skip
+"""ISO 15924 -> the first words of the Unicode names of its letters."""
+_NUMBER = re.compile(r"\d+(?:[.,'\u066b\u066c\u00a0\u202f]\d+)*")
+# A unit of 2 to 100 characters four times in a row, or one character ten times.
+_LOOP = re.compile(r"(.{2,100}?)\1{3}|(\S)\2{9}", re.DOTALL)
+
+
+class Flag(StrEnum):
+    """One thing that is wrong, or may be."""
+
+    EMPTY = "empty"
+    """Nothing came back for a text."""
+    COPIED = "copied"
+    """The text came back as it was (three words or more)."""
+    WRONG_SCRIPT = "wrong_script"
+    """Most letters are of another script than the target language's."""
+    REPETITION = "repetition"
+    """Something is repeated over and over, and is not in the source."""
+    LENGTH = "length"
+    """Much longer or much shorter than the source."""
+    NUMBERS = "numbers"
+    """A number of two digits or more is not in the translation."""
+
+
+def find_flags(source: str, output: str, source_language: str, target_language: str) -> frozenset[Flag]:
+    """Return what looks wrong in `output`, the translation of `source`; nothing for a blank source.
+
+    Args:
+        source: The text that was translated.
+        output: Its translation.
+        source_language: BCP-47 tag.
+        target_language: BCP-47 tag; its script is known from the table of languages, or not compared.
+    """
+    if not source.strip():
+        return frozenset()
+    if not output.strip():
+        return frozenset({Flag.EMPTY})
+    found = {
+        Flag.COPIED: len(source.split()) > 2 and _folded(source) == _folded(output),
+        Flag.WRONG_SCRIPT: _wrong_script(output, target_language),
+        Flag.REPETITION: _loops(output) and not _loops(source),
+        Flag.LENGTH: _unequal(_length(source), _length(output)),
+        Flag.NUMBERS: bool(_numbers(source) - _numbers(output)),
+    }
+    return frozenset(flag for flag, raised in found.items() if raised)
+
+
+def count_flags(flags: Iterable[frozenset[Flag]]) -> dict[str, int]:
+    """Return `rows`, `flagged` (rows with any flag), and how many rows have each flag."""
+    counts = {"rows": 0, "flagged": 0} | {flag.value: 0 for flag in Flag}
+    for row in flags:
+        counts["rows"] += 1
+        counts["flagged"] += bool(row)
+        for flag in row:
+            counts[flag.value] += 1
+    return counts
+
+
+def clean_rows(flags: Sequence[frozenset[Flag]], unwanted: Iterable[Flag] = tuple(Flag)) -> list[int]:
+    """Return the places of the rows that have none of the flags `unwanted`."""
+    out = frozenset(unwanted)
+    return [place for place, row in enumerate(flags) if not row & out]
+
+
+def _loops(text: str) -> bool:
+    """Whether something is repeated over and over; six letters must then come twice, which is quicker to see."""
+    sixes = len(text) - 5
+    return sixes > 1 and len({text[i : i + 6] for i in range(sixes)}) < sixes and _LOOP.search(text) is not None
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+@lru_cache(maxsize=65536)
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").split(" ")[0].split("-")[0]
+
+
+@lru_cache
+def _script_of(language: str) -> frozenset[str]:
+    return frozenset(_NAMES.get(find_language(language).script or "", "").split())
+
+
+def _wrong_script(text: str, language: str) -> bool:
+    scripts = _script_of(language)
+    if not scripts:
+        return False
+    letters = [_script(sign) in scripts for sign in text if sign.isalpha()]
+    return len(letters) > 3 and 2 * sum(letters) < len(letters)
+
+
+def _length(text: str) -> float:
+    """Return the length of a text, a syllable or word sign counting as the letters it stands for."""
+    weights = {"CJK": 3.0, "HANGUL": 2.0, "HIRAGANA": 2.0, "KATAKANA": 2.0}
+    if text.isascii():
+        return float(len(text))
+    return sum(1.0 if sign < "\u1100" else weights.get(_script(sign), 1.0) for sign in text)
+
+
+def _unequal(source: float, output: float) -> bool:
+    return max(source, output) >= SHORT and not 1 / LENGTH_RATIO <= output / source <= LENGTH_RATIO
+
+
+def _numbers(text: str) -> set[str]:
+    """Return the numbers of a text as digits, of any script and without separators; those of one digit are words."""
+    found = ("".join(str(unicodedata.digit(sign, "")) for sign in number) for number in _NUMBER.findall(text))
+    return {number for number in found if len(number) > 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,11 @@ A row that is not as it was written is ignored, and its text translated again.
 Parts only grow. A process holds the lock of the part it writes, so that many may write at once; each batch is one
 write, flushed to the disk. A line cut off by a kill is ignored by readers and removed by the next writer of its part.
 Memory does not grow with the rows: they stay on the disk, found through `Index`.
+
+    {"key": sha256 of the text, "check": sha256 of text and translation, its beginning, "text": ..., "translation": ...}
+
+Rows of older versions have no `check`, and are held to their key alone. `check` stands before the text, so that no cut
+through a row or two makes a row that looks like one of those.
 """
 
 import hashlib

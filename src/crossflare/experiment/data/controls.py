@@ -7,7 +7,7 @@ import numpy as np
 
 from crossflare.files import content_id
 from crossflare.tasks.example import Example, Split
-from crossflare.translation.checks import Flag, clean_rows, count_flags, find_flags
+from crossflare.translation.quality import Flag, clean_rows, count_flags, find_flags
 
 SEED_OF_SHUFFLING = 0
 """Drawn once: every method and seed meets the same wrong sources."""

@@ -10,18 +10,17 @@ from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
 from crossflare.experiment.data.controls import controlled, joined_tag
-from crossflare.experiment.data.learnt import Taught
+from crossflare.experiment.data.engines import Taught
 from crossflare.experiment.data.translations import Translations
 from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
 from crossflare.recipe.spec import Spec
-from crossflare.recipe.translation import annealing, is_translated
+from crossflare.recipe.translation import annealing, gets_round_trip, is_translated, mixed_share
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
-from crossflare.translation.sources import gets_round_trip, mixed_share
 
 SEED_OF_DEV = 0
 """The dev rows are cut alike for every seed of an experiment: their scores are compared."""

@@ -5,14 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crossflare.experiment.data.engines import Engines
-from crossflare.experiment.data.learnt import Taught
+from crossflare.experiment.data.engines import Engines, Taught
 from crossflare.recipe.needs import Route
 from crossflare.recipe.spec import Spec
 from crossflare.tasks.example import Split
 from crossflare.translation.engines.protocol import Translator
-from crossflare.translation.projection.alignment import StatesAligner
-from crossflare.translation.projection.spans import Yield
+from crossflare.translation.projection.spans import StatesAligner, Yield
 from crossflare.translation.states import encode_rows
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all

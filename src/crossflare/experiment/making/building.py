@@ -22,7 +22,7 @@ from crossflare.recipe.spec import Training
 from crossflare.recipe.translation import annealing
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.bases.load import Base, load_base
-from crossflare.training.forms.annealing import Annealing
+from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.make import form_name, make_form
 from crossflare.training.forms.protocol import Form
 

@@ -30,7 +30,7 @@ from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
 from crossflare.training.forms.make import prepare
-from crossflare.training.forms.outputs import Outputs
+from crossflare.training.forms.protocol import Outputs
 from crossflare.training.loop import distributed
 from crossflare.training.loop.fit import Outcome
 from crossflare.training.loop.memory import peak_memory

@@ -24,7 +24,7 @@ from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, read_saved
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
-from crossflare.training.forms.outputs import Answers, Choices, Outputs, average
+from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
 
 
 def make_prediction(step: PredictionStep) -> None:

@@ -1,17 +1,65 @@
-"""What `validate`, `run --dry-run` and `run` refuse, all three in the same words, before anything is made.
+"""What a recipe is refused or warned for before anything is made, in the same words everywhere.
 
 Whatever depends on rows, languages, translators or a model's configuration is looked for here: a recipe that passes
 fails later only for what nobody can know before (a full disk, weights that are damaged, a loss that is no number).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import Kind, UserError
+from crossflare.experiment.data.rows import Data
 from crossflare.experiment.steps.context import Context
-from crossflare.recipe.spec import Spec
+from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.training.loop.settings import few_steps
+
+
+def cautions(data: Data) -> list[str]:
+    """Return a line for each, of the rows that a recipe reads as they are in its set."""
+    return list(dict.fromkeys([*_unanswered(data), *_labels(data), *_steps(data)]))
+
+
+def _labels(data: Data) -> Iterator[str]:
+    for (language, part), known in data.check().items():
+        if known.label is None:
+            continue
+        why = f"; task.limit takes the first of {known.rows} rows, which are sorted: raise it, or shuffle the file"
+        said = f"{language} {part}: all {known.used} rows have the label {known.label}, so that {_SO[part]}"
+        yield said + (why if known.mixed else "")
+
+
+def _unanswered(data: Data) -> Iterator[str]:
+    for (language, part), known in data.check().items():
+        if known.left_out:
+            of = f"{known.left_out} of {known.left_out + known.rows} questions"
+            why = "only answers that stand in the context are learnt and scored"
+            yield f"{language} {part}: {of} have no answer and are left out: {why}"
+
+
+_SO = {
+    "train": "nothing is learnt from them",
+    "dev": "they choose nothing",
+    "test": "scores there show nothing",
+}
+
+
+def _steps(data: Data) -> Iterator[str]:
+    spec, parts = data.spec, data.check()
+    trainings = {"stage1": (spec.stage1, spec.source)}
+    for method in spec.methods:
+        if method.about.trains and method.of is None:
+            own = (spec.targets[0], "train") in parts
+            trainings[method.name] = (spec.training(method), spec.targets[0] if own else spec.source)
+    for name, (training, language) in trainings.items():
+        if (language, "train") in parts and (said := few_steps(_count(training, parts[language, "train"].used))):
+            yield f"{name}: {said}"
+
+
+def _count(training: Training, rows: int) -> int:
+    return math.ceil(training.epochs * math.ceil(math.ceil(rows / training.batch_size) / training.accumulation))
 
 
 class _Wrong:
@@ -63,8 +111,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
         except UserError as error:
             wrong.add(context, error)
     wrong.stop()
-    from crossflare.experiment.promise.engines import check_engines
-    from crossflare.experiment.promise.models import check_models
+    from crossflare.experiment.promise.models import check_engines, check_models
 
     for context in contexts:
         for line in check_engines(context.data, fetch=fetch):

@@ -1,4 +1,7 @@
-"""What a run says while it goes on, and the log that it reads for that: `made.jsonl`, one line for each step made."""
+"""What a run says while it goes on, and the log that it reads for that: `made.jsonl`, one line for each step made.
+
+All workers of a run, on any machine, add to it, and any of them reads there what the others have made.
+"""
 
 import json
 import os

@@ -9,18 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from crossflare.errors import Kind, UserError
-from crossflare.experiment.promise.cautions import cautions
-from crossflare.experiment.promise.check import check
-from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, ids_of, load_failures
-from crossflare.experiment.running.damage import check_records
+from crossflare.experiment.promise.check import cautions, check
+from crossflare.experiment.running.board import (
+    Board,
+    Failure,
+    OldFailures,
+    check_records,
+    clear_failures,
+    ids_of,
+    load_failures,
+)
 from crossflare.experiment.running.pools import default_workers, share
 from crossflare.experiment.running.worker import Order, work
-from crossflare.experiment.steps.cells import contexts_of, run_folder, write_recipes
-from crossflare.experiment.steps.graph import Graph, build_graph
+from crossflare.experiment.steps.graph import Graph, build_graph, contexts_of, run_folder, write_recipes
 from crossflare.files import point_to
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
-from crossflare.temporaries import sweep
+from crossflare.storage import sweep
 
 _log = logging.getLogger(__name__)
 SHOWN = 5

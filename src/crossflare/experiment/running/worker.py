@@ -15,9 +15,8 @@ from crossflare.errors import UserError
 from crossflare.experiment.making.make import make
 from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, save_failure
 from crossflare.experiment.running.news import Made, News, note
-from crossflare.experiment.steps.cells import contexts_of, open_cells
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import Graph, build_graph
+from crossflare.experiment.steps.graph import Graph, build_graph, contexts_of, open_cells
 from crossflare.experiment.steps.step import Step
 from crossflare.files import content_id
 from crossflare.locks import claimed

@@ -1,11 +1,23 @@
-"""All steps of an experiment, each after those it needs."""
+"""All steps of an experiment, each after those it needs, and where the cells of a grid lie.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+    runs/NAME/                   models, checkpoints, translations, states: shared; grid.json says which cells there are
+    runs/NAME/cells/CELL/        spec.yaml, records, predictions, report: what is the cell's alone
+
+A plain recipe has its one cell in runs/NAME itself.
+
+A step's id is the content hash of all it depends on, so a file under that id is the step done; nothing else is kept.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
+from crossflare.files import json_text, write_if_new
+from crossflare.recipe.grid import Cell, Recipe
+from crossflare.recipe.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -55,3 +67,49 @@ def build_graph(contexts: Sequence[Context]) -> Graph:
 def all_steps(*contexts: Context) -> list[Step]:
     """Return the steps of `build_graph`."""
     return list(build_graph(contexts).steps)
+
+
+CELLS = "cells"
+GRID_FILE = "grid.json"
+FORMAT = 1
+
+
+def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
+    """Return the folder of a recipe's run."""
+    return root / recipe.name
+
+
+def cell_folder(cell: Cell, top: Path) -> Path:
+    """Return what is a cell's alone in the folder of its run."""
+    return top / CELLS / cell.name if cell.name else top
+
+
+def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:
+    """Return the contexts of (recipe, folder) pairs; those over the same rows read them once.
+
+    Cells that differ in model, training or seeds only have the same rows.
+    """
+    opened: list[tuple[Spec, Context]] = []
+    for spec, folder in cells:
+        alike = next((context for other, context in opened if _over_the_same_rows(spec, other)), None)
+        opened.append((spec, Context(spec, folder, top, None if alike is None else alike.data)))
+    return [context for _, context in opened]
+
+
+def _over_the_same_rows(one: Spec, other: Spec) -> bool:
+    return one == replace(other, model=one.model, stage1=one.stage1, stage2=one.stage2, seeds=one.seeds)
+
+
+def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
+    """Return the contexts of the cells that are to be run."""
+    return open_cells([(cell.spec, cell_folder(cell, top)) for cell in recipe.chosen], top)
+
+
+def write_recipes(recipe: Recipe, top: Path) -> None:
+    """Write what the run is of: each chosen cell's recipe with all defaults, and the grid they are cells of."""
+    for cell in recipe.chosen:
+        write_if_new(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
+    if recipe.axes:
+        cells = [{"name": cell.name, "values": list(cell.values.values())} for cell in recipe.cells]
+        made = {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
+        write_if_new(top / GRID_FILE, json_text(made))

@@ -1,4 +1,16 @@
-"""The words and templates of the phrase book, and agreement: the forms that a noun asks of the words around it."""
+"""The words and templates of the phrase book, and agreement: the forms that a noun asks of the words around it.
+
+Notation of the word lists. Spanish: a noun has its article before it, an adjective is masculine. Swahili: a noun has
+its class after a slash (3, 5, 7 or 9); an adjective is `-stem` (takes the class prefix), `~word` (linked by -a, "of"),
+`+word` (linked by -enye, "having") or unchanging; `{s}` before a verb is the subject prefix.
+
+`words.tsv`: one word or phrase per row in four languages. `part` and `label` say where it may occur (empty: anywhere).
+`types` holds letters: of a noun, what it is (L located, P opens to the public, H serves guests, K sat or slept in,
+E event, B has content, S runs to a timetable, O bought, C coloured, M made of a material, D works or fails, F eaten);
+of an adjective or verb, the kinds of noun it suits (`*`: all). `graded` says whether `very` may stand before it.
+`templates.tsv`: a sentence in four languages with the same slots, and the types of noun that it suits.
+`glosses.tsv`: one English word for each word of the templates.
+"""
 
 import re
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING
 
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.training.forms.outputs import Answers
+from crossflare.training.forms.protocol import Answers
 from crossflare.training.loop.batching import batches
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch

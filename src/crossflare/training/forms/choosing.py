@@ -10,8 +10,8 @@ from torch.nn import functional
 from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
-from crossflare.training.forms.annealing import Annealing, machine_made
-from crossflare.training.forms.outputs import Choices, choices
+from crossflare.training.forms.joining import Annealing, machine_made
+from crossflare.training.forms.protocol import Choices, choices
 from crossflare.training.loop.batching import batches, in_order
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch

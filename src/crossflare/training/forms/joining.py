@@ -1,22 +1,70 @@
-"""Input fusion: source and target in one sequence, the baseline of Borchert et al. (ACL 2025).
+"""Two ways to give a model both texts: one sequence (input fusion), or a source drawn anew at each step.
 
 One text by a head      the pair (source, target)
 two texts by a head     the pair (source premise SEP source hypothesis, target premise SEP target hypothesis)
 prompts and questions   in each field the source's text, a line break, the target's
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import CONTEXT
-from crossflare.training.forms.outputs import Answers, Outputs
-from crossflare.training.forms.protocol import Form
+from crossflare.training.forms.protocol import Answers, Form, Outputs
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows
+from crossflare.training.text.collators import CLEAN, CLEAN_ROWS
 from crossflare.training.text.encoded import Latents
+
+
+@dataclass(frozen=True, slots=True)
+class Annealing:
+    """The schedule of X-Mixup (Yang et al., ICLR 2022): probability p = k / (k + exp(step / k)) of the labelled text.
+
+    Raises:
+        UserError: k is not above 0.
+    """
+
+    k: float = 1000.0
+    """Steps; the paper takes 1000 for classification and 2000 for questions."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.k) and self.k > 0):
+            raise UserError(f"annealed source: expected k above 0, got {self.k:g}")
+
+    def probability(self, step: int) -> float:
+        """Return p after so many optimizer steps."""
+        return 1 / (1 + math.exp(min(step / self.k - math.log(self.k), 700.0)))
+
+    def draws(self, step: int, rows: Tensor) -> Tensor:
+        """Return which of some rows [B] read the labelled text in a step, [B] bool.
+
+        It depends on seed, step and row alone: not on the batch's other rows, nor on what was drawn before.
+        """
+        chances = [np.random.default_rng([self.seed, step, row]).random() for row in rows.tolist()]
+        return torch.tensor([chance < self.probability(step) for chance in chances], device=rows.device)
+
+    def pick(self, batch: Batch, step: int) -> Batch:
+        """Return a batch with one source for each row; one whose rows have no choice comes back as it is."""
+        if CLEAN_ROWS not in batch:
+            return batch
+        clean = self.draws(step, batch[CLEAN_ROWS])[:, None]
+        rest = machine_made(batch)
+        return {n: torch.where(clean, batch[CLEAN + n], t) if CLEAN + n in batch else t for n, t in rest.items()}
+
+
+def machine_made(batch: Batch) -> Batch:
+    """Return a batch whose rows read `source`, as they do at test time."""
+    return {name: tensor for name, tensor in batch.items() if not name.startswith(CLEAN)}
+
 
 Texts = tuple[str, ...]
 Join = Callable[[Texts, Texts], Texts]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from crossflare.errors import UserError
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.training.forms.annealing import Annealing
 from crossflare.training.forms.answering import answers_spans
+from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.protocol import Answering, Form, FormName, Mixes
 
 if TYPE_CHECKING:
-    from crossflare.training.forms.annealing import Annealing
+    from crossflare.training.forms.joining import Annealing
 
 
 def form_name(task: Task, answering: Answering) -> FormName:

@@ -1,4 +1,4 @@
-"""How a task is put to a model, and its answer read: the one thing in which tasks and families differ in training.
+"""What a model says about examples: chosen labels or written answers, as they are scored, averaged and kept.
 
 labels   a classification head                       any family
 words    the label's word follows the prompt         models that write
@@ -7,17 +7,97 @@ text     the answer follows the prompt               models that write
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from crossflare.errors import UserError
 from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Answering
 from crossflare.tasks.example import Example
-from crossflare.training.forms.outputs import Outputs
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows
 from crossflare.training.text.encoded import Latents
+
+_Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a model says of N examples with K labels each."""
+
+    log_probabilities: _Floats
+    """[N,K]."""
+    source: _Floats | None
+    """[N,K] the base model's own for the source; NaN in rows without one, None when no row has one."""
+    truncated: dict[str, int] = field(default_factory=dict[str, int])
+    """Examples longer than the window, by side."""
+
+    def take(self, which: slice) -> "Choices":
+        """Return these rows."""
+        source = None if self.source is None else self.source[which]
+        return Choices(self.log_probabilities[which], source, self.truncated)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """[N] indices of the most probable labels."""
+        return self.log_probabilities.argmax(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says to N questions."""
+
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+    """How sure it is, higher is surer; comparable between the answers of one model only."""
+    positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    """Predicted and labelled token positions [N,2] in each first window, for the released code's measure; None for
+    written answers and unlabelled questions."""
+    spans: tuple[tuple[int, int], ...] | None = None
+    """Code points of the context before each answer's begin and before its end; None for written answers."""
+    truncated: dict[str, int] = field(default_factory=dict[str, int])
+    """Questions longer than their part of the window, by side."""
+
+    def take(self, which: slice) -> "Answers":
+        """Return these rows."""
+        positions = None if self.positions is None else (self.positions[0][which], self.positions[1][which])
+        spans = None if self.spans is None else self.spans[which]
+        return Answers(self.texts[which], self.scores[which], positions, spans, self.truncated)
+
+
+Outputs = Choices | Answers
+
+
+def choices(fused: Tensor, source: Tensor) -> Choices:
+    """Return logits as choices.
+
+    Args:
+        fused: [N,K] logits.
+        source: [N,K] the base model's own for the source; NaN in rows that have none.
+
+    Raises:
+        UserError: A fused logit is not finite.
+    """
+    wrong = (~fused.isfinite().all(-1)).nonzero().flatten().tolist()
+    if wrong:
+        row = wrong[0] + 1
+        raise UserError(f"the model's outputs are not finite, first in row {row}; lower lr or use fp32", "numbers")
+    return Choices(_log_softmax(fused), _log_softmax(source) if source.isfinite().any() else None)
+
+
+def average(*parts: _Floats) -> _Floats:
+    """Return the normalised mean [N,K] of log-probabilities; a row that is NaN in one part takes the others."""
+    mean = np.nanmean(np.stack(parts), axis=0)
+    return mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)
+
+
+def _log_softmax(values: Tensor) -> _Floats:
+    return values.double().log_softmax(-1).numpy()
+
 
 FormName = Literal["labels", "words", "span", "text"]
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from crossflare.tasks.example import Example
 from crossflare.training.forms.answering import SpanForm, span_losses
 from crossflare.training.forms.choosing import HeadForm
-from crossflare.training.forms.outputs import Choices, average
+from crossflare.training.forms.protocol import Choices, average
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
 from crossflare.training.text.spans import IGNORED, SpanCollator

@@ -1,4 +1,13 @@
-"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result, and that hold no pickle."""
+"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result, and that hold no pickle.
+
+A checkpoint is the folder `step-00000042`, committed at once with its manifest of hashes:
+
+    weights.safetensors    the trained parameters
+    best.safetensors       those of the best evaluation so far, once there is one
+    optimizer.safetensors  the optimizer's tensors, `<index>.<name>`
+    random.safetensors     the state of torch's and numpy's generators
+    state.json             scheduler, optimizer's numbers, python's generator, progress, fingerprint
+"""
 
 import hashlib
 import os

@@ -30,8 +30,7 @@ from crossflare.training.loop.checkpoints import (
     copy_trained,
     random_states,
 )
-from crossflare.training.loop.flow import Flow
-from crossflare.training.loop.interrupts import Interrupts
+from crossflare.training.loop.flow import Flow, Interrupts
 from crossflare.training.loop.memory import autocast
 from crossflare.training.loop.state import Batch, Plan, Progress
 

@@ -3,6 +3,9 @@
 A window is the tokenizer's own pair of texts, `[CLS] question [SEP] piece of the context [SEP]` or whatever special
 tokens it has. The pieces are those that a fast tokenizer gives for `truncation="only_second"` with a `stride`: each
 repeats the last `stride` tokens of the one before.
+
+Tokenizers that strip accents (BERT's uncased ones, MiniLM's) leave vowel and tone marks of Thai, Hindi or Arabic to no
+token. An answer that ends with such a token's own text would lose them: its last sign would be another one.
 """
 
 from collections.abc import Sequence

@@ -5,9 +5,18 @@ from dataclasses import replace
 
 from crossflare.errors import UserError, choose
 from crossflare.tasks.example import Answer, Example
-from crossflare.translation.projection.alignment import Aligner, carry_span, links
 from crossflare.translation.projection.search import THRESHOLD, Marker, mark, search, unmark
-from crossflare.translation.projection.spans import Labelled, Projected, Span, Way, Yield, count_yield
+from crossflare.translation.projection.spans import (
+    Aligner,
+    Labelled,
+    Projected,
+    Span,
+    Way,
+    Yield,
+    carry_span,
+    count_yield,
+    links,
+)
 
 Translate = Callable[[Sequence[str]], Sequence[str]]
 """From the source language to the target language, as `partial(translate_all, store, engine, ...)`."""
