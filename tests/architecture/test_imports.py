@@ -7,7 +7,7 @@ import sys
 import pytest
 
 ORDER = (
-    ("errors", "files", "heard", "progress", "temporaries", "devices", "locks", "storage", "untrusted"),
+    ("errors", "files", "heard", "progress", "devices", "locks", "storage", "untrusted"),
     ("libraries",),
     ("languages",),
     ("tasks",),
