@@ -7,8 +7,7 @@ from typing import Any
 from crossflare.evaluation.record import Record, save_record
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import check_ready
-from crossflare.files import digest_file, write_atomic, write_json
-from crossflare.fusion.adapter_files import CARD
+from crossflare.files import CARD, digest_file, write_atomic, write_json
 
 
 class FakeMake:

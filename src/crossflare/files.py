@@ -21,6 +21,10 @@ from crossflare.errors import UserError
 from crossflare.storage import disk_error, storage_error, writer
 from crossflare.untrusted import LARGEST, read_small_json, regular
 
+CARD = "crossflare.json"
+"""What an adapter says of itself. It stands here so that a plan, which looks for it, loads no torch."""
+
+
 MANIFEST = "manifest.json"
 TAKEN = (errno.EACCES,) if sys.platform == "win32" else (errno.ENOTEMPTY, errno.EEXIST)
 """What a system says when a folder is renamed to a name that is taken."""

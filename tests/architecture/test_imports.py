@@ -185,6 +185,12 @@ def test_command_line_help_pulls_in_nothing_heavy():
     assert loaded("import crossflare.cli") == set()
 
 
+def test_a_plan_pulls_in_nothing_heavy():
+    """What a recipe comes to is told in a second or two: nothing is loaded that could train."""
+    statement = "import crossflare.experiment.running.plan, crossflare.experiment.promise.check, crossflare.recipe.read"
+    assert loaded(statement) == set()
+
+
 def test_control_heavy_imports_are_seen():
     assert {"scipy", "torch"} <= loaded("import crossflare, scipy.stats, torch")
 

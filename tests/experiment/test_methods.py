@@ -19,8 +19,7 @@ from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import IDS
-from crossflare.files import content_id, read_json
-from crossflare.fusion.adapter_files import CARD
+from crossflare.files import CARD, content_id, read_json
 from crossflare.recipe.kinds import KINDS, group_of
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec, Training

@@ -13,7 +13,8 @@ from crossflare.experiment.promise.check import cautions
 from crossflare.experiment.running.run import run
 from crossflare.report.runs import read_runs
 from crossflare.report.summary import label_warnings
-from crossflare.training.loop.settings import Settings, few_steps, trainer_arguments
+from crossflare.training.loop.arguments import trainer_arguments
+from crossflare.training.loop.settings import Settings, few_steps
 from tiny_experiment import Lab
 
 ONE_STEP = {"stage1.epochs": 1, "stage1.batch_size": 64, "stage1.evaluations": 1,

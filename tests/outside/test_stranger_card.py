@@ -14,8 +14,8 @@ import pytest
 import crossflare.serving.adapter as loading
 from crossflare.cli import main
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, digest_file
-from crossflare.fusion.adapter_check import CARD, CONFIG
+from crossflare.files import CARD, MANIFEST, digest_file
+from crossflare.fusion.adapter_check import CONFIG
 from crossflare.serving.file import Column, predict_file
 from crossflare.untrusted import DEEPEST, read_small_json
 from hub_cache import hub_snapshot

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, digest_file, open_dir
-from crossflare.fusion.adapter_check import CARD, CONFIG, SOURCE_TASK, WEIGHTS
+from crossflare.files import CARD, MANIFEST, digest_file, open_dir
+from crossflare.fusion.adapter_check import CONFIG, SOURCE_TASK, WEIGHTS
 from fusion_models import batch, build, flare, logits, randomise
 from hub_cache import hub_snapshot
 from model_state import same, state

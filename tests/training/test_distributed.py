@@ -11,7 +11,8 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.training.loop import batching, distributed
-from crossflare.training.loop.settings import Settings, trainer_arguments
+from crossflare.training.loop.arguments import trainer_arguments
+from crossflare.training.loop.settings import Settings
 
 TO = 1e-5
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, open_dir
+from crossflare.files import CARD, MANIFEST, open_dir
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, head_modules
@@ -23,7 +23,6 @@ from crossflare.untrusted import LARGEST, SMALL, read_small_json
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-CARD = "crossflare.json"
 README = "README.md"
 SOURCE_TASK = "source_task"
 NAMES = {WEIGHTS: LARGEST, CONFIG: SIZE_LIMIT, CARD: SMALL, README: SMALL}

@@ -20,9 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, commit_dir
+from crossflare.files import CARD, MANIFEST, commit_dir
 from crossflare.fusion.adapter_check import (
-    CARD,
     CONFIG,
     NAMES,
     README,

@@ -12,8 +12,8 @@ from peft import LoraConfig
 from torch import nn
 
 from crossflare.errors import UserError
+from crossflare.files import CARD
 from crossflare.fusion.adapter_check import (
-    CARD,
     CONFIG,
     SOURCE_TASK,
     WEIGHTS,

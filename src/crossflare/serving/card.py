@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CARD, check_folder
+from crossflare.files import CARD
+from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec
 from crossflare.tasks.dataset import Task

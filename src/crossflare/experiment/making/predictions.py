@@ -17,8 +17,7 @@ from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.files import digest_file, read_json, write_atomic
-from crossflare.fusion.adapter_files import CARD
+from crossflare.files import CARD, digest_file, read_json, write_atomic
 from crossflare.heard import so_far
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, read_saved

@@ -17,8 +17,7 @@ from crossflare.experiment.steps.graph import CELLS, all_steps, contexts_of, run
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.files import read_json
-from crossflare.fusion.adapter_files import CARD
+from crossflare.files import CARD, read_json
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
 

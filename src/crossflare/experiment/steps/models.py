@@ -8,8 +8,7 @@ from typing import Any
 from crossflare.experiment.data.controls import digest, joined_tag, read_alone, with_labelled_sources
 from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.step import NotReadyError, Step
-from crossflare.files import content_id, read_json
-from crossflare.fusion.adapter_files import CARD
+from crossflare.files import CARD, content_id, read_json
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training, changed

@@ -19,6 +19,7 @@ from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
 from crossflare.progress import bar
 from crossflare.training.loop import checkpoints, distributed
+from crossflare.training.loop.arguments import trainer_arguments
 from crossflare.training.loop.batching import check_groups
 from crossflare.training.loop.checkpoints import (
     BEST,
@@ -31,7 +32,7 @@ from crossflare.training.loop.checkpoints import (
 )
 from crossflare.training.loop.flow import Interrupts
 from crossflare.training.loop.memory import ran_out, resolve
-from crossflare.training.loop.settings import Settings, few_steps, trainer_arguments
+from crossflare.training.loop.settings import Settings, few_steps
 from crossflare.training.loop.state import Batch, Loss, Plan, Point, Progress, Rows, Score
 from crossflare.training.loop.trainer import SafeTrainer
 
