@@ -185,6 +185,7 @@ class Side:
             return position(self.fusing, self.source.mask, self.anchor)
         if alignment == "proportional":
             return proportional(self.fusing, self.source.mask)
+        assert alignment == "none", f"an alignment that nothing computes: {alignment}"
         return pair_nothing(self._readers, self.source.mask)
 
     @property

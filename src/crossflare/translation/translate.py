@@ -28,7 +28,7 @@ _BLANK = re.compile(r"\s+")
 
 
 def split(text: str, fits: Callable[[Sequence[str]], Sequence[bool]], language: str = "") -> list[Piece]:
-    """BySentence a text into its sentences, and those that do not fit at clauses, then at blanks, then anywhere.
+    """Split a text into its sentences, and those that do not fit at clauses, then at blanks, then anywhere.
 
     Args:
         text: Any text.

@@ -15,7 +15,7 @@ FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run of `recipe.fit`.
+    """The settings of one run of `fit`.
 
     Raises:
         UserError: A value of the wrong type, out of range, or at odds with another.

@@ -56,7 +56,7 @@ class PairCollator:
         return batch
 
     def _choices(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
-        """Return both sources of each row, alike in shape, and the rows' positions; see `annealing`."""
+        """Return both sources of each row, alike in shape, and the rows' positions; see `joining.Annealing`."""
         both = self._pad([row.source for row in rows] + [row.clean for row in rows], "source_")
         made: dict[str, Tensor] = {CLEAN_ROWS: torch.tensor([row.position for row in rows])}
         for name, tensor in both.items():
