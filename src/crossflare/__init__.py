@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
+    from crossflare.api import run, translate
     from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
     from crossflare.fusion.tuner import FlareModel
+    from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
 
 __version__ = version("crossflare")
@@ -29,8 +31,11 @@ _PLACES = {
     "export_plain_lora": "crossflare.fusion.adapter_files",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
+    "load_recipe": "crossflare.recipe.grid",
     "open_adapter": "crossflare.serving.adapter",
+    "run": "crossflare.api",
     "save_adapter": "crossflare.fusion.adapter_files",
+    "translate": "crossflare.api",
 }
 
 __all__ = [
@@ -39,8 +44,11 @@ __all__ = [
     "export_plain_lora",
     "identify",
     "load_adapter",
+    "load_recipe",
     "open_adapter",
+    "run",
     "save_adapter",
+    "translate",
 ]
 
 

@@ -21,6 +21,7 @@ ORDER = (
     ("experiment",),
     ("report",),
     ("analysis",),
+    ("api",),
     ("cli",),
 )
 PLACE = {name: place for place, names in enumerate(ORDER) for name in names}

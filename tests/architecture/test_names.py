@@ -12,6 +12,7 @@ ALLOWED = {
     "predict": "a verb",
     "pretrain": "a verb",
     "run": "a verb",
+    "translate": "a verb",
     "check": "of a recipe as it is written, and of all that its runs will need",
     "Counts": "of the rows of a prediction, and of the steps of a run",
     "Made": "a step that a worker made, and the mark of a field whose text a function makes",

@@ -64,28 +64,34 @@ class Recipe:
         return self.cells[0].spec.name
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), only: Sequence[str] = ()
+) -> Recipe:
     """Read a recipe, plain or a grid.
 
+    >>> recipe = crossflare.load_recipe("reviews.yaml", overrides=["seeds=[0]"])  # doctest: +SKIP
+
     Args:
-        path: The file.
+        recipe: Its YAML file, or what such a file says as a mapping; paths in a mapping start at the current folder.
         overrides: Each `a.b=c`, set in every cell, whatever its values say; `grid.axis.value.a=c` in the grid.
         only: Each `axis=value[,axis=value...]`: the cells to run; several values of an axis mean any of them.
 
     Raises:
         GatheredError: One line for each mistake of any cell.
     """
-    path = Path(path)
-    document = strict_yaml.read(path)
+    if isinstance(recipe, Mapping):
+        document, folder = strict_yaml.document_of(recipe, "recipe"), Path.cwd()
+    else:
+        document, folder = strict_yaml.read(Path(recipe)), Path(recipe).resolve().parent
     in_grid = [each for each in overrides if each.partition("=")[0].split(".")[0].strip() == GRID]
     strict_yaml.override(document, in_grid)
-    folder, rest = path.resolve().parent, [each for each in overrides if each not in in_grid]
+    rest = [each for each in overrides if each not in in_grid]
     if not isinstance(document.value, dict) or GRID not in document.value:
         strict_yaml.override(document, rest)
-        recipe = Recipe.of(build_spec(document, folder))
+        made = Recipe.of(build_spec(document, folder))
     else:
-        recipe = _read_grid(document, rest, folder)
-    return _pick(recipe, only) if only else recipe
+        made = _read_grid(document, rest, folder)
+    return _pick(made, only) if only else made
 
 
 def _read_grid(document: Document, overrides: Sequence[str], folder: Path) -> Recipe:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import yaml
 
@@ -101,6 +101,30 @@ def parse(text: str, origin: str) -> Document:
         said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UserError(f"{origin}: not YAML: {said}") from error
     return document
+
+
+def document_of(value: Mapping[str, Any], origin: str) -> Document:
+    """Return what Python says in place of a file; tuples are lists, and paths are text.
+
+    Raises:
+        UserError: A value is of another type than a recipe has.
+    """
+    return Document(_plain_of(value, ()), origin)
+
+
+def _plain_of(value: Any, path: KeyPath) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain_of(each, (*path, key)) for key, each in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain_of(each, (*path, place)) for place, each in enumerate(cast(Sequence[Any], value))]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    kind = type(value).__name__
+    raise UserError(
+        f"{dotted(path)}: expected text, a number, a list or a mapping, got {kind}; write it as one of these"
+    )
 
 
 def dump(value: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -180,6 +180,19 @@ def engine_from_flags(engine: str, options: Sequence[str]) -> EngineOptions:
     """
     document = strict_yaml.Document({"engine": engine}, "--translate")
     strict_yaml.override(document, options, flag="--option")
+    return _engine_in(document)
+
+
+def engine_from_values(engine: str, options: Mapping[str, Any]) -> EngineOptions:
+    """Read an engine and its options as a recipe would; a path may start at the current folder.
+
+    Raises:
+        UserError: An unknown engine or option, or a value of the wrong type; all at once.
+    """
+    return _engine_in(strict_yaml.document_of({"engine": engine, **options}, "translate"))
+
+
+def _engine_in(document: strict_yaml.Document) -> EngineOptions:
     read = Reader(document, Path.cwd()).dataclass(EngineOptions, document.value, ())
     if document.problems or read is None:
         raise strict_yaml.GatheredError(document.report())

@@ -1,0 +1,101 @@
+"""The Python door does what the command line does: the same recipe, the same run, the same numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import crossflare
+from crossflare.errors import UserError
+from crossflare.recipe.grid import Recipe
+from tiny_experiment import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("api"), languages=("sw",), seeds=(0,))
+
+
+@pytest.fixture(scope="module")
+def recipe(lab: Lab) -> Path:
+    return lab.write({}, ("zero-shot", "flare"))
+
+
+@pytest.fixture(scope="module")
+def done(lab: Lab, recipe: Path) -> "crossflare.api.FinishedRun":  # type: ignore[name-defined]
+    return crossflare.run(recipe, runs=lab.folder / "runs", workers=1)
+
+
+def test_a_mapping_is_its_file(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(recipe.parent)
+    said = yaml.safe_load(recipe.read_text())
+    said["targets"], said["task"]["texts"] = tuple(said["targets"]), tuple(said["task"]["texts"])
+    assert crossflare.load_recipe(said) == crossflare.load_recipe(recipe) == crossflare.load_recipe(str(recipe))
+
+
+def test_overrides_are_those_of_the_command_line(recipe: Path) -> None:
+    made: Recipe = crossflare.load_recipe(recipe, ["seeds=[3, 4]"])
+    assert made.cells[0].spec.seeds == (3, 4)
+
+
+def test_every_mistake_of_a_mapping_is_told_at_once() -> None:
+    with pytest.raises(UserError) as raised:
+        crossflare.load_recipe({"name": "x", "sauce": "en", "targets": 3})
+    for each in ("sauce", "targets", "methods"):
+        assert each in str(raised.value)
+    with pytest.raises(UserError, match=r"seeds\.1: expected text, a number.*got object"):
+        crossflare.load_recipe({"seeds": [0, object()]})
+
+
+def test_scores_are_those_of_the_report(done) -> None:  # type: ignore[no-untyped-def]
+    table = done.scores()
+    assert list(table.columns) == ["metric", "method", "language", "score", "low", "high", "seeds"]
+    done.report()
+    kept = json.loads((done.folder / "results.json").read_text())
+    for row in table.itertuples():
+        (same,) = [
+            each for each in kept["scores"]
+            if (each["metric"], each["method"], each["language"]) == (row.metric, row.method, row.language)
+        ]  # fmt: skip
+        assert (same["score"], same["low"], same["high"]) == pytest.approx((row.score, row.low, row.high))
+    assert {"zero-shot", "flare"} == {*table.method}
+    assert "zero-shot" in done._repr_html_()
+
+
+def test_its_adapters_open_by_method_language_and_seed(done) -> None:  # type: ignore[no-untyped-def]
+    adapter = done.adapter("flare", "swa", 0)
+    assert adapter.predict(["a"], [None])[0].label in adapter.task.labels
+    with pytest.raises(UserError, match=r"unknown adapter 'flare-sw-seed7'.*flare-sw-seed0"):
+        done.adapter("flare", "sw", 7)
+
+
+def test_a_second_call_makes_nothing(lab: Lab, recipe: Path, done) -> None:  # type: ignore[no-untyped-def]
+    before = {path: path.stat().st_mtime_ns for path in (done.folder / "records").iterdir()}
+    assert crossflare.run(crossflare.load_recipe(recipe), runs=lab.folder / "runs") == done
+    assert {path: path.stat().st_mtime_ns for path in (done.folder / "records").iterdir()} == before
+
+
+def test_texts_are_translated_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.tsv").write_text("moja\tone\nmbili\ttwo\n")
+    given = {"engine": "dictionary", "lexicon": str(tmp_path / "lexicon.tsv")}
+    for store in (None, tmp_path / "store"):
+        assert crossflare.translate(["moja mbili", ""], from_="swa", to="eng", store=store, **given) == ["one two", ""]
+    assert [path.name for path in tmp_path.glob("store/*/*/")] == ["sw-en"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"texts": "moja"}, "expected a list of texts"),
+        ({"texts": ["a", 3]}, "expected a list of texts"),
+        ({"engine": "dictionery"}, "did you mean 'dictionary'"),
+        ({"lexikon": "x"}, "lexikon"),
+        ({"to": "sw"}, "both 'sw'"),
+    ],
+)
+def test_mistakes_are_one_line(given: dict[str, object], message: str, tmp_path: Path) -> None:
+    (tmp_path / "lexicon.tsv").write_text("moja\tone\n")
+    right = {"texts": ["moja"], "from_": "sw", "to": "en", "engine": "dictionary", "lexicon": tmp_path / "lexicon.tsv"}
+    with pytest.raises(UserError, match=message):
+        crossflare.translate(**{**right, **given})  # type: ignore[arg-type]
