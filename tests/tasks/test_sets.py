@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.tasks.columns import Columns
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.layout import Layout
 from crossflare.tasks.sets import KNOWN_SETS, DataSet, dev_ids, load_set, own_set, split_off_dev, with_dev
 
 
@@ -117,7 +117,7 @@ def files(tmp_path: Path) -> dict[str, dict[str, Path]]:
 
 
 def test_own_files_are_parallel_by_shared_id(tmp_path: Path, files: dict[str, dict[str, Path]]) -> None:
-    data = own_set("mine", files, ("no", "yes"), columns=Columns(id="key"), aliases={"NO": "no"}, base=tmp_path)
+    data = own_set("mine", files, ("no", "yes"), layout=Layout(id="key"), aliases={"NO": "no"}, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "train", "en")] == [("two",), ("one",)]
     assert [item.source for item in data.parallel("sw", "test", "en")] == [None, None]
     assert data.parts("sw") == ("train", "test")
@@ -139,9 +139,9 @@ def test_own_files_without_ids_are_parallel_by_row_or_not_at_all(
 
 def test_a_source_column_comes_before_another_file(tmp_path: Path) -> None:
     put(tmp_path / "sw.tsv", [("text", "english", "label"), ("moja", "one", "no"), ("mbili", "two", "yes")])
-    columns = Columns(source_texts=("english",))
+    layout = Layout(source_texts=("english",))
     files = {"sw": {"test": "sw.tsv"}, "es": {"train": "sw.tsv"}}
-    data = own_set("mine", files, ("no", "yes"), columns=columns, base=tmp_path)
+    data = own_set("mine", files, ("no", "yes"), layout=layout, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "test", "en")] == [("one",), ("two",)]
     # English beside the text is no source in Spanish.
     assert [item.source for item in data.parallel("sw", "test", "es")] == [None, None]

@@ -296,4 +296,4 @@ class Stage2(Model):
 
 def _base(step: Model) -> list[Any]:
     spec = step.context.spec
-    return [asdict(spec.model), asdict(spec.task), spec.source, asdict(spec.stage1), step.seed]
+    return [asdict(spec.model), spec.task.deciding(), spec.source, asdict(spec.stage1), step.seed]
