@@ -13,7 +13,7 @@ from crossflare.files import MANIFEST, digest_file
 from crossflare.tasks.columns import read_examples
 from crossflare.tasks.files import read_rows
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.layout import Layout
+from crossflare.tasks.layout import FileLayout
 from crossflare.tasks.squad import read_questions
 from fusion_models import build, flare
 
@@ -84,8 +84,8 @@ def fuzz_rows(folder: Path, seed: int) -> Counter[str]:
     counts["rows"] = max(1, content.count(b"\n") - (ending != "jsonl"))
     for read in (
         lambda: read_rows(path),
-        lambda: read_examples(path, TASK, Layout(id="id")),
-        lambda: read_questions(path, Layout(question="id", context="text", answer="label")),
+        lambda: read_examples(path, TASK, FileLayout(id="id")),
+        lambda: read_questions(path, FileLayout(question="id", context="text", answer="label")),
     ):
         try:
             read()

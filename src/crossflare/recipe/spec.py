@@ -29,7 +29,7 @@ from crossflare.recipe.translation import (
     TranslationSpec,
     engine_options,
 )
-from crossflare.tasks.layout import QUESTION_COLUMNS, FilePart, Layout
+from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout, FilePart
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
@@ -46,7 +46,7 @@ class PartSpec(FilePart):
 
 
 @dataclass(frozen=True)
-class TaskSpec(Layout):
+class TaskSpec(FileLayout):
     """Where the labelled rows come from: a named set, or the user's own files."""
 
     set: Annotated[str, Names("set", lambda: SETS)] | None = None
@@ -66,8 +66,10 @@ class TaskSpec(Layout):
     """The label names, in the order of the classifier's outputs; numbers and truth values go by their text."""
     aliases: dict[str, Label] = field(default_factory=dict[str, str])
     """Other spellings of labels found in the files: spelling -> label."""
-    files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
-    """language -> part -> CSV, TSV or JSONL file."""
+    files: dict[LanguageTag, dict[Part, PathText | tuple[PathText, ...] | PartSpec]] = field(
+        default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
+    )
+    """language -> part -> its file, a pattern as `train-*.csv`, a list of them, or `path` with options of its own."""
     align: Literal["id", "row", "none"] | None = None
     """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
     where `id` names a column or the rows are questions, else by place."""

@@ -7,7 +7,7 @@ from crossflare.recipe.fields import Reader
 from crossflare.recipe.marks import shown
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import PartSpec, Spec, TaskSpec
-from crossflare.tasks.layout import QUESTION_COLUMNS, Layout
+from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout
 
 
 def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
@@ -69,9 +69,9 @@ def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         _files(task, spec, reader)
 
 
-def _layouts(task: TaskSpec) -> list[tuple[tuple[str, ...], Layout]]:
+def _layouts(task: TaskSpec) -> list[tuple[tuple[str, ...], FileLayout]]:
     """Return the options of the task, and of each part that has its own: (where they stand, the options)."""
-    parts: list[tuple[tuple[str, ...], Layout]] = [(("task",), task)]
+    parts: list[tuple[tuple[str, ...], FileLayout]] = [(("task",), task)]
     for language, given in task.files.items():
         for part, files in given.items():
             if isinstance(files, PartSpec):

@@ -8,13 +8,13 @@ from crossflare.errors import UserError
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.layout import Layout, rows_of
+from crossflare.tasks.layout import FileLayout, rows_of
 from crossflare.tasks.objects import class_names
 from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
 def read_examples(
-    path: Path | str | Sequence[Path], task: TextTask, layout: Layout | None = None
+    path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> tuple[Example, ...]:
     """Read the files of one language and part, whole.
 
@@ -24,7 +24,7 @@ def read_examples(
     Raises:
         UserError: See `iterate_examples`; or an id that occurs twice.
     """
-    layout = layout or Layout()
+    layout = layout or FileLayout()
     examples = tuple(iterate_examples(path, task, layout))
     if layout.id is not None:
         check_ids(outline_of(examples))
@@ -32,7 +32,7 @@ def read_examples(
 
 
 def iterate_examples(
-    path: Path | str | Sequence[Path], task: TextTask, layout: Layout | None = None
+    path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> Iterator[Example]:
     """Yield the examples of one language and part, of which only one is held in memory.
 
@@ -47,7 +47,7 @@ def iterate_examples(
     Raises:
         UserError: See `rows_of`; or an unknown label, an id that is no text, or a wrong number of text columns.
     """
-    layout = layout or Layout()
+    layout = layout or FileLayout()
     paths = [Path(path)] if isinstance(path, Path | str) else list(path)
     for names in (layout.text_columns, layout.source_texts):
         if names and len(names) != task.text_count:

@@ -22,7 +22,7 @@ from crossflare.tasks.columns import read_examples
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.layout import Layout
+from crossflare.tasks.layout import FileLayout
 
 NUSAX = TextTask("nusax", 1, ("negative", "neutral", "positive"), main_metric="macro_f1")
 FOLDERS = {
@@ -59,7 +59,7 @@ def open_nusax(folder: Path) -> LanguageParts:
 
 
 def _read_nusax(folder: Path, language: str, part: str) -> tuple[Example, ...]:
-    return read_examples(folder / FOLDERS[language] / NUSAX_FILES[part], NUSAX, Layout(id="id"))
+    return read_examples(folder / FOLDERS[language] / NUSAX_FILES[part], NUSAX, FileLayout(id="id"))
 
 
 XNLI = TextTask(
@@ -71,8 +71,8 @@ XNLI = TextTask(
 )
 HEADER = ("premise", "hypo", "label")
 XNLI_FILES = {"train": ("train.tsv", "train_mt.tsv"), "dev": ("dev.tsv",), "test": ("test.tsv",)}
-_HEADED = Layout(texts=("premise", "hypo"), quotes=False)
-_HEADLESS = Layout(texts=("premise", "hypo"), quotes=False, header=HEADER)
+_HEADED = FileLayout(texts=("premise", "hypo"), quotes=False)
+_HEADLESS = FileLayout(texts=("premise", "hypo"), quotes=False, header=HEADER)
 
 
 def open_xnli(folder: Path) -> LanguageParts:

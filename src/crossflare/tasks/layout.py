@@ -9,13 +9,13 @@ from crossflare.errors import UserError, listed
 from crossflare.tasks.files import DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
 
 QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
-"""Options of `Layout` that are for flat rows of questions alone."""
+"""Options of `FileLayout` that are for flat rows of questions alone."""
 Cell = str | int | bool
 """A value of a cell as `where` names it; numbers and truth values go by their text."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """The options of a file; what is not given is as the task says, or else as the file's name says."""
 
     texts: tuple[Column, ...] = ()
@@ -50,12 +50,12 @@ class Layout:
 
     def given(self) -> dict[str, Any]:
         """Return the options that are given."""
-        values = {each.name: getattr(self, each.name) for each in fields(Layout)}
+        values = {each.name: getattr(self, each.name) for each in fields(FileLayout)}
         return {name: value for name, value in values.items() if value not in (None, (), {})}
 
-    def over(self, base: "Layout") -> "Layout":
+    def over(self, base: "FileLayout") -> "FileLayout":
         """Return these options, and those of `base` where none is given here."""
-        return Layout(**(base.given() | self.given()))
+        return FileLayout(**(base.given() | self.given()))
 
     def named(self, name: str) -> Column:
         """Return a column: the one given, or the one with the option's own name."""
@@ -88,7 +88,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class FilePart(Layout):
+class FilePart(FileLayout):
     """The files of one part in one language, with the options in which they differ from those of the set."""
 
     path: Path | str | Sequence[Path | str] = ()
@@ -118,7 +118,7 @@ def files_of(path: Path | str) -> list[Path]:
     return sorted(each for each in path.parent.glob(path.name) if each.is_file()) if is_pattern(path) else []
 
 
-def rows_of(paths: Sequence[Path], layout: Layout) -> Iterator[tuple[Path, Row]]:
+def rows_of(paths: Sequence[Path], layout: FileLayout) -> Iterator[tuple[Path, Row]]:
     """Yield the rows of files one after the other, each with its file; those alone that `layout.where` keeps.
 
     Raises:

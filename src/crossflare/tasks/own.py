@@ -11,7 +11,7 @@ from crossflare.tasks.columns import iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
-from crossflare.tasks.layout import FilePart, Given, Layout, files_of, is_pattern, paths_of
+from crossflare.tasks.layout import FileLayout, FilePart, Given, files_of, is_pattern, paths_of
 from crossflare.tasks.outline import Outline
 from crossflare.tasks.squad import read_questions
 
@@ -24,7 +24,7 @@ def own_set(
     files: Files,
     labels: Sequence[str],
     *,
-    layout: Layout | None = None,
+    layout: FileLayout | None = None,
     aliases: Mapping[str, str] | None = None,
     align: Literal["id", "row", "none"] | None = None,
     source_language: str = "en",
@@ -50,7 +50,7 @@ def own_set(
         UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
             when a part is first read.
     """
-    layout = layout or Layout()
+    layout = layout or FileLayout()
     found = _parts(name, files, layout, base)
     counts = {len(each.text_columns) for _, each in found.values()}
     if len(counts) != 1 or not counts <= {1, 2}:
@@ -79,7 +79,7 @@ def own_questions(
     name: str,
     files: Files,
     *,
-    layout: Layout | None = None,
+    layout: FileLayout | None = None,
     align: Literal["id", "row", "none"] = "none",
     source_language: str = "en",
     main_metric: QuestionMetric = "f1",
@@ -102,7 +102,7 @@ def own_questions(
         UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
             when a part is first read.
     """
-    found = _parts(name, files, layout or Layout(), base)
+    found = _parts(name, files, layout or FileLayout(), base)
     task = QuestionTask(name, 1, main_metric=main_metric)
     parts = {language: tuple(present) for language, present in files.items()}
 
@@ -114,12 +114,12 @@ def own_questions(
 
 
 def _parts(
-    name: str, files: Files, layout: Layout, base: Path | str
-) -> dict[tuple[str, str], tuple[list[Path], Layout]]:
+    name: str, files: Files, layout: FileLayout, base: Path | str
+) -> dict[tuple[str, str], tuple[list[Path], FileLayout]]:
     """Return the files of each part, and their layout."""
     if not files:
         raise UserError(f"{name}: expected files for at least one language; give language -> part -> path")
-    found: dict[tuple[str, str], tuple[list[Path], Layout]] = {}
+    found: dict[tuple[str, str], tuple[list[Path], FileLayout]] = {}
     for language, parts in files.items():
         for part, given in parts.items():
             choose(f"part of {name}", part, PARTS)

@@ -13,7 +13,7 @@ from typing import Any
 from crossflare.errors import UserError, nearest
 from crossflare.tasks.example import Answer, Example
 from crossflare.tasks.files import Row, format_of
-from crossflare.tasks.layout import Layout, rows_of
+from crossflare.tasks.layout import FileLayout, rows_of
 from crossflare.tasks.objects import first_object, load_json
 
 
@@ -26,7 +26,7 @@ class _Question:
     example: Example
 
 
-def read_questions(path: Path | str | Sequence[Path], layout: Layout | None = None) -> tuple[Example, ...]:
+def read_questions(path: Path | str | Sequence[Path], layout: FileLayout | None = None) -> tuple[Example, ...]:
     """Read the questions of one language and part.
 
     Args:
@@ -43,14 +43,22 @@ def read_questions(path: Path | str | Sequence[Path], layout: Layout | None = No
             is not where its offset says, or the offsets of the file count bytes or UTF-16 units.
     """
     paths = [Path(path)] if isinstance(path, Path | str) else list(path)
-    layout = layout or Layout()
+    layout = layout or FileLayout()
     found: list[_Question] = []
     for each in paths:
-        found += _nested(each) if _is_nested(each, layout) else _flat(each, layout)
+        if not _is_nested(each, layout):
+            found += _flat(each, layout)
+            continue
+        for name in ("where", "header", "delimiter"):
+            if name in layout.given():
+                raise UserError(
+                    f"{each}: is in SQuAD's layout, which has no columns: {name} means nothing; take it out"
+                )
+        found += _nested(each)
     return checked_questions(paths[0], [(question.place, question.example) for question in found])
 
 
-def _is_nested(path: Path, layout: Layout) -> bool:
+def _is_nested(path: Path, layout: FileLayout) -> bool:
     """Whether a file is in SQuAD's layout: a JSON file, unless it holds flat rows."""
     if (layout.format or format_of(path)) != "json":
         return False
@@ -180,7 +188,7 @@ def _nested(path: Path) -> Iterator[_Question]:
                 yield _Question(place, Example(key, texts, origin=f"{path}:{number}", answers=answers))
 
 
-def _flat(path: Path, layout: Layout) -> Iterator[_Question]:
+def _flat(path: Path, layout: FileLayout) -> Iterator[_Question]:
     names = [layout.named(name) for name in ("question", "context")]
     for _, row in rows_of([path], layout):
         key = _id({"id": row.cell(layout.named("id"))}, "id", row.origin)
@@ -194,7 +202,7 @@ def _flat(path: Path, layout: Layout) -> Iterator[_Question]:
         )
 
 
-def _answers(row: Row, layout: Layout, place: str) -> tuple[Answer, ...]:
+def _answers(row: Row, layout: FileLayout, place: str) -> tuple[Answer, ...]:
     pair, one, start = (layout.named(name) for name in ("answers", "answer", "answer_start"))
     if layout.answers is not None or row.has(pair):
         value = row.cell(pair)
