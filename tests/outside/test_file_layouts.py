@@ -273,9 +273,10 @@ def test_columns_of_questions(tmp_path: Path) -> None:
     assert asked(tmp_path, "a.csv", delimiter=";", **flat) == [("q1", ("where?", "in Lima"), ["Lima"])]
     with pytest.raises(UserError, match="expected a column 'golden'"):
         asked(tmp_path, "a.jsonl", **(columns | {"answers": "golden"}))
-    nested = {"data": [{"paragraphs": [{"context": "in Lima", "qas": [{"id": "q", "question": "where?"}]}]}]}
+    item = {"id": "q", "question": "where?", "answers": [{"text": "Lima", "answer_start": 3}]}
+    nested = {"data": [{"paragraphs": [{"context": "in Lima", "qas": [item]}]}]}
     (tmp_path / "squad.json").write_text(json.dumps(nested))
-    assert asked(tmp_path, "squad.json", **columns) == [("q", ("where?", "in Lima"), [])]
+    assert asked(tmp_path, "squad.json", **columns) == [("q", ("where?", "in Lima"), ["Lima"])]
     with pytest.raises(UserError, match="in SQuAD's layout, which has no columns: where means nothing"):
         asked(tmp_path, "squad.json", where={"a": 1})
     (tmp_path / "b.csv").write_text(CSV)

@@ -222,8 +222,8 @@ def test_own_files_take_the_options_of_a_recipe(tmp_path: Path) -> None:
     assert [item.source for item in data.parallel("en", "train", "sw")] == [("moja",), ("mbili",)]
     with pytest.raises(UserError, match="mine: delimiter of the train part of 'en': expected one sign"):
         own_set("mine", files, ("no", "yes"), layout=replace(layout, delimiter="--"), base=tmp_path)
+    two = replace(layout, texts=(1, 2), delimiter=";")
     with pytest.raises(UserError, match="one or two text columns, as many in every part, got 1, 2"):
-        two = replace(layout, texts=(1, 2), delimiter=";")
         own_set("mine", files, ("no", "yes"), layout=two, base=tmp_path)
 
 

@@ -38,7 +38,7 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         if label not in task.labels:
             reader.wrong(("task", "aliases", alias), f"unknown label {shown(label)}: {nearest(label, task.labels)}")
     for path, layout in _layouts(task):
-        if layout.source_texts and len(layout.source_texts) != len(layout.texts):
+        if layout.source_texts and layout.texts and len(layout.source_texts) != len(layout.texts):
             reader.wrong((*path, "source_texts"), f"expected as many columns as texts ({len(layout.texts)})")
         for name in QUESTION_COLUMNS:
             if getattr(layout, name):
