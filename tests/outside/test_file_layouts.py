@@ -15,7 +15,6 @@ import pytest
 from crossflare.errors import UserError
 from crossflare.experiment.data.rows import Data, open_set
 from crossflare.experiment.promise.check import missing_paths
-from crossflare.files import content_id
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec
 from crossflare.tasks import lines
@@ -70,6 +69,8 @@ def test_a_file_without_header(tmp_path: Path, name: str) -> None:
     sign = "\t" if name == "a.tsv" else ","
     (tmp_path / name).write_text("".join(f"{label}{sign}{text.replace(',', '')}\n" for text, label in ROWS))
     plain = [(text.replace(",", ""), label) for text, label in ROWS]
+    (tmp_path / f"alike{name[1:]}").write_text(f"positive{sign}same{sign}same\n")
+    assert validated(tmp_path, f"alike{name[1:]}", header=False, texts=[3], label=1) == [("same", "positive")]
     assert validated(tmp_path, name, header=["label", "text"]) == plain
     assert validated(tmp_path, name, header=False, texts=[2], label=1) == plain
     said = refused(tmp_path, name, header=["label", "text", "more"])
@@ -133,6 +134,7 @@ def test_one_object_on_a_line_is_one_row_also_in_a_json_file(tmp_path: Path) -> 
         ("a.txt", "__label__a __label__b c\n", {"format": "fasttext"}, "a.txt:1: expected one label, found several"),
         ("a.txt", "x", {"format": "fasttext", "delimiter": ";"}, "task.delimiter: means nothing in a fasttext file"),
         ("a.jsonl", "{}", {"header": ["text"]}, "a.jsonl: column names are given for a headless file, but a jsonl"),
+        ("a.parquet.gz", "x", {}, "expected a Parquet file as it is, which packs its columns itself; unpack it"),
         ("a.csv", CSV, {"format": "xlsx"}, "task.format: unknown value 'xlsx'"),
     ],
 )
@@ -298,12 +300,3 @@ def test_a_recipe_with_such_options_is_read_back_as_it_was(tmp_path: Path) -> No
     }
     spec = recipe(tmp_path, {"en": {"train": ["x.csv", "y.csv"], "dev": "a.csv"}, "sw": {"test": part}}, delimiter=";")
     assert spec_from(spec.to_yaml(), tmp_path) == spec
-
-
-def test_what_a_step_is_named_by_knows_only_the_options_that_are_given(tmp_path: Path) -> None:
-    plain = recipe(tmp_path, "a.csv").task.deciding()
-    first = {"set", "folder", "dev_from_train", "limit", "form", "words", "questions", "labels", "aliases", "texts"}
-    assert set(plain) == first | {"label", "id", "files", "align", "quotes", "source_texts"}
-    given = recipe(tmp_path, "a.csv", delimiter=";").task.deciding()
-    assert set(given) - set(plain) == {"delimiter"}
-    assert content_id(plain) != content_id(given)

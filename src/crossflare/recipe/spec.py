@@ -29,7 +29,7 @@ from crossflare.recipe.translation import (
     TranslationSpec,
     engine_options,
 )
-from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout, FilePart
+from crossflare.tasks.layout import FileLayout, FilePart
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
@@ -80,14 +80,6 @@ class TaskSpec(FileLayout):
     def asks(self) -> bool:
         """Whether the task is to answer questions."""
         return self.questions or self.set in QUESTION_SETS
-
-    def deciding(self) -> dict[str, Any]:
-        """Return the options that a step is named by; those newer than such names only where they are given."""
-        given = changed(self, TaskSpec())
-        return {name: value for name, value in dataclasses.asdict(self).items() if name in given or name not in _NEWER}
-
-
-_NEWER = {"format", "delimiter", "header", "where", "main_metric", *QUESTION_COLUMNS}
 
 
 @dataclass(frozen=True)

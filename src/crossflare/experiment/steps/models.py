@@ -110,6 +110,7 @@ class Stage1(Model):
 
     def contents(self) -> dict[str, Any]:
         """Return what the id is the hash of."""
+        metric = self.context.spec.task.main_metric
         return {
             "stage": 1,
             "base": self.context.base_key,
@@ -117,6 +118,7 @@ class Stage1(Model):
             "rows": digest(*self.splits),
             "training": self.training.deciding(),
             "seed": self.seed,
+            **({} if metric in (None, "accuracy", "f1") else {"main_metric": metric}),  # the first two are the defaults
         }
 
     def needs(self) -> list[Step]:
@@ -296,4 +298,4 @@ class Stage2(Model):
 
 def _base(step: Model) -> list[Any]:
     spec = step.context.spec
-    return [asdict(spec.model), spec.task.deciding(), spec.source, asdict(spec.stage1), step.seed]
+    return [asdict(spec.model), asdict(spec.task), spec.source, asdict(spec.stage1), step.seed]
