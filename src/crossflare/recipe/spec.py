@@ -81,6 +81,11 @@ class TaskSpec(FileLayout):
         """Whether the task is to answer questions."""
         return self.questions or self.set in QUESTION_SETS
 
+    def choosing(self) -> dict[str, Any]:
+        """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
+        named = self.main_metric not in (None, "f1" if self.asks else "accuracy")
+        return {"main_metric": self.main_metric} if named else {}
+
 
 @dataclass(frozen=True)
 class ModelSpec:

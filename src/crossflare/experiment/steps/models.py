@@ -110,7 +110,6 @@ class Stage1(Model):
 
     def contents(self) -> dict[str, Any]:
         """Return what the id is the hash of."""
-        metric = self.context.spec.task.main_metric
         return {
             "stage": 1,
             "base": self.context.base_key,
@@ -118,7 +117,7 @@ class Stage1(Model):
             "rows": digest(*self.splits),
             "training": self.training.deciding(),
             "seed": self.seed,
-            **({} if metric in (None, "accuracy", "f1") else {"main_metric": metric}),  # the first two are the defaults
+            **self.context.spec.task.choosing(),
         }
 
     def needs(self) -> list[Step]:
