@@ -10,10 +10,11 @@ from typing import Any
 import crossflare
 from crossflare.errors import UserError
 from crossflare.files import MANIFEST, digest_file
-from crossflare.tasks.columns import Columns, read_examples
+from crossflare.tasks.columns import read_examples
 from crossflare.tasks.files import read_rows
 from crossflare.tasks.kinds import TextTask
-from crossflare.tasks.squad import QuestionColumns, read_questions
+from crossflare.tasks.layout import FileLayout
+from crossflare.tasks.squad import read_questions
 from fusion_models import build, flare
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "crossflare.json"
@@ -83,8 +84,8 @@ def fuzz_rows(folder: Path, seed: int) -> Counter[str]:
     counts["rows"] = max(1, content.count(b"\n") - (ending != "jsonl"))
     for read in (
         lambda: read_rows(path),
-        lambda: read_examples(path, TASK, Columns(id="id")),
-        lambda: read_questions(path, QuestionColumns(question="id", context="text", answer="label")),
+        lambda: read_examples(path, TASK, FileLayout(id="id")),
+        lambda: read_questions(path, FileLayout(question="id", context="text", answer="label")),
     ):
         try:
             read()

@@ -101,7 +101,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no label": (
         rewritten(lambda data: data.replace(b",good\n", b",\n", 1)),
-        "{file}:3: expected a label, found none; known: bad, good; label the row or read the file as unlabelled",
+        "{file}:3: expected a label, found none; known: bad, good; label the row or take it out",
     ),
     "empty file": (
         rewritten(lambda data: b""),

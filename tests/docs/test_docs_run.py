@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(python|bash) run([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^print\((?P<what>.*)\)  # (?P<output>.*)$", re.MULTILINE)
-PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("tutorial*.md"))] if path.is_file()]
+DOCS = ROOT / "docs"
+PAGES = [path for path in [ROOT / "README.md", DOCS / "data.md", *sorted(DOCS.glob("tutorial*.md"))] if path.is_file()]
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

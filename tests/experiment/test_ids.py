@@ -91,6 +91,8 @@ def in_es(law: Any) -> Any:
         ({"task.limit": {"test": 5}}, predictions),
         ({"task.limit": {"train": 8}}, everything),
         ({"task.labels": ["good", "bad"]}, everything),
+        ({"task.main_metric": "macro_f1"}, everything),
+        ({"task.main_metric": "accuracy"}, nothing),
         ({"task.dev_from_train": 4}, everything),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",

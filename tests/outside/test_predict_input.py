@@ -15,9 +15,10 @@ from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import Saved
 from crossflare.serving.file import Column, examples_of, names_of, output_rows, predict_file, with_columns
 from crossflare.serving.prediction import Prediction
-from crossflare.tasks.columns import Columns, read_examples
+from crossflare.tasks.columns import read_examples
 from crossflare.tasks.files import Row, read_rows
 from crossflare.tasks.kinds import TextTask
+from crossflare.tasks.layout import FileLayout
 
 
 class Unreachable(Exception):
@@ -51,7 +52,7 @@ def test_a_null_source_is_none_as_in_recipes(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(each) + "\n" for each in cells))
     read = read_rows(path)
     ours = with_columns(examples_of(read, ("text",), None), read, ("english",), 1)
-    theirs = read_examples(path, TASK, Columns(source_texts=("english",)))
+    theirs = read_examples(path, TASK, FileLayout(source_texts=("english",)))
     assert [each.source for each in ours] == [each.source for each in theirs] == [None, ("c",)]
 
 

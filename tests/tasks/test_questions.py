@@ -16,10 +16,11 @@ from crossflare.tasks.dataset import DataSet
 from crossflare.tasks.example import Answer
 from crossflare.tasks.hub import TYDIQA_HUB, XQUAD_HUB, HubSource, hub_set
 from crossflare.tasks.kinds import QuestionTask
+from crossflare.tasks.layout import FileLayout
 from crossflare.tasks.own import own_questions
 from crossflare.tasks.question_sets import TYDIQA, XQUAD
 from crossflare.tasks.sets import load_set
-from crossflare.tasks.squad import QuestionColumns, read_questions
+from crossflare.tasks.squad import read_questions
 
 Item = tuple[str, str, str, list[tuple[str, int]]]
 """(id, question, context, answers)."""
@@ -94,7 +95,7 @@ def test_source_columns_and_answers_that_are_no_spans(tmp_path: Path) -> None:
         "c": "I.",
     }
     path = lines(tmp_path / "a.jsonl", [row, row | {"id": "b", "q": None, "c": None}])
-    first, second = read_questions(path, QuestionColumns(source_texts=("q", "c")))
+    first, second = read_questions(path, FileLayout(source_texts=("q", "c")))
     assert (first.source, first.answers) == (("Who?", "I."), (Answer("I", None),))
     assert second.source is None
 
@@ -268,7 +269,7 @@ def test_own_files_of_questions(tmp_path: Path) -> None:
     assert [item.source for item in data.parallel("sw", "train", "en")] == [None]
     parallel = own_questions("mine", files, align="id", base=tmp_path)
     assert [item.source for item in parallel.parallel("sw", "train", "en")] == [("en 1?", "one")]
-    beside = own_questions("mine", {"sw": files["sw"]}, columns=QuestionColumns(source_texts=("q", "c")), base=tmp_path)
+    beside = own_questions("mine", {"sw": files["sw"]}, layout=FileLayout(source_texts=("q", "c")), base=tmp_path)
     assert [item.source for item in beside.parallel("sw", "train", "en")] == [("Which?", "one")]
     assert isinstance(beside.task, QuestionTask)
     assert beside.task.normalisation == "mlqa"

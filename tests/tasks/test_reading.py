@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.tasks.columns import Columns, attach_sources, read_examples
+from crossflare.tasks.columns import attach_sources, read_examples
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
+from crossflare.tasks.layout import FileLayout
 
 
 def put(folder: Path, name: str, content: str) -> Path:
@@ -20,21 +21,21 @@ def items(*triples: tuple[str, str, int | None]) -> list[Example]:
 
 def test_columns_become_examples(tmp_path: Path, mood: TextTask) -> None:
     path = put(tmp_path, "t.csv", "key,said,english,mood\n7,mbaya,bad,awful\n3,,,good\n")
-    read = read_examples(path, mood, Columns(("said",), "mood", "key", ("english",)))
+    read = read_examples(path, mood, FileLayout(("said",), "mood", "key", ("english",)))
     assert read == (
         Example("7", ("mbaya",), 0, ("bad",), f"{path}:2"),
         Example("3", ("",), 1, ("",), f"{path}:3"),
     )
 
 
-def test_ids_default_to_the_row_number_and_labels_may_be_absent(tmp_path: Path, mood: TextTask) -> None:
-    read = read_examples(put(tmp_path, "t.tsv", "a\nb\n"), mood, Columns(label=None), header=("text",))
-    assert [(item.id, item.label, item.source) for item in read] == [("0", None, None), ("1", None, None)]
+def test_ids_default_to_the_row_number(tmp_path: Path, mood: TextTask) -> None:
+    read = read_examples(put(tmp_path, "t.tsv", "a\tgood\nb\tbad\n"), mood, FileLayout(header=("text", "label")))
+    assert [(item.id, item.label, item.source) for item in read] == [("0", 1, None), ("1", 0, None)]
 
 
 def test_whole_number_ids_and_null_sources_of_jsonl(tmp_path: Path, mood: TextTask) -> None:
     path = put(tmp_path, "t.jsonl", '{"id": 5, "text": "a", "label": "good", "source": null}\n')
-    assert read_examples(path, mood, Columns(id="id", source_texts=("source",)))[0].source is None
+    assert read_examples(path, mood, FileLayout(id="id", source_texts=("source",)))[0].source is None
 
 
 @pytest.mark.parametrize(
@@ -48,19 +49,19 @@ def test_whole_number_ids_and_null_sources_of_jsonl(tmp_path: Path, mood: TextTa
 def test_mistakes_in_rows_are_named(tmp_path: Path, mood: TextTask, rows: str, says: str) -> None:
     path = put(tmp_path, "t.csv", "id,text,label\n" + rows)
     with pytest.raises(UserError) as caught:
-        read_examples(path, mood, Columns(id="id"))
+        read_examples(path, mood, FileLayout(id="id"))
     assert str(caught.value).startswith(says.replace("{path}", str(path)))
 
 
 def test_a_missing_column_shows_the_found_ones(tmp_path: Path, mood: TextTask) -> None:
     path = put(tmp_path, "t.csv", "txt,label\na,good\n")
     with pytest.raises(UserError, match=r"t\.csv:2: expected a column 'text': did you mean 'txt'.*label, txt"):
-        read_examples(path, mood, Columns())
+        read_examples(path, mood, FileLayout())
 
 
 def test_the_number_of_text_columns_is_the_task_s(mood: TextTask) -> None:
     with pytest.raises(UserError, match=r"mood takes 1 text\(s\), but 2 column\(s\) are named: a, b"):
-        read_examples("never read", mood, Columns(("a", "b")))
+        read_examples("never read", mood, FileLayout(("a", "b")))
 
 
 def test_sources_attach_by_id_in_any_order_and_from_a_superset() -> None:

@@ -1,5 +1,6 @@
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.tasks.columns import Columns
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.layout import FileLayout, FilePart
 from crossflare.tasks.sets import KNOWN_SETS, DataSet, dev_ids, load_set, own_set, split_off_dev, with_dev
 
 
@@ -117,7 +118,7 @@ def files(tmp_path: Path) -> dict[str, dict[str, Path]]:
 
 
 def test_own_files_are_parallel_by_shared_id(tmp_path: Path, files: dict[str, dict[str, Path]]) -> None:
-    data = own_set("mine", files, ("no", "yes"), columns=Columns(id="key"), aliases={"NO": "no"}, base=tmp_path)
+    data = own_set("mine", files, ("no", "yes"), layout=FileLayout(id="key"), aliases={"NO": "no"}, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "train", "en")] == [("two",), ("one",)]
     assert [item.source for item in data.parallel("sw", "test", "en")] == [None, None]
     assert data.parts("sw") == ("train", "test")
@@ -139,9 +140,9 @@ def test_own_files_without_ids_are_parallel_by_row_or_not_at_all(
 
 def test_a_source_column_comes_before_another_file(tmp_path: Path) -> None:
     put(tmp_path / "sw.tsv", [("text", "english", "label"), ("moja", "one", "no"), ("mbili", "two", "yes")])
-    columns = Columns(source_texts=("english",))
+    layout = FileLayout(source_texts=("english",))
     files = {"sw": {"test": "sw.tsv"}, "es": {"train": "sw.tsv"}}
-    data = own_set("mine", files, ("no", "yes"), columns=columns, base=tmp_path)
+    data = own_set("mine", files, ("no", "yes"), layout=layout, base=tmp_path)
     assert [item.source for item in data.parallel("sw", "test", "en")] == [("one",), ("two",)]
     # English beside the text is no source in Spanish.
     assert [item.source for item in data.parallel("sw", "test", "es")] == [None, None]
@@ -205,3 +206,32 @@ def test_a_cut_set_moves_the_same_items_in_every_language(xnli: DataSet) -> None
     assert cut.split("sw", "test") == xnli.split("sw", "test")
     assert cut.machine_source("sw", "test") == xnli.machine_source("sw", "test")
     assert cut.parts("sw") == ("train", "dev", "test")
+
+
+def test_own_files_take_the_options_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "en-1.txt").write_text("no;one\n")
+    (tmp_path / "en-2.txt").write_text("yes;two\n")
+    put(
+        tmp_path / "sw.tsv", [("text", "verdict", "fold"), ("moja", "no", "a"), ("x", "no", "b"), ("mbili", "yes", "a")]
+    )
+    swahili = FilePart(path="sw.tsv", texts=("text",), label="verdict", header=True, format="tsv", where={"fold": "a"})
+    layout = FileLayout(format="csv", header=False, texts=(2,), label=1)
+    files = {"en": {"train": "en-*.txt"}, "sw": {"train": replace(swahili, delimiter="tab")}}
+    data = own_set("mine", files, ("no", "yes"), layout=replace(layout, delimiter=";"), base=tmp_path)
+    assert [item.source for item in data.parallel("sw", "train", "en")] == [("one",), ("two",)]
+    assert [item.source for item in data.parallel("en", "train", "sw")] == [("moja",), ("mbili",)]
+    with pytest.raises(UserError, match="mine: delimiter of the train part of 'en': expected one sign"):
+        own_set("mine", files, ("no", "yes"), layout=replace(layout, delimiter="--"), base=tmp_path)
+    two = replace(layout, texts=(1, 2), delimiter=";")
+    with pytest.raises(UserError, match="one or two text columns, as many in every part, got 1, 2"):
+        own_set("mine", files, ("no", "yes"), layout=two, base=tmp_path)
+
+
+def test_a_source_column_of_one_part_is_of_that_part_alone(tmp_path: Path) -> None:
+    put(tmp_path / "en.tsv", [("text", "label"), ("one", "no")])
+    put(tmp_path / "sw.tsv", [("text", "english", "label"), ("moja", "beside", "no")])
+    beside = FilePart(path="sw.tsv", source_texts=("english",))
+    files = {"en": {"train": "en.tsv", "test": "en.tsv"}, "sw": {"train": "sw.tsv", "test": beside}}
+    data = own_set("mine", files, ("no", "yes"), base=tmp_path)
+    assert [item.source for item in data.parallel("sw", "train", "en")] == [("one",)]
+    assert [item.source for item in data.parallel("sw", "test", "en")] == [("beside",)]

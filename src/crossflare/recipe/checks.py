@@ -9,8 +9,8 @@ from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import Spec, TaskSpec, Training
+from crossflare.recipe.task_checks import check_task
 from crossflare.recipe.translation import ENCODERS, EngineOptions, TranslationSpec, is_translated
 
 
@@ -79,7 +79,7 @@ def check(spec: Spec, reader: Reader) -> None:
     if reader.sound("seeds"):
         _unique("seeds", spec.seeds, reader)
     if reader.sound("task"):
-        _task(spec.task, spec, reader)
+        check_task(spec.task, spec, reader)
     for stage in ("stage1", "stage2"):
         training: Training = getattr(spec, stage)
         if reader.sound(stage, "lr"):
@@ -138,67 +138,6 @@ def _rates(lr: object, path: tuple[str, ...], reader: Reader) -> None:
         reader.wrong(path, "expected at least one learning rate, got an empty list")
     elif isinstance(lr, tuple) and len(set(lr)) < len(lr):  # pyright: ignore[reportUnknownArgumentType]
         reader.wrong(path, "a learning rate stands here twice; keep one")
-
-
-def _task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    if task.words and task.form == "head":
-        reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
-    if task.questions:
-        _questions(task, spec, reader)
-        return
-    own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
-    if task.set is not None:
-        more = {name: getattr(task, name) for name in ("aliases", "id", "source_texts", "align", "quotes")}
-        for name, value in {**own, **more}.items():
-            if value or value is False:
-                reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
-        return
-    missing = [name for name, value in own.items() if not value]
-    if len(missing) == len(own):
-        reader.wrong(("task",), "expected a named `set`, or your own `files` with `labels`, `texts` and `label`")
-        return
-    for name in missing:
-        reader.wrong(("task", name), "missing; own files need labels, texts (columns), label (column) and files")
-    if len(task.texts) > 2:
-        reader.wrong(("task", "texts"), f"expected one column or two, got {len(task.texts)}")
-    if len(set(task.labels)) < max(2, len(task.labels)):
-        reader.wrong(("task", "labels"), "expected at least two labels, each once")
-    for alias, label in task.aliases.items():
-        if label not in task.labels:
-            reader.wrong(("task", "aliases", alias), f"unknown label {shown(label)}: {nearest(label, task.labels)}")
-    if task.source_texts and len(task.source_texts) != len(task.texts):
-        reader.wrong(("task", "source_texts"), f"expected as many columns as texts ({len(task.texts)})")
-    if task.files and reader.sound("source") and reader.sound("targets"):
-        _files(task, spec, reader)
-
-
-def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    """Check own files of questions, whose layout says by itself what is what."""
-    if task.set is not None:
-        reader.wrong(("task", "questions"), f"the set {shown(task.set)} says this itself; take it out")
-    for name in ("labels", "texts", "label", "id", "aliases", "source_texts", "words"):
-        if getattr(task, name):
-            reader.wrong(("task", name), "questions are answered from a context and have no labels; take it out")
-    if not task.files:
-        reader.wrong(("task", "files"), "missing; expected language -> part -> file")
-    elif reader.sound("source") and reader.sound("targets"):
-        _files(task, spec, reader)
-
-
-def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    needed: dict[str, set[str]] = {}
-    methods = reader.sound("methods") and reader.sound("translation")
-    for need in needs(spec) if methods else ():
-        cut = task.dev_from_train and need.part == "dev"
-        needed.setdefault(need.language, set()).add("train" if cut else need.part)
-    known = {spec.source, *spec.targets}
-    for language, parts in needed.items():
-        given = task.files.get(language, {})
-        for part in sorted(parts - set(given)):
-            advice = " (or set dev_from_train)" if part == "dev" else ""
-            reader.wrong(("task", "files", language, part), f"missing; expected a file{advice}")
-    for language in task.files.keys() - known:
-        reader.wrong(("task", "files", language), f"neither the source nor a target: {nearest(language, known)}")
 
 
 def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> None:

@@ -101,6 +101,8 @@ def item_type(hint: Any) -> Any:
 def is_path(hint: Any, text: str) -> bool:
     """Whether a text under this annotation is a path (see `PathMark`)."""
     marks: tuple[Any, ...] = getattr(hint, "__metadata__", ())
+    if get_origin(hint) is tuple:
+        return is_path(get_args(hint)[0], text)
     if get_origin(hint) in (Union, UnionType):
         return any(is_path(branch, text) for branch in get_args(hint))
     return any(isinstance(mark, PathMark) and mark.takes(text) for mark in marks)
@@ -128,6 +130,8 @@ def describe(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, arguments))
     if origin is tuple:
+        if get_origin(arguments[0]) in (Union, UnionType):
+            return f"a list, each {describe(arguments[0])}"
         return f"a list of {describe(arguments[0]).removeprefix('a ')}s"
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return "keys with values under it"

@@ -29,14 +29,24 @@ from crossflare.recipe.translation import (
     TranslationSpec,
     engine_options,
 )
+from crossflare.tasks.layout import FileLayout, FilePart
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
+AnyMetric = Literal["accuracy", "macro_f1", "exact_match", "f1"]
 Answering = Literal["head", "text"]
 
 
 @dataclass(frozen=True)
-class TaskSpec:
+class PartSpec(FilePart):
+    """The files of one part where they are not as those of the task."""
+
+    path: PathText | tuple[PathText, ...] = ()
+    """A file, a pattern as `train-*.csv`, or a list of them."""
+
+
+@dataclass(frozen=True)
+class TaskSpec(FileLayout):
     """Where the labelled rows come from: a named set, or the user's own files."""
 
     set: Annotated[str, Names("set", lambda: SETS)] | None = None
@@ -56,26 +66,25 @@ class TaskSpec:
     """The label names, in the order of the classifier's outputs; numbers and truth values go by their text."""
     aliases: dict[str, Label] = field(default_factory=dict[str, str])
     """Other spellings of labels found in the files: spelling -> label."""
-    texts: tuple[str, ...] = ()
-    """The columns of the text, or of the two texts."""
-    label: str | None = None
-    """The column of the label."""
-    id: str | None = None
-    """The column of the row's name; None: its number."""
-    files: dict[LanguageTag, dict[Part, PathText]] = field(default_factory=dict[str, dict[Part, str]])
-    """language -> part -> CSV, TSV or JSONL file."""
+    files: dict[LanguageTag, dict[Part, PathText | tuple[PathText, ...] | PartSpec]] = field(
+        default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
+    )
+    """language -> part -> its file, a pattern as `train-*.csv`, a list of them, or `path` with options of its own."""
     align: Literal["id", "row", "none"] | None = None
     """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
     where `id` names a column or the rows are questions, else by place."""
-    quotes: bool | None = None
-    """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
-    source_texts: tuple[str, ...] = ()
-    """The columns that hold the same texts in the source language, where the files have them."""
+    main_metric: AnyMetric | None = None
+    """By which models are chosen; None: accuracy of labels, f1 of answers."""
 
     @property
     def asks(self) -> bool:
         """Whether the task is to answer questions."""
         return self.questions or self.set in QUESTION_SETS
+
+    def choosing(self) -> dict[str, Any]:
+        """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
+        named = self.main_metric not in (None, "f1" if self.asks else "accuracy")
+        return {"main_metric": self.main_metric} if named else {}
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,7 @@ def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
         items = cast(tuple[Any, ...], value)
         if items and isinstance(items[0], MethodSpec):
             return {item.name: _plain(item, None, escape) for item in items}
-        return [_plain(item, None, escape) for item in items]
+        return [_plain(item, hint, escape) for item in items]
     if isinstance(value, dict):
         inner = item_type(hint)
         return {key: _plain(item, inner, escape) for key, item in cast(dict[str, Any], value).items()}

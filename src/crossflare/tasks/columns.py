@@ -1,88 +1,81 @@
 """From the rows of a file to examples, and from two aligned lists of examples to examples with sources."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from crossflare.errors import UserError
 from crossflare.tasks.example import Example
-from crossflare.tasks.files import Row, iterate_rows
+from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.kinds import TextTask
+from crossflare.tasks.layout import FileLayout, rows_of
+from crossflare.tasks.objects import class_names
 from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which column of a file holds what."""
-
-    texts: tuple[str, ...] = ("text",)
-    """One column, or two for a task on pairs."""
-    label: str | None = "label"
-    """None: the rows are unlabelled."""
-    id: str | None = None
-    """None: a row's id is its number, from 0."""
-    source_texts: tuple[str, ...] | None = None
-    """The columns with the same texts in the source language, where the file holds them."""
-
-
 def read_examples(
-    path: Path | str,
-    task: TextTask,
-    columns: Columns,
-    *,
-    header: Sequence[str] | None = None,
-    quotes: bool | None = None,
+    path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> tuple[Example, ...]:
-    """Read a file of one language and part, whole.
+    """Read the files of one language and part, whole.
 
     Returns:
-        One example per row, in the file's order.
+        One example per row, in the files' order.
 
     Raises:
         UserError: See `iterate_examples`; or an id that occurs twice.
     """
-    examples = tuple(iterate_examples(path, task, columns, header=header, quotes=quotes))
-    if columns.id is not None:
+    layout = layout or FileLayout()
+    examples = tuple(iterate_examples(path, task, layout))
+    if layout.id is not None:
         check_ids(outline_of(examples))
     return examples
 
 
 def iterate_examples(
-    path: Path | str,
-    task: TextTask,
-    columns: Columns,
-    *,
-    header: Sequence[str] | None = None,
-    quotes: bool | None = None,
+    path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> Iterator[Example]:
     """Yield the examples of one language and part, of which only one is held in memory.
 
     Args:
-        path: CSV, TSV, JSONL or Parquet.
+        path: A file that `iterate_rows` takes, or several, whose rows follow each other.
         task: Gives the labels and the number of texts.
-        columns: Which column holds what.
-        header: Column names of a CSV or TSV file that has no header line.
-        quotes: See `iterate_rows`.
+        layout: How the files are written, and which column holds what; by default `text` and `label`.
 
     Yields:
         One example per row. A row whose source cells are all null (JSONL, Parquet) has no source.
 
     Raises:
-        UserError: See `read_rows`; or an unknown label, an id that is no text, or a wrong number of text columns.
+        UserError: See `rows_of`; or an unknown label, an id that is no text, or a wrong number of text columns.
     """
-    for names in (columns.texts, columns.source_texts):
-        if names is not None and len(names) != task.text_count:
+    layout = layout or FileLayout()
+    paths = [Path(path)] if isinstance(path, Path | str) else list(path)
+    for names in (layout.text_columns, layout.source_texts):
+        if names and len(names) != task.text_count:
             raise UserError(
-                f"{path}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
-                f" {', '.join(names)}"
+                f"{paths[0]}: task {task.name} takes {task.text_count} text(s), but {len(names)} column(s) are named:"
+                f" {', '.join(map(str, names))}"
             )
-    for number, row in enumerate(iterate_rows(path, header=header, quotes=quotes)):
-        identity = str(number) if columns.id is None else identity_of(row, columns.id)
-        texts = tuple(row.text(name) for name in columns.texts)
-        label = None if columns.label is None else task.label_index(row.cell(columns.label), row.origin)
-        source = None if columns.source_texts is None else source_of(row, columns.source_texts)
+    column = layout.named("label")
+    of_file = {file: _names_of(file, layout.format, column) for file in paths}
+    for number, (file, row) in enumerate(rows_of(paths, layout)):
+        identity = str(number) if layout.id is None else identity_of(row, layout.id)
+        texts = tuple(row.text(name) for name in layout.text_columns)
+        label = task.label_index(_named(row.cell(column), of_file[file], task), row.origin)
+        source = source_of(row, layout.source_texts) if layout.source_texts else None
         yield Example(identity, texts, label, source, row.origin)
+
+
+def _names_of(path: Path, format: str | None, column: Column) -> tuple[str, ...]:
+    """Return the names of a Parquet file's labels, where the column holds their numbers and the file says the names."""
+    is_parquet = (format or format_of(path)) == "parquet" and path.is_file()
+    return class_names(path).get(str(column), ()) if is_parquet else ()
+
+
+def _named(value: Any, names: Sequence[str], task: TextTask) -> Any:
+    """Return the name that a file has for the number of a label, unless the task knows the number itself."""
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names)
+    known = str(value) in task.labels or str(value) in task.aliases
+    return names[value] if number and not known else value
 
 
 def attach_sources(
@@ -106,7 +99,7 @@ def attach_sources(
     return tuple(item.with_source(known[item.id]) for item in examples)
 
 
-def identity_of(row: Row, column: str) -> str:
+def identity_of(row: Row, column: Column) -> str:
     """Return the id of a row, a text or a whole number; `UserError` for anything else."""
     value = row.cell(column)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -117,7 +110,7 @@ def identity_of(row: Row, column: str) -> str:
     return identity
 
 
-def source_of(row: Row, names: Sequence[str]) -> tuple[str, ...] | None:
+def source_of(row: Row, names: Sequence[Column]) -> tuple[str, ...] | None:
     """Return the source texts of a row; None where all of its cells are null."""
     if all(row.cell(name) is None for name in names):
         return None

@@ -164,9 +164,10 @@ class LanguageParts:
         else:
             made = Outline.of(lambda: iterate(self._own[key[0]], part))
             check_ids(made)
-        return made if source is None else self._paired(made, part, source)
+        return made if source is None else self._paired(made, key, source)
 
-    def _paired(self, rows: Outline, part: str, source: str) -> Outline:
+    def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
+        _, part = key
         if self._align == "none" or part not in self.parts(source):
             return rows.with_sources(False)
         check_partners(rows, self.outline(source, part), self._align, self._advice)

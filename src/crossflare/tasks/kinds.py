@@ -70,7 +70,7 @@ class TextTask:
 
     def _complaint(self, value: object) -> str:
         if value is None or value == "":
-            return f"expected a label, found none; {self._known}; label the row or read the file as unlabelled"
+            return f"expected a label, found none; {self._known}; label the row or take it out"
         if isinstance(value, str):
             return f"unknown label {value!r:.80}: {nearest(value, self.labels)}; correct it or declare an alias"
         if isinstance(value, bool | int | float):

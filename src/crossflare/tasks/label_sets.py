@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossflare.errors import UserError
-from crossflare.tasks.columns import Columns, read_examples
+from crossflare.tasks.columns import read_examples
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
+from crossflare.tasks.layout import FileLayout
 
 NUSAX = TextTask("nusax", 1, ("negative", "neutral", "positive"), main_metric="macro_f1")
 FOLDERS = {
@@ -58,7 +59,7 @@ def open_nusax(folder: Path) -> LanguageParts:
 
 
 def _read_nusax(folder: Path, language: str, part: str) -> tuple[Example, ...]:
-    return read_examples(folder / FOLDERS[language] / NUSAX_FILES[part], NUSAX, Columns(id="id"))
+    return read_examples(folder / FOLDERS[language] / NUSAX_FILES[part], NUSAX, FileLayout(id="id"))
 
 
 XNLI = TextTask(
@@ -70,7 +71,8 @@ XNLI = TextTask(
 )
 HEADER = ("premise", "hypo", "label")
 XNLI_FILES = {"train": ("train.tsv", "train_mt.tsv"), "dev": ("dev.tsv",), "test": ("test.tsv",)}
-_COLUMNS = Columns(texts=("premise", "hypo"))
+_HEADED = FileLayout(texts=("premise", "hypo"), quotes=False)
+_HEADLESS = FileLayout(texts=("premise", "hypo"), quotes=False, header=HEADER)
 
 
 def open_xnli(folder: Path) -> LanguageParts:
@@ -99,9 +101,9 @@ def _path(folder: Path, language: str, part: str) -> Path | None:
 def _read_xnli(folder: Path, language: str, part: str) -> tuple[Example, ...]:
     path = _path(folder, language, part)
     assert path is not None, "LanguageParts asks only for the parts that it was told of"
-    return read_examples(path, XNLI, _COLUMNS, header=None if part == "train" else HEADER, quotes=False)
+    return read_examples(path, XNLI, _HEADED if part == "train" else _HEADLESS)
 
 
 def _machine(folder: Path, language: str, part: str, source: str) -> Sequence[Example] | None:
     path = folder / language / f"{part}_mt_{source}.tsv"
-    return read_examples(path, XNLI, _COLUMNS, header=HEADER, quotes=False) if path.is_file() else None
+    return read_examples(path, XNLI, _HEADLESS) if path.is_file() else None

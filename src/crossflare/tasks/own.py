@@ -1,21 +1,22 @@
 """A data set from the user's own files: texts with labels, or questions with their contexts."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from crossflare.errors import UserError, choose
+from crossflare.errors import UserError, choose, listed
 from crossflare.languages import tag_of
-from crossflare.tasks.columns import Columns, iterate_examples, read_examples
+from crossflare.tasks.columns import iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
-from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
+from crossflare.tasks.layout import FileLayout, FilePart, Given, files_of, is_pattern, paths_of
 from crossflare.tasks.outline import Outline
-from crossflare.tasks.squad import QuestionColumns, read_questions
+from crossflare.tasks.squad import read_questions
 
-Files = Mapping[str, Mapping[str, Path | str]]
-"""Language -> part (`train`, `dev`, `test`) -> path."""
+Files = Mapping[str, Mapping[str, Given]]
+"""Language -> part (`train`, `dev`, `test`) -> its files."""
 
 
 def own_set(
@@ -23,58 +24,65 @@ def own_set(
     files: Files,
     labels: Sequence[str],
     *,
-    columns: Columns | None = None,
+    layout: FileLayout | None = None,
     aliases: Mapping[str, str] | None = None,
     align: Literal["id", "row", "none"] | None = None,
     source_language: str = "en",
-    quotes: bool | None = None,
+    main_metric: Metric = "accuracy",
     base: Path | str = ".",
 ) -> LanguageParts:
     """Make a data set from files.
 
     Args:
         name: Its name in reports.
-        files: Language -> part (`train`, `dev`, `test`) -> path of a CSV, TSV, JSONL or Parquet file.
+        files: See `Files`; of what kinds, see `tasks.files.Format`.
         labels: The label names, in the order of the model's outputs.
-        columns: Which column holds what, the same in every file; by default `text` and `label`.
+        layout: How the files are written and which column holds what; by default `text` and `label`. What a part of
+            `files` says of its own comes first.
         aliases: Other spellings of labels.
-        align: How languages correspond; by default by id when `columns` names an id column, else by row. `none`: the
+        align: How languages correspond; by default by id when `layout` names an id column, else by row. `none`: the
             files are not parallel.
-        source_language: The language of the source columns, if `columns` names any.
-        quotes: Whether the cells of TSV files are quoted, as those of CSV always are; None: as each file shows.
+        source_language: The language of the source columns, if a layout names any.
+        main_metric: By which models are chosen.
         base: Relative paths start here.
 
     Raises:
         UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
             when a part is first read.
     """
-    columns = columns or Columns()
-    if len(columns.texts) not in (1, 2):
-        raise UserError(f"{name}: expected one or two text columns, got {len(columns.texts)}; name the columns to read")
-    count: Literal[1, 2] = 1 if len(columns.texts) == 1 else 2
-    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count)
-    paths = _paths(name, files, base)
+    layout = layout or FileLayout()
+    found = _parts(name, files, layout, base)
+    counts = {len(each.text_columns) for _, each in found.values()}
+    if len(counts) != 1 or not counts <= {1, 2}:
+        raise UserError(
+            f"{name}: expected one or two text columns, as many in every part, got {listed(map(str, sorted(counts)))};"
+            " name the columns to read"
+        )
+    count: Literal[1, 2] = 1 if counts == {1} else 2
+    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric)
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_examples(paths[language, part], task, columns, quotes=quotes)
+        paths, each = found[language, part]
+        return read_examples(paths, task, each)
 
     def iterate(language: str, part: str) -> Iterator[Example]:
-        return iterate_examples(paths[language, part], task, columns, quotes=quotes)
+        paths, each = found[language, part]
+        return iterate_examples(paths, task, each)
 
     parts = {language: tuple(given) for language, given in files.items()}
-    by = align or ("row" if columns.id is None else "id")
-    given = source_language if columns.source_texts else None
-    return _OwnSet(name, task, parts, read, align=by, given=given, iterate=iterate)
+    by = align or ("row" if any(each.id is None for _, each in found.values()) else "id")
+    beside = {key for key, (_, each) in found.items() if each.source_texts}
+    return _OwnSet(name, task, parts, read, align=by, given=source_language, beside=beside, iterate=iterate)
 
 
 def own_questions(
     name: str,
     files: Files,
     *,
-    columns: QuestionColumns | None = None,
+    layout: FileLayout | None = None,
     align: Literal["id", "row", "none"] = "none",
     source_language: str = "en",
-    quotes: bool | None = None,
+    main_metric: QuestionMetric = "f1",
     base: Path | str = ".",
 ) -> LanguageParts:
     """Make a set of questions from files; answers are compared by MLQA's rules for each language.
@@ -83,40 +91,54 @@ def own_questions(
 
     Args:
         name: Its name in reports.
-        files: Language -> part -> path of a JSON file in SQuAD's layout, or of flat rows: see `read_questions`.
-        columns: Names of the columns of flat rows, the same in every file.
+        files: See `Files`; JSON files in SQuAD's layout, or flat rows: see `read_questions`.
+        layout: How files of flat rows are written and which column holds what.
         align: How languages correspond: by id or row where the files are translations of each other.
-        source_language: The language of the source columns, if `columns` names any.
-        quotes: See `own_set`.
+        source_language: The language of the source columns, if a layout names any.
+        main_metric: By which models are chosen.
         base: Relative paths start here.
 
     Raises:
         UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
             when a part is first read.
     """
-    paths = _paths(name, files, base)
-    given = source_language if columns is not None and columns.source_texts else None
-    task = QuestionTask(name, 1)
+    found = _parts(name, files, layout or FileLayout(), base)
+    task = QuestionTask(name, 1, main_metric=main_metric)
     parts = {language: tuple(present) for language, present in files.items()}
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_questions(paths[language, part], columns, quotes)
+        return read_questions(*found[language, part])
 
-    return _OwnQuestions(name, task, parts, read, align=align, given=given)
+    beside = {key for key, (_, each) in found.items() if each.source_texts}
+    return _OwnQuestions(name, task, parts, read, align=align, given=source_language, beside=beside)
 
 
-def _paths(name: str, files: Files, base: Path | str) -> dict[tuple[str, str], Path]:
+def _parts(
+    name: str, files: Files, layout: FileLayout, base: Path | str
+) -> dict[tuple[str, str], tuple[list[Path], FileLayout]]:
+    """Return the files of each part, and their layout."""
     if not files:
         raise UserError(f"{name}: expected files for at least one language; give language -> part -> path")
-    paths = {
-        (language, choose(f"part of {name}", part, PARTS)): Path(base) / path
-        for language, given in files.items()
-        for part, path in given.items()
-    }
-    for (language, part), path in paths.items():
-        if not path.is_file():
-            raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; check the path")
-    return paths
+    found: dict[tuple[str, str], tuple[list[Path], FileLayout]] = {}
+    for language, parts in files.items():
+        for part, given in parts.items():
+            choose(f"part of {name}", part, PARTS)
+            own = given.over(layout) if isinstance(given, FilePart) else layout
+            for option, mistake in own.mistakes():
+                raise UserError(f"{name}: {option} of the {part} part of '{language}': {mistake}")
+            paths = [path for each in paths_of(given) for path in _files(Path(base) / each, language, part, name)]
+            if not paths:
+                raise UserError(f"{name}: expected a path for the {part} part of '{language}', got none; name a file")
+            found[language, part] = paths, own
+    return found
+
+
+def _files(path: Path, language: str, part: str, name: str) -> list[Path]:
+    found = files_of(path)
+    if not found:
+        advice = "check the pattern" if is_pattern(path) else "check the path"
+        raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; {advice}")
+    return found
 
 
 class _OwnSet(LanguageParts):
@@ -130,19 +152,26 @@ class _OwnSet(LanguageParts):
         read: Reader,
         *,
         align: Literal["id", "row", "none"],
-        given: str | None,
+        given: str,
+        beside: Collection[tuple[str, str]],
         iterate: Callable[[str, str], Iterable[Example]] | None = None,
     ) -> None:
         super().__init__(name, task, parts, read, align=align, iterate=iterate)
-        self._given = given and tag_of(given)
+        self._given = tag_of(given)
+        self._beside = {(tag_of(language), part) for language, part in beside}
+
+    def _has_beside(self, language: str, part: str, source: str) -> bool:
+        return (tag_of(language), part) in self._beside and tag_of(source) == self._given
 
     def parallel(self, language: str, part: str, source: str) -> Split:
-        return self.split(language, part) if tag_of(source) == self._given else super().parallel(language, part, source)
+        if self._has_beside(language, part, source):
+            return self.split(language, part)
+        return super().parallel(language, part, source)
 
     _advice = ", or say align: none where they are not translations of each other"
 
-    def _paired(self, rows: Outline, part: str, source: str) -> Outline:
-        return rows if tag_of(source) == self._given else super()._paired(rows, part, source)
+    def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
+        return rows if self._has_beside(*key, source) else super()._paired(rows, key, source)
 
 
 class _OwnQuestions(_OwnSet):

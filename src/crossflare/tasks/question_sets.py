@@ -1,6 +1,6 @@
 """Named sets of questions: XQuAD and TyDiQA, as their releases lay them out.
 
-XQuAD: 1190 questions of SQuAD v1.1 translated by people (Artetxe et al., ACL 2020, arXiv 1910.11856). Layout of a
+XQuAD: 1190 questions of SQuAD v1.1 translated by people (Artetxe et al., ACL 2020, arXiv 1910.11856). FileLayout of a
 folder: `xquad.<language>.json` in SQuAD's layout, parallel by id in all languages. There is a test part only: train
 on SQuAD or on another set. Answers are compared by MLQA's rules for each language.
 

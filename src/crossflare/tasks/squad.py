@@ -4,34 +4,17 @@ Contexts, questions and gold answers arrive exactly as the file has them, leadin
 that every answer stands in its context where the file says, counted in code points.
 """
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError, nearest
-from crossflare.files import read_json
 from crossflare.tasks.example import Answer, Example
-from crossflare.tasks.files import read_rows
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionColumns:
-    """Which column of flat rows holds what."""
-
-    id: str = "id"
-    question: str = "question"
-    context: str = "context"
-    answers: str = "answers"
-    """Holds {text: [...], answer_start: [...]}; looked at where the rows have such a column."""
-    answer: str = "answer"
-    """Holds one answer's text, with its place in `start`; looked at where there is no column `answers`."""
-    start: str = "answer_start"
-    source_texts: tuple[str, str] | None = None
-    """The columns with question and context in the source language, where the file holds them."""
+from crossflare.tasks.files import Row, format_of
+from crossflare.tasks.layout import FileLayout, rows_of
+from crossflare.tasks.objects import first_object, load_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +26,46 @@ class _Question:
     example: Example
 
 
-def read_questions(
-    path: Path | str, columns: QuestionColumns | None = None, quotes: bool | None = None
-) -> tuple[Example, ...]:
+def read_questions(path: Path | str | Sequence[Path], layout: FileLayout | None = None) -> tuple[Example, ...]:
     """Read the questions of one language and part.
 
     Args:
-        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `read_rows` takes them (JSON
-            lines may also lie in a `.json` file).
-        columns: Names of the columns of flat rows.
-        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
+        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `rows_of` takes them (JSON
+            lines or a list may also lie in a `.json` file); or several files, whose questions follow each other.
+        layout: How flat rows are written, and which column holds what.
 
     Returns:
         One example per question with `texts` (question, context), in the file's order. Questions without answers are
         unlabelled. An answer whose `answer_start` is null is no span of its context.
 
     Raises:
-        UserError: See `read_rows` and `read_json`; or a key is missing, a text is empty, an id occurs twice, an answer
+        UserError: See `rows_of` and `load_json`; or a key is missing, a text is empty, an id occurs twice, an answer
             is not where its offset says, or the offsets of the file count bytes or UTF-16 units.
     """
-    path = Path(path)
-    columns = columns or QuestionColumns()
-    if path.suffix.lower() != ".json":
-        found = _flat(path, columns, None, quotes)
-    else:
-        found = _flat(path, columns, "jsonl", None) if _is_lines(path, columns.question) else _nested(path)
-    return checked_questions(path, [(question.place, question.example) for question in found])
+    paths = [Path(path)] if isinstance(path, Path | str) else list(path)
+    layout = layout or FileLayout()
+    found: list[_Question] = []
+    for each in paths:
+        if not _is_nested(each, layout):
+            found += _flat(each, layout)
+            continue
+        for name in ("where", "header", "delimiter"):
+            if name in layout.given():
+                raise UserError(
+                    f"{each}: is in SQuAD's layout, which has no columns: {name} means nothing; take it out"
+                )
+        found += _nested(each)
+    return checked_questions(paths[0], [(question.place, question.example) for question in found])
+
+
+def _is_nested(path: Path, layout: FileLayout) -> bool:
+    """Whether a file is in SQuAD's layout: a JSON file, unless it holds flat rows."""
+    if (layout.format or format_of(path)) != "json":
+        return False
+    if not path.is_file():
+        return True
+    first = first_object(path)
+    return first is None or not Row(first, str(path)).has(layout.named("context"))
 
 
 def checked_questions(path: Path | str, questions: Sequence[tuple[str, Example]]) -> tuple[Example, ...]:
@@ -165,7 +162,7 @@ def _nowhere(context: str, text: str) -> str:
 
 
 def _nested(path: Path) -> Iterator[_Question]:
-    whole = read_json(path)
+    whole = load_json(path)
     number = 0
     bare, labelled = "", False
     for article in _list(whole, "data", f"{path}"):
@@ -191,32 +188,32 @@ def _nested(path: Path) -> Iterator[_Question]:
                 yield _Question(place, Example(key, texts, origin=f"{path}:{number}", answers=answers))
 
 
-def _is_lines(path: Path, column: str) -> bool:
-    """Whether a `.json` file holds a question on each line: its first line is one."""
-    with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:
-        first = json.loads(file.readline())
-        return isinstance(first, dict) and column in first
-    return False
-
-
-def _flat(path: Path, columns: QuestionColumns, format: str | None, quotes: bool | None) -> Iterator[_Question]:
-    for row in read_rows(path, format, quotes=quotes):
-        cells = row.cells
-        key = _id(cells, columns.id, row.origin)
+def _flat(path: Path, layout: FileLayout) -> Iterator[_Question]:
+    names = [layout.named(name) for name in ("question", "context")]
+    for _, row in rows_of([path], layout):
+        key = _id({"id": row.cell(layout.named("id"))}, "id", row.origin)
         place = f"{path}: question '{key}'"
-        texts = (_text(cells, columns.question, place), _text(cells, columns.context, place))
+        question, context = (_text({str(name): row.cell(name)}, str(name), place) for name in names)
         source = None
-        if columns.source_texts and any(_value(cells, name, place) is not None for name in columns.source_texts):
-            source = tuple(_text(cells, name, place) for name in columns.source_texts)
-        yield _Question(place, Example(key, texts, None, source, row.origin, _answers(cells, columns, place)))
+        if layout.source_texts and any(row.cell(name) is not None for name in layout.source_texts):
+            source = tuple(_text({str(name): row.cell(name)}, str(name), place) for name in layout.source_texts)
+        yield _Question(
+            place, Example(key, (question, context), None, source, row.origin, _answers(row, layout, place))
+        )
 
 
-def _answers(cells: Mapping[str, Any], columns: QuestionColumns, place: str) -> tuple[Answer, ...]:
-    if cells.get(columns.answers) is not None:
-        return paired_answers(cells[columns.answers], place)
-    if columns.answer not in cells or cells[columns.answer] in (None, ""):
+def _answers(row: Row, layout: FileLayout, place: str) -> tuple[Answer, ...]:
+    pair, one, start = (layout.named(name) for name in ("answers", "answer", "answer_start"))
+    if layout.answers is not None or row.has(pair):
+        value = row.cell(pair)
+        if value is not None:
+            return paired_answers(value, place)
+    if layout.answer is None and not row.has(one):
         return ()
-    return (Answer(_text(cells, columns.answer, place), _start(_value(cells, columns.start, place), place)),)
+    text = row.cell(one)
+    if text in (None, ""):
+        return ()
+    return (Answer(_text({str(one): text}, str(one), place), _start(row.cell(start), place)),)
 
 
 def paired_answers(value: Any, place: str) -> tuple[Answer, ...]:

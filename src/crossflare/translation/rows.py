@@ -11,7 +11,8 @@ from typing import Any
 
 from crossflare.errors import UserError, nearest
 from crossflare.files import replacing
-from crossflare.tasks.files import FORMATS, Row, iterate_rows, read_lines
+from crossflare.tasks.files import Row, format_of, iterate_rows
+from crossflare.tasks.lines import lines_without_returns
 
 ROWS = 1024
 """Rows in a block."""
@@ -24,16 +25,14 @@ def iterate(path: Path, quotes: bool | None = None) -> Iterator[Row]:
     Raises:
         UserError: The file is missing, empty, not UTF-8 or damaged.
     """
-    if path.suffix.lower() in FORMATS:
+    if format_of(path) is not None:
         yield from iterate_rows(path, quotes=quotes)
         return
     if not path.is_file():
         raise UserError(f"{path}: expected a file, found none; check the path")
-    with path.open("rb") as file:
-        returns = all(line.endswith(b"\r\n") for line in file)
     number = 0
-    for number, line in enumerate(read_lines(path), 1):
-        yield Row({"text": line.removesuffix("\r") if returns else line}, f"{path}:{number}")
+    for number, line in enumerate(lines_without_returns(path), 1):
+        yield Row({"text": line}, f"{path}:{number}")
     if number == 0:
         raise UserError(f"{path}: expected one text per line, found an empty file; check the path")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from crossflare.errors import UserError
 from crossflare.experiment.data import controls
@@ -14,10 +14,12 @@ from crossflare.experiment.data.engines import Taught
 from crossflare.experiment.data.translations import Translations
 from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
-from crossflare.recipe.spec import Spec
+from crossflare.recipe.spec import Spec, TaskSpec
 from crossflare.recipe.translation import annealing, gets_round_trip, is_translated, mixed_share
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
+from crossflare.tasks.kinds import Metric, QuestionMetric
+from crossflare.tasks.own import Files
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
@@ -28,7 +30,6 @@ SEED_OF_DEV = 0
 
 def open_set(spec: Spec) -> DataSet:
     """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
-    from crossflare.tasks.columns import Columns
     from crossflare.tasks.cutting import with_dev
     from crossflare.tasks.own import own_questions, own_set
     from crossflare.tasks.sets import load_set
@@ -47,26 +48,30 @@ def open_set(spec: Spec) -> DataSet:
     elif task.set is not None:
         data = load_set(task.set, task.folder)
     elif task.questions:
-        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
         data = own_questions(
-            spec.name, files, align=task.align or "id", source_language=spec.source, quotes=task.quotes
+            spec.name,
+            _files(task),
+            layout=task,
+            align=task.align or "id",
+            source_language=spec.source,
+            main_metric=cast(QuestionMetric, task.main_metric or "f1"),
         )
     else:
-        columns = Columns(
-            texts=task.texts, label=task.label or "label", id=task.id, source_texts=task.source_texts or None
-        )
-        files = {language: {str(part): path for part, path in given.items()} for language, given in task.files.items()}
         data = own_set(
             spec.name,
-            files,
+            _files(task),
             task.labels,
-            columns=columns,
+            layout=task,
             aliases=task.aliases,
             align=task.align,
             source_language=spec.source,
-            quotes=task.quotes,
+            main_metric=cast(Metric, task.main_metric or "accuracy"),
         )
     return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+
+
+def _files(task: TaskSpec) -> Files:
+    return {language: {str(part): given for part, given in parts.items()} for language, parts in task.files.items()}
 
 
 Flagged = dict[str, dict[str, int]]

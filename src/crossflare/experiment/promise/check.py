@@ -14,6 +14,7 @@ from crossflare.experiment.data.rows import Data
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.tasks.layout import files_of, is_pattern, paths_of
 from crossflare.training.loop.settings import few_steps
 
 
@@ -124,15 +125,21 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
 def missing_paths(spec: Spec) -> list[str]:
     """Return a line for each file or folder that a recipe names as a place on this machine, and that is not there."""
     found: dict[str, Any] = {"task.folder": spec.task.folder}
-    found |= {
-        f"task.files.{language}.{part}": path
-        for language, parts in spec.task.files.items()
-        for part, path in parts.items()
-    }
     if spec.model.name.startswith("/"):
         found["model.name"] = spec.model.name
-    return [
+    return _missing_files(spec) + [
         f"{name}: expected a file or folder at {path}, found none"
         for name, path in found.items()
         if path is not None and not Path(path).exists()
     ]
+
+
+def _missing_files(spec: Spec) -> list[str]:
+    missing: list[str] = []
+    for language, parts in spec.task.files.items():
+        for part, given in parts.items():
+            for path in paths_of(given):
+                if not files_of(path):
+                    what = "files of such names" if is_pattern(path) else "a file or folder"
+                    missing.append(f"task.files.{language}.{part}: expected {what} at {path}, found none")
+    return missing

@@ -116,6 +116,7 @@ class Stage1(Model):
             "rows": digest(*self.splits),
             "training": self.training.deciding(),
             "seed": self.seed,
+            **self.context.spec.task.choosing(),
         }
 
     def needs(self) -> list[Step]:

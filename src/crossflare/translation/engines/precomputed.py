@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 from crossflare.files import content_id
 from crossflare.languages import tag_of
-from crossflare.tasks.files import read_lines, read_rows
+from crossflare.tasks.files import read_rows
+from crossflare.tasks.lines import read_lines
 from crossflare.translation.engines.protocol import translate_filled
 
 Pair = tuple[str, str]

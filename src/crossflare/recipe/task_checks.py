@@ -1,0 +1,117 @@
+"""What is wrong with the task of a recipe: own files whose options do not meet, or are missing."""
+
+from collections.abc import Sequence
+
+from crossflare.errors import nearest
+from crossflare.recipe.fields import Reader
+from crossflare.recipe.marks import shown
+from crossflare.recipe.needs import needs
+from crossflare.recipe.spec import PartSpec, Spec, TaskSpec
+from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout
+
+
+def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    """Note in `reader` what the task of a recipe contradicts or lacks."""
+    if task.words and task.form == "head":
+        reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
+    if task.questions:
+        _questions(task, spec, reader)
+        return
+    own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
+    if task.set is not None:
+        more = {name: getattr(task, name) for name in ("aliases", "align", "main_metric")}
+        for name, value in {**own, **more, **task.given()}.items():
+            if value or value is False:
+                reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
+        return
+    missing = [name for name, value in own.items() if not value and not _said_by_parts(task, name)]
+    if len(missing) == len(own):
+        reader.wrong(("task",), "expected a named `set`, or your own `files` with `labels`, `texts` and `label`")
+        return
+    for name in missing:
+        reader.wrong(("task", name), "missing; own files need labels, texts (columns), label (column) and files")
+    if len(task.texts) > 2:
+        reader.wrong(("task", "texts"), f"expected one column or two, got {len(task.texts)}")
+    if len(set(task.labels)) < max(2, len(task.labels)):
+        reader.wrong(("task", "labels"), "expected at least two labels, each once")
+    for alias, label in task.aliases.items():
+        if label not in task.labels:
+            reader.wrong(("task", "aliases", alias), f"unknown label {shown(label)}: {nearest(label, task.labels)}")
+    for path, layout in _layouts(task):
+        if layout.source_texts and layout.texts and len(layout.source_texts) != len(layout.texts):
+            reader.wrong((*path, "source_texts"), f"expected as many columns as texts ({len(layout.texts)})")
+        for name in QUESTION_COLUMNS:
+            if getattr(layout, name):
+                reader.wrong((*path, name), "is a column of questions; say questions: true, or take it out")
+    _options_of_files(task, ("accuracy", "macro_f1"), reader)
+    if task.files and reader.sound("source") and reader.sound("targets"):
+        _files(task, spec, reader)
+
+
+def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    """Check own files of questions, whose layout says by itself what is what."""
+    if task.set is not None:
+        reader.wrong(("task", "questions"), f"the set {shown(task.set)} says this itself; take it out")
+    none = "questions are answered from a context and have no labels; take it out"
+    for name in ("labels", "aliases", "words"):
+        if getattr(task, name):
+            reader.wrong(("task", name), none)
+    for path, layout in _layouts(task):
+        for name in ("texts", "label"):
+            if getattr(layout, name):
+                reader.wrong((*path, name), none)
+        if len(layout.source_texts) not in (0, 2):
+            reader.wrong((*path, "source_texts"), "expected two columns: of the question, and of its context")
+    _options_of_files(task, ("f1", "exact_match"), reader)
+    if not task.files:
+        reader.wrong(("task", "files"), "missing; expected language -> part -> file")
+    elif reader.sound("source") and reader.sound("targets"):
+        _files(task, spec, reader)
+
+
+def _layouts(task: TaskSpec) -> list[tuple[tuple[str, ...], FileLayout]]:
+    """Return the options of the task, and of each part that has its own: (where they stand, the options)."""
+    parts: list[tuple[tuple[str, ...], FileLayout]] = [(("task",), task)]
+    for language, given in task.files.items():
+        for part, files in given.items():
+            if isinstance(files, PartSpec):
+                parts.append((("task", "files", language, part), files.over(task)))
+    return parts
+
+
+def _said_by_parts(task: TaskSpec, name: str) -> bool:
+    """Whether every part says an option itself that the task does not say."""
+    parts = [files for given in task.files.values() for files in given.values()]
+    return bool(parts) and all(isinstance(files, PartSpec) and getattr(files, name, None) for files in parts)
+
+
+def _options_of_files(task: TaskSpec, metrics: Sequence[str], reader: Reader) -> None:
+    """Check what is alike for texts and questions."""
+    if task.main_metric is not None and task.main_metric not in metrics:
+        reader.wrong(("task", "main_metric"), f"expected {' or '.join(metrics)}, got {task.main_metric}")
+    said: set[str] = set()
+    for path, layout in _layouts(task):
+        for name, mistake in layout.mistakes():
+            if f"{name} {mistake}" not in said:
+                said.add(f"{name} {mistake}")
+                reader.wrong((*path, name), mistake)
+    for language, given in task.files.items():
+        for part, files in given.items():
+            if not (files.path if isinstance(files, PartSpec) else files):
+                reader.wrong(("task", "files", language, part), "expected `path`: a file, or a list of them")
+
+
+def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
+    needed: dict[str, set[str]] = {}
+    methods = reader.sound("methods") and reader.sound("translation")
+    for need in needs(spec) if methods else ():
+        cut = task.dev_from_train and need.part == "dev"
+        needed.setdefault(need.language, set()).add("train" if cut else need.part)
+    known = {spec.source, *spec.targets}
+    for language, parts in needed.items():
+        given = task.files.get(language, {})
+        for part in sorted(parts - set(given)):
+            advice = " (or set dev_from_train)" if part == "dev" else ""
+            reader.wrong(("task", "files", language, part), f"missing; expected a file{advice}")
+    for language in task.files.keys() - known:
+        reader.wrong(("task", "files", language), f"neither the source nor a target: {nearest(language, known)}")

@@ -1,0 +1,162 @@
+"""How a file of rows is written and which of its columns holds what: said once, for recipes and for `own_set`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError, listed
+from crossflare.tasks.files import DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
+
+QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
+"""Options of `FileLayout` that are for flat rows of questions alone."""
+Cell = str | int | bool
+"""A value of a cell as `where` names it; numbers and truth values go by their text."""
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """The options of a file; what is not given is as the task says, or else as the file's name says."""
+
+    texts: tuple[Column, ...] = ()
+    """The columns of the text, or of the two texts."""
+    label: Column | None = None
+    """The column of the label."""
+    id: Column | None = None
+    """The column of the row's name; None: its number, from 0."""
+    source_texts: tuple[Column, ...] = ()
+    """The columns that hold the same texts in the source language, where the files have them."""
+    question: Column | None = None
+    """Of flat rows of questions: the column of the question; None: `question`."""
+    context: Column | None = None
+    """The column of its context; None: `context`."""
+    answers: Column | None = None
+    """The column of {text: [...], answer_start: [...]}; None: `answers`, where the rows have it."""
+    answer: Column | None = None
+    """The column of one answer's text, looked at where there is no column of answers; None: `answer`."""
+    answer_start: Column | None = None
+    """The column of the place of `answer` in the context; None: `answer_start`."""
+    format: Format | None = None
+    """What kind of file it is; None: as its name says."""
+    delimiter: str | None = None
+    """What stands between the cells of a CSV file: `;`, `|`, `tab`, ...; None: a comma."""
+    header: tuple[str, ...] | bool | None = None
+    """The names of the columns of a CSV or TSV file without a header line; false: it has none, and columns go by
+    their places; None: the first line has the names."""
+    quotes: bool | None = None
+    """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
+    where: dict[str, Cell] = field(default_factory=dict[str, Cell])
+    """Column -> the value that it has in the rows that are read; the others are left out."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that are given."""
+        values = {each.name: getattr(self, each.name) for each in fields(FileLayout)}
+        return {name: value for name, value in values.items() if value not in (None, (), {})}
+
+    def over(self, base: "FileLayout") -> "FileLayout":
+        """Return these options, and those of `base` where none is given here."""
+        return FileLayout(**(base.given() | self.given()))
+
+    def named(self, name: str) -> Column:
+        """Return a column: the one given, or the one with the option's own name."""
+        return getattr(self, name) or name
+
+    @property
+    def text_columns(self) -> tuple[Column, ...]:
+        """The columns of the texts; by default one, `text`."""
+        return self.texts or ("text",)
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (option, what is wrong with it)."""
+        for name in ("texts", "label", "id", "source_texts", *QUESTION_COLUMNS):
+            value = getattr(self, name)
+            for column in value if isinstance(value, tuple) else (value,):
+                if isinstance(column, int) and column < 1:
+                    yield name, f"expected a column's name, or its place from 1, got {column}"
+                if isinstance(column, int) and self.format is not None and self.format not in TABLES:
+                    yield name, f"expected a name, got the place {column}, but a {self.format} file names its columns"
+        sign = DELIMITERS.get(self.delimiter or "", self.delimiter)
+        if sign is not None and (len(sign) != 1 or sign.isalnum() or sign in '"\n\r \ufeff'):
+            yield "delimiter", f"expected one sign such as ; or |, or the word tab, got {self.delimiter!r}"
+        for name in ("delimiter", "header"):
+            if getattr(self, name) is not None and self.format is not None and self.format not in TABLES:
+                yield name, f"means nothing in a {self.format} file; take it out, or say format: csv or tsv"
+        if isinstance(self.header, tuple):
+            twice = sorted({each for each in self.header if self.header.count(each) > 1})
+            if twice or not self.header:
+                yield "header", f"expected each column's name once, got {listed(twice) or 'an empty list'}"
+
+
+@dataclass(frozen=True)
+class FilePart(FileLayout):
+    """The files of one part in one language, with the options in which they differ from those of the set."""
+
+    path: Path | str | Sequence[Path | str] = ()
+    """A path, which may have * and ? in its last part, or several of them."""
+
+
+Given = Path | str | Sequence[Path | str] | FilePart
+"""A path, which may be a pattern as `train-*.csv`; several of them; or a part with a layout of its own."""
+
+
+def paths_of(given: Given) -> list[Path]:
+    """Return the paths and patterns of a part."""
+    paths = given.path if isinstance(given, FilePart) else given
+    return [Path(paths)] if isinstance(paths, Path | str) else [Path(path) for path in paths]
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path may stand for several files."""
+    return any(sign in path.name for sign in "*?[")
+
+
+def files_of(path: Path | str) -> list[Path]:
+    """Return the file at a path, or all that a pattern as `train-*.csv` stands for, in their names' order; or none."""
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    return sorted(each for each in path.parent.glob(path.name) if each.is_file()) if is_pattern(path) else []
+
+
+def rows_of(paths: Sequence[Path], layout: FileLayout) -> Iterator[tuple[Path, Row]]:
+    """Yield the rows of files one after the other, each with its file; those alone that `layout.where` keeps.
+
+    Raises:
+        UserError: See `iterate_rows`; or no row is kept, or a column is named by its place in a file that has names.
+    """
+    places = [name for name, value in layout.given().items() for column in _columns(value) if isinstance(column, int)]
+    kept = False
+    seen: dict[str, None] = {}
+    for path in paths:
+        if places and (layout.format or format_of(path)) not in TABLES:
+            raise UserError(f"{path}: columns go by their places in CSV and TSV alone; give the name of {places[0]}")
+        for row in iterate_rows(path, layout.format, layout.header, layout.quotes, layout.delimiter):
+            differing = _differing(row, layout.where)
+            if differing is None:
+                kept = True
+                yield path, row
+            elif len(seen) < _SHOWN:
+                seen[differing] = None
+    if not kept:
+        wanted = ", ".join(f"{name}: {_as_text(value)}" for name, value in layout.where.items())
+        raise UserError(f"{paths[0]}: expected rows where {wanted}, found none, but {listed(seen)}; correct `where`")
+
+
+_SHOWN = 12
+
+
+def _columns(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+
+
+def _differing(row: Row, where: Mapping[str, Cell]) -> str | None:
+    """Return the first cell that is not as wanted, as `column: value`; None: all are."""
+    for name, wanted in where.items():
+        value = row.cell(name)
+        if _as_text(value) != _as_text(wanted):
+            return f"{name}: {_as_text(value)}"
+    return None
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

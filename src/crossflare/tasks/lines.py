@@ -1,0 +1,107 @@
+"""The bytes and lines of a file, unpacked where its name ends in .gz, .bz2 or .xz."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from crossflare.errors import UserError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Ending of a packed file -> what opens it."""
+_RATIO, _FREE = 200, 100_000_000
+"""A file may unpack to this many times its size, and to so many bytes (100 MB) whatever its size."""
+
+
+class _Unpacked(io.RawIOBase):
+    """The unpacked bytes of a file, up to a bound."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO = PACKED[path.suffix.lower()](path)
+        self._left = max(_FREE, _RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            read = cast(int, self._file.readinto(buffer))  # type: ignore[attr-defined]
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            what = self._path.suffix.lower()
+            raise UserError(
+                f"{self._path}: expected a {what} file, but it is damaged ({error}); pack it again"
+            ) from error
+        self._left -= read
+        if self._left < 0:
+            raise UserError(
+                f"{self._path}: unpacks to more than {_RATIO} times its size and more than {_FREE // 1_000_000} MB, "
+                "which texts do not; unpack it yourself if you trust it"
+            )
+        return read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file for reading, unpacked; reading raises `UserError` for a damaged packed file, or one too large."""
+    if path.suffix.lower() not in PACKED:
+        return path.open("rb")
+    return cast(BinaryIO, io.BufferedReader(_Unpacked(path), 1 << 16))
+
+
+def unpacked_name(path: Path) -> str:
+    """Return the name of a file without the ending of a packed one."""
+    return path.stem if path.suffix.lower() in PACKED else path.name
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, ended by the line feed alone and without it; a byte order mark is left out.
+
+    Raises:
+        UserError: The file is not UTF-8; names the line and the byte.
+    """
+    offset, utf16 = 0, False
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                utf16 = line[:2] in (b"\xff\xfe", b"\xfe\xff")
+                skipped = len(BYTE_ORDER_MARK) if line.startswith(BYTE_ORDER_MARK) else 0
+                line, offset = line[skipped:], skipped
+                if not line:
+                    return
+            try:
+                yield line.decode("utf-8").removesuffix("\n")
+            except UnicodeDecodeError as error:
+                hint = " (it starts as UTF-16 does)" if utf16 else ""
+                raise UserError(
+                    f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x} at offset {offset + error.start}"
+                    f"{hint}; save the file as UTF-8"
+                ) from error
+            offset += len(line)
+
+
+def lines_without_returns(path: Path) -> Iterator[str]:
+    """Return the lines of a file, without the CR where every line ends in CR LF."""
+    with open_bytes(path) as file:
+        returns = all(line.endswith(b"\r\n") for line in file)
+    return (line[:-1] for line in read_lines(path)) if returns else read_lines(path)
+
+
+def without_blank_end(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines without the blank ones after the last that is not blank."""
+    blank: list[str] = []
+    for line in lines:
+        if not line.strip():
+            blank.append(line)
+            continue
+        yield from blank
+        blank.clear()
+        yield line

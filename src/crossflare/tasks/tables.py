@@ -1,0 +1,110 @@
+"""Tables as text: CSV with any delimiter, TSV, and lines of fastText. Readers yield (line, cells)."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from crossflare.errors import UserError, listed
+from crossflare.tasks.lines import lines_without_returns, read_lines, without_blank_end
+from crossflare.tasks.quoting import is_quoted
+
+Header = Sequence[str] | bool | None
+"""The names of a headless file's columns; False: they go by their places, 1, 2, ...; else the first line has them."""
+Numbered = Iterator[tuple[int, Mapping[str, str]]]
+_SPLITTERS = {";": '";"', "\t": "tab", "|": '"|"', ",": '","'}
+"""Delimiters that files have -> how a recipe says them."""
+_FASTTEXT = re.compile(r"__label__(\S+)\s(.*)", re.DOTALL)
+
+
+def read_csv(path: Path, header: Header, delimiter: str) -> Numbered:
+    """Yield the rows of a file with quoted cells."""
+    reader = csv.reader((line + "\n" for line in read_lines(path)), delimiter=delimiter, strict=True)
+    kind = "TSV with quoted cells" if delimiter == "\t" else "CSV"
+    # The limit guards against a forgotten quote, which strict mode reports anyway; texts may be long.
+    limit = csv.field_size_limit(2**31 - 1)
+
+    def records() -> Iterator[tuple[int, list[str]]]:
+        line = 1
+        try:
+            for fields in reader:
+                # The CR of a CR LF line end is eaten by the csv reader; one inside quotes is text and stays.
+                yield line, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(f"{path}:{line}: damaged {kind} ({error}); look for a quote that is not doubled") from error
+
+    try:
+        yield from _table(path, records(), header, delimiter)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def read_tsv(path: Path, header: Header, quotes: bool | None) -> Numbered:
+    """Yield the rows of a file of tabs, whose cells are quoted or not; None: as the whole file shows."""
+    if quotes is None:
+        quotes = is_quoted(path, lambda: without_blank_end(lines_without_returns(path)))
+    if quotes:
+        return read_csv(path, header, "\t")
+    records = ((number, line.split("\t")) for number, line in enumerate(lines_without_returns(path), 1))
+    return _table(path, records, header, "\t")
+
+
+def read_fasttext(path: Path) -> Numbered:
+    """Yield `label` and `text` of lines `__label__NAME TEXT`."""
+    for number, line in enumerate(without_blank_end(lines_without_returns(path)), 1):
+        found = _FASTTEXT.fullmatch(line)
+        if found is None:
+            raise UserError(f"{path}:{number}: expected `__label__NAME TEXT`, found {line!r:.60}; correct the line")
+        if found[2].startswith("__label__"):
+            raise UserError(f"{path}:{number}: expected one label, found several ({line!r:.60}); keep one")
+        yield number, {"label": found[1], "text": found[2]}
+
+
+def _table(path: Path, records: Iterator[tuple[int, list[str]]], header: Header, delimiter: str) -> Numbered:
+    names = list(header) if header is not None and not isinstance(header, bool) else None
+    blank: int | None = None
+    for line, fields in records:
+        if names is None:
+            names = [str(place) for place in range(1, len(fields) + 1)] if header is False else fields
+            if header is not False:
+                _check_header(f"{path}:{line}", names)
+                continue
+        # A blank line may end a file; a table of one column without quotes may end in an empty text.
+        if not fields or (fields == [""] and delimiter == "\t" and len(names) > 1):
+            blank = blank or line
+            continue
+        if blank is not None:
+            raise UserError(f"{path}:{blank}: expected {len(names)} fields ({listed(names)}), found a blank line")
+        if len(fields) != len(names):
+            hint = other_delimiter(fields if len(fields) == 1 else names)
+            found = f"found {len(fields)}{hint}"
+            raise UserError(f"{path}:{line}: expected {len(names)} fields ({listed(names)}), {found}")
+        yield line, dict(zip(names, fields, strict=True))
+
+
+def _check_header(origin: str, names: Sequence[str]) -> None:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        message = f"{origin}: the header names a column twice: {listed(repeated)}; rename one{headless(names)}"
+        raise UserError(message)
+
+
+def other_delimiter(names: Sequence[str]) -> str:
+    """Return what to say where the only cell of a line shows that another delimiter stands between its cells."""
+    for sign, said in _SPLITTERS.items() if len(names) == 1 else ():
+        if sign in names[0]:
+            return f"; the line is one cell, {names[0]!r:.60}: if {said} stands between cells, say delimiter: {said}"
+    return ""
+
+
+def headless(names: Sequence[str]) -> str:
+    """Return what to say where the first line of a file looks like a row rather than the names of columns."""
+    long = any(len(name) > _LONG or name.count(" ") > _WORDS for name in names)
+    advice = "put a line with their names above it, or say header: [names]"
+    return f"; the first line is read as the names of the columns: {advice}" if long else ""
+
+
+_LONG, _WORDS = 60, 4
+"""Most characters, and blanks, of what may be the name of a column."""
