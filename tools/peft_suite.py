@@ -56,6 +56,15 @@ def build(cls: Any, name: str, **_: Any) -> Any:
     return model.eval()
 
 
+def _built_unless_here(plain: Any) -> Any:
+    """Return a `from_pretrained` that loads a folder as `plain` does, and builds what has another name."""
+
+    def load(cls: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
+        return plain(cls, name, *args, **kwargs) if os.path.isdir(str(name)) else build(cls, str(name), **kwargs)
+
+    return classmethod(load)
+
+
 class Plugin:
     """Replaces the configuration and the models, and counts."""
 
@@ -75,12 +84,10 @@ class Plugin:
             stand_in.StableDiffusionPipeline = object
             sys.modules.setdefault("diffusers", stand_in)
         auto: Any = name("transformers.models.auto.auto_factory:_BaseAutoModelClass")
-        plain = auto.from_pretrained.__func__
-        auto.from_pretrained = classmethod(
-            lambda cls, name, *args, **kwargs: (
-                plain(cls, name, *args, **kwargs) if os.path.isdir(str(name)) else build(cls, str(name), **kwargs)
-            )
-        )
+        name("transformers.models.auto.modeling_auto:AutoModel")  # all of them are there now
+        for each in (auto, *auto.__subclasses__()):
+            if "from_pretrained" in vars(each):
+                each.from_pretrained = _built_unless_here(each.from_pretrained.__func__)
         if self.run == "lora":
             return
         import crossflare
