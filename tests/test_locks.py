@@ -73,3 +73,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match=r"file: could not be written .*; choose another folder"):
         locks.alone(tmp_path / "file" / ".lock", "works here").__enter__()
+
+
+def test_asking_for_a_lock_that_is_held_is_no_error(tmp_path: Path) -> None:
+    lock = locks.take(tmp_path / "a.lock")
+    assert lock is not None
+    with locks.claimed(tmp_path / "a.lock") as mine:
+        assert not mine
+    lock.release()
+    with locks.claimed(tmp_path / "a.lock") as mine:
+        assert mine

@@ -86,6 +86,13 @@ def test_a_record_of_another_format_says_what_to_do(tmp_path: Path, format_: int
         load_record(path)
 
 
+@pytest.mark.parametrize("score", [-0.1, 1.5, 87.4])
+def test_a_score_outside_of_0_to_1_is_not_saved(tmp_path: Path, score: float) -> None:
+    with pytest.raises(UserError, match="accuracy"):
+        save_record(tmp_path / "r.json", replace(RECORD, scores={"accuracy": score}))
+    assert not (tmp_path / "r.json").exists()
+
+
 @pytest.mark.parametrize("change", [{"scores": {"f1": float("nan")}}, {"timings": {"predict": float("inf")}}])
 def test_what_is_no_number_is_not_saved(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"r1\.json: expected"):
