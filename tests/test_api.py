@@ -1,6 +1,8 @@
 """The Python door does what the command line does: the same recipe, the same run, the same numbers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,20 @@ def test_its_adapters_open_by_method_language_and_seed(done) -> None:  # type: i
     assert adapter.predict(["a"], [None])[0].label in adapter.task.labels
     with pytest.raises(UserError, match=r"unknown adapter 'flare-sw-seed7'.*flare-sw-seed0"):
         done.adapter("flare", "sw", 7)
+
+
+def test_nothing_that_is_not_ours_is_said(lab: Lab, recipe: Path) -> None:
+    code = """
+import sys, crossflare
+done = crossflare.run(sys.argv[1], runs=sys.argv[2])
+done.adapter("flare", "sw", 0).predict(["a"], ["b"])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(recipe), str(lab.folder / "said")], capture_output=True, text=True, check=True
+    )
+    ours = ("note: ", "step ", "steps ", "time of the steps: ")
+    assert [line for line in said.stderr.splitlines() if not line.startswith(ours)] == []
+    assert said.stdout == ""
 
 
 def test_a_second_call_makes_nothing(lab: Lab, recipe: Path, done) -> None:  # type: ignore[no-untyped-def]

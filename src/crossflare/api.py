@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import progress
 from crossflare.errors import UserError, choose
+from crossflare.heard import listening
 from crossflare.languages import tag_of
 from crossflare.recipe.grid import Recipe, load_recipe
 
@@ -112,7 +113,7 @@ def run(recipe: str | Path | Mapping[str, Any] | Recipe, *, runs: str | Path = "
     from crossflare.experiment.running.run import run as make_missing
 
     known = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    with progress.display():
+    with progress.display(), listening(lambda line: progress.keep_line(f"note: {line}")):
         return FinishedRun(make_missing(known, Path(runs), workers))
 
 

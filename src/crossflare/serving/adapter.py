@@ -1,5 +1,6 @@
 """The one way to load a trained adapter: `crossflare run`, `predict` and `analyse` and Python go through here."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,7 +219,10 @@ def load_trained(
         device=where,
     )
     prepared = prepare(found.model, saved.kind.mixes, card.get("mixing") or {})
-    model = load_adapter(prepared, saved.folder, base=found.identity, merged=first is not None)
+    with warnings.catch_warnings():
+        # peft asks transformers in words that transformers will drop: nothing that a caller of ours could change.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+        model = load_adapter(prepared, saved.folder, base=found.identity, merged=first is not None)
     return TrainedAdapter(
         **vars(saved),
         model=devices.to_device(model, where),
