@@ -29,7 +29,7 @@ class FinishedRun:
 
         Returns:
             A row for each cell of a grid, metric, method and language: `score`, `low` and `high` (95 % interval)
-            between 0 and 1, `seeds` (how many). `language` is `mean` for the mean over several.
+            between 0 and 1, `seeds` (how many). `language` is `macro` for the mean over several.
         """
         import pandas
 

@@ -37,10 +37,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
+def made(root: Path, family: str) -> Path:
+    """Return a model's folder, made by whoever asks first: pytest may ask for a fixture twice, in any order of tests."""
+    folder = root / family
+    return folder if folder.exists() else getattr(translation_models, family)(folder)
+
+
 @pytest.fixture(scope="module", params=["m2m", "nllb", "marian", "mbart", "madlad"])
 def engine(request: pytest.FixtureRequest, root: Path) -> Transformers:
-    folder = getattr(translation_models, request.param)(root / request.param)
-    return Transformers(str(folder), beams=2, device="cpu", length_ratio=0.2)
+    return Transformers(str(made(root, request.param)), beams=2, device="cpu", length_ratio=0.2)
 
 
 def translate(engine: Transformers, texts: list[str]) -> list[str]:
@@ -92,9 +97,7 @@ def test_states_are_those_of_the_text_alone(engine: Transformers) -> None:
 
 
 def test_the_source_code_is_read(root: Path) -> None:
-    engine = Transformers(
-        str(root / "nllb") if (root / "nllb").exists() else str(translation_models.nllb(root / "nllb")), device="cpu"
-    )
+    engine = Transformers(str(made(root, "nllb")), device="cpu")
     swahili, indonesian = engine.encode(["mbwa"], "sw")[0], engine.encode(["mbwa"], "id")[0]
     assert swahili.shape == indonesian.shape
     assert not torch.allclose(swahili, indonesian)
@@ -208,7 +211,7 @@ def test_a_licence_that_forbids_commercial_use_is_shown_once(
     from crossflare.translation.engines import model_files
 
     monkeypatch.setattr(model_files, "_said", set())
-    folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
+    folder = made(root, "nllb")
     for _ in range(2):
         engine = Transformers(str(folder), device="cpu", licence="CC-BY-NC-4.0", length_ratio=0.2)
         engine.encode(["mbwa"], "sw")
@@ -225,7 +228,7 @@ def test_a_tag_of_several_languages_says_which_one_is_meant(
     from crossflare.translation.engines import model_files
 
     monkeypatch.setattr(model_files, "_said", set())
-    folder = root / "nllb" if (root / "nllb").exists() else translation_models.nllb(root / "nllb")
+    folder = made(root, "nllb")
     engine = Transformers(str(folder), device="cpu", length_ratio=0.2)
     engine.encode(["mbwa"], "ar")
     engine.encode(["mbwa"], "arb")
