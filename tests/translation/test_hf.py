@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(root: Path, family: str) -> Path:
-    """Return a model's folder, made by whoever asks first: pytest may ask for a fixture twice, in any order of tests."""
+    """Return the folder of a model, made by whoever asks first: pytest may ask for a fixture twice, in any order."""
     folder = root / family
     return folder if folder.exists() else getattr(translation_models, family)(folder)
 
