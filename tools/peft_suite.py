@@ -72,6 +72,8 @@ class Plugin:
         self.run = run
         self.outcomes: dict[str, str] = {}
         """Case -> passed, skipped, failed, or refused and why."""
+        self.check: Any = None
+        """What refuses a configuration, while the cases are collected."""
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Put FLARE and the small models in their places."""
@@ -93,7 +95,10 @@ class Plugin:
         import crossflare
         from crossflare.fusion.inputs import Inputs
 
-        peft.LoraConfig = crossflare.FlareConfig
+        peft.LoraConfig = config_class = crossflare.FlareConfig
+        # Some files make configurations while pytest collects them: a refusal there would take all their cases along.
+        # It waits for the case, which meets it when the adapter is put on a model.
+        self.check, config_class.check = config_class.check, lambda _: None  # type: ignore[method-assign]
         if self.run == "flare with a source":
             inputs: Any = Inputs
             take = inputs.take.__func__
@@ -106,7 +111,14 @@ class Plugin:
             inputs.take = classmethod(with_source)
 
     def pytest_collection_finish(self) -> None:
-        """Keep the tests offline: peft's go online for what their cache lacks, and then wait for a network."""
+        """Check configurations again, and keep the tests offline.
+
+        Those of peft go online for what their cache lacks, and then wait for a network.
+        """
+        if self.check is not None:
+            import crossflare
+
+            crossflare.FlareConfig.check = self.check
         for module in list(sys.modules.values()):
             if "hub_online_once" in vars(module):
                 vars(module)["hub_online_once"] = lambda *_, **__: nullcontext()
