@@ -104,7 +104,7 @@ class Plugin:
             take = inputs.take.__func__
 
             def with_source(cls: Any, model: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                if "input_ids" in kwargs and kwargs.get("source_input_ids") is None:
+                if kwargs.get("input_ids") is not None and kwargs.get("source_input_ids") is None:
                     kwargs = kwargs | {"source_input_ids": kwargs["input_ids"].flip(1)}
                 return take(cls, model, args, kwargs)
 
@@ -141,7 +141,8 @@ def _sort(found: pytest.ExceptionInfo[BaseException]) -> str:
     error: BaseException | None = found.value
     while error is not None:
         if isinstance(error, UserError):
-            return f"refused: {' '.join(str(error).split()[:6])} ..."
+            words = ["FOLDER" if word.startswith(os.sep) else word for word in str(error).split()[:6]]
+            return f"refused: {' '.join(words)} ..."
         if any(sign in f"{type(error).__name__} {error}" for sign in DOWNLOADS):
             return "skipped"
         error = error.__cause__ or error.__context__
