@@ -126,6 +126,15 @@ def test_stage_one_travels_with_the_adapter(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # starts Python
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    base = build("bert")
+    identity = crossflare.identify(base)
+    model = flare(base, modules_to_save=["word_embeddings"])
+    with pytest.raises(UserError, match=r"trains .*word_embeddings whole \(modules_to_save\)"):
+        crossflare.save_adapter(model, tmp_path / "adapter", base=identity)
+    assert not (tmp_path / "adapter").exists()
+
+
 def test_stock_peft_refuses_the_adapter_loudly(tmp_path: Path) -> None:
     model, _ = trained("bert")
     model.save_pretrained(tmp_path / "adapter")

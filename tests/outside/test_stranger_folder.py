@@ -16,6 +16,8 @@ import crossflare
 from crossflare.errors import UserError
 from crossflare.files import CARD, MANIFEST, digest_file, open_dir
 from crossflare.fusion.adapter_check import CONFIG, SOURCE_TASK, WEIGHTS
+from crossflare.fusion.latents import KIND, PLACE
+from crossflare.untrusted import read_regular, regular
 from fusion_models import batch, build, flare, logits, randomise
 from hub_cache import hub_snapshot
 from model_state import same, state
@@ -159,6 +161,13 @@ def _infinite_merge(folder: Path) -> None:
     seal(folder)
 
 
+def _doubled(folder: Path) -> None:
+    """The projection of FLARE MT under its name and under the one that it had before."""
+    tensors = {name: torch.zeros(2, 2) for name in (f"x.{KIND}.weight", f"base_model.model.{PLACE}.{KIND}.weight")}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    seal(folder)
+
+
 def _long_header(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes((99_000_000).to_bytes(8, "little") + b"{" * 99)
     seal(folder)
@@ -193,6 +202,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (_flare_as_stage, "expected the plain LoRA of stage 1, got FLARE"),
     (_damaged_stage, f"{SOURCE_TASK}/{WEIGHTS}: expected a whole safetensors file, but it is damaged"),
     (_infinite_merge, "holds numbers that are not finite"),
+    (_doubled, "holds '.*' twice"),
     (_long_header, "its header is to have 99000000 bytes"),
     (_embeddings, r"modules_to_save would replace bert\.embeddings\.word_embeddings, which belongs to the base"),
 ]
@@ -202,6 +212,49 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
 def test_a_folder_that_is_not_what_it_should_be(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder)
     assert re.search(message, refused(folder))
+
+
+@pytest.mark.parametrize("name", ["../weights", "a//b", "a/./b", "a\\b", "C:weights", "a\0b", "", "/etc/hosts"])
+def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_looked_at(tmp_path: Path, name: str) -> None:
+    for place in ("weights", "a/b", "C:weights", "a\\b"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("there")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a").mkdir()
+    for place in ("a/b", "C:weights", "a\\b"):
+        (tmp_path / "inner" / place).write_text("there")
+    with pytest.raises(UserError, match="leaves the folder or is no file's"):
+        regular(tmp_path / "inner", name, 100)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="expected a regular file; check the path"):
+        read_regular(tmp_path / "pipe", 100)
+
+
+def test_a_merge_that_overflows_is_refused(folder: Path) -> None:
+    """Each number is within bounds; their product is none that a weight of the base can hold."""
+    path = folder / SOURCE_TASK / WEIGHTS
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if "layer.1" in name and "lora_" in name:
+            tensor.fill_(9e5)
+    save_file(tensors, path, metadata={"format": "pt"})
+    half = build("bert").half()
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps(card | {"base": crossflare.identify(half, "tiny").to_dict()}))
+    seal(folder)
+    before = state(half)
+    with pytest.raises(UserError, match=f"{SOURCE_TASK}: merging it makes .* infinite or no number"):
+        crossflare.load_adapter(half, folder)
+    assert same(before, state(half))
+
+
+def test_a_stage_one_is_not_merged_into_quantised_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(folder)
+    monkeypatch.setattr("crossflare.fusion.adapter_files.is_quantised", lambda module: True)
+    assert "cannot be merged into quantised weights" in refused(folder)
 
 
 def test_what_hubs_and_git_put_beside_is_let_be_and_never_opened(folder: Path) -> None:
