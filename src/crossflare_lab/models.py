@@ -17,6 +17,9 @@ VERSION = 2
 TARGET_SHARE = 0.05
 _DOCUMENTS: dict[Family, int] = {"encoder": 80_000, "decoder": 80_000, "encoder-decoder": 60_000, "translator": 40_000}
 _RATES: dict[Family, float] = {"encoder": 1.5e-3, "decoder": 3e-3, "encoder-decoder": 3e-3, "translator": 1.5e-3}
+SMALL = "lab-small"
+"""An encoder for a first look: it learns in half a minute, and not much."""
+_SMALL_SIZES = (12_000, 64, 2)
 _SAMPLE = 200
 _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
 
@@ -54,7 +57,9 @@ class PretrainRecipe:
 
     @property
     def name(self) -> str:
-        """What `find` knows it by."""
+        """What `find_model` knows it by."""
+        if (self.documents, self.width, self.layers) == _SMALL_SIZES:
+            return SMALL
         usual = self.family == "translator" or self.target_share == TARGET_SHARE
         return f"lab-{self.family}" + ("" if usual else f"@{self.target_share:.2f}")
 
@@ -71,11 +76,14 @@ class PretrainRecipe:
 
 def recipe_of(name: str) -> PretrainRecipe:
     """Return the recipe of `lab-encoder`, `lab-decoder@0.20` and the like; `UserError` when it is none."""
+    if name == SMALL:
+        count, width, layers = _SMALL_SIZES
+        return PretrainRecipe("encoder", documents=count, width=width, layers=layers, lr=3e-3, batch_size=16)
     found = _NAME.fullmatch(name)
     if found is None:
         raise UserError(
-            f"model '{name}': expected lab- with one of {', '.join(FAMILIES)}, then @ and a target share if it is not "
-            f"{TARGET_SHARE:.2f}, such as lab-encoder@0.20"
+            f"model '{name}': expected {SMALL}, or lab- with one of {', '.join(FAMILIES)}, then @ and a target share "
+            f"if it is not {TARGET_SHARE:.2f}, such as lab-encoder@0.20"
         )
     return PretrainRecipe(choose("family of the laboratory", found[1], FAMILIES), float(found[2] or TARGET_SHARE))  # type: ignore[arg-type]
 
@@ -84,8 +92,8 @@ def find_model(name: str) -> Path:
     """Return the folder of a pretrained model of the laboratory.
 
     Args:
-        name: `lab-encoder`, `lab-decoder`, `lab-encoder-decoder` or `lab-translator`, and after an @ the share of
-            target text where it is not 0.05: `lab-encoder@0.20`.
+        name: `lab-small`, or `lab-encoder`, `lab-decoder`, `lab-encoder-decoder` or `lab-translator`, and after an @
+            the share of target text where it is not 0.05: `lab-encoder@0.20`.
 
     Raises:
         UserError: No such name, or it is not trained yet (the message names the command that trains it), or damaged.
@@ -93,9 +101,8 @@ def find_model(name: str) -> Path:
     recipe = recipe_of(name)
     if not recipe.folder.is_dir():
         share = "" if "@" not in recipe.name else f" --target-share {recipe.target_share:.2f}"
-        raise UserError(
-            f"model '{name}' is not trained yet; run: crossflare lab pretrain --family {recipe.family}{share}"
-        )
+        command = "try" if name == SMALL else f"pretrain --family {recipe.family}{share}"
+        raise UserError(f"model '{name}' is not trained yet; run: crossflare lab {command}")
     open_dir(recipe.folder)
     return recipe.folder
 

@@ -84,8 +84,13 @@ class Collator:
 def loss(model: Any, batch: dict[str, Tensor], step: int = 0) -> Tensor:
     """Return the mean cross-entropy over the tokens to be said, in float32."""
     labels = batch.pop("labels")
-    logits = model(**batch, use_cache=False).logits if "decoder_input_ids" in batch else model(**batch).logits
-    return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+    if "decoder_input_ids" in batch:
+        logits = model(**batch, use_cache=False).logits.flatten(0, 1)
+        return functional.cross_entropy(logits.float(), labels.flatten(), ignore_index=IGNORED)
+    # The vocabulary is wide beside the model: of an encoder's tokens most are not to be said, and cost nothing here.
+    said = labels != IGNORED
+    states = model.base_model(**batch, **({} if model.config.model_type == "xlm-roberta" else {"use_cache": False}))
+    return functional.cross_entropy(model.lm_head(states.last_hidden_state[said]).float(), labels[said])
 
 
 Maker = Callable[[LabDocument, Random], tuple[list[int], list[int]]]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import commit_dir, open_dir, write_json
+from crossflare.libraries.transformers import quiet
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.settings import Settings
 from crossflare_lab.architectures import build
@@ -52,8 +53,9 @@ def pretrain(recipe: PretrainRecipe) -> Path:
         tokens[document.language] += len(row.ids)
 
     def fill(target: Path) -> None:
-        model.cpu().save_pretrained(target)
-        tokenizer.save_pretrained(target)
+        with quiet():
+            model.cpu().save_pretrained(target)
+            tokenizer.save_pretrained(target)
         write_json(target / CARD, _card(recipe, outcome, tokens, model))
 
     commit_dir(folder, fill)

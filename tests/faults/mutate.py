@@ -30,7 +30,10 @@ CALLS = {
 CHECKS = ("check", "_check")
 """How functions are called that refuse."""
 TESTS = {
-    "files.py": ["files/test_order.py", "files/test_open.py", "files/test_point_to.py", "files/test_faults.py"],
+    "files.py": [
+        "files/test_order.py", "files/test_open.py", "files/test_point_to.py", "files/test_faults.py",
+        "outside/test_stranger_folder.py",
+    ],
     "locks.py": ["test_locks.py"],
     "untrusted.py": ["outside/test_stranger_folder.py", "outside/test_stranger_card.py"],
     "translation/store.py": ["translation/test_store.py", "outside/test_damaged_translations.py"],

@@ -13,14 +13,17 @@ from transformers import (
     AutoTokenizer,
 )
 
+from crossflare.cli import laboratory
 from crossflare.errors import UserError
 from crossflare.files import read_json
+from crossflare.recipe.grid import load_recipe
 from crossflare.storage import cache_folder
 from crossflare.translation.engines.hf import Transformers
 from crossflare_lab import pretrain
+from crossflare_lab.architectures import build
 from crossflare_lab.corpus import documents
 from crossflare_lab.languages import SOURCE, tags
-from crossflare_lab.models import PretrainRecipe, find_model
+from crossflare_lab.models import SMALL, PretrainRecipe, find_model, recipe_of
 from crossflare_lab.objectives import IGNORED, Collator, DocumentRows, loss
 from crossflare_lab.sets import NAMES, load_lab_set
 from crossflare_lab.tokenizer import FAMILIES, Family, train_tokenizer
@@ -126,6 +129,29 @@ def test_a_model_is_made_once_and_loads_everywhere(family: Family, monkeypatch: 
         pretrain.pretrain(micro(family, seed=1))
 
 
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_the_loss_is_that_of_the_whole_models_logits(family: Family) -> None:
+    tokenizer = train_tokenizer(TEXT, 400, family)
+    rows = DocumentRows(documents(6, 0.5), tokenizer, family)
+    batch = Collator(tokenizer, family)(list(rows))
+    model = build(family, tokenizer, 16, 2, seed=0)
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(loss(model, dict(batch)), whole)
+
+
+def test_the_first_result_names_a_model_that_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_of(SMALL)
+    assert recipe.name == SMALL != PretrainRecipe("encoder").name
+    ran: list[str] = []
+    monkeypatch.setattr(pretrain, "pretrain", lambda made: ran.append(made.name))
+    monkeypatch.setattr(laboratory, "run", lambda path, **_: ran.append(load_recipe(path).cells[0].spec.model.name))
+    laboratory.first()
+    assert ran == [SMALL, SMALL]
+    with pytest.raises(UserError, match=r"run: crossflare lab try$"):
+        find_model(SMALL)
+
+
 def test_a_killed_run_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (pretrain.pretrain(micro("encoder")) / "model.safetensors").read_bytes()
     monkeypatch.setenv("CROSSFLARE_CACHE", str(cache_folder() / "other"))
@@ -165,7 +191,7 @@ def test_find_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
         find_model("lab-encoder-decoder@0.2")
     with pytest.raises(UserError, match="unknown family of the laboratory 'encodr': did you mean 'encoder'"):
         find_model("lab-encodr")
-    with pytest.raises(UserError, match="model 'minilm': expected lab- with one of"):
+    with pytest.raises(UserError, match=r"model 'minilm': expected lab-small, or lab- with one of"):
         find_model("minilm")
     with pytest.raises(UserError, match="target_share: expected a share from 0 to 1, got 2"):
         find_model("lab-encoder@2")

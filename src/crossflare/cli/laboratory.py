@@ -1,9 +1,13 @@
-"""The verbs of the laboratory: lab pretrain, lab show."""
+"""The verbs of the laboratory: lab try, lab pretrain, lab show."""
 
+import os
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from crossflare.cli.experiments import RUNS, run
 from crossflare.cli.terminal import bars, examples, out, plain, print_json, say, table
 
 PANEL = "Laboratory"
@@ -19,6 +23,7 @@ lab = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.add_typer(lab, rich_help_panel=PANEL)
+    lab.command("try", epilog=examples(("crossflare lab try", "make runs/lab-first and its report")))(first)
     lab.command(
         epilog=examples(
             ("crossflare lab pretrain --family encoder", "an XLM-R of four layers, in a few minutes on one core"),
@@ -31,6 +36,20 @@ def register(app: typer.Typer) -> None:
             ("crossflare lab show lab-nli --language qaa --language qad --rows 5", "in two of them"),
         )
     )(show)
+
+
+def first(
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = RUNS,
+) -> None:
+    """Pre-train a small encoder once, and compare four methods with it: about a minute of one core."""
+    # Threads that spin while they wait cost a small model more than they bring; torch reads this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from crossflare_lab.models import SMALL, recipe_of
+    from crossflare_lab.pretrain import pretrain as train
+
+    with bars():
+        train(recipe_of(SMALL))
+    run(Path(str(files("crossflare") / "recipes" / "lab-first.yaml")), runs=runs, workers=1)
 
 
 def pretrain(
