@@ -29,11 +29,11 @@ from crossflare.recipe.translation import (
     TranslationSpec,
     engine_options,
 )
-from crossflare.tasks.layout import FileLayout, FilePart
+from crossflare.tasks.kinds import Metric, QuestionMetric
+from crossflare.tasks.layout import Align, FileLayout, FilePart
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
-AnyMetric = Literal["accuracy", "macro_f1", "exact_match", "f1"]
 Answering = Literal["head", "text"]
 
 
@@ -70,10 +70,10 @@ class TaskSpec(FileLayout):
         default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
     )
     """language -> part -> its file, a pattern as `train-*.csv`, a list of them, or `path` with options of its own."""
-    align: Literal["id", "row", "none"] | None = None
+    align: Align | None = None
     """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
     where `id` names a column or the rows are questions, else by place."""
-    main_metric: AnyMetric | None = None
+    main_metric: Literal[Metric, QuestionMetric] | None = None
     """By which models are chosen; None: accuracy of labels, f1 of answers."""
 
     @property

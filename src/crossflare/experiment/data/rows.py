@@ -52,7 +52,7 @@ def open_set(spec: Spec) -> DataSet:
             spec.name,
             _files(task),
             layout=task,
-            align=task.align or "id",
+            align=task.align,
             source_language=spec.source,
             main_metric=cast(QuestionMetric, task.main_metric or "f1"),
         )
