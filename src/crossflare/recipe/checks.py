@@ -41,7 +41,7 @@ def check_translation(translation: TranslationSpec, task: TaskSpec | None, reade
     for name, engine in engines.items():
         if engine is not None and "store" in engine.options and name != "latents":
             reader.wrong(("translation", name, "store"), "only states of an encoder (latents) are stored; take it out")
-        if engine is not None and engine.options.get("learn") == "set" and task and task.set != "phrasebook":
+        if engine is not None and engine.options.get("learn") == "set" and task and task.lexicon is None:
             reader.wrong(
                 ("translation", name, "learn"),
                 f"{task.set or 'a set of own files'} brings no lexicon of its own; say learn: train or lexicon: FILE",

@@ -1,6 +1,7 @@
 """What a recipe says, as values: task, model, training, and the whole; `read` reads them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
@@ -19,8 +20,6 @@ from crossflare.recipe.marks import (
 )
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.translation import (
-    QUESTION_SETS,
-    SETS,
     Count,
     EngineOptions,
     Limit,
@@ -31,6 +30,7 @@ from crossflare.recipe.translation import (
 )
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.layout import Align, FileLayout, FilePart
+from crossflare.tasks.sets import KNOWN_SETS, KnownSet
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
@@ -49,7 +49,7 @@ class PartSpec(FilePart):
 class TaskSpec(FileLayout):
     """Where the labelled rows come from: a named set, or the user's own files."""
 
-    set: Annotated[str, Names("set", lambda: SETS)] | None = None
+    set: Annotated[str, Names("set", lambda: tuple(KNOWN_SETS))] | None = None
     """A named set; None: `files` says where the rows are."""
     folder: PathText | None = None
     """Where the named set lies on this machine."""
@@ -79,7 +79,16 @@ class TaskSpec(FileLayout):
     @property
     def asks(self) -> bool:
         """Whether the task is to answer questions."""
-        return self.questions or self.set in QUESTION_SETS
+        return self.questions or (self._known is not None and self._known.asks)
+
+    @property
+    def lexicon(self) -> Callable[[str], Mapping[str, str]] | None:
+        """The dictionary that the named set brings; None: it has none."""
+        return None if self._known is None else self._known.lexicon
+
+    @property
+    def _known(self) -> KnownSet | None:
+        return KNOWN_SETS.get(self.set or "")
 
     def choosing(self) -> dict[str, Any]:
         """Return what a trained model is named by, too: the main metric, where it is not the one by default."""

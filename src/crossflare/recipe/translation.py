@@ -12,10 +12,6 @@ from crossflare.recipe import strict_yaml
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.marks import Bounds, ModelPath, Names, PathText
 
-QUESTION_SETS = ("tydiqa", "xquad", "lab-qa")
-SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
-"""The named sets of `crossflare.tasks.sets`, and those of the laboratory."""
-
 _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
     "dictionary": {"learn": Literal["train", "set"]},
