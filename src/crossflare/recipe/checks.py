@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crossflare.errors import nearest
+from crossflare.fusions import FUSIONS
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
@@ -197,9 +198,9 @@ def _options(method: MethodSpec, reader: Reader) -> None:
             else (f"{method.kind} takes {', '.join(sorted(method.options)) or 'no options'}")
         )
         reader.wrong((*path, name), f"means nothing here: {elsewhere}")
-    crossed = method.fusion == "cross_attention"
-    if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
-        expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
+    fusion = FUSIONS[method.fusion]
+    if {"fusion", "alignment"} & given and fusion.aligned == (method.alignment == "none"):
+        expected = fusion.alignments + ("" if fusion.aligned else " (it aligns by itself)")
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
 
 

@@ -88,11 +88,11 @@ class Reader:
             return self._union(arguments, value, path, hint)
         if origin is Literal:
             return self._one_of(arguments, value, path)
-        if origin is tuple:
+        if origin in (tuple, list):
             if not isinstance(value, list):
                 return self._check(False, hint, value, path)
             items = enumerate(cast(list[Any], value))
-            return tuple(self.value(arguments[0], item, (*path, index)) for index, item in items)
+            return origin(self.value(arguments[0], item, (*path, index)) for index, item in items)
         if origin in (dict, Mapping):
             if not isinstance(value, dict | NoneType):
                 return self._check(False, hint, value, path)
@@ -125,7 +125,8 @@ class Reader:
             return self._keyed(get_args(hint)[0], keyed[0], value, path)
         if isinstance(value, int) and any(isinstance(mark, AsText) for mark in marks):
             value = shown(value)
-        value = self.value(hint, value, path)
+        named = any(isinstance(mark, Names) for mark in marks)
+        value = value if named else self.value(hint, value, path)
         if not self.sound(*path):
             return None
         for mark in marks:
@@ -199,7 +200,7 @@ def _fits(shape: Any, value: Any) -> bool:
         return _fits(get_args(shape)[0], value)
     if origin is Literal:
         return isinstance(value, str)
-    if origin is tuple:
+    if origin in (tuple, list):
         return isinstance(value, list)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(shape):
         return isinstance(value, dict)

@@ -129,7 +129,7 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(argument) for argument in arguments)
     if origin is Literal:
         return " or ".join(map(str, arguments))
-    if origin is tuple:
+    if origin in (tuple, list):
         if get_origin(arguments[0]) in (Union, UnionType):
             return f"a list, each {describe(arguments[0])}"
         return f"a list of {describe(arguments[0]).removeprefix('a ')}s"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 from crossflare.recipe import strict_yaml
+from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.marks import (
     Bounds,
     Keyed,
@@ -26,7 +27,6 @@ from crossflare.recipe.translation import (
     Rate,
     Share,
     TranslationSpec,
-    engine_options,
 )
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.layout import Align, FileLayout, FilePart
@@ -210,17 +210,18 @@ class Spec:
 
 def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
     """Return a dataclass as mappings, lists and plain values; with `escape`, each $ of a path is doubled."""
-    if isinstance(value, EngineOptions):
-        hints = engine_options(value.engine)
-        options = {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
-        return {"engine": value.engine, **options}
+    if isinstance(value, EngineOptions | AdapterOptions):
+        content = {name: getattr(value, name) for name in field_types(type(value)) if name != "options"}
+        hints = value.more(content | dict(value.options))
+        return content | {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
     if isinstance(value, MethodSpec):
         hints = field_types(MethodSpec)
         names = [name for name in hints if name in ("kind", "of") or name in value.options]
+        names = [name for name in names if name != "adapter" or value.adapter.options]
         return {name: _plain(getattr(value, name), hints[name], escape) for name in names}
     if dataclasses.is_dataclass(value):
         return {name: _plain(getattr(value, name), kind, escape) for name, kind in field_types(type(value)).items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         items = cast(tuple[Any, ...], value)
         if items and isinstance(items[0], MethodSpec):
             return {item.name: _plain(item, None, escape) for item in items}
