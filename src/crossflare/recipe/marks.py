@@ -41,9 +41,9 @@ class Names:
 
 @dataclass(frozen=True)
 class Checked:
-    """A function that raises `UserError` for a text that the field does not take."""
+    """A function that raises `UserError` for a value that the field does not take."""
 
-    check: Callable[[str], object]
+    check: Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,12 @@ def field_types(made: type[Any]) -> dict[str, Any]:
     """Return the annotations of a dataclass's fields, in order, with their marks."""
     hints = get_type_hints(made, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(made)}
+
+
+def has_default(made: type[Any], name: str) -> bool:
+    """Whether a field of a dataclass may be left out."""
+    field = made.__dataclass_fields__[name]
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def item_type(hint: Any) -> Any:

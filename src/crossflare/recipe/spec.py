@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
+from crossflare.errors import UserError
 from crossflare.recipe import strict_yaml
 from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.marks import (
     Bounds,
+    Checked,
     Keyed,
     Label,
     LanguageTag,
@@ -164,6 +166,15 @@ def changed(one: Any, other: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in names if getattr(one, name) != getattr(other, name)}
 
 
+VERSION = 1
+"""The format of recipes."""
+
+
+def _check_version(version: int) -> None:
+    if version > VERSION:
+        raise UserError(f"the recipe is of version {version}, this crossflare reads {VERSION}; upgrade crossflare")
+
+
 @dataclass(frozen=True)
 class Spec:
     """A whole recipe."""
@@ -180,6 +191,8 @@ class Spec:
     translation: TranslationSpec = field(default_factory=TranslationSpec)
     stage1: Training = field(default_factory=Training)
     stage2: Training = field(default_factory=Training)
+    version: Annotated[int, Bounds(1), Checked(_check_version)] = VERSION
+    """The format of the recipe; a later one than this crossflare knows is refused."""
 
     def method(self, name: str) -> MethodSpec:
         """Return the method of that name; KeyError when there is none."""
