@@ -1,4 +1,4 @@
-"""What is new stands in one place: a row, a field or a class, and recipes, verbs, runs and the documentation have it."""
+"""What is new stands in one place, a row, a field or a class; recipes, verbs, runs and the documentation have it."""
 
 import os
 import shutil
