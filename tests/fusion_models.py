@@ -21,7 +21,8 @@ from transformers import (
 
 import crossflare
 from crossflare.fusion.frame import READING
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.functions import make_phi
+from crossflare.fusions import FUSIONS
 
 torch.set_num_threads(1)
 
@@ -29,8 +30,8 @@ VOCABULARY, HIDDEN, BLOCKS, LABELS, PAD = 40, 16, 2, 3, 1
 FAMILIES = ("xlm-r", "bert", "distilbert", "deberta", "modernbert")
 SHIFTING = ("xlm-r", "deberta", "modernbert")
 """Families whose states do not depend on where the padding is."""
-WEIGHTED = tuple(name for name, row in FUSIONS.items() if row.weighted)
-WEIGHT_FREE = tuple(name for name, row in FUSIONS.items() if not row.weighted)
+WEIGHTED = tuple(name for name in FUSIONS if isinstance(make_phi(name, 2), torch.nn.Module))
+WEIGHT_FREE = tuple(name for name in FUSIONS if name not in WEIGHTED)
 PAIRS = [
     (fusion, alignment)
     for fusion, row in FUSIONS.items()

@@ -9,11 +9,12 @@ import pytest
 ORDER = (
     ("errors", "files", "heard", "progress", "devices", "locks", "storage", "untrusted"),
     ("libraries",),
+    ("fusions",),
     ("languages",),
     ("tasks",),
     ("translation",),
-    ("recipe",),
     ("fusion",),
+    ("recipe",),
     ("selftest",),
     ("training",),
     ("evaluation",),

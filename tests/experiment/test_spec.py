@@ -9,7 +9,7 @@ from hypothesis import event, given, reject
 from hypothesis import strategies as st
 
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusions import FUSIONS
 from crossflare.recipe import strict_yaml
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.methods import MethodSpec
@@ -334,5 +334,5 @@ def test_control_equality_sees_every_field(recipe: Path) -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_gets_an_alignment_that_it_takes(fusion: str) -> None:
-    method = MethodSpec("flare", "flare", fusion=fusion)  # type: ignore[arg-type]
+    method = MethodSpec("flare", "flare", fusion=fusion)
     assert FlareConfig(fusion=fusion, alignment=method.alignment).alignment == method.alignment

@@ -66,7 +66,7 @@ def test_dumped_text_is_text_to_other_readers_too(text: str) -> None:
     ("text", "said"),
     [
         ("a: 1\nb: 2\na: 3", "f:3: a: the key stands here twice; keep one"),
-        ("a: &x [1]\nb: *x", "f:1: b: aliases (*name) are not read here; write the value again"),
+        ("a: &x [1]\nb: *x", "f:2: b: aliases (*name) are not read here; write the value again"),
         (
             "a: !!python/object:os.system x",
             "f:1: a: tags (tag:yaml.org,2002:python/object:os.system) are not read here",

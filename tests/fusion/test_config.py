@@ -10,9 +10,8 @@ from transformers import BertConfig, BertModel
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.fusion.alignment import ALIGNMENTS
 from crossflare.fusion.config import REFUSED
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusions import ALIGNMENTS, FUSIONS
 from fusion_models import batch, build, flare, logits
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
 from crossflare.fusion.alignment import attention, pair_nothing, position
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.functions import make_phi
+from crossflare.fusions import FUSIONS
 from fusion_models import PAIRS, batch, build, flare, frame_of
 from lanes import cover
 
@@ -27,7 +28,7 @@ MASKS = (torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]]).bool(), torch.tensor([[
 @pytest.mark.parametrize("fusion", list(FUSIONS))
 def test_phi(fusion: str) -> None:
     torch.manual_seed(0)
-    phi = FUSIONS[fusion].build(2)
+    phi = make_phi(fusion, 2)
     weights = list(phi.double().parameters()) if isinstance(phi, nn.Module) else []
     for weight in weights:
         nn.init.normal_(weight)

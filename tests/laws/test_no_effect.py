@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import crossflare
 from crossflare.fusion.frame import ModelStates
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusions import FUSIONS
 from fusion_models import FAMILIES, PAIRS, batch, build, flare, logits, plain_lora
 from lanes import cover
 

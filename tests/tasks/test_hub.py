@@ -100,6 +100,6 @@ def test_every_folder_language_of_nusax_is_on_the_hub() -> None:
 
 def test_a_set_with_no_files_takes_no_folder(tmp_path: Path) -> None:
     assert load_set("phrasebook").languages == ("en", "es", "id", "sw")
-    assert KNOWN_SETS["phrasebook"].hub is None
+    assert KNOWN_SETS["phrasebook"].fetch is None
     with pytest.raises(UserError, match="phrasebook is made, not read; give no folder"):
         load_set("phrasebook", tmp_path)

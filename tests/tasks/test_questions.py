@@ -264,10 +264,10 @@ def test_own_files_of_questions(tmp_path: Path) -> None:
     rows = [{"id": "1", "question": "Ipi?", "context": "moja", "q": "Which?", "c": "one"}]
     lines(tmp_path / "sw.jsonl", rows)
     files = {"en": {"train": "en.json"}, "sw": {"train": "sw.jsonl"}}
-    data = own_questions("mine", files, base=tmp_path)
+    data = own_questions("mine", files, align="none", base=tmp_path)
     assert isinstance(data, DataSet)
     assert [item.source for item in data.parallel("sw", "train", "en")] == [None]
-    parallel = own_questions("mine", files, align="id", base=tmp_path)
+    parallel = own_questions("mine", files, base=tmp_path)
     assert [item.source for item in parallel.parallel("sw", "train", "en")] == [("en 1?", "one")]
     beside = own_questions("mine", {"sw": files["sw"]}, layout=FileLayout(source_texts=("q", "c")), base=tmp_path)
     assert [item.source for item in beside.parallel("sw", "train", "en")] == [("Which?", "one")]

@@ -1,6 +1,10 @@
+from dataclasses import fields
+
 import pytest
 
 from crossflare.errors import UserError
+from crossflare.recipe.spec import Training
+from crossflare.serving.card import ReadSettings
 from crossflare.training.loop.settings import Settings
 
 
@@ -49,3 +53,12 @@ def test_steps_counts_the_short_batch_and_the_short_group(rows, batch, accumulat
 def test_when_checkpoints_are_written_decides_nothing() -> None:
     assert Settings(save_steps=5, save_seconds=1.0).deciding() == Settings().deciding()
     assert Settings(lr=1.0).deciding() != Settings().deciding()
+
+
+def test_a_default_is_the_recipes_default() -> None:
+    """Where a recipe and a run of `fit`, or the reader of an adapter, have one option, there is one number."""
+    recipe = Training()
+    for other in (Settings(), ReadSettings()):
+        shared = {field.name for field in fields(other)} & {field.name for field in fields(recipe)}
+        assert len(shared) >= 4
+        assert {name: getattr(other, name) for name in shared} == {name: getattr(recipe, name) for name in shared}

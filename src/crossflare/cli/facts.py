@@ -1,4 +1,4 @@
-"""The verbs that look things up: languages, methods."""
+"""The verbs that look things up: languages, methods, and the schema of a recipe."""
 
 from typing import Annotated, Any
 
@@ -30,6 +30,12 @@ def register(app: typer.Typer) -> None:
             ("crossflare methods --json", "for scripts"),
         ),
     )(methods)
+    app.command(
+        rich_help_panel=PANEL,
+        epilog=examples(
+            ("crossflare schema > recipe.schema.json", "for an editor; docs/recipe.md says how it finds the file"),
+        ),
+    )(schema)
 
 
 def languages(
@@ -97,6 +103,17 @@ def methods(
     say(f"options: {', '.join(options[name])}")
     if kinds[name].of:
         say(f"of: {', '.join(sorted(kinds[name].of))}")
+    if "adapter" in options[name]:
+        from crossflare.recipe.adapter import adapter_options
+
+        say(f"adapter: {', '.join(adapter_options())}")
+
+
+def schema() -> None:
+    """Print the JSON schema of a recipe, by which an editor completes, explains and checks its keys."""
+    from crossflare.recipe.schema import recipe_schema
+
+    print_json(recipe_schema())
 
 
 def _with_engine(rows: list[dict[str, Any]], engine: str) -> list[dict[str, Any]]:

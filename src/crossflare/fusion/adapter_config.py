@@ -19,7 +19,14 @@ IGNORED = ("peft_type", "auto_mapping", "runtime_config", "megatron_core", "init
 
 
 MODULES = (either(none, list_of(NAME)), "a list of module names")
+_OF_A_TYPE: dict[Any, tuple[Any, str]] = {
+    bool: (flag, "true or false"),
+    int: (whole(0, 65536), "a whole number from 0 to 65536"),
+    float: (number(-1e6, 1e6), "a number of at most 1e6"),
+}
+"""What a file may say for an option of `FlareConfig` that has no row of its own in `ALLOWED`."""
 ALLOWED: Schema = {
+    **{name: _OF_A_TYPE[kind] for name, kind in FlareConfig.__annotations__.items() if kind in _OF_A_TYPE},
     "r": (whole(1, 4096), "a whole number from 1 to 4096"),
     "lora_alpha": (number(1e-6, 1e6), "a number above 0 and at most 1e6"),
     "lora_dropout": (number(0, 0.999), "a number from 0 to 0.999"),
@@ -40,14 +47,11 @@ ALLOWED: Schema = {
     "inference_mode": (flag, "true or false"),
     "use_rslora": (flag, "true or false"),
     "lora_bias": (flag, "true or false"),
-    "source_norm": (flag, "true or false"),
-    "fuse_cross_attention": (flag, "true or false"),
     "fusion": (NAME, "the name of a fusion function"),
     "alignment": (either(none, NAME), "the name of an alignment"),
     "lead": (whole(0, 1), "0 or 1"),
     "source_dropout": (number(0, 0.999), "a number from 0 to 0.999"),
     "mt_dim": (either(none, whole(1, 65536)), "a whole number from 1 to 65536"),
-    "released": (flag, "true or false"),
     "flare_format": (whole(1, 9999), "a whole number"),
 }
 """Key -> what a file may say there. A key of peft that is not here must have its default."""

@@ -169,7 +169,7 @@ def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default
     Raises:
         UserError: phi without a source is not the identity (the relu forms), so no LoRA has its effect.
     """
-    from crossflare.fusion.functions import FUSIONS
+    from crossflare.fusions import FUSIONS
 
     config = model.peft_config[adapter]
     if not isinstance(config, FlareConfig):

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-ALIGNMENTS = ("position", "proportional", "attention", "none")
 Anchor = Literal["start", "end"]
 
 

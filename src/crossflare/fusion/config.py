@@ -8,8 +8,7 @@ from typing import Any
 from peft import LoraConfig
 
 from crossflare.errors import UserError, choose
-from crossflare.fusion.alignment import ALIGNMENTS
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusions import ALIGNMENTS, FUSIONS
 from crossflare.libraries.peft import FlareType
 
 RELEASED_FUSIONS = ("add", "mul", "add_relu", "cross_attention_paper")
@@ -90,7 +89,7 @@ class FlareConfig(LoraConfig):
     def __post_init__(self) -> None:
         """Fill in what follows from other options, and refuse contradictions (see `check`)."""
         if self.alignment is None and self.fusion in FUSIONS:
-            self.alignment = "position" if FUSIONS[self.fusion].aligned else "none"
+            self.alignment = FUSIONS[self.fusion].alignment
         if self.released:
             self.lead, self.source_norm = 0, False
         self.check()
@@ -112,8 +111,7 @@ class FlareConfig(LoraConfig):
         fusion = FUSIONS[choose("fusion", self.fusion, FUSIONS)]
         choose("alignment", str(self.alignment), ALIGNMENTS)
         if fusion.aligned == (self.alignment == "none"):
-            wanted = "position, proportional or attention" if fusion.aligned else "none"
-            raise UserError(f"fusion {self.fusion} needs alignment {wanted}, got {self.alignment}")
+            raise UserError(f"fusion {self.fusion} needs alignment {fusion.alignments}, got {self.alignment}")
         self._check_released()
         _check_number("r", self.r, 1, 4096)
         _check_number("lead", self.lead, 0, 1)

@@ -7,12 +7,13 @@ takes the same path and the same nonlinearity as a present one.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from crossflare.fusion.alignment import Pairing
+from crossflare.fusions import FUSIONS
 
 Phi = Callable[[Tensor | None, Tensor, Pairing | None], Tensor]
 
@@ -96,29 +97,7 @@ class CrossAttentionPaper(_RankAttention):
         return torch.where(pairing.paired[..., None], mixed, target)
 
 
-@dataclass(frozen=True, slots=True)
-class Fusion:
-    """A row of the table of fusion functions."""
-
-    name: str
-    formula: str
-    build: Callable[[int], Phi | nn.Module]
-    """Called with the rank r; a plain function for the weight-free ones, a module for the others."""
-    weighted: bool = False
-    aligned: bool = True
-    """False: phi reads the whole source itself, so `alignment` must be `none`."""
-    linear_alone: bool = True
-    """Without a source phi is the identity, so the adapter alone is a plain LoRA."""
-
-
-FUSIONS: dict[str, Fusion] = {
-    row.name: row
-    for row in (
-        Fusion("add", "S + T", lambda r: add),
-        Fusion("mul", "S * T", lambda r: mul),
-        Fusion("add_relu", "relu(S) + relu(T)", lambda r: add_relu, linear_alone=False),
-        Fusion("mul_relu", "relu(S) * relu(T)", lambda r: mul_relu, linear_alone=False),
-        Fusion("cross_attention", "T + Attn(Q=T, K=V=S)", CrossAttention, weighted=True, aligned=False),
-        Fusion("cross_attention_paper", "Attn(Q=S, K=V=T)", CrossAttentionPaper, weighted=True),
-    )
-}
+def make_phi(fusion: str, r: int) -> Phi | nn.Module:
+    """Return the phi of a row of `FUSIONS`: a plain function, or a new module for the rank r."""
+    made: Any = globals()[FUSIONS[fusion].function or fusion]
+    return made(r) if isinstance(made, type) else made

@@ -20,7 +20,7 @@ from crossflare.fusion.blocks import (
     projects_positions,
 )
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.functions import FUSIONS
+from crossflare.fusion.functions import make_phi
 from crossflare.fusion.identity import head_modules
 from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
 from crossflare.fusion.peft_route import check_model
@@ -129,7 +129,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         self, model: nn.Module, variant: FlareVariant, layer: Any, adapter: str, config: FlareConfig, site: Site
     ) -> None:
         """Turn a plain layer's variant into a fusing one."""
-        phi = FUSIONS[config.fusion].build(layer.r[adapter])
+        phi = make_phi(config.fusion, layer.r[adapter])
         if isinstance(phi, nn.Module):
             phi = phi.to(lora_a(layer, adapter).weight)
             add_adapter_weights(layer, "lora_fusion", adapter, phi)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crossflare.errors import nearest
+from crossflare.fusions import FUSIONS
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
@@ -41,7 +42,7 @@ def check_translation(translation: TranslationSpec, task: TaskSpec | None, reade
     for name, engine in engines.items():
         if engine is not None and "store" in engine.options and name != "latents":
             reader.wrong(("translation", name, "store"), "only states of an encoder (latents) are stored; take it out")
-        if engine is not None and engine.options.get("learn") == "set" and task and task.set != "phrasebook":
+        if engine is not None and engine.options.get("learn") == "set" and task and task.lexicon is None:
             reader.wrong(
                 ("translation", name, "learn"),
                 f"{task.set or 'a set of own files'} brings no lexicon of its own; say learn: train or lexicon: FILE",
@@ -197,9 +198,9 @@ def _options(method: MethodSpec, reader: Reader) -> None:
             else (f"{method.kind} takes {', '.join(sorted(method.options)) or 'no options'}")
         )
         reader.wrong((*path, name), f"means nothing here: {elsewhere}")
-    crossed = method.fusion == "cross_attention"
-    if {"fusion", "alignment"} & given and crossed != (method.alignment == "none"):
-        expected = "none (a cross-attention aligns by itself)" if crossed else "position, proportional or attention"
+    fusion = FUSIONS[method.fusion]
+    if {"fusion", "alignment"} & given and fusion.aligned == (method.alignment == "none"):
+        expected = fusion.alignments + ("" if fusion.aligned else " (it aligns by itself)")
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
 
 

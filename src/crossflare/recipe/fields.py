@@ -9,7 +9,19 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from crossflare.errors import UserError, nearest
-from crossflare.recipe.marks import AsText, Bounds, Checked, Keyed, Made, Names, PathMark, describe, field_types, shown
+from crossflare.recipe.marks import (
+    AsText,
+    Bounds,
+    Checked,
+    Keyed,
+    Made,
+    Names,
+    PathMark,
+    describe,
+    field_types,
+    has_default,
+    shown,
+)
 from crossflare.recipe.strict_yaml import Document, KeyPath, dotted
 
 T = TypeVar("T")
@@ -22,10 +34,11 @@ class Reader:
         self.document = document
         self.folder = folder
         self._wrong: set[KeyPath] = set()
+        """Where something is wrong, with all that leads there."""
 
     def wrong(self, path: KeyPath, message: str) -> None:
         """Note one mistake at `path`."""
-        self._wrong.add(path)
+        self._wrong.update(path[:length] for length in range(len(path) + 1))
         where = f"{dotted(path)}: " if path else ""
         self.document.problems.append(f"{self.document.place(path)}: {where}{message}")
 
@@ -38,7 +51,7 @@ class Reader:
 
     def sound(self, *path: str | int) -> bool:
         """Whether nothing wrong was noted at `path` or below it, so that its value can be used."""
-        return not any(wrong[: len(path)] == path for wrong in self._wrong)
+        return path not in self._wrong
 
     def dataclass(self, made: type[T], value: Any, path: KeyPath, fixed: Mapping[str, Any] | None = None) -> T | None:
         """Read a mapping as `made`; None when it is no mapping.
@@ -72,11 +85,11 @@ class Reader:
         for name in known:
             if name not in content and more is not None and name in more:
                 continue
-            if name not in content and not _has_default(made, name):
+            if name not in content and not has_default(made, name):
                 self.wrong((*path, name), f"missing; expected {describe(known[name])}")
         if more is not None:
             read = {"options": {name: read.pop(name) for name in list(read) if name in more}, **read}
-        absent = {name: None for name in known if name not in (more or ()) and not _has_default(made, name)}
+        absent = {name: None for name in known if name not in (more or ()) and not has_default(made, name)}
         return made(**(absent | read | dict(fixed)))
 
     def value(self, hint: Any, value: Any, path: KeyPath) -> Any:
@@ -88,11 +101,11 @@ class Reader:
             return self._union(arguments, value, path, hint)
         if origin is Literal:
             return self._one_of(arguments, value, path)
-        if origin is tuple:
+        if origin in (tuple, list):
             if not isinstance(value, list):
                 return self._check(False, hint, value, path)
             items = enumerate(cast(list[Any], value))
-            return tuple(self.value(arguments[0], item, (*path, index)) for index, item in items)
+            return origin(self.value(arguments[0], item, (*path, index)) for index, item in items)
         if origin in (dict, Mapping):
             if not isinstance(value, dict | NoneType):
                 return self._check(False, hint, value, path)
@@ -125,7 +138,8 @@ class Reader:
             return self._keyed(get_args(hint)[0], keyed[0], value, path)
         if isinstance(value, int) and any(isinstance(mark, AsText) for mark in marks):
             value = shown(value)
-        value = self.value(hint, value, path)
+        named = any(isinstance(mark, Names) for mark in marks)
+        value = value if named else self.value(hint, value, path)
         if not self.sound(*path):
             return None
         for mark in marks:
@@ -199,16 +213,11 @@ def _fits(shape: Any, value: Any) -> bool:
         return _fits(get_args(shape)[0], value)
     if origin is Literal:
         return isinstance(value, str)
-    if origin is tuple:
+    if origin in (tuple, list):
         return isinstance(value, list)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(shape):
         return isinstance(value, dict)
     return type(value) is shape or (shape is float and type(value) is int)
-
-
-def _has_default(made: type[Any], name: str) -> bool:
-    field = made.__dataclass_fields__[name]
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _looks_like_number(text: str) -> bool:

@@ -41,9 +41,9 @@ class Names:
 
 @dataclass(frozen=True)
 class Checked:
-    """A function that raises `UserError` for a text that the field does not take."""
+    """A function that raises `UserError` for a value that the field does not take."""
 
-    check: Callable[[str], object]
+    check: Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,12 @@ def field_types(made: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(made)}
 
 
+def has_default(made: type[Any], name: str) -> bool:
+    """Whether a field of a dataclass may be left out."""
+    field = made.__dataclass_fields__[name]
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
 def item_type(hint: Any) -> Any:
     """Return the annotation of a mapping's values; None when `hint` is no mapping."""
     return get_args(hint)[1] if get_origin(hint) in (dict, Mapping) else None
@@ -129,7 +135,7 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(argument) for argument in arguments)
     if origin is Literal:
         return " or ".join(map(str, arguments))
-    if origin is tuple:
+    if origin in (tuple, list):
         if get_origin(arguments[0]) in (Union, UnionType):
             return f"a list, each {describe(arguments[0])}"
         return f"a list of {describe(arguments[0]).removeprefix('a ')}s"

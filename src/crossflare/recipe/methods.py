@@ -1,14 +1,13 @@
 """What a recipe says of a method: its kind, out of the table of kinds, and its options."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
+from crossflare.fusions import ALIGNMENTS, FUSIONS
+from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.kinds import KINDS, Group, Kind, group_of
 from crossflare.recipe.marks import Bounds, Checked, LanguageTag, Names
 from crossflare.recipe.translation import Count, Rate, Share, check_train_source
-
-Fusion = Literal["add", "mul", "add_relu", "mul_relu", "cross_attention", "cross_attention_paper"]
-Alignment = Literal["position", "proportional", "attention", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +44,22 @@ class MethodSpec:
     epochs: Count | None = None
     r: Count | None = None
     alpha: Count | None = None
-    fusion: Fusion = "add_relu"
-    alignment: Alignment | None = None
-    """None: `position`, or `none` for cross_attention, which aligns by itself."""
+    fusion: Annotated[str, Names("value", lambda: tuple(FUSIONS))] = "add_relu"
+    """The function phi that makes one low-rank state of the source's and the target's."""
+    alignment: Annotated[str, Names("value", lambda: ALIGNMENTS)] | None = None
+    """None: `position`, or `none` for a function that aligns by itself, as cross_attention does."""
     lead: Annotated[int, Bounds(0, 1)] = 1
     """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
     source_dropout: Share = 0.0
     """Part of the training rows whose source is left out."""
     source_norm: bool = True
     """Whether a pre-norm model's source states pass through the block's input norm; false in the released code."""
+    adapter: AdapterOptions = field(default_factory=AdapterOptions)
+    """Further options of `FlareConfig`, as `fuse_cross_attention: true`; `crossflare methods flare` lists them."""
 
     def __post_init__(self) -> None:
-        kind = KINDS.get(self.kind)
-        made = {"alignment": self.alignment or ("none" if self.fusion == "cross_attention" else "position")}
+        kind, fusion = KINDS.get(self.kind), FUSIONS.get(self.fusion)
+        made: dict[str, Any] = {"alignment": self.alignment or (fusion.alignment if fusion else "position")}
         if kind is not None:  # an unknown one is a mistake of the recipe, which is told elsewhere
             made |= {"train_source": self.train_source or kind.train_source, **kind.fixed}
         for name, value in made.items():
@@ -85,5 +87,6 @@ class MethodSpec:
     def options(self) -> frozenset[str]:
         """The fields that mean something here: an adapter that is trained elsewhere takes no training options."""
         own = self.about.options & {"test_source"} if self.of else self.about.options
+        own |= {"adapter"} if self.about.fuses and not self.of else frozenset()
         apart = not self.joint and (self.about.trains or self.about.needs_of)
         return own | {"languages"} | ({"trained_in"} if apart else frozenset())

@@ -1,12 +1,16 @@
 """What a recipe says, as values: task, model, training, and the whole; `read` reads them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
+from crossflare.errors import UserError
 from crossflare.recipe import strict_yaml
+from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.marks import (
     Bounds,
+    Checked,
     Keyed,
     Label,
     LanguageTag,
@@ -19,21 +23,19 @@ from crossflare.recipe.marks import (
 )
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.translation import (
-    QUESTION_SETS,
-    SETS,
     Count,
     EngineOptions,
     Limit,
     Rate,
     Share,
     TranslationSpec,
-    engine_options,
 )
-from crossflare.tasks.layout import FileLayout, FilePart
+from crossflare.tasks.kinds import Metric, QuestionMetric
+from crossflare.tasks.layout import Align, FileLayout, FilePart
+from crossflare.tasks.sets import KNOWN_SETS, KnownSet
 
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
-AnyMetric = Literal["accuracy", "macro_f1", "exact_match", "f1"]
 Answering = Literal["head", "text"]
 
 
@@ -49,7 +51,7 @@ class PartSpec(FilePart):
 class TaskSpec(FileLayout):
     """Where the labelled rows come from: a named set, or the user's own files."""
 
-    set: Annotated[str, Names("set", lambda: SETS)] | None = None
+    set: Annotated[str, Names("set", lambda: tuple(KNOWN_SETS))] | None = None
     """A named set; None: `files` says where the rows are."""
     folder: PathText | None = None
     """Where the named set lies on this machine."""
@@ -70,16 +72,25 @@ class TaskSpec(FileLayout):
         default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
     )
     """language -> part -> its file, a pattern as `train-*.csv`, a list of them, or `path` with options of its own."""
-    align: Literal["id", "row", "none"] | None = None
+    align: Align | None = None
     """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
     where `id` names a column or the rows are questions, else by place."""
-    main_metric: AnyMetric | None = None
+    main_metric: Literal[Metric, QuestionMetric] | None = None
     """By which models are chosen; None: accuracy of labels, f1 of answers."""
 
     @property
     def asks(self) -> bool:
         """Whether the task is to answer questions."""
-        return self.questions or self.set in QUESTION_SETS
+        return self.questions or (self._known is not None and self._known.asks)
+
+    @property
+    def lexicon(self) -> Callable[[str], Mapping[str, str]] | None:
+        """The dictionary that the named set brings; None: it has none."""
+        return None if self._known is None else self._known.lexicon
+
+    @property
+    def _known(self) -> KnownSet | None:
+        return KNOWN_SETS.get(self.set or "")
 
     def choosing(self) -> dict[str, Any]:
         """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
@@ -155,6 +166,15 @@ def changed(one: Any, other: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in names if getattr(one, name) != getattr(other, name)}
 
 
+VERSION = 1
+"""The format of recipes."""
+
+
+def _check_version(version: int) -> None:
+    if version > VERSION:
+        raise UserError(f"the recipe is of version {version}, this crossflare reads {VERSION}; upgrade crossflare")
+
+
 @dataclass(frozen=True)
 class Spec:
     """A whole recipe."""
@@ -171,6 +191,8 @@ class Spec:
     translation: TranslationSpec = field(default_factory=TranslationSpec)
     stage1: Training = field(default_factory=Training)
     stage2: Training = field(default_factory=Training)
+    version: Annotated[int, Bounds(1), Checked(_check_version)] = VERSION
+    """The format of the recipe; a later one than this crossflare knows is refused."""
 
     def method(self, name: str) -> MethodSpec:
         """Return the method of that name; KeyError when there is none."""
@@ -201,17 +223,18 @@ class Spec:
 
 def _plain(value: Any, hint: Any = None, escape: bool = False) -> Any:
     """Return a dataclass as mappings, lists and plain values; with `escape`, each $ of a path is doubled."""
-    if isinstance(value, EngineOptions):
-        hints = engine_options(value.engine)
-        options = {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
-        return {"engine": value.engine, **options}
+    if isinstance(value, EngineOptions | AdapterOptions):
+        content = {name: getattr(value, name) for name in field_types(type(value)) if name != "options"}
+        hints = value.more(content | dict(value.options))
+        return content | {name: _plain(item, hints.get(name), escape) for name, item in value.options.items()}
     if isinstance(value, MethodSpec):
         hints = field_types(MethodSpec)
         names = [name for name in hints if name in ("kind", "of") or name in value.options]
+        names = [name for name in names if name != "adapter" or value.adapter.options]
         return {name: _plain(getattr(value, name), hints[name], escape) for name in names}
     if dataclasses.is_dataclass(value):
         return {name: _plain(getattr(value, name), kind, escape) for name, kind in field_types(type(value)).items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         items = cast(tuple[Any, ...], value)
         if items and isinstance(items[0], MethodSpec):
             return {item.name: _plain(item, None, escape) for item in items}

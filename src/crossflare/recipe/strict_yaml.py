@@ -21,6 +21,8 @@ KeyPath = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
 _DEPTH = 30
+LIMIT = 250_000
+"""Bytes of a recipe: the longest that people write have a few thousand."""
 
 
 class GatheredError(UserError):
@@ -80,10 +82,16 @@ def read(path: Path) -> Document:
         UserError: The file is missing, is not UTF-8 text, or is not YAML. Smaller mistakes are left in `problems`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            given = file.read(LIMIT + 1)
+        text = "" if len(given) > LIMIT else given.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"{path}: expected a YAML file, but it cannot be read ({reason}); check the path") from error
+    if len(given) > LIMIT:
+        raise UserError(
+            f"{path}: expected a recipe of at most {LIMIT:,} bytes, got more; keep rows in files of their own"
+        )
     return parse(text, str(path))
 
 
@@ -113,6 +121,8 @@ def document_of(value: Mapping[str, Any], origin: str) -> Document:
 
 
 def _plain_of(value: Any, path: KeyPath) -> Any:
+    if len(path) > _DEPTH:
+        raise UserError(f"{dotted(path[:3])}: nested too deeply; a mapping may not hold itself")
     if isinstance(value, Mapping):
         return {key: _plain_of(each, (*path, key)) for key, each in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple):
@@ -177,11 +187,12 @@ def _assign(document: Document, path: tuple[str, ...], value: Any, origin: str) 
 def _value(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> Any:
     line = f"{document.origin}:{node.start_mark.line + 1}"
     place = document.origin if document.origin.startswith("--") else line
+    if id(node) in seen:  # its own line is the anchor's
+        said = "aliases (*name) are not read here; write the value again"
+        document.problems.append(f"{document.place(path)}: {dotted(path)}: {said}")
+        return None
     if path:
         document.places.setdefault(path, place)
-    if id(node) in seen:
-        document.problems.append(f"{place}: {dotted(path)}: aliases (*name) are not read here; write the value again")
-        return None
     if len(path) > _DEPTH:
         raise RecursionError
     seen.add(id(node))

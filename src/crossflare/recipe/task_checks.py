@@ -1,12 +1,14 @@
 """What is wrong with the task of a recipe: own files whose options do not meet, or are missing."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from crossflare.errors import nearest
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.marks import shown
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import PartSpec, Spec, TaskSpec
+from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout
 
 
@@ -43,7 +45,7 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         for name in QUESTION_COLUMNS:
             if getattr(layout, name):
                 reader.wrong((*path, name), "is a column of questions; say questions: true, or take it out")
-    _options_of_files(task, ("accuracy", "macro_f1"), reader)
+    _options_of_files(task, get_args(Metric), reader)
     if task.files and reader.sound("source") and reader.sound("targets"):
         _files(task, spec, reader)
 
@@ -62,7 +64,7 @@ def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
                 reader.wrong((*path, name), none)
         if len(layout.source_texts) not in (0, 2):
             reader.wrong((*path, "source_texts"), "expected two columns: of the question, and of its context")
-    _options_of_files(task, ("f1", "exact_match"), reader)
+    _options_of_files(task, get_args(QuestionMetric), reader)
     if not task.files:
         reader.wrong(("task", "files"), "missing; expected language -> part -> file")
     elif reader.sound("source") and reader.sound("targets"):

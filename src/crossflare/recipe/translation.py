@@ -12,10 +12,6 @@ from crossflare.recipe import strict_yaml
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.marks import Bounds, ModelPath, Names, PathText
 
-QUESTION_SETS = ("tydiqa", "xquad", "lab-qa")
-SETS = ("nusax", "xnli", "phrasebook", "lab-topic", "lab-nli", *QUESTION_SETS)
-"""The named sets of `crossflare.tasks.sets`, and those of the laboratory."""
-
 _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
     "dictionary": {"learn": Literal["train", "set"]},
@@ -25,7 +21,8 @@ _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
 """Engines and options that only a recipe has: its data set stands behind them."""
 ENCODERS = ("transformers", "trained")
 """Engines with an encoder for `latents`, whose states are kept in the run's folder with `store: true`."""
-_FILES = frozenset({"lexicon", "source_file", "target_file", "pairs_file", "folder"})
+_FILES = ("file", "folder", "lexicon")
+"""An option is a file or folder where its name ends so."""
 _GIVEN = frozenset({"source", "target"})
 """Options that the recipe itself fills in: the languages."""
 
@@ -89,7 +86,7 @@ def engine_options(engine: str) -> dict[str, Any]:
     if engine in ENGINES:
         for name, parameter in ENGINES[engine].options.items():
             if name not in _GIVEN:
-                marked = PathText if name in _FILES else ModelPath if name == "model" else parameter.annotation
+                marked = PathText if name.endswith(_FILES) else ModelPath if name == "model" else parameter.annotation
                 types[name] = marked
     return types
 

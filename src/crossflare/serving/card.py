@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.files import CARD
 from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
-from crossflare.recipe.spec import Answering, ModelSpec
+from crossflare.recipe.spec import Answering, ModelSpec, Training
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
@@ -87,11 +87,11 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
 class ReadSettings:
     """How long a row may be, and in which numbers it is read."""
 
-    max_length: int = 128
+    max_length: int = Training.max_length
     """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
-    stride: int = 128
+    stride: int = Training.stride
     """Of questions: tokens of the context that a window repeats of the one before."""
-    answer_tokens: int = 30
+    answer_tokens: int = Training.answer_tokens
     """Of questions: most tokens of an answer."""
     precision: Precision = "auto"
 

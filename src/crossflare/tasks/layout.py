@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crossflare.errors import UserError, listed
 from crossflare.tasks.files import DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
 
 QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
 """Options of `FileLayout` that are for flat rows of questions alone."""
+Align = Literal["id", "row", "none"]
+"""How the files of two languages correspond: by the rows' names, by their place, or not at all."""
 Cell = str | int | bool
 """A value of a cell as `where` names it; numbers and truth values go by their text."""
 

@@ -11,7 +11,7 @@ from crossflare.tasks.columns import iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
-from crossflare.tasks.layout import FileLayout, FilePart, Given, files_of, is_pattern, paths_of
+from crossflare.tasks.layout import Align, FileLayout, FilePart, Given, files_of, is_pattern, paths_of
 from crossflare.tasks.outline import Outline
 from crossflare.tasks.squad import read_questions
 
@@ -26,7 +26,7 @@ def own_set(
     *,
     layout: FileLayout | None = None,
     aliases: Mapping[str, str] | None = None,
-    align: Literal["id", "row", "none"] | None = None,
+    align: Align | None = None,
     source_language: str = "en",
     main_metric: Metric = "accuracy",
     base: Path | str = ".",
@@ -80,7 +80,7 @@ def own_questions(
     files: Files,
     *,
     layout: FileLayout | None = None,
-    align: Literal["id", "row", "none"] = "none",
+    align: Align | None = None,
     source_language: str = "en",
     main_metric: QuestionMetric = "f1",
     base: Path | str = ".",
@@ -93,7 +93,7 @@ def own_questions(
         name: Its name in reports.
         files: See `Files`; JSON files in SQuAD's layout, or flat rows: see `read_questions`.
         layout: How files of flat rows are written and which column holds what.
-        align: How languages correspond: by id or row where the files are translations of each other.
+        align: How languages correspond; by default by id. `none`: the files are not parallel.
         source_language: The language of the source columns, if a layout names any.
         main_metric: By which models are chosen.
         base: Relative paths start here.
@@ -110,7 +110,7 @@ def own_questions(
         return read_questions(*found[language, part])
 
     beside = {key for key, (_, each) in found.items() if each.source_texts}
-    return _OwnQuestions(name, task, parts, read, align=align, given=source_language, beside=beside)
+    return _OwnQuestions(name, task, parts, read, align=align or "id", given=source_language, beside=beside)
 
 
 def _parts(
@@ -151,7 +151,7 @@ class _OwnSet(LanguageParts):
         parts: Mapping[str, Sequence[str]],
         read: Reader,
         *,
-        align: Literal["id", "row", "none"],
+        align: Align,
         given: str,
         beside: Collection[tuple[str, str]],
         iterate: Callable[[str, str], Iterable[Example]] | None = None,

@@ -120,10 +120,9 @@ class Engines:
         if learn is None:
             return build_engine(options, *pair)
         if learn == "set":
-            if self.spec.task.set != "phrasebook":
+            lexicon = self.spec.task.lexicon
+            if lexicon is None:
                 raise UserError(f"{self.spec.name} brings no lexicon of its own; use learn: train or lexicon: FILE")
-            from crossflare.tasks.phrasebook import lexicon
-
             return Dictionary({(language, self.spec.source): Lexicon(lexicon(language))})
         rest = {name: value for name, value in options.options.items() if name in ("iterations", "minimum")}
         licence = {name: value for name, value in options.options.items() if name == "licence"}

@@ -1,7 +1,7 @@
 """The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -35,24 +35,15 @@ def open_set(spec: Spec) -> DataSet:
     from crossflare.tasks.sets import load_set
 
     task = spec.task
-    if task.set == "phrasebook":
-        from crossflare.tasks.phrasebook import phrasebook
-
-        limit = task.limit
-        data: DataSet = phrasebook(0, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
-    elif task.set is not None and task.set.startswith("lab-"):
-        from crossflare_lab.sets import load_lab_set
-
-        limit = task.limit
-        data = load_lab_set(task.set, **{part: n for part in ("train", "dev", "test") if (n := getattr(limit, part))})
-    elif task.set is not None:
-        data = load_set(task.set, task.folder)
+    if task.set is not None:
+        sizes = {part: n for part, n in asdict(task.limit).items() if n}
+        data: DataSet = load_set(task.set, task.folder, **sizes)
     elif task.questions:
         data = own_questions(
             spec.name,
             _files(task),
             layout=task,
-            align=task.align or "id",
+            align=task.align,
             source_language=spec.source,
             main_metric=cast(QuestionMetric, task.main_metric or "f1"),
         )
@@ -110,7 +101,7 @@ class Data:
     def fetched(self) -> bool:
         """Whether the set comes from the hub."""
         task = self.spec.task
-        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].hub is not None
+        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].fetch is not None
 
     def check(self) -> Parts:
         """Read every row that the recipe reads, once; see `check_rows`."""

@@ -15,6 +15,7 @@ from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
+from crossflare.recipe.adapter import SHAPING
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Kind
 from crossflare.recipe.methods import MethodSpec
@@ -121,11 +122,8 @@ def adapter_config(
         lora_dropout=lora.lora_dropout,
         target_modules=lora.target_modules,
         modules_to_save=lora.modules_to_save,
-        fusion=method.fusion,
-        alignment=method.alignment,
-        lead=method.lead,
-        source_dropout=method.source_dropout,
-        source_norm=method.source_norm,
+        **{name: getattr(method, name) for name in SHAPING},
+        **method.adapter.options,
         released=method.kind == "flare-released",
         mt_dim=mt_dim,
     )

@@ -15,10 +15,11 @@ from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
-from crossflare.experiment.steps.models import ADAPTER_OPTIONS, MIXING_OPTIONS
+from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.files import CARD, digest_file, read_json, write_atomic
 from crossflare.heard import so_far
+from crossflare.recipe.adapter import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, read_saved
 from crossflare.tasks.dataset import left_out
@@ -191,6 +192,7 @@ def _options(step: PredictionStep) -> dict[str, Any]:
     options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
     if (trained := step.model.method) is not None:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
+        options |= trained.adapter.options
     if step.about.reads_source:
         options["test_source"] = step.test_source
     if step.trained_in:
@@ -198,5 +200,5 @@ def _options(step: PredictionStep) -> dict[str, Any]:
     return options
 
 
-ADAPTER_FIELDS = frozenset({"train_source", "joint", *ADAPTER_OPTIONS, *MIXING_OPTIONS})
+ADAPTER_FIELDS = frozenset({"train_source", "joint", *SHAPING, *MIXING_OPTIONS})
 """Options of a method that a record names beside the training's own."""

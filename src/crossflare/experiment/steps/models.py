@@ -9,13 +9,12 @@ from crossflare.experiment.data.controls import digest, joined_tag, read_alone, 
 from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.step import NotReadyError, Step
 from crossflare.files import CARD, content_id, read_json
+from crossflare.recipe.adapter import SHAPING
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
 
-ADAPTER_OPTIONS = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
-"""Options of a method that shape a FLARE adapter."""
 MIXING_OPTIONS = ("mix_block", "mix_blocks")
 """Options of a method that say where another way of mixing is."""
 
@@ -274,9 +273,10 @@ class Stage2(Model):
     def contents(self) -> dict[str, Any]:
         """Return what the id is the hash of."""
         about = self.about
-        shaping = ADAPTER_OPTIONS if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
+        shaping = SHAPING if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
         differing = changed(self.method, MethodSpec(self.method.name, self.method.kind))
         own = {name: value for name, value in differing.items() if name in shaping}
+        own |= self.method.adapter.options
         if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
             own["train_source"] = "none"
         return {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crossflare.errors import UserError
+from crossflare.recipe.spec import Training
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.forms.answering import answers_spans
@@ -33,8 +34,8 @@ def make_form(
     mixes: Mixes = "none",
     annealing: "Annealing | None" = None,
     padded: bool = False,
-    stride: int = 128,
-    answer_tokens: int = 30,
+    stride: int = Training.stride,
+    answer_tokens: int = Training.answer_tokens,
     words: dict[str, str] | None = None,
 ) -> Form:
     """Return the form in which a model does a task.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from crossflare.errors import UserError, choose
+from crossflare.recipe.spec import Training
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -15,39 +16,39 @@ FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run of `fit`.
+    """The settings of one run of `fit`; what a recipe has, too, is by default as there.
 
     Raises:
         UserError: A value of the wrong type, out of range, or at odds with another.
     """
 
-    lr: float = 5e-4
+    lr: float = Training().lrs[0]
     """Peak learning rate; linear decay to 0."""
-    epochs: float = 10
+    epochs: float = Training.epochs
     """Passes over the training rows; 0 only scores the dev rows."""
-    batch_size: int = 32
+    batch_size: int = Training.batch_size
     """Examples per forward pass, of all processes together where several train."""
-    accumulation: int = 1
+    accumulation: int = Training.accumulation
     """Forward passes per optimizer step."""
-    warmup: float = 0.1
+    warmup: float = Training.warmup
     """Share of the steps over which the learning rate rises from 0."""
-    weight_decay: float = 0.01
+    weight_decay: float = Training.weight_decay
     """AdamW's, on everything but biases and norms."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    max_length: int = 128
+    max_length: int = Training.max_length
     """Tokens per text (or pair of texts), of target and of source alike."""
     seed: int = 0
     """Of the order of the batches and of dropout."""
-    precision: Precision = "auto"
+    precision: Precision = Training.precision
     """`bf16` is autocast over float32 weights; `auto` takes it where the device multiplies bfloat16 faster."""
-    evaluations: int = 10
+    evaluations: int = Training.evaluations
     """How often the dev rows are scored, evenly over the run; also the number of points of the learning curve."""
-    patience: int | None = None
+    patience: int | None = Training.patience
     """Stop after this many evaluations in a row without a better score; None: never."""
     select: Literal["best", "last"] = "best"
     """Keep the weights of the best evaluation on dev (the earliest of equals), or those of the last step."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = Training.activation_checkpointing
     """Compute activations twice rather than keep them: less memory, about a third more time."""
     save_steps: int | None = None
     """Optimizer steps between checkpoints; None: by time, every `save_seconds`. Every evaluation saves, too."""
