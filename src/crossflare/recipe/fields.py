@@ -48,10 +48,13 @@ class Reader:
         Args:
             made: A dataclass whose annotations say what each key takes. With a static method `more`, keys that are no
                 field are read by the annotations that it returns for the mapping, and collected in the field `options`.
+                With a static method `from_text`, a text is read as the mapping that it returns, if it returns one.
             value: A mapping, or None for one with no keys.
             path: Where the value stands.
             fixed: Fields that are known already and are no keys of the mapping.
         """
+        if isinstance(value, str) and hasattr(made, "from_text"):
+            value = made.from_text(value) or value  # pyright: ignore
         if not isinstance(value, dict | NoneType):
             return self._check(False, made, value, path)
         content = cast(dict[str, Any], value or {})
@@ -202,7 +205,7 @@ def _fits(shape: Any, value: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(shape):
-        return isinstance(value, dict)
+        return isinstance(value, dict) or (isinstance(value, str) and hasattr(shape, "from_text"))
     return type(value) is shape or (shape is float and type(value) is int)
 
 

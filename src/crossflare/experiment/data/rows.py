@@ -91,6 +91,12 @@ class CountedRows:
     """How many translated questions kept their answer; None: none was translated."""
 
 
+def _beside(made: Split, own: Split, times: int) -> Split:
+    """Return translated rows, and a language's own as often as asked for; their ids say which they are."""
+    again = (replace(row, id=f"native{turn}:{row.id}") for turn in range(1, times + 1) for row in own)
+    return replace(made, examples=(*made.examples, *again))
+
+
 class Data:
     """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
 
@@ -125,6 +131,15 @@ class Data:
     def source_task(self, part: str) -> Split:
         """Return the rows of stage 1: source-language texts."""
         return self.rows(self.spec.source, part)
+
+    def size(self, language: str, part: str) -> int:
+        """Return how many train or dev rows an adapter has; of translations some may be left out later."""
+        translation, own = self.spec.translation, self.native(language, part)
+        if own is None:
+            return len(self.source_task(part) if translation.translates else self.rows(language, part))
+        if translation.to_target.engine == "none" or part == "dev":
+            return len(own)
+        return len(self.source_task(part)) + translation.native * len(own)
 
     def rows(self, language: str, part: str) -> Split:
         """Return the rows of a part as the set has them, as many as the recipe takes."""
@@ -270,13 +285,26 @@ class Data:
         return self.translations.back(split) if test_source == "machine" else split
 
     def _into_target(self, language: str, part: str) -> tuple[Split, Yield | None]:
-        if self.spec.translation.to_target.engine == "parallel":
+        translation = self.spec.translation
+        if translation.to_target.engine == "none":
+            return self.rows(language, part), None
+        if translation.to_target.engine == "parallel":
             return self._limited(self.set.parallel(language, part, self.spec.source)), None
-        return self.translations.into_target(self.source_task(part), language)
+        own = self.native(language, part)
+        if own is not None and part == "dev":
+            return own, None
+        made, lost = self.translations.into_target(self.source_task(part), language)
+        return (made if own is None else _beside(made, own, translation.native)), lost
+
+    def native(self, language: str, part: str) -> Split | None:
+        """Return the target's own labelled rows, where adapters learn from them; None where there are none."""
+        translation = self.spec.translation
+        there = translation.has_native and part in self.set.parts(language)
+        return self.rows(language, part) if there else None
 
     def _taught(self, route: Route, language: str) -> Taught:
         """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
-        if route == "to_target":
+        if route == "to_target" or self.spec.translation.to_target.engine == "none":
             rows = self._limited(self.set.parallel(language, "train", self.spec.source))
             return Taught(rows.digest, lambda: rows)
         return Taught(self._taught_id(language), lambda: self.training(language, "train", "original"))
