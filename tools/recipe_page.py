@@ -71,6 +71,7 @@ def page() -> str:
 
 _IN_RECIPES = {
     "parallel": "the set's own text in the other language",
+    "none": "nobody: of `to_target`, adapters learn from rows in the target language with labels of their own",
     "trained": "the translator that `translation.translator` trains",
     "lab": "a made-up translator of the laboratory's languages, with the faults that it is told",
 }

@@ -162,8 +162,9 @@ def test_counts_of_source_and_target_differ(lab: Lab, complaints: Callable[..., 
     message = only(complaints(*recipe(lab, methods=METHODS)))
     there, here = lab.data("es", "train"), lab.data("en", "train")
     assert message == (
-        f"{there} and {here}: 11 rows against 12 in the source language; rows must correspond one to one, "
-        "or say align: none where they are not translations of each other"
+        f"{there} and {here}: 11 rows against 12 in the source language; say translation.to_target: none to learn from "
+        "these labels as they are, or make rows correspond one to one, or say align: none "
+        "where they are not translations of each other"
     )
     assert not (lab.folder / "new").exists()
 

@@ -91,9 +91,7 @@ def test_a_dry_run_counts_and_opens_nothing(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A hub's name is not fetched, a set not opened: what is shared is counted once."""
-    import crossflare.experiment.data.rows
-
-    monkeypatch.setattr(crossflare.experiment.data.rows, "open_set", None)
+    monkeypatch.setattr("crossflare.experiment.data.rows.open_set", None)
     grid = tmp_path / "grid.yaml"
     grid.write_text(
         "name: big\ntask: {set: xnli}\nsource: en\ntargets: [sw, ur]\nmodel: {name: nobody/knows-it}\n"

@@ -7,7 +7,8 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.experiment.data.controls import counts
-from crossflare.experiment.data.rows import Data, open_set
+from crossflare.experiment.data.opening import open_set
+from crossflare.experiment.data.rows import Data
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.example import Split
 from tiny_experiment import WORDS, Lab, make_rows, word_pairs

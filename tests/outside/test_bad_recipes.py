@@ -32,7 +32,7 @@ source: english!
 targets: [sw, swahil, sw]
 model: {nmae: minilm}
 seeds: ["0", 1.5, true]
-stage1: {lr: fast, epochs: 0, warmup: 1}
+stage1: {lr: fast, epochs: -1, warmup: 1}
 stage2:
   patience: -1
   precision: fp61
@@ -148,7 +148,7 @@ def test_every_recipe_of_the_project_fits_the_schema(path: Path, schema: Any) ->
 @pytest.mark.parametrize(
     "change",
     [
-        "stage1: {epohcs: 3}", "stage1: {epochs: '3'}", "stage1: {epochs: 0}", "stage1: {lr: [0]}",
+        "stage1: {epohcs: 3}", "stage1: {epochs: '3'}", "stage1: {epochs: -1}", "stage1: {lr: [0]}",
         "seeds: [-1]",
         "methods: {flair: {kind: flair}}", "methods: {flare: {fusion: addrelu}}", "methods: {}",
         "task: {set: xlni}", "translation: {to_source: {engine: dictionary, lexicn: a}}", "source: 3",
@@ -167,7 +167,9 @@ def test_control_wrong_recipes_do_not_fit_it(change: str, schema: Any, tmp_path:
 def test_a_schema_explains_every_key_that_the_code_explains(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    stage = shown["properties"]["stage1"]["properties"]
+    texts, mapping = shown["properties"]["stage1"]["anyOf"]
+    assert texts == {"enum": ["none"]}
+    stage = mapping["properties"]
     assert stage["warmup"]["description"] == "Part of the steps in which the rate rises."
     assert (stage["warmup"]["minimum"], stage["warmup"]["exclusiveMaximum"]) == (0, 1)
     assert shown["properties"]["task"]["properties"]["label"]["description"] == "The column of the label."

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.data.rows import Data, open_set
+from crossflare.experiment.data.opening import open_set
+from crossflare.experiment.data.rows import Data
 from crossflare.experiment.promise.check import missing_paths
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec

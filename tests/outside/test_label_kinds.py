@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.experiment.data.rows import open_set
+from crossflare.experiment.data.opening import open_set
 from crossflare.recipe.read import spec_from
 
 RECIPE = """

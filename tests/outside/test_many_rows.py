@@ -9,7 +9,7 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.experiment.data.checks import check_rows
-from crossflare.experiment.data.rows import open_set
+from crossflare.experiment.data.opening import open_set
 from crossflare.recipe.read import spec_from
 from crossflare.tasks.example import Example
 from crossflare.tasks.outline import Outline, check_ids, check_partners, outline_of

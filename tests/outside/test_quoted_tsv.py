@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.experiment.data.rows import open_set
+from crossflare.experiment.data.opening import open_set
 from crossflare.recipe.read import spec_from
 from crossflare.tasks.files import read_rows
 from crossflare.translation.rows import iterate

@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], Change, str]] = {
     ),
     "rows that are not aligned by place": (
         ("lora",), rows("sw", "train", lambda rows: rows.pop(), **{"task.id": None}),
-        "11 rows against 12 in the source language; rows must correspond one to one, or say align: none",
+        "11 rows against 12 in the source language; say translation.to_target: none to learn from these labels",
     ),
     "unlike labels": (
         ("lora",), rows("sw", "train", lambda rows: [row.update(label="good") for row in rows[:1]]),

@@ -79,7 +79,10 @@ def test_sources_attach_by_row_whatever_the_ids() -> None:
 
 def test_files_that_do_not_correspond_are_refused() -> None:
     two, one = items(("1", "a", 0), ("2", "b", 1)), items(("1", "a", 0))
-    with pytest.raises(UserError, match=r"2 rows against 1 in the source language; rows must correspond one to one"):
+    with pytest.raises(
+        UserError,
+        match=r"2 rows against 1 in the source language; make rows correspond one to one",
+    ):
         attach_sources(two, one, "row")
     with pytest.raises(
         UserError, match=r"f\.csv:3: the id '2' and 0 more have no partner in f\.csv \(2 rows against 1"

@@ -70,7 +70,8 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
     for cell, context in zip(recipe.cells, contexts, strict=True):
         spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
-        for language in (spec.source, *spec.targets):
+        languages = dict.fromkeys((spec.source, *spec.targets))
+        for language in (each for each in languages if each in context.data.set.languages):
             there = context.data.set.parts(language)
             shown.add_row(language, *(_rows(parts.get((language, part)), part in there) for part in PARTS))
         out().print(shown)

@@ -20,6 +20,10 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path, engine = ("methods", method.name), spec.translation.to_source
     if method.about.reads_source and is_translated(method.test_source):
         _needs_engine(engine, path, reader)
+    beside = spec.translation.translates and spec.translation.has_native
+    both = method.about.trains and method.about.reads == "both"
+    if beside and both and str(method.train_source).startswith(_ORIGINALS_NEEDED):
+        reader.wrong((*path, "train_source"), "the target's own rows (native) have no original; say machine, or none")
     if is_translated(method.training_source):
         _needs_engine(engine, path, reader)
         if engine is not None and engine.engine in ("parallel", "precomputed") and not engine.options:
@@ -28,6 +32,9 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
                 f"{method.train_source} needs training rows translated back, which the set's own texts "
                 f"({engine.engine}) cannot do; name an engine in translation.to_source",
             )
+
+
+_ORIGINALS_NEEDED = ("original", "mixed", "annealed")
 
 
 def check_translation(translation: TranslationSpec, task: TaskSpec | None, reader: Reader) -> None:
@@ -39,7 +46,15 @@ def check_translation(translation: TranslationSpec, task: TaskSpec | None, reade
         reader.wrong(("translation", users[0]), "engine: trained needs translation.translator: what it is trained on")
     if translation.translator is not None and not users:
         reader.wrong(("translation", "translator"), "no route uses it; set engine: trained, or remove it")
+    if translation.native and not translation.translates:
+        reader.wrong(
+            ("translation", "native"),
+            f"means nothing with to_target: {translation.to_target.engine}, where all rows are the target's; take it "
+            "out, or name an engine in to_target",
+        )
     for name, engine in engines.items():
+        if engine is not None and engine.engine == "none" and name != "to_target":
+            reader.wrong(("translation", name), "expected an engine; take it out to have none")
         if engine is not None and "store" in engine.options and name != "latents":
             reader.wrong(("translation", name, "store"), "only states of an encoder (latents) are stored; take it out")
         if engine is not None and engine.options.get("learn") == "set" and task and task.lexicon is None:
@@ -85,6 +100,8 @@ def check(spec: Spec, reader: Reader) -> None:
         training: Training = getattr(spec, stage)
         if reader.sound(stage, "lr"):
             _rates(training.lr, (stage, "lr"), reader)
+        if stage == "stage2" and reader.sound(stage, "epochs") and not training.epochs:
+            reader.wrong((stage, "epochs"), "expected at least 1: stage 1 can be left out, not stage 2")
         sound = reader.sound(stage, "patience") and reader.sound(stage, "evaluations")
         if sound and training.patience is not None and training.patience >= training.evaluations:
             message = f"{training.patience} can never stop a run of {training.evaluations} evaluations; lower it"

@@ -21,6 +21,7 @@ from crossflare.recipe.marks import (
     field_types,
     has_default,
     shown,
+    texts_of,
 )
 from crossflare.recipe.strict_yaml import Document, KeyPath, dotted
 
@@ -61,10 +62,13 @@ class Reader:
         Args:
             made: A dataclass whose annotations say what each key takes. With a static method `more`, keys that are no
                 field are read by the annotations that it returns for the mapping, and collected in the field `options`.
+                A text is read as the mapping that the static method `texts`, if there is one, has for it.
             value: A mapping, or None for one with no keys.
             path: Where the value stands.
             fixed: Fields that are known already and are no keys of the mapping.
         """
+        if isinstance(value, str):
+            value = texts_of(made).get(value, value)
         if not isinstance(value, dict | NoneType):
             return self._check(False, made, value, path)
         content = cast(dict[str, Any], value or {})
@@ -216,7 +220,7 @@ def _fits(shape: Any, value: Any) -> bool:
     if origin in (tuple, list):
         return isinstance(value, list)
     if origin in (dict, Mapping) or dataclasses.is_dataclass(shape):
-        return isinstance(value, dict)
+        return isinstance(value, dict) or (isinstance(value, str) and value in texts_of(shape))
     return type(value) is shape or (shape is float and type(value) is int)
 
 

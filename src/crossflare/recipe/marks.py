@@ -99,6 +99,12 @@ def has_default(made: type[Any], name: str) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
+def texts_of(made: Any) -> dict[str, dict[str, Any]]:
+    """Return the texts that may stand in place of a dataclass's mapping, each with the mapping that it stands for."""
+    texts: Any = getattr(made, "texts", None) if dataclasses.is_dataclass(made) else None
+    return texts() if callable(texts) else {}
+
+
 def item_type(hint: Any) -> Any:
     """Return the annotation of a mapping's values; None when `hint` is no mapping."""
     return get_args(hint)[1] if get_origin(hint) in (dict, Mapping) else None

@@ -27,7 +27,8 @@ class Need:
 
 def needs(spec: "Spec") -> list[Need]:
     """Return each part that is read, once for each way; of the targets' training rows those that nobody translates."""
-    found = [Need(spec.source, part) for part in ("train", "dev")]
+    labelled = spec.stage1.trains or spec.translation.translates
+    found = [Need(spec.source, part) for part in ("train", "dev") if labelled]
     for method in spec.methods:
         for language in spec.languages(method):
             found += [_test(method, spec, language), *_training(method, spec, language)]
@@ -51,7 +52,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
                 found.extend(("latents", each) for each in (language, *trained))
             if is_translated(spec.trained(method).training_source):
                 found.extend(("to_source", each) for each in trained)
-            if not _own(spec):
+            if spec.translation.translates:
                 found.extend(("to_target", each) for each in trained)
             if spec.task.asks and about.reads == "source":
                 found.append(("answers", language))
@@ -66,7 +67,7 @@ def brings(spec: "Spec") -> bool:
 
 def _own(spec: "Spec") -> bool:
     """Whether the training rows in the targets are the set's own."""
-    return spec.translation.to_target.engine == "parallel"
+    return not spec.translation.translates
 
 
 def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
@@ -79,15 +80,17 @@ def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
 
 def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]:
     """Yield the train and dev rows that a method's adapter learns from, and the dev rows that it is fitted on."""
+    trained, native = spec.trained(method), spec.translation.has_native
+    if native and not _own(spec):  # the dev rows are the source's, translated, where a language has none
+        yield from (Need(each, "train") for each in _trained_in(method, spec, language))
     if not _own(spec):
         return
-    trained = spec.trained(method)
     original = trained.about.reads == "both" and str(trained.train_source).startswith(("original", "mixed", "annealed"))
     why = f"{trained.name} learns from them (train_source: {trained.train_source})" if original else ""
     for each in _trained_in(method, spec, language):
-        yield from (Need(each, part, True, why) for part in ("train", "dev"))
+        yield from (Need(each, part, not native, why) for part in ("train", "dev"))
     if method.about.fitted:
-        yield Need(language, "dev", True)
+        yield Need(language, "dev", not native)
 
 
 def _trained_in(method: MethodSpec, spec: "Spec", language: str) -> tuple[str, ...]:

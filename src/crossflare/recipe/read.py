@@ -33,6 +33,7 @@ def build_spec(document: strict_yaml.Document, folder: Path) -> Spec:
     reader = Reader(document, folder)
     spec = reader.dataclass(Spec, document.value, ())
     if spec is not None:
+        spec = spec.without_originals(lambda name: "train_source" not in reader.given("methods", name))
         check(spec, reader)
     if spec is None or document.problems:
         raise GatheredError(document.report())

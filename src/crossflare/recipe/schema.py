@@ -10,7 +10,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from crossflare.recipe.marks import AsText, Bounds, Keyed, Names, field_types, has_default
+from crossflare.recipe.marks import AsText, Bounds, Keyed, Names, field_types, has_default, texts_of
 from crossflare.recipe.spec import Spec
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
@@ -99,7 +99,9 @@ def _value(hint: Any) -> Node:
         keys = {"propertyNames": _value(arguments[0])} if get_origin(arguments[0]) is Literal else {}
         return {"type": ["object", "null"], "additionalProperties": _value(arguments[1]), **keys}
     if dataclasses.is_dataclass(hint):
-        return _variants(hint) if hasattr(hint, "more") else _object(hint)  # type: ignore[arg-type]
+        made: Node = _variants(hint) if hasattr(hint, "more") else _object(hint)  # type: ignore[arg-type]
+        texts = list(texts_of(hint))
+        return {"anyOf": [{"enum": texts}, made]} if texts else made
     return {"type": _TYPES[hint]}
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from crossflare.errors import UserError
 from crossflare.recipe import strict_yaml
 from crossflare.recipe.adapter import AdapterOptions
+from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import (
     Bounds,
     Checked,
@@ -123,7 +124,8 @@ class Training:
 
     lr: Rate | tuple[Rate, ...] = 1e-3
     """Peak learning rate; of a list each is tried and the best on the dev part kept."""
-    epochs: Count = 10
+    epochs: Annotated[int, Bounds(0)] = 10
+    """Times that every row is read; of stage 1 also 0, or `stage1: none`: adapters start on the model as it is."""
     batch_size: Count = 32
     accumulation: Count = 1
     """Batches of a step: half the batch_size with twice the accumulation trains alike in less memory."""
@@ -149,6 +151,16 @@ class Training:
     modules: Literal["attention", "all"] = "attention"
     """Which linear layers get LoRA: query and value, or every one (as published for decoder-only models). Only query
     and value ever fuse."""
+
+    @staticmethod
+    def texts() -> dict[str, dict[str, Any]]:
+        """Return what may stand in place of a mapping, and for which one."""
+        return {"none": {"epochs": 0}}
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learnt."""
+        return self.epochs > 0
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -211,6 +223,22 @@ class Spec:
         base = self.trained(method)
         own = {name: getattr(base, name) for name in ("lr", "epochs", "r", "alpha")}
         return dataclasses.replace(self.stage2, **{name: value for name, value in own.items() if value is not None})
+
+    def without_originals(self, silent: Callable[[str], bool]) -> "Spec":
+        """Return the recipe with the translation as training source, where rows of the target's own have no other.
+
+        Args:
+            silent: Whether the recipe leaves the source open of the method with this name.
+        """
+        if self.translation is None or not self.translation.has_native:  # pyright: ignore  # it could not be read
+            return self
+        methods = tuple(
+            dataclasses.replace(method, train_source="machine")
+            if method.kind in KINDS and method.about.trains and method.about.reads == "both" and silent(method.name)
+            else method
+            for method in self.methods or ()
+        )
+        return dataclasses.replace(self, methods=methods)
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain values."""

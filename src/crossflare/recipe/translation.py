@@ -14,6 +14,7 @@ from crossflare.recipe.marks import Bounds, ModelPath, Names, PathText
 
 _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "parallel": {},
+    "none": {},
     "dictionary": {"learn": Literal["train", "set"]},
     "trained": {"decode_with": Literal["transformers", "ctranslate2"], "beams": int},
     "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
@@ -117,6 +118,11 @@ class EngineOptions:
         """Return the types of the options that the engine named in a mapping takes."""
         return engine_options(str(content.get("engine")))
 
+    @staticmethod
+    def texts() -> dict[str, dict[str, Any]]:
+        """Return what may stand in place of a mapping, and for which one: an engine's name alone."""
+        return {name: {"engine": name} for name in engine_names()}
+
 
 @dataclass(frozen=True)
 class TranslatorSpec:
@@ -156,7 +162,12 @@ class TranslationSpec:
     """Who translates: the training rows into the targets, and the rows to be read back into the source language."""
 
     to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
-    """How training and dev rows got their target text; `parallel`: the set's own aligned rows."""
+    """How training and dev rows got their target text; `parallel`: the set's own aligned rows; `none`: nobody makes
+    any, the adapters learn from rows in the target language with labels of their own."""
+    native: Annotated[int, Bounds(0)] = 0
+    """With an engine in `to_target`: how often an epoch takes each row of the target's own train file, beside the
+    translated rows; 0: it has none, or they are not trained on. The target's own dev file, if it has one, is the dev
+    part then."""
     to_source: EngineOptions | None = None
     """How test rows (and, with `train_source: machine`, training rows) get their source text."""
     latents: EngineOptions | None = None
@@ -167,6 +178,16 @@ class TranslationSpec:
     """What the engine `trained` is trained on, and how."""
     drop: tuple[Annotated[str, Names("flag", flag_names)], ...] = ()
     """Training rows whose translation has one of these flags (`crossflare.translation.quality`) are left out."""
+
+    @property
+    def translates(self) -> bool:
+        """Whether an engine makes training rows for the targets."""
+        return self.to_target.engine not in ("parallel", "none")
+
+    @property
+    def has_native(self) -> bool:
+        """Whether adapters learn from rows of the targets that have labels of their own and no partner."""
+        return self.to_target.engine == "none" or (self.native > 0 and self.translates)
 
 
 def engine_from_flags(engine: str, options: Sequence[str]) -> EngineOptions:

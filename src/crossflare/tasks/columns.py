@@ -79,7 +79,12 @@ def _named(value: Any, names: Sequence[str], task: TextTask) -> Any:
 
 
 def attach_sources(
-    examples: Sequence[Example], other: Sequence[Example], by: Literal["id", "row"] = "id", advice: str = ""
+    examples: Sequence[Example],
+    other: Sequence[Example],
+    by: Literal["id", "row"] = "id",
+    advice: str = "",
+    *,
+    first_advice: str = "",
 ) -> tuple[Example, ...]:
     """Return `examples` with the texts of `other` as their source.
 
@@ -88,11 +93,12 @@ def attach_sources(
         other: The same items in the source language.
         by: `id`: items with the same id belong together, and `other` may hold more; `row`: equal places do.
         advice: What else can be done about rows that do not correspond.
+        first_advice: What is to be tried first.
 
     Raises:
         UserError: They do not correspond; see `outline.check_partners`.
     """
-    check_partners(outline_of(examples), outline_of(other), by, advice)
+    check_partners(outline_of(examples), outline_of(other), by, advice, first_advice=first_advice)
     if by == "row":
         return tuple(item.with_source(partner.texts) for item, partner in zip(examples, other, strict=True))
     known = {item.id: item.texts for item in other}

@@ -9,7 +9,7 @@ from crossflare.languages import tag_of
 from crossflare.tasks.columns import attach_sources
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.tasks.outline import Outline, check_ids, check_partners, outline_of
+from crossflare.tasks.outline import NATIVE, Outline, check_ids, check_partners, outline_of
 
 PARTS = ("train", "dev", "test")
 
@@ -96,6 +96,10 @@ def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _first_advice(part: str) -> str:
+    return "" if part == "test" else NATIVE
+
+
 class LanguageParts:
     """A `DataSet` over a function that reads one part in one language; every part is read once.
 
@@ -170,7 +174,7 @@ class LanguageParts:
         _, part = key
         if self._align == "none" or part not in self.parts(source):
             return rows.with_sources(False)
-        check_partners(rows, self.outline(source, part), self._align, self._advice)
+        check_partners(rows, self.outline(source, part), self._align, self._advice, first_advice=_first_advice(part))
         return rows.with_sources(True)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
@@ -179,7 +183,8 @@ class LanguageParts:
         if self._align == "none" or part not in self.parts(source):
             return replace(target, examples=tuple(example.with_source(None) for example in target))
         others = self.split(source, part).examples
-        return replace(target, examples=attach_sources(target.examples, others, self._align, self._advice))
+        paired = attach_sources(target.examples, others, self._align, self._advice, first_advice=_first_advice(part))
+        return replace(target, examples=paired)
 
     def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:
         """Return shipped machine translations, row by row; see `DataSet.machine_source`."""

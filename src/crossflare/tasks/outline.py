@@ -94,7 +94,13 @@ def taken(example: Example, by: str) -> UserError:
     return UserError(f"{example.origin}: the id '{example.id}' is taken by {by}; make ids unique")
 
 
-def check_partners(rows: Outline, others: Outline, by: Literal["id", "row"], advice: str = "") -> None:
+NATIVE = "say translation.to_target: none to learn from these labels as they are, or "
+"""The first way out for labelled rows that have no partner."""
+
+
+def check_partners(
+    rows: Outline, others: Outline, by: Literal["id", "row"], advice: str = "", *, first_advice: str = ""
+) -> None:
     """Refuse rows that cannot be translations of `others`.
 
     Args:
@@ -102,13 +108,16 @@ def check_partners(rows: Outline, others: Outline, by: Literal["id", "row"], adv
         others: In the source language.
         by: `id`: items with the same id belong together, and `others` may hold more; `row`: equal places do.
         advice: What else can be done about it.
+        first_advice: What is to be tried first.
 
     Raises:
         UserError: The counts differ (`row`), an id has no partner (`id`), or partners carry different labels.
     """
     counts = f"{len(rows)} rows against {len(others)} in the source language"
     if by == "row" and len(rows) != len(others):
-        raise UserError(f"{rows.place} and {others.place}: {counts}; rows must correspond one to one{advice}")
+        raise UserError(
+            f"{rows.place} and {others.place}: {counts}; {first_advice}make rows correspond one to one{advice}"
+        )
     order = None if by == "row" else np.argsort(others.keys)
     lost, first = 0, -1
     unlike: tuple[int, int] | None = None
@@ -123,8 +132,8 @@ def check_partners(rows: Outline, others: Outline, by: Literal["id", "row"], adv
     if lost:
         row = rows.row(first)
         raise UserError(
-            f"{row.origin}: the id '{row.id}' and {lost - 1} more have no partner in {others.place} ({counts}); give "
-            f"both files the same ids{advice}"
+            f"{row.origin}: the id '{row.id}' and {lost - 1} more have no partner in {others.place} ({counts}); "
+            f"{first_advice}give both files the same ids{advice}"
         )
     if unlike is not None:
         row, other = rows.row(unlike[0]), others.row(unlike[1])

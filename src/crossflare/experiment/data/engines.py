@@ -106,7 +106,7 @@ class Engines:
         from crossflare.translation.engines.dictionary import Dictionary
         from crossflare.translation.engines.lexicon import Lexicon
 
-        if options.engine == "parallel":
+        if options.engine in ("parallel", "none"):
             raise UserError(
                 f"translation.{route}: the set's own parallel text cannot translate new rows ('machine' sources for "
                 "training rows); name an engine"

@@ -1,69 +1,27 @@
 """The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
 from crossflare.experiment.data.controls import controlled, joined_tag
 from crossflare.experiment.data.engines import Taught
+from crossflare.experiment.data.opening import open_set
 from crossflare.experiment.data.translations import Translations
 from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
-from crossflare.recipe.spec import Spec, TaskSpec
+from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import annealing, gets_round_trip, is_translated, mixed_share
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
-from crossflare.tasks.kinds import Metric, QuestionMetric
-from crossflare.tasks.own import Files
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
-
-SEED_OF_DEV = 0
-"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
-
-
-def open_set(spec: Spec) -> DataSet:
-    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
-    from crossflare.tasks.cutting import with_dev
-    from crossflare.tasks.own import own_questions, own_set
-    from crossflare.tasks.sets import load_set
-
-    task = spec.task
-    if task.set is not None:
-        sizes = {part: n for part, n in asdict(task.limit).items() if n}
-        data: DataSet = load_set(task.set, task.folder, **sizes)
-    elif task.questions:
-        data = own_questions(
-            spec.name,
-            _files(task),
-            layout=task,
-            align=task.align,
-            source_language=spec.source,
-            main_metric=cast(QuestionMetric, task.main_metric or "f1"),
-        )
-    else:
-        data = own_set(
-            spec.name,
-            _files(task),
-            task.labels,
-            layout=task,
-            aliases=task.aliases,
-            align=task.align,
-            source_language=spec.source,
-            main_metric=cast(Metric, task.main_metric or "accuracy"),
-        )
-    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
-
-
-def _files(task: TaskSpec) -> Files:
-    return {language: {str(part): given for part, given in parts.items()} for language, parts in task.files.items()}
-
 
 Flagged = dict[str, dict[str, int]]
 """`to_target` or `to_source` -> how many rows are flagged (see `controls.counted`)."""
@@ -80,6 +38,12 @@ class CountedRows:
     """How many look wrong."""
     lost: Yield | None = None
     """How many translated questions kept their answer; None: none was translated."""
+
+
+def _beside(made: Split, own: Split, times: int) -> Split:
+    """Return translated rows, and a language's own as often as asked for; their ids say which they are."""
+    again = (replace(row, id=f"native{turn}:{row.id}") for turn in range(1, times + 1) for row in own)
+    return replace(made, examples=(*made.examples, *again))
 
 
 class Data:
@@ -116,6 +80,15 @@ class Data:
     def source_task(self, part: str) -> Split:
         """Return the rows of stage 1: source-language texts."""
         return self.rows(self.spec.source, part)
+
+    def size(self, language: str, part: str) -> int:
+        """Return how many train or dev rows an adapter has; of translations some may be left out later."""
+        translation, own = self.spec.translation, self.native(language, part)
+        if own is None:
+            return len(self.source_task(part) if translation.translates else self.rows(language, part))
+        if translation.to_target.engine == "none" or part == "dev":
+            return len(own)
+        return len(self.source_task(part)) + translation.native * len(own)
 
     def rows(self, language: str, part: str) -> Split:
         """Return the rows of a part as the set has them, as many as the recipe takes."""
@@ -261,13 +234,26 @@ class Data:
         return self.translations.back(split) if test_source == "machine" else split
 
     def _into_target(self, language: str, part: str) -> tuple[Split, Yield | None]:
-        if self.spec.translation.to_target.engine == "parallel":
+        translation = self.spec.translation
+        if translation.to_target.engine == "none":
+            return self.rows(language, part), None
+        if translation.to_target.engine == "parallel":
             return self._limited(self.set.parallel(language, part, self.spec.source)), None
-        return self.translations.into_target(self.source_task(part), language)
+        own = self.native(language, part)
+        if own is not None and part == "dev":
+            return own, None
+        made, lost = self.translations.into_target(self.source_task(part), language)
+        return (made if own is None else _beside(made, own, translation.native)), lost
+
+    def native(self, language: str, part: str) -> Split | None:
+        """Return the target's own labelled rows, where adapters learn from them; None where there are none."""
+        translation = self.spec.translation
+        there = translation.has_native and part in self.set.parts(language)
+        return self.rows(language, part) if there else None
 
     def _taught(self, route: Route, language: str) -> Taught:
         """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
-        if route == "to_target":
+        if route == "to_target" or self.spec.translation.to_target.engine == "none":
             rows = self._limited(self.set.parallel(language, "train", self.spec.source))
             return Taught(rows.digest, lambda: rows)
         return Taught(self._taught_id(language), lambda: self.training(language, "train", "original"))

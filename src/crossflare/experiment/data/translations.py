@@ -98,7 +98,7 @@ class Translations:
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
         """Return who translated the training rows; None for the set's own parallel text."""
-        if self.spec.translation.to_target.engine == "parallel":
+        if not self.spec.translation.translates:
             return None
         engine = self.engines.get("to_target", language)
         aligned = self.spec.task.asks and _aligner(engine, self.spec.source, language) is not None

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from crossflare import devices
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.checks import one_label
-from crossflare.experiment.data.controls import digest
+from crossflare.experiment.data.controls import digest, joined_tag
 from crossflare.experiment.making.building import (
     adapter_config,
     form_of,
@@ -44,7 +44,21 @@ def make_stage1(step: Stage1) -> None:
     base = load_base_of(step.context, step.seed)
     config = lora_config(step.training, base.model, task_type_of(step.context, base.model))
     model = _adapted(base.model, config, step.seed)
-    _train_and_save(step, model, base, step.training.lrs[0], {"kind": "stage1"})
+    if step.training.trains:
+        _train_and_save(step, model, base, step.training.lrs[0], {"kind": "stage1"})
+    else:
+        _save_as_it_is(step, model, base)
+
+
+def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
+    """Save the base as it is as a stage 1: an adapter that adds nothing, with the base's own head or a first one."""
+    if not distributed.is_main():
+        return
+    nothing = Outcome(None, 0, 0, (), 0.0, None, "fp32")
+    settings = _settings(replace(step.training, epochs=1), step.training.lrs[0], step.seed, 1)
+    card = _card(step, settings, {"kind": "stage1"}, {}, _summary(nothing, 0.0, model))
+    clear_unfinished(step.path)
+    save_adapter(model, step.path, base=base.identity, card=card)
 
 
 def make_stage2(step: Stage2) -> None:
@@ -108,25 +122,32 @@ def _train_and_save(
         memory = peak()
     if not distributed.is_main():
         return
-    card: dict[str, Any] = {
-        **about,
-        "task": task_card(context),
-        "source": context.spec.source,
-        "language": rows.language,
-        "model": asdict(context.spec.model),
-        **{name: getattr(training, name) for name in ("max_length", "stride", "answer_tokens")},
-        "seed": step.seed,
-        "data": {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
-        | _one_label(context, rows, dev)
-        | step.translation_counts(),
-        "settings": asdict(settings),
-        "training": _summary(outcome, lr, model)
-        | ({} if memory is None else {"peak_memory": memory})
-        | ({"warnings": said} if (said := so_far()) else {}),
-    }
+    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+    data |= _one_label(context, rows, dev) | step.translation_counts()
+    trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
+    card = _card(step, settings, about, data, trained)
     clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _card(
+    step: Stage1 | Stage2, settings: Settings, about: dict[str, Any], data: dict[str, Any], trained: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what is kept beside a saved model."""
+    context = step.context
+    return {
+        **about,
+        "task": task_card(context),
+        "source": context.spec.source,
+        "language": joined_tag(step.languages),
+        "model": asdict(context.spec.model),
+        **{name: getattr(step.training, name) for name in ("max_length", "stride", "answer_tokens")},
+        "seed": step.seed,
+        "data": data,
+        "settings": asdict(settings),
+        "training": trained | ({"warnings": said} if (said := so_far()) else {}),
+    }
 
 
 def _one_label(context: Context, *splits: Split) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _SO = {
 
 def _steps(data: Data) -> Iterator[str]:
     spec, parts = data.spec, data.check()
-    trainings = {"stage1": (spec.stage1, spec.source)}
+    trainings = {"stage1": (spec.stage1, spec.source)} if spec.stage1.trains else {}
     for method in spec.methods:
         if method.about.trains and method.of is None:
             own = (spec.targets[0], "train") in parts

@@ -107,8 +107,10 @@ def check_models(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple[
     """
     seen: dict[str, str | None] = {}
     for context in contexts:
-        for method in (None, *context.spec.methods):
-            if method is not None and (method.of or not (method.about.trains or method.about.reads == "source")):
+        stage1 = (None,) if context.spec.stage1.trains else ()
+        for method in (*stage1, *context.spec.methods):
+            reads_alone = method is None or method.about.trains or method.about.reads == "source"
+            if method is not None and (method.of or not reads_alone) and context.spec.stage1.trains:
                 continue
             key = _key(context, method)
             if key not in seen:
@@ -142,6 +144,8 @@ def _try(context: Context, method: MethodSpec | None, fetch: bool) -> None:
     if found is None:
         return
     model, tokenizer = found
+    if method is not None and not context.spec.stage1.trains:
+        _check_reader(context, method, model)
     about = KINDS["zero-shot"] if method is None else method.about
     training = context.spec.stage1 if method is None else context.spec.training(method)
     model = prepare(model, about.mixes, {} if method is None else mixing_of(method))
@@ -153,6 +157,18 @@ def _try(context: Context, method: MethodSpec | None, fetch: bool) -> None:
         group = len(context.spec.languages(method)) if method.joint else 1
         check_groups(group, training.batch_size, group, 1)
     _check_form(context, training, model, tokenizer, about, "none" if method is None else method.training_source)
+
+
+def _check_reader(context: Context, method: MethodSpec, model: Any) -> None:
+    """Refuse methods that read with stage 1 where it is left out and the model has not learnt the task before."""
+    reads_with_it = not method.about.adapted or method.about.combines
+    heads = ("ForSequenceClassification", "ForQuestionAnswering")
+    own_head = any(str(name).endswith(heads) for name in model.config.architectures or ())
+    if reads_with_it and context.spec.task.form == "head" and not own_head:
+        raise UserError(
+            f"{method.name} reads with the model of stage 1, which is left out, and {context.spec.model.name} has no "
+            f"trained head of its own; take {method.name} out, or train stage 1"
+        )
 
 
 def _check_form(context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str) -> None:

@@ -80,14 +80,18 @@ class Context:
             return content_id([self.training_key((each,), reads) for each in languages])
         (language,) = languages
         engine = self.data.translations.identity_to_target(language)
+        own: list[Any] = []
         if engine is None:
             rows = [digest(self.data.training(language, part, "original")) for part in ("train", "dev")]
         else:
             rows = [self.data.source_task(part).digest for part in ("train", "dev")]
+            native = [self.data.native(language, part) for part in ("train", "dev")]
+            if any(native):
+                own = [self.spec.translation.native, *(part and part.digest for part in native)]
         kind = "original" if reads == "none" else reads
         drop = self.spec.translation.drop
         dropped = [list(drop)] if drop else []
-        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped])
+        return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped, *own])
 
     def dev_key(self, language: str, test_source: str) -> str:
         """Return a content id of the dev rows that are read as test rows are."""

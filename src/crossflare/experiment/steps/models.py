@@ -46,9 +46,8 @@ class Model(Step):
         """Return the dev score of each learning rate that was tried; nothing where there was one rate."""
         return []
 
-    def _optimizer_steps(self, languages: int) -> int:
+    def _optimizer_steps(self, rows: int) -> int:
         """Return how many there are at most: of translations some may be left out."""
-        rows = len(self.context.data.source_task("train")) * languages
         return self.training.epochs * ceil(rows / self.training.batch_size)
 
 
@@ -99,7 +98,7 @@ class Stage1(Model):
     @property
     def size(self) -> int:
         """How many optimizer steps it makes."""
-        return self._optimizer_steps(1)
+        return self._optimizer_steps(len(self.splits[0])) if self.training.trains else 0
 
     @property
     def same_work(self) -> str:
@@ -112,7 +111,7 @@ class Stage1(Model):
             "stage": 1,
             "base": self.context.base_key,
             "labels": self.context.data.task.labels,
-            "rows": digest(*self.splits),
+            **({"rows": digest(*self.splits)} if self.training.trains else {}),
             "training": self.training.deciding(),
             "seed": self.seed,
             **self.context.spec.task.choosing(),
@@ -187,7 +186,7 @@ class Stage2(Model):
         A method with a loss on both languages is also told which answers its training sources have.
         """
         train, dev = self.context.training_rows(self.languages, self.reads, self.seed)
-        if self.about.mixes == "published":
+        if self.about.mixes == "published" and self.stage1.training.trains:
             train = with_labelled_sources(train, self.stage1.splits[0])
         return (train, dev) if self.about.reads != "source" else (read_alone(train), read_alone(dev))
 
@@ -250,7 +249,7 @@ class Stage2(Model):
     @property
     def size(self) -> int:
         """How many optimizer steps it makes at most."""
-        return self._optimizer_steps(len(self.languages))
+        return self._optimizer_steps(sum(self.context.data.size(each, "train") for each in self.languages))
 
     @property
     def same_work(self) -> str:

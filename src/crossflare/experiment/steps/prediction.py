@@ -101,7 +101,7 @@ class PredictionStep(Step):
     def size(self) -> int:
         """How many rows it reads."""
         data = self.context.data
-        return len(data.test(self.language, "none") if self.split == "test" else data.source_task("dev"))
+        return len(data.test(self.language, "none")) if self.split == "test" else data.size(self.language, "dev")
 
     @property
     def same_work(self) -> str:

@@ -1,0 +1,49 @@
+"""Opens the data that a recipe names: a set, or the user's own files."""
+
+from dataclasses import asdict
+from typing import cast
+
+from crossflare.recipe.spec import Spec, TaskSpec
+from crossflare.tasks.dataset import DataSet
+from crossflare.tasks.kinds import Metric, QuestionMetric
+from crossflare.tasks.own import Files
+
+SEED_OF_DEV = 0
+"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
+
+
+def open_set(spec: Spec) -> DataSet:
+    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
+    from crossflare.tasks.cutting import with_dev
+    from crossflare.tasks.own import own_questions, own_set
+    from crossflare.tasks.sets import load_set
+
+    task = spec.task
+    if task.set is not None:
+        sizes = {part: n for part, n in asdict(task.limit).items() if n}
+        data: DataSet = load_set(task.set, task.folder, **sizes)
+    elif task.questions:
+        data = own_questions(
+            spec.name,
+            _files(task),
+            layout=task,
+            align=task.align,
+            source_language=spec.source,
+            main_metric=cast(QuestionMetric, task.main_metric or "f1"),
+        )
+    else:
+        data = own_set(
+            spec.name,
+            _files(task),
+            task.labels,
+            layout=task,
+            aliases=task.aliases,
+            align=task.align,
+            source_language=spec.source,
+            main_metric=cast(Metric, task.main_metric or "accuracy"),
+        )
+    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+
+
+def _files(task: TaskSpec) -> Files:
+    return {language: {str(part): given for part, given in parts.items()} for language, parts in task.files.items()}
