@@ -18,6 +18,7 @@ ORDER = (
     ("training",),
     ("evaluation",),
     ("serving",),
+    ("inspection",),
     ("experiment",),
     ("report",),
     ("analysis",),
