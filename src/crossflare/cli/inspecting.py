@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crossflare.inspection.found import Look
     from crossflare.inspection.show import Sheet
 RECIPES = (".yaml", ".yml")
+LEAST = 4
+"""Columns of a table that is not parted any more."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +48,12 @@ def inspect(
     label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Of the label.")] = None,
     max_length: Annotated[int, typer.Option("--max-length", min=4, help="Of a file: tokens beyond it are cut.")] = 128,
     file_format: Annotated[str | None, typer.Option("--format", metavar="KIND", help="csv, tsv, jsonl, ...")] = None,
-    delimiter: Annotated[str | None, typer.Option("--delimiter", metavar="SIGN", help="Between cells: ;, |, tab")] = None,
-    no_header: Annotated[bool, typer.Option("--no-header", help="The first line is a row; columns go by place.")] = False,
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", metavar="SIGN", help="Between cells: ;, |, tab")
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The first line is a row; columns go by place.")
+    ] = False,
     quotes: Annotated[bool | None, typer.Option("--quotes/--no-quotes", help="Whether TSV cells are quoted.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where there is anything to warn of.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
@@ -103,30 +109,38 @@ def _recipe(path: Path, assignments: list[str]) -> "list[Look]":
 
 
 def _show(look: "Look", warnings: list[str]) -> None:
-    from crossflare.inspection.show import sheets
+    from crossflare.inspection.show import halves, sheets
 
-    console = out()
-    made = sheets(look)
-    if Measurement.get(console, console.options.update(max_width=1000), _drawn(made[0])).maximum > console.width:
-        made = sheets(look, wide=False)
-    for sheet in made:
-        console.print(_drawn(sheet))
+    waiting = sheets(look)
+    while waiting:
+        sheet = waiting.pop(0)
+        drawn = _drawn(sheet)
+        if _width(drawn) > out().width and len(sheet.head) > LEAST:
+            waiting[:0] = halves(sheet)
+            continue
+        out().print(drawn)
         if sheet.legend:
-            console.print(f"[dim]{plain(sheet.legend)}[/]")
-            console.print()
+            out().print(f"[dim]{plain(sheet.legend)}[/]\n")
     for line in warnings:
         say(f"[yellow]![/] {plain(line)}")
     if not warnings:
         say(f"{OK} {plain(look.name)}: nothing to warn of")
 
 
+def _width(drawn: "Table") -> int:
+    """Return the characters of a line of a table of which nothing is cut."""
+    console = out()
+    return Measurement.get(console, console.options.update(max_width=1000), drawn).maximum
+
+
 def _drawn(sheet: "Sheet") -> "Table":
-    """Return a table for the terminal; a language is named in the first of its rows."""
+    """Return a table for the terminal; a language with several parts is named in the first of its rows."""
     shown = table(*sheet.head, title=plain(sheet.title), right=sheet.head[sheet.named :])
     for column in shown.columns:
         column.no_wrap = True
     before = ""
     for first, *rest in sheet.rows:
-        shown.add_row("" if first == before else f"[cyan]{plain(first)}[/]", *map(plain, rest))
+        same = first == before and sheet.keys > 1
+        shown.add_row("" if same else f"[cyan]{plain(first)}[/]", *map(plain, rest))
         before = first
     return shown

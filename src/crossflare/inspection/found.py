@@ -117,6 +117,8 @@ class WorkLook:
     characters: int
     exact: bool
     """False: counted on some of the rows, or on the rows of which the texts will be translations."""
+    made: bool
+    """The texts are themselves translations."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The look itself: every row is read once, by the readers that a run reads it with, and hardly anything is kept."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.inspection.counting import Keys, RowTally
@@ -74,11 +75,10 @@ class Looker:
 
     def read(self, shares: Sequence[Share], total: int | None = None) -> None:
         """Read parts, under a bar of so many rows."""
-        most = MOST // max(1, len({share.part for share in shares}))
         with bar("looking at the rows", total) as done:
             for share in shares:
-                seen = _Seen(RowTally(contexts=Keys() if self.asks else None), TokenTally(), Sample(most), Sample(most))
-                with suppress(UserError) if share.only_compared else suppress():
+                seen = _Seen(RowTally(contexts=Keys() if self.asks else None), TokenTally(), Sample(MOST), Sample(MOST))
+                with suppress(UserError) if share.only_compared else nullcontext():
                     for batch in _batches(share.rows()):
                         self._add(share, seen, batch)
                         done(len(batch))
@@ -133,7 +133,7 @@ class Looker:
             for name in ("sentences", "characters")
         ]
         exact = self.every == 1 and not job.made
-        return WorkLook(job.route, job.engine, job.source, job.target, rows, *counts, exact)
+        return WorkLook(job.route, job.engine, job.source, job.target, rows, *counts, exact, job.made)
 
     def _part(self, share: Share) -> PartLook:
         seen = self._seen[share.language, share.part]
@@ -175,26 +175,30 @@ class Looker:
 
     def _pairs(self) -> Iterator[PairLook]:
         for language in dict.fromkeys(share.language for share in self._shares):
-            pairs = [] if language == self.source else list(self._paired(language))
-            if pairs:
+            parts = [] if language == self.source else [list(self._paired(language, part)) for part in PARTS]
+            share = min(1.0, MOST / max(1, sum(map(len, parts))))
+            if pairs := [pair for part in parts for pair in part[: int(share * len(part))]]:
                 yield PairLook(language, self.source, **_listed(asdict(compare(pairs))))
 
-    def _paired(self, language: str) -> Iterator[tuple[Row, Row]]:
-        """Yield the kept rows of a language, each with the row that is its source."""
-        for part in PARTS:
-            here, there = self._seen.get((language, part)), self._seen.get((self.source, part))
-            if here is None:
-                continue
-            if here.has_beside:
-                both = zip(here.own.rows, here.beside.rows, strict=True)
-                yield from ((one, other) for one, other in both if other.text)
-            elif there is not None and self.align != "none":
-                place = (lambda row: row.id) if self.align == "id" else (lambda row: str(row.number))
-                known = {place(row): row for row in there.own.rows}
-                yield from ((row, known[place(row)]) for row in here.own.rows if place(row) in known)
+    def _paired(self, language: str, part: str) -> Iterator[tuple[Row, Row]]:
+        """Yield the kept rows of a part in a language, each with the row that is its source."""
+        here, there = self._seen.get((language, part)), self._seen.get((self.source, part))
+        if here is None:
+            return
+        if here.has_beside:
+            both = zip(here.own.rows, here.beside.rows, strict=True)
+            yield from ((one, other) for one, other in both if other.text)
+        elif there is not None and self.align != "none":
+
+            def place(row: Row) -> str:
+                return row.id if self.align == "id" else str(row.number)
+
+            known = {place(row): row for row in there.own.rows}
+            yield from ((row, known[place(row)]) for row in here.own.rows if place(row) in known)
 
 
-def _listed(values: dict[str, object]) -> dict[str, object]:
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values that JSON gives back as they are."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

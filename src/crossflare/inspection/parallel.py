@@ -33,7 +33,7 @@ SHIFTED = 6
 """Texts that fit the row equally far away, from which a part of the rows is shifted; by chance 3 or 4 do."""
 _WORD, _NUMBER = re.compile(r"\w+"), re.compile(r"\d+")
 _MARKS = dict(zip("؟？！。，،：；“”«»।።፣、（）۔؛", '??!.,,:;""""..,,().;', strict=True))
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.floating[Any]]
 
 
 class Row(NamedTuple):

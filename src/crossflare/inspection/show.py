@@ -1,15 +1,18 @@
 """What a look found as tables of plain text, for a terminal and for a report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crossflare.inspection.found import Look, PairLook, PartLook
+from crossflare.inspection.found import Look, PairLook, PartLook, WorkLook
 from crossflare.inspection.remarks import percent
 
 FEW = 4
 """Labels that are counted one by one in a table."""
+NEARLY = 0.995
+"""Share of letters from which a language is as good as all in one script."""
 NOTHING = "·"
+PART = "part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +25,30 @@ class Sheet:
     named: int = 1
     legend: str = ""
 
+    @property
+    def keys(self) -> int:
+        """The columns that name a row: the language, and the part where there are several."""
+        return 2 if PART in self.head else 1
 
-def sheets(look: Look, wide: bool = True) -> list[Sheet]:
-    """Return the tables that have something to say.
 
-    Args:
-        look: What was found.
-        wide: Lengths stand in the table of the rows; else in one of their own.
-    """
-    made = [parts_sheet(look)] if wide else [_less(parts_sheet(look), _TOKENS), _less(parts_sheet(look), _COUNTS)]
-    made += [languages_sheet(look), pairs_sheet(look.pairs), work_sheet(look)]
+def sheets(look: Look) -> list[Sheet]:
+    """Return the tables that have something to say."""
+    made = [parts_sheet(look), languages_sheet(look), pairs_sheet(look.pairs), work_sheet(look)]
     return [sheet for sheet in made if sheet.rows and len(sheet.head) > sheet.named]
 
 
-_TOKENS, _COUNTS = ("median", "p95", "max", "cut", "windows"), ("rows", "labels", "same", "empty")
+def halves(sheet: Sheet) -> tuple[Sheet, Sheet]:
+    """Return a table as two, each with its first columns and half of the others."""
+    keys = sheet.keys
+    middle = keys + (len(sheet.head) - keys + 1) // 2
 
+    def some(start: int, end: int) -> Sheet:
+        rows = tuple((*row[:keys], *row[start:end]) for row in sheet.rows)
+        named = keys + max(0, min(end, sheet.named) - start)
+        return Sheet(sheet.title, (*sheet.head[:keys], *sheet.head[start:end]), rows, named)
 
-def _less(sheet: Sheet, columns: Sequence[str]) -> Sheet:
-    """Return a table without some columns."""
-    kept = [place for place, name in enumerate(sheet.head) if name not in columns]
-    rows = tuple(tuple(row[place] for place in kept) for row in sheet.rows)
-    lengths = "rows" in columns
-    title, legend = (f"{sheet.title}, in tokens", "") if lengths else (sheet.title, sheet.legend)
-    return Sheet(title, tuple(sheet.head[place] for place in kept), rows, sheet.named, legend)
+    rest = replace(some(middle, len(sheet.head)), title=f"{sheet.title}, continued", legend=sheet.legend)
+    return some(keys, middle), rest
 
 
 def parts_sheet(look: Look) -> Sheet:
@@ -65,7 +69,7 @@ def parts_sheet(look: Look) -> Sheet:
     if look.model:
         limit = f", of {' or '.join(map(str, limits))} at most" if limits else ""
         legend += [f"median, p95, max: tokens of {Path(look.model).name}{limit}"]
-    head = ("language", *(["part"] if several else []), *(columns[place] for place in kept))
+    head = ("language", *([PART] if several else []), *(columns[place] for place in kept))
     return Sheet("Rows", head, tuple(made), 1 + several, "; ".join(legend))
 
 
@@ -94,7 +98,7 @@ def languages_sheet(look: Look) -> Sheet:
     columns = ["script", "words", "pieces/word", "unknown", *kinds.values(), "hidden"]
     rows: list[list[str]] = []
     for found in look.languages:
-        script = f"{found.script} {percent(found.share)}" if found.script else NOTHING
+        script = found.script + (f" {percent(found.share)}" if found.share < NEARLY else "") or NOTHING
         known = [""] * 2
         if found.pieces is not None:
             spread = f"{found.pieces / found.words:.2f}" if found.words and found.spaced else NOTHING
@@ -137,10 +141,9 @@ def _verdict(pair: PairLook) -> str:
 
 def work_sheet(look: Look) -> Sheet:
     """Return what will be translated, and how much text that is."""
-    said = {"latents": "states of "}
     rows = [
         (
-            f"{said.get(job.route, '')}{job.source}{f' to {job.target}' if job.source != job.target else ''}",
+            _way(job),
             job.engine,
             f"{job.rows:,}",
             *(f"{'' if job.exact else '~'}{count:,}" for count in (job.sentences, job.characters)),
@@ -149,6 +152,11 @@ def work_sheet(look: Look) -> Sheet:
     ]
     legend = "~: not counted one by one, or of texts that are to be translated first" if _about(look) else ""
     return Sheet("To translate", ("from", "engine", "rows", "sentences", "characters"), tuple(rows), 2, legend)
+
+
+def _way(job: WorkLook) -> str:
+    way = f"{job.source} to {job.target}" if job.route != "latents" else f"states of {job.source}"
+    return f"{way}, round trip" if job.made and job.route == "to_source" else way
 
 
 def _about(look: Look) -> bool:

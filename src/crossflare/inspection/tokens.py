@@ -16,8 +16,6 @@ from crossflare.recipe.engines import model_place
 FILE = "tokenizer.json"
 
 
-
-
 class Pieces:
     """The tokenizer of a base model.
 
@@ -28,32 +26,34 @@ class Pieces:
     def __init__(self, name: str, revision: str | None = None) -> None:
         from tokenizers import Tokenizer
 
-        path = _file(name, revision)
-        self._unknown = -1
-        if path is None:
-            self._fast, self._slow = None, _transformers(name, revision)
-            self._unknown = -1 if self._slow.unk_token_id is None else int(self._slow.unk_token_id)
-            return
-        self._fast, self._slow = Tokenizer.from_file(str(path)), None
-        self._fast.no_truncation()
-        self._fast.no_padding()
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        if (unknown := model.get("unk_token")) is not None:
-            self._unknown = self._fast.token_to_id(unknown)
-        elif model.get("unk_id") is not None:
-            self._unknown = int(model["unk_id"])
+        self._slow: Any = None
+        self._fast: Any = None
+        unknown: int | None = None
+        if (path := _file(name, revision)) is None:
+            self._slow = _transformers(name, revision)
+            unknown = self._slow.unk_token_id
+        else:
+            self._fast = Tokenizer.from_file(str(path))
+            self._fast.no_truncation()
+            self._fast.no_padding()
+            model = json.loads(path.read_text(encoding="utf-8"))["model"]
+            word = model.get("unk_token")
+            unknown = model.get("unk_id") if word is None else self._fast.token_to_id(word)
+        self._unknown = -1 if unknown is None else unknown
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> list[tuple[int, int, int]]:
         """Return (tokens, special ones included; pieces, without them; unknown pieces) of each row of texts."""
         if self._fast is None:
-            found = [self._slow(*texts, verbose=False)["input_ids"] for texts in rows]
-            special = [self._slow.num_special_tokens_to_add(len(texts) > 1) for texts in rows]
+            found: list[list[int]] = [self._slow(*texts, verbose=False)["input_ids"] for texts in rows]
         else:
-            given: list[Any] = [texts if len(texts) > 1 else texts[0] for texts in rows]
+            given: list[Any] = [texts if texts[1:] else texts[0] for texts in rows]
             found = [each.ids for each in self._fast.encode_batch_fast(given)]
-            special = [self._fast.num_special_tokens_to_add(len(texts) > 1) for texts in rows]
+        more: dict[bool, int] = {
+            pair: (self._fast or self._slow).num_special_tokens_to_add(pair) for pair in (False, True)
+        }
+        special = [more[len(texts) > 1] for texts in rows]
         return [
-            (len(ids), len(ids) - more, ids.count(self._unknown)) for ids, more in zip(found, special, strict=True)
+            (len(ids), len(ids) - extra, ids.count(self._unknown)) for ids, extra in zip(found, special, strict=True)
         ]
 
 

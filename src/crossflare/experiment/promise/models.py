@@ -12,10 +12,10 @@ from crossflare.experiment.data.rows import Data
 from crossflare.experiment.making.building import adapter_config, form_of, lora_config, mixing_of, task_type_of
 from crossflare.experiment.steps.context import Context
 from crossflare.files import content_id
+from crossflare.inspection.work import translated_parts
 from crossflare.recipe.engines import check_taught, model_place
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
-from crossflare.inspection.work import translated_parts
 from crossflare.recipe.needs import Route, routes
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Answer, Example
