@@ -1,6 +1,6 @@
 """What a look at rows found, as plain values that JSON holds, and the rows of it that nobody can train on."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from crossflare.errors import UserError
@@ -152,20 +152,29 @@ class Look:
         try:
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}")
-            kinds: dict[str, Any] = {"languages": LanguageLook, "leaks": LeakLook, "pairs": PairLook, "work": WorkLook}
-            made = {name: [kind(**each) for each in values[name]] for name, kind in kinds.items()}
-            made["parts"] = [
-                PartLook(**{**each, "tokens": None if each["tokens"] is None else Lengths(**each["tokens"])})
-                for each in values["parts"]
-            ]
-            return cls(**{each.name: made.get(each.name, values[each.name]) for each in fields(cls)})
+            made: dict[str, Any] = {name: [kind(**each) for each in values[name]] for name, kind in _KINDS.items()}
+            made["parts"] = [_with_lengths(part) for part in made["parts"]]
+            rest: dict[str, Any] = {each.name: values[each.name] for each in fields(cls) if each.name not in made}
+            return cls(**made, **rest)
         except (TypeError, KeyError, ValueError) as error:
             said = f"{place}: expected what a look at the data found, of format {FORMAT}, got something else ({error})"
             raise UserError(f"{said}; delete it and run the recipe again", "artefact") from error
 
-    def of_language(self, language: str) -> list[PartLook]:
-        """Return the parts of a language."""
-        return [part for part in self.parts if part.language == language]
+
+_KINDS: dict[str, Any] = {
+    "parts": PartLook,
+    "languages": LanguageLook,
+    "leaks": LeakLook,
+    "pairs": PairLook,
+    "work": WorkLook,
+}
+"""Field of `Look` -> what is in its list."""
+
+
+def _with_lengths(part: PartLook) -> PartLook:
+    """Return a part whose lengths are values of JSON as one that has them."""
+    given: Any = part.tokens
+    return part if given is None else replace(part, tokens=Lengths(**given))
 
 
 LONGEST = 30_000

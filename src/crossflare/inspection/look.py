@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -12,12 +12,10 @@ from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, P
 from crossflare.inspection.parallel import MOST, Row, Sample, compare
 from crossflare.inspection.texts import TextTally
 from crossflare.inspection.tokens import Pieces, TokenTally
-from crossflare.inspection.work import Job, jobs
-from crossflare.languages import find_language, tag_of
+from crossflare.inspection.work import Job
+from crossflare.languages import find_language
 from crossflare.progress import bar
-from crossflare.recipe.needs import needs
-from crossflare.recipe.spec import Spec
-from crossflare.tasks.dataset import PARTS, Align, DataSet, alignment, iterate_part
+from crossflare.tasks.dataset import PARTS, Align
 from crossflare.tasks.example import Example
 from crossflare.translation.sentences import sentences
 from crossflare.translation.translate import UNSPACED
@@ -128,12 +126,10 @@ class Looker:
         seen = [self._seen[each] for each in job.parts if each in self._seen]
         rows = sum(each.rows.rows for each in seen)
         scale = [each.rows.rows / each.looked if each.looked else 1 for each in seen]
-        counts = [
-            round(sum(getattr(each, name) * more for each, more in zip(seen, scale, strict=True)))
-            for name in ("sentences", "characters")
-        ]
+        lines = round(sum(each.sentences * more for each, more in zip(seen, scale, strict=True)))
+        signs = round(sum(each.characters * more for each, more in zip(seen, scale, strict=True)))
         exact = self.every == 1 and not job.made
-        return WorkLook(job.route, job.engine, job.source, job.target, rows, *counts, exact, job.made)
+        return WorkLook(job.route, job.engine, job.source, job.target, rows, lines, signs, exact, job.made)
 
     def _part(self, share: Share) -> PartLook:
         seen = self._seen[share.language, share.part]
@@ -146,20 +142,41 @@ class Looker:
             lengths = Lengths(*quantiles, longest, place, share.max_length, above)
         unlike, unlike_at = rows.unlike()
         labels = {name: rows.labels[number] for number, name in enumerate(self.labels)}
-        again, empty = rows.texts.again(), (rows.empty, rows.first_empty)
         return PartLook(
-            share.language, share.part, rows.rows, seen.looked, labels, rows.labels[-1], *empty, again, unlike,
-            unlike_at, lengths,
-        )  # fmt: skip
+            language=share.language,
+            part=share.part,
+            rows=rows.rows,
+            looked=seen.looked,
+            labels=labels,
+            unlabelled=rows.labels[-1],
+            empty=rows.empty,
+            empty_at=rows.first_empty,
+            again=rows.texts.again(),
+            unlike=unlike,
+            unlike_at=unlike_at,
+            tokens=lengths,
+        )
 
     def _language(self, tally: TextTally) -> LanguageLook:
         language = tally.language
         known = find_language(language)
         tokens = [seen.tokens for (tag, _), seen in self._seen.items() if tag == language]
         pieces = None if self.pieces is None else sum(each.pieces for each in tokens)
-        sizes = tally.rows, tally.characters, tally.words
-        found = dict(tally.found), tally.first, tally.composed, pieces, sum(each.unknown for each in tokens)
-        return LanguageLook(language, known.name, *sizes, known.script not in UNSPACED, *tally.script, *found)
+        return LanguageLook(
+            language=language,
+            name=known.name,
+            rows=tally.rows,
+            characters=tally.characters,
+            words=tally.words,
+            spaced=known.script not in UNSPACED,
+            script=tally.script[0],
+            share=tally.script[1],
+            kinds=dict(tally.found),
+            first=tally.first,
+            composed=tally.composed,
+            pieces=pieces,
+            unknown=sum(each.unknown for each in tokens),
+        )
 
     def _leaks(self) -> Iterator[LeakLook]:
         """Yield for each part of a language the earlier parts that it shares texts with."""
@@ -206,53 +223,3 @@ def _batches(rows: Iterable[Example]) -> Iterator[list[Example]]:
     reader = iter(rows)
     while batch := list(islice(reader, AT_ONCE)):
         yield batch
-
-
-def look_at(
-    spec: Spec, data: DataSet, *, sizes: dict[tuple[str, str], int] | None = None, most: int | None = None,
-    more: bool = True,
-) -> Look:  # fmt: skip
-    """Look at the rows that a recipe reads.
-
-    Args:
-        spec: The recipe.
-        data: Its set.
-        sizes: (language, part) -> rows, where they are known.
-        most: Of more rows than these only so many are looked at for their characters and tokens; `sizes` must be known.
-        more: Also compare the targets' test rows with those of the source language, which the recipe may not read.
-
-    Raises:
-        UserError: A row cannot be read, or the base model is not there.
-    """
-    wanted = list(dict.fromkeys((need.language, need.part) for need in needs(spec)))
-    wanted.sort(key=lambda each: ((spec.source, *spec.targets).index(each[0]), PARTS.index(each[1])))
-    shares = [Share(*each, _reader(spec, data, *each), _limit(spec, each[0])) for each in wanted]
-    if more and alignment(data) != "none" and spec.source in map(tag_of, data.languages):
-        there = [part for part in data.parts(spec.source) if (spec.source, part) not in wanted]
-        parts = [part for part in there if any(each[1] == part for each in wanted)]
-        shares += [Share(spec.source, part, _reader(spec, data, spec.source, part), 0, True) for part in parts]
-    total = None if sizes is None else sum(sizes.get(each, 0) for each in wanted)
-    work = jobs(spec)
-    looker = Looker(
-        spec.name,
-        list(data.task.labels),
-        spec.task.asks,
-        spec.source,
-        Pieces(spec.model.name, spec.model.revision),
-        spec.model.name,
-        alignment(data),
-        1 if most is None or not total else -(-total // most),
-        frozenset(each for job in work for each in job.parts),
-    )
-    looker.read(shares, total)
-    return replace(looker.found(), work=[looker.work(job) for job in work])
-
-
-def _reader(spec: Spec, data: DataSet, language: str, part: str) -> Callable[[], Iterable[Example]]:
-    """Return what reads the rows of a part, as many as the recipe takes."""
-    limit = getattr(spec.task.limit, part)
-    return lambda: islice(iterate_part(data, language, part), limit)
-
-
-def _limit(spec: Spec, language: str) -> int:
-    return (spec.stage1 if language == spec.source else spec.stage2).max_length

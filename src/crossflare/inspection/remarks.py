@@ -96,7 +96,8 @@ def _rows(part: PartLook) -> Iterator[str]:
         yield f"{head}: {part.empty} {have} an empty text, the first {part.empty_at}"
     if part.unlike:
         places = " and ".join(part.unlike_at[0])
-        yield f"{head}: {part.unlike} rows have the text of an earlier row and another label, as {places}"
+        have = "rows have" if part.unlike > 1 else "row has"
+        yield f"{head}: {part.unlike} {have} the text of an earlier row and another label, as {places}"
     if part.again > AGAIN * part.rows:
         yield f"{head}: {part.again} of {part.rows} rows repeat the text of an earlier one"
     there = {name: rows for name, rows in part.labels.items() if rows}

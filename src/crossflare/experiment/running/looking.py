@@ -8,7 +8,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
 from crossflare.files import content_id, read_json, write_json
 from crossflare.inspection.found import Look
-from crossflare.inspection.look import look_at
+from crossflare.inspection.recipes import look_at
 from crossflare.inspection.remarks import warnings_of
 
 _log = logging.getLogger(__name__)
