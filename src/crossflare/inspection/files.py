@@ -8,7 +8,7 @@ from pathlib import Path
 from crossflare.errors import UserError, listed
 from crossflare.inspection.found import Look
 from crossflare.inspection.look import Looker, Share
-from crossflare.inspection.tokens import Pieces
+from crossflare.inspection.tokens import BaseTokenizer
 from crossflare.languages import find_language
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Column, Row, format_of
@@ -39,7 +39,7 @@ def look_at_file(path: Path, language: str, layout: FileLayout, model: str | Non
         UserError: The file cannot be read, its columns cannot be guessed, or the language or the model is not known.
     """
     tag = find_language(language).tag
-    pieces = None if model is None else Pieces(model)
+    pieces = None if model is None else BaseTokenizer(model)
     if path.is_dir():
         raise UserError(f"{path}: expected a recipe or a file of rows, found a folder; name one of its files")
     layout = replace(layout, format=layout.format or format_of(path) or ("fasttext" if _is_fasttext(path) else None))

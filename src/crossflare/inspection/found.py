@@ -106,7 +106,7 @@ class PairLook:
 
 @dataclass(frozen=True)
 class WorkLook:
-    """What is translated into one language: see `work.Job`."""
+    """What is translated into one language: see `work.Translating`."""
 
     route: str
     engine: str

@@ -9,10 +9,10 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.inspection.counting import Keys, RowTally
 from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
-from crossflare.inspection.parallel import MOST, Row, Sample, compare
+from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
 from crossflare.inspection.texts import TextTally
-from crossflare.inspection.tokens import Pieces, TokenTally
-from crossflare.inspection.work import Job
+from crossflare.inspection.tokens import BaseTokenizer, TokenTally
+from crossflare.inspection.work import Translating
 from crossflare.languages import find_language
 from crossflare.progress import bar
 from crossflare.tasks.dataset import PARTS, Align
@@ -43,8 +43,8 @@ class _Seen:
 
     rows: RowTally
     tokens: TokenTally
-    own: Sample
-    beside: Sample
+    own: KeptRows
+    beside: KeptRows
     """The source texts that stand in the rows themselves."""
     has_beside: bool = False
     looked: int = 0
@@ -61,7 +61,7 @@ class Looker:
     """May grow while a file is read that says them itself."""
     asks: bool
     source: str
-    pieces: Pieces | None = None
+    pieces: BaseTokenizer | None = None
     model: str = ""
     align: Align = "none"
     every: int = 1
@@ -75,7 +75,9 @@ class Looker:
         """Read parts, under a bar of so many rows."""
         with bar("looking at the rows", total) as done:
             for share in shares:
-                seen = _Seen(RowTally(contexts=Keys() if self.asks else None), TokenTally(), Sample(MOST), Sample(MOST))
+                seen = _Seen(
+                    RowTally(contexts=Keys() if self.asks else None), TokenTally(), KeptRows(MOST), KeptRows(MOST)
+                )
                 with suppress(UserError) if share.only_compared else nullcontext():
                     for batch in _batches(share.rows()):
                         self._add(share, seen, batch)
@@ -121,7 +123,7 @@ class Looker:
             list(self._pairs()),
         )
 
-    def work(self, job: Job) -> WorkLook:
+    def work(self, job: Translating) -> WorkLook:
         """Return how much text a job has, counted on the rows that were looked at."""
         seen = [self._seen[each] for each in job.parts if each in self._seen]
         rows = sum(each.rows.rows for each in seen)
@@ -139,7 +141,7 @@ class Looker:
             longest, place = tokens.longest
             above = tokens.above(share.max_length) if share.max_length else 0
             quantiles = tokens.quantile(0.5), tokens.quantile(0.95)
-            lengths = Lengths(*quantiles, longest, place, share.max_length, above)
+            lengths = Lengths(*quantiles, max(longest, 0), place, share.max_length, above)
         unlike, unlike_at = rows.unlike()
         labels = {name: rows.labels[number] for number, name in enumerate(self.labels)}
         return PartLook(
@@ -195,9 +197,9 @@ class Looker:
             parts = [] if language == self.source else [list(self._paired(language, part)) for part in PARTS]
             share = min(1.0, MOST / max(1, sum(map(len, parts))))
             if pairs := [pair for part in parts for pair in part[: int(share * len(part))]]:
-                yield PairLook(language, self.source, **_listed(asdict(compare(pairs))))
+                yield PairLook(language, self.source, **_listed(asdict(fit_of(pairs))))
 
-    def _paired(self, language: str, part: str) -> Iterator[tuple[Row, Row]]:
+    def _paired(self, language: str, part: str) -> Iterator[tuple[KeptRow, KeptRow]]:
         """Yield the kept rows of a part in a language, each with the row that is its source."""
         here, there = self._seen.get((language, part)), self._seen.get((self.source, part))
         if here is None:
@@ -207,7 +209,7 @@ class Looker:
             yield from ((one, other) for one, other in both if other.text)
         elif there is not None and self.align != "none":
 
-            def place(row: Row) -> str:
+            def place(row: KeptRow) -> str:
                 return row.id if self.align == "id" else str(row.number)
 
             known = {place(row): row for row in there.own.rows}

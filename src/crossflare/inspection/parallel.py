@@ -36,7 +36,7 @@ _MARKS = dict(zip("؟？！。，،：；“”«»।።፣、（）۔؛", '??!
 Matrix = NDArray[np.floating[Any]]
 
 
-class Row(NamedTuple):
+class KeptRow(NamedTuple):
     """One row of a sample."""
 
     number: int
@@ -46,14 +46,14 @@ class Row(NamedTuple):
     origin: str
 
 
-class Sample:
+class KeptRows:
     """At most so many rows of a part, in blocks chosen by their numbers: the same ones in every language."""
 
     def __init__(self, most: int) -> None:
         self._most = max(1, most // BLOCK)
         self.count = 0
         """Rows that were given."""
-        self._blocks: dict[int, list[Row]] = {}
+        self._blocks: dict[int, list[KeptRow]] = {}
 
     def add(self, id: str, texts: Sequence[str], origin: str) -> None:
         """Keep a row, or pass it over."""
@@ -64,10 +64,10 @@ class Sample:
             if len(self._blocks) > self._most:
                 del self._blocks[max(self._blocks, key=lambda each: hash_of_id(str(each)))]
         if block in self._blocks:
-            self._blocks[block].append(Row(number, id, "\n".join(texts)[:LONGEST], origin))
+            self._blocks[block].append(KeptRow(number, id, "\n".join(texts)[:LONGEST], origin))
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[KeptRow]:
         """The rows that are kept, in order."""
         return [row for block in sorted(self._blocks) for row in self._blocks[block]]
 
@@ -94,7 +94,7 @@ class Fit:
     """(the text, the source that fits it) of the first of them."""
 
 
-def compare(pairs: Sequence[tuple[Row, Row]]) -> Fit:
+def fit_of(pairs: Sequence[tuple[KeptRow, KeptRow]]) -> Fit:
     """Compare texts with the sources that they are paired with.
 
     Args:
@@ -136,7 +136,7 @@ def beaten(scores: Matrix) -> float:
     return float(((scores < own).sum() + 0.5 * ((scores == own).sum() - len(scores))) / (others * len(scores)))
 
 
-def _some(scores: Matrix, pairs: Sequence[tuple[Row, Row]]) -> tuple[str, int, list[tuple[int, int]]] | None:
+def _some(scores: Matrix, pairs: Sequence[tuple[KeptRow, KeptRow]]) -> tuple[str, int, list[tuple[int, int]]] | None:
     """Return (ids or rows, distance, (text, source) places) of texts that fit an equally distant source better."""
     best = scores.argmax(1)
     odd = np.flatnonzero((scores.diagonal() < OWN) & (scores.max(1) > BETTER)).tolist()

@@ -6,12 +6,12 @@ from itertools import islice
 
 from crossflare.inspection.found import Look
 from crossflare.inspection.look import Looker, Share
-from crossflare.inspection.tokens import Pieces
+from crossflare.inspection.tokens import BaseTokenizer
 from crossflare.inspection.work import jobs
 from crossflare.languages import tag_of
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import Spec
-from crossflare.tasks.dataset import PARTS, DataSet, alignment, iterate_part
+from crossflare.tasks.dataset import PARTS, DataSet, aligned_by, iterate_part
 from crossflare.tasks.example import Example
 
 
@@ -32,9 +32,10 @@ def look_at(
         UserError: A row cannot be read, or the base model is not there.
     """
     wanted = list(dict.fromkeys((need.language, need.part) for need in needs(spec)))
-    wanted.sort(key=lambda each: ((spec.source, *spec.targets).index(each[0]), PARTS.index(each[1])))
+    order = list(dict.fromkeys([spec.source, *spec.targets, *(language for language, _ in wanted)]))
+    wanted.sort(key=lambda each: (order.index(each[0]), PARTS.index(each[1])))
     shares = [Share(*each, _reader(spec, data, *each), _limit(spec, each[0])) for each in wanted]
-    if more and alignment(data) != "none" and spec.source in map(tag_of, data.languages):
+    if more and aligned_by(data) != "none" and spec.source in map(tag_of, data.languages):
         there = [part for part in data.parts(spec.source) if (spec.source, part) not in wanted]
         parts = [part for part in there if any(each[1] == part for each in wanted)]
         shares += [Share(spec.source, part, _reader(spec, data, spec.source, part), 0, True) for part in parts]
@@ -45,9 +46,9 @@ def look_at(
         list(data.task.labels),
         spec.task.asks,
         spec.source,
-        Pieces(spec.model.name, spec.model.revision),
+        BaseTokenizer(spec.model.name, spec.model.revision),
         spec.model.name,
-        alignment(data),
+        aligned_by(data),
         1 if most is None or not total else -(-total // most),
         frozenset(each for job in work for each in job.parts),
     )

@@ -81,7 +81,7 @@ def _counts(look: Look, part: PartLook) -> list[str]:
     counts = list(part.labels.values())
     labels = " ".join(map(str, counts)) if len(counts) <= FEW else f"{min(counts)} to {max(counts)}"
     labels = (labels if sum(counts) else "") + (f" none {part.unlabelled}" if part.unlabelled and look.labels else "")
-    return [f"{part.rows:,}", labels.strip(), number(part.again), number(part.empty)]
+    return [f"{part.rows:,}", labels.strip(), counted_text(part.again), counted_text(part.empty)]
 
 
 def _lengths(part: PartLook) -> list[str]:
@@ -104,8 +104,8 @@ def languages_sheet(look: Look) -> Sheet:
             spread = f"{found.pieces / found.words:.2f}" if found.words and found.spaced else NOTHING
             known = [spread, percent(found.unknown_share) if found.unknown else NOTHING]
         hidden = found.kinds.get("hidden", 0) + found.kinds.get("control", 0)
-        odd = [number(found.kinds.get(kind, 0)) for kind in kinds]
-        rows.append([script, f"{found.words:,}", *known, *odd, number(hidden)])
+        odd = [counted_text(found.kinds.get(kind, 0)) for kind in kinds]
+        rows.append([script, f"{found.words:,}", *known, *odd, counted_text(hidden)])
     keep = ("script", "words", "pieces/word", "unknown") if look.model else ("script", "words")
     kept = [n for n, name in enumerate(columns) if name in keep or _tells(name, [row[n] for row in rows])]
     made = [(found.language, *(row[n] for n in kept)) for found, row in zip(look.languages, rows, strict=True)]
@@ -123,7 +123,8 @@ def pairs_sheet(pairs: Sequence[PairLook]) -> Sheet:
     """Return how well the rows of each language go with those of the source language."""
     shown = [pair for pair in pairs if pair.fit]
     rows = [
-        (pair.language, _verdict(pair), number(pair.rows), percent(pair.fit), number(pair.copied)) for pair in shown
+        (pair.language, _verdict(pair), counted_text(pair.rows), percent(pair.fit), counted_text(pair.copied))
+        for pair in shown
     ]
     source = shown[0].source if shown else ""
     legend = f"fit: of the other rows' {source} texts, those that a text's own one beats; 50 % by chance"
@@ -135,7 +136,7 @@ def pairs_sheet(pairs: Sequence[PairLook]) -> Sheet:
 
 def _verdict(pair: PairLook) -> str:
     if pair.shift is not None:
-        return f"{number(pair.shifted)} shifted by {pair.shift:+d} {pair.by}"
+        return f"{counted_text(pair.shifted)} shifted by {pair.shift:+d} {pair.by}"
     return {True: "parallel", False: "not parallel", None: "cannot be told"}[pair.parallel]
 
 
@@ -163,6 +164,6 @@ def _about(look: Look) -> bool:
     return not all(job.exact for job in look.work)
 
 
-def number(count: int) -> str:
+def counted_text(count: int) -> str:
     """Return a count with thousands apart; a dot for none."""
     return f"{count:,}" if count else NOTHING

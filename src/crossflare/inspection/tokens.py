@@ -16,7 +16,7 @@ from crossflare.recipe.engines import model_place
 FILE = "tokenizer.json"
 
 
-class Pieces:
+class BaseTokenizer:
     """The tokenizer of a base model.
 
     Raises:
@@ -97,8 +97,8 @@ class TokenTally:
     """Lengths in tokens, as counts: their number is that of different lengths, not of rows."""
 
     lengths: Counter[int] = field(default_factory=Counter[int])
-    longest: tuple[int, str] = (0, "")
-    """Tokens of the longest row, and where it was read."""
+    longest: tuple[int, str] = (-1, "")
+    """Tokens of the longest row, and where it was read; -1: there is none."""
     pieces: int = 0
     unknown: int = 0
 

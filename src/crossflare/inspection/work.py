@@ -13,7 +13,7 @@ def translated_parts(spec: Spec, language: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Translating:
     """The rows of some parts, translated from one language into another."""
 
     route: Route
@@ -28,22 +28,22 @@ class Job:
     """The texts are translations themselves, so that their size is that of what they were made of."""
 
 
-def jobs(spec: Spec) -> list[Job]:
+def jobs(spec: Spec) -> list[Translating]:
     """Return what is translated, each text once; nothing of the answers, which nobody has given yet."""
     own = [(spec.source, part) for part in ("train", "dev")]
-    found: list[Job] = []
+    found: list[Translating] = []
     for route, language in routes(spec):
         options = getattr(spec.translation, route)
         if route == "answers" or options is None or options.engine == "parallel":
             continue
         if route == "to_target":
-            found.append(Job(route, options.engine, spec.source, language, tuple(own)))
+            found.append(Translating(route, options.engine, spec.source, language, tuple(own)))
             continue
         there = tuple((language, part) for part in translated_parts(spec, language))
         into = spec.source if route == "to_source" else language
-        found.append(Job(route, options.engine, language, into, there))
+        found.append(Translating(route, options.engine, language, into, there))
         if spec.translation.to_target.engine != "parallel" and (route == "latents" or _back(spec)):
-            found.append(Job(route, options.engine, language, into, tuple(own), made=True))
+            found.append(Translating(route, options.engine, language, into, tuple(own), made=True))
     return [job for job in found if job.parts]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.tasks.dataset import PARTS, Align, DataSet, Task, alignment
+from crossflare.tasks.dataset import PARTS, Align, DataSet, Task, aligned_by
 from crossflare.tasks.example import Split
 from crossflare.tasks.kinds import CONTEXT, QuestionTask
 
@@ -120,7 +120,7 @@ class _CutSet:
 
     @property
     def align(self) -> Align:
-        return alignment(self._data)
+        return aligned_by(self._data)
 
     def parts(self, language: str) -> tuple[str, ...]:
         whole = self._data.parts(language)

@@ -90,7 +90,7 @@ def iterate_part(data: DataSet, language: str, part: str) -> Iterable[Example]:
     return data.iterate(language, part) if isinstance(data, LanguageParts) else data.split(language, part)
 
 
-def alignment(data: DataSet) -> Align:
+def aligned_by(data: DataSet) -> Align:
     """Return how the languages of a set correspond."""
     return getattr(data, "align", "none")
 
