@@ -146,6 +146,7 @@ def test_something_else_is_no_look() -> None:
 MANY = """
 import resource
 from crossflare.inspection.look import Looker, Share
+from crossflare.tasks.example import Example
 
 def rows(count):
     for n in range(count):

@@ -1,6 +1,7 @@
 """A report begins with the look at the data that the run took; a run of an older version has none."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from crossflare.errors import UserError
 from crossflare.files import write_json
 from crossflare.inspection.look import Looker, Share
-from crossflare.report import build_report
+from crossflare.report.build import to_text
 from crossflare.report.data import data_grids
+from crossflare.report.page import render_page
+from crossflare.report.results import Results
 from crossflare.report.runs import read_runs
 from crossflare.tasks.example import Example
 
@@ -23,14 +26,12 @@ def write_look(folder: Path) -> None:
     write_json(folder / "inspection.json", {"key": "", "look": made.found().to_json()})
 
 
-def test_the_first_section_is_of_the_data(make: Make) -> None:
-    folder = make(seeds=1)
-    build_report(folder)
-    before = [(folder / name).read_bytes() for name in ("report.md", "report.html")]
-    assert b"The data" not in b"".join(before)
-    write_look(folder)
-    build_report(folder)
-    text, page = ((folder / name).read_text() for name in ("report.md", "report.html"))
+def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> None:
+    results = replace(results, folder=replace(results.folder, path=tmp_path))
+    before = to_text(results), render_page(results)
+    assert "The data" not in "".join(before)
+    write_look(results.folder.path)
+    text, page = to_text(results), render_page(results)
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings[0] == "## The data"
     assert "| ace train | 1,234 | 617 617 |" in text
@@ -38,9 +39,8 @@ def test_the_first_section_is_of_the_data(make: Make) -> None:
     assert page.index("<h2>The data</h2>") < page.index("<h2>Scores")
     assert "1,234" in page
     assert "5 test rows have the text of a train row" in page
-    (folder / "inspection.json").unlink()
-    build_report(folder)
-    assert [(folder / name).read_bytes() for name in ("report.md", "report.html")] == before
+    (results.folder.path / "inspection.json").unlink()
+    assert (to_text(results), render_page(results)) == before
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"look": {"format": 9}}'])
