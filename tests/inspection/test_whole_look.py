@@ -54,7 +54,7 @@ def test_counts_are_those_of_the_rows_that_are_trained(lab: Lab, limit: int | No
     (job,) = look.work
     read = [text for part in ("test",) for row in data.rows("es", part) for text in row.texts]
     assert (job.source, job.target, job.rows, job.characters) == ("es", "en", len(read), sum(map(len, read)))
-    assert Look.of(json.loads(json.dumps(look.to_json())), "there").to_json() == json.loads(json.dumps(look.to_json()))
+    assert Look.of(json.loads(json.dumps(look.values())), "there").values() == json.loads(json.dumps(look.values()))
 
 
 def test_what_is_planted_is_found(lab: Lab) -> None:

@@ -23,7 +23,7 @@ def write_look(folder: Path) -> None:
     made = Looker("run", ["bad", "good"], False, "en")
     rows = [Example(str(n), (f"<b>text</b> {n}\u200b",), n % 2, None, f"a|b.csv:{n + 2}") for n in range(1234)]
     made.read([Share("ace", "train", lambda: rows), Share("ace", "test", lambda: rows[:5])])
-    write_json(folder / "inspection.json", {"key": "", "look": made.found().to_json()})
+    write_json(folder / "inspection.json", {"key": "", "look": made.found().values()})
 
 
 def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def inspect(
             looks = [look_at_file(path, language, layout, model, max_length)]
     lines = [warnings_of(look) for look in looks]
     if as_json:
-        print_json([{**look.to_json(), "warnings": said} for look, said in zip(looks, lines, strict=True)])
+        print_json([{**look.values(), "warnings": said} for look, said in zip(looks, lines, strict=True)])
     else:
         for look, said in zip(looks, lines, strict=True):
             _show(look, said)

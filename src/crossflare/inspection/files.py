@@ -13,6 +13,7 @@ from crossflare.languages import find_language
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.layout import FileLayout, rows_of
+from crossflare.tasks.lines import open_bytes
 from crossflare.tasks.squad import is_nested, read_questions
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,10 @@ def look_at_file(path: Path, language: str, layout: FileLayout, model: str | Non
 
 
 def _is_fasttext(path: Path) -> bool:
-    return path.is_file() and path.open("rb").read(9) == b"__label__"
+    if not path.is_file():
+        return False
+    with open_bytes(path) as file:
+        return file.read(9) == b"__label__"
 
 
 def _guessed(path: Path, first: Row, layout: FileLayout) -> tuple[FileLayout, bool]:

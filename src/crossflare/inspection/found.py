@@ -138,13 +138,13 @@ class Look:
     pairs: list[PairLook] = field(default_factory=list[PairLook])
     work: list[WorkLook] = field(default_factory=list[WorkLook])
 
-    def to_json(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return the same as plain values."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def of(cls, values: Any, place: str) -> "Look":
-        """Return what `to_json` gave.
+        """Return what `values` gave.
 
         Raises:
             UserError: It is something else; names the place.

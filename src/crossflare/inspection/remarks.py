@@ -11,6 +11,10 @@ UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY = 0.05, 0.1, 0.01, 0.05, 0.
 another script than the tag's, in two scripts, copied from the source, of one label."""
 
 
+SOME = 5
+"""Rows that repeat others, from which their share counts."""
+
+
 def warnings_of(look: Look) -> list[str]:
     """Return a line for each thing that is likely to spoil a result."""
     found = [line for language in look.languages for line in _unknown(look, language)]
@@ -98,7 +102,7 @@ def _rows(part: PartLook) -> Iterator[str]:
         places = " and ".join(part.unlike_at[0])
         have = "rows have" if part.unlike > 1 else "row has"
         yield f"{head}: {part.unlike} {have} the text of an earlier row and another label, as {places}"
-    if part.again > AGAIN * part.rows:
+    if part.again >= max(SOME, AGAIN * part.rows):
         yield f"{head}: {part.again} of {part.rows} rows repeat the text of an earlier one"
     there = {name: rows for name, rows in part.labels.items() if rows}
     if len(there) > 1:

@@ -45,7 +45,7 @@ def look_before(contexts: Sequence[Context]) -> list[str]:
         if look is None:
             look = seen[key] = seen[key] if key in seen else _quick_look(context)
             if look is not None:
-                write_json(path, {"key": key, "look": look.to_json()})
+                write_json(path, {"key": key, "look": look.values()})
         if look is not None:
             lines += warnings_of(look)
             lines += _some(look)
