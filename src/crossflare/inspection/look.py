@@ -81,7 +81,7 @@ class Looker:
                 with suppress(UserError) if share.only_compared else nullcontext():
                     for batch in _batches(share.rows()):
                         self._add(share, seen, batch)
-                        done(len(batch))
+                        done(0 if share.only_compared else len(batch))
                     self._seen[share.language, share.part] = seen
                     self._shares += [] if share.only_compared else [share]
 
