@@ -15,6 +15,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.engines.lexicon": "data",
     "crossflare.serving.file": "data",
     "crossflare.serving.prediction": "data",
+    "crossflare.inspection": "data",
     "crossflare.experiment.data.rows": "data",
     "crossflare.evaluation.predictions": "artefact",
     "crossflare.evaluation.record": "artefact",

@@ -19,6 +19,7 @@ ORDER = (
     ("training",),
     ("evaluation",),
     ("serving",),
+    ("inspection",),
     ("experiment",),
     ("report",),
     ("analysis",),

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossflare.cli import analysis, checking, experiments, facts, laboratory, prediction, translation
+from crossflare.cli import analysis, checking, experiments, facts, inspecting, laboratory, prediction, translation
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
 from crossflare.heard import listening
@@ -38,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (experiments, analysis, translation, prediction, checking, facts, laboratory):
+for module in (experiments, analysis, translation, prediction, inspecting, checking, facts, laboratory):
     module.register(app)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.files import json_text, write_if_new
+from crossflare.report.data import TITLE, data_grids
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render_page
@@ -93,6 +94,10 @@ def to_text(results: Results) -> str:
     parts += [f"> **Note.** {warning}" for warning in head.warnings]
     if head.missing:
         parts.append("Runs are missing; their cells are marked.\n\n" + "\n".join(f"- {line}" for line in head.missing))
+    grids, warnings = data_grids(results.folder)
+    if grids:
+        parts += [f"## {TITLE}", *(_titled(grid, "###") for grid in grids)]
+        parts += ["\n".join(f"- {line}" for line in warnings)] if warnings else []
     if about := descriptions(results.folder):
         parts.append("## Methods\n\n" + "\n".join(f"- **{name}**: {text}" for name, text in about))
     for metric in results.metrics:

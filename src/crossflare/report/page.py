@@ -7,6 +7,7 @@ from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
 from crossflare.report.cost import DRAWN, detectable_grid, scatter_points
 from crossflare.report.curves import curve_blocks
+from crossflare.report.data import data_grids
 from crossflare.report.examples import worst_examples
 from crossflare.report.methods import GROUPED_FROM, descriptions, grouped
 from crossflare.report.results import Contrast, MethodScore, Results
@@ -43,6 +44,7 @@ def render_page(results: Results) -> str:
         reference=results.reference,
         environment=environment(results),
         summary=summary(results),
+        data=data_grids(results.folder),
         metric=metric_title(main),
         methods=descriptions(results.folder),
         main=scores(results, main),

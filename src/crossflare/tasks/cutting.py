@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.tasks.dataset import PARTS, DataSet, Task
+from crossflare.tasks.dataset import PARTS, Align, DataSet, Task, aligned_by
 from crossflare.tasks.example import Split
 from crossflare.tasks.kinds import CONTEXT, QuestionTask
 
@@ -117,6 +117,10 @@ class _CutSet:
     @property
     def languages(self) -> tuple[str, ...]:
         return self._data.languages
+
+    @property
+    def align(self) -> Align:
+        return aligned_by(self._data)
 
     def parts(self, language: str) -> tuple[str, ...]:
         whole = self._data.parts(language)

@@ -15,6 +15,9 @@ PARTS = ("train", "dev", "test")
 
 Task = TextTask | QuestionTask
 
+Align = Literal["id", "row", "none"]
+"""How the rows of two languages correspond: by their ids, by their places, or not at all."""
+
 Reader = Callable[[str, str], Sequence[Example]]
 """(language, part) -> examples."""
 
@@ -82,6 +85,16 @@ def left_out(data: DataSet, language: str, part: str) -> int:
     return data.left_out(language, part) if isinstance(data, LanguageParts) else 0
 
 
+def iterate_part(data: DataSet, language: str, part: str) -> Iterable[Example]:
+    """Return the rows of a part, read one by one where its files allow it and they are not in memory already."""
+    return data.iterate(language, part) if isinstance(data, LanguageParts) else data.split(language, part)
+
+
+def aligned_by(data: DataSet) -> Align:
+    """Return how the languages of a set correspond."""
+    return getattr(data, "align", "none")
+
+
 def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
     """Return tag -> what a set calls the language.
 
@@ -121,7 +134,7 @@ class LanguageParts:
         parts: Mapping[str, Sequence[str]],
         read: Reader,
         *,
-        align: Literal["id", "row", "none"] = "id",
+        align: Align = "id",
         machine: Callable[[str, str, str], Sequence[Example] | None] | None = None,
         iterate: Callable[[str, str], Iterable[Example]] | None = None,
     ) -> None:
@@ -131,7 +144,7 @@ class LanguageParts:
         self._parts = {tag: tuple(p for p in PARTS if p in set(parts[own])) for tag, own in self._own.items()}
         self.languages = tuple(sorted(self._own))
         self._read = read
-        self._align: Literal["id", "row", "none"] = align
+        self.align: Align = align
         self._machine = machine
         self._iterate = iterate
         self._cache: dict[tuple[str, str], Split] = {}
@@ -160,30 +173,35 @@ class LanguageParts:
             raise UserError(f"{self.name} has no {part} part in '{language}'; it has: {has}")
         return tag_of(language), part
 
-    def outline(self, language: str, part: str, source: str | None = None) -> Outline:
-        """Return what is known of a part without its texts; see `dataset.outline`."""
+    def iterate(self, language: str, part: str) -> Iterable[Example]:
+        """Return the rows of a part; see `iterate_part`."""
         key, iterate = self._key(language, part), self._iterate
         if iterate is None or key in self._cache:
-            made = outline_of(self.split(language, part).examples)
-        else:
-            made = Outline.of(lambda: iterate(self._own[key[0]], part))
+            return self.split(language, part)
+        return iterate(self._own[key[0]], part)
+
+    def outline(self, language: str, part: str, source: str | None = None) -> Outline:
+        """Return what is known of a part without its texts; see `dataset.outline`."""
+        key = self._key(language, part)
+        made = Outline.of(lambda: self.iterate(language, part))
+        if self._iterate is not None and key not in self._cache:
             check_ids(made)
         return made if source is None else self._paired(made, key, source)
 
     def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
         _, part = key
-        if self._align == "none" or part not in self.parts(source):
+        if self.align == "none" or part not in self.parts(source):
             return rows.with_sources(False)
-        check_partners(rows, self.outline(source, part), self._align, self._advice, first_advice=_first_advice(part))
+        check_partners(rows, self.outline(source, part), self.align, self._advice, first_advice=_first_advice(part))
         return rows.with_sources(True)
 
     def parallel(self, language: str, part: str, source: str) -> Split:
         """Return one part with its parallel text in `source`; see `DataSet.parallel`."""
         target = self.split(language, part)
-        if self._align == "none" or part not in self.parts(source):
+        if self.align == "none" or part not in self.parts(source):
             return replace(target, examples=tuple(example.with_source(None) for example in target))
         others = self.split(source, part).examples
-        paired = attach_sources(target.examples, others, self._align, self._advice, first_advice=_first_advice(part))
+        paired = attach_sources(target.examples, others, self.align, self._advice, first_advice=_first_advice(part))
         return replace(target, examples=paired)
 
     def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:

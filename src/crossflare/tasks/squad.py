@@ -46,7 +46,7 @@ def read_questions(path: Path | str | Sequence[Path], layout: FileLayout | None 
     layout = layout or FileLayout()
     found: list[_Question] = []
     for each in paths:
-        if not _is_nested(each, layout):
+        if not is_nested(each, layout):
             found += _flat(each, layout)
             continue
         for name in ("where", "header", "delimiter"):
@@ -58,7 +58,7 @@ def read_questions(path: Path | str | Sequence[Path], layout: FileLayout | None 
     return checked_questions(paths[0], [(question.place, question.example) for question in found])
 
 
-def _is_nested(path: Path, layout: FileLayout) -> bool:
+def is_nested(path: Path, layout: FileLayout) -> bool:
     """Whether a file is in SQuAD's layout: a JSON file, unless it holds flat rows."""
     if (layout.format or format_of(path)) != "json":
         return False

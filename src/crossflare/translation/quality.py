@@ -5,26 +5,16 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 from crossflare.errors import UserError
 from crossflare.languages import find_language
+from crossflare.languages.scripts import script_word, script_words
 from crossflare.translation.translate import UNSPACED
 
 LENGTH_RATIO = 3.0
 """One text is this many times as long as the other: too much."""
 SHORT = 20
 """Lengths of texts shorter than this on both sides are not compared."""
-_NAMES = {
-    "Latn": "LATIN", "Cyrl": "CYRILLIC", "Arab": "ARABIC", "Deva": "DEVANAGARI", "Beng": "BENGALI", "Grek": "GREEK",
-    "Hani": "CJK", "Hans": "CJK", "Hant": "CJK", "Jpan": "CJK HIRAGANA KATAKANA", "Hang": "HANGUL", "Kore": "HANGUL",
-    "Hebr": "HEBREW", "Armn": "ARMENIAN", "Geor": "GEORGIAN", "Ethi": "ETHIOPIC", "Thai": "THAI", "Laoo": "LAO",
-    "Khmr": "KHMER", "Mymr": "MYANMAR", "Taml": "TAMIL", "Telu": "TELUGU", "Knda": "KANNADA", "Mlym": "MALAYALAM",
-    "Gujr": "GUJARATI", "Guru": "GURMUKHI", "Orya": "ORIYA", "Sinh": "SINHALA", "Tibt": "TIBETAN", "Olck": "OL",
-    "Tfng": "TIFINAGH", "Mong": "MONGOLIAN", "Thaa": "THAANA", "Nkoo": "NKO", "Syrc": "SYRIAC", "Mtei": "MEETEI",
-    "Cans": "CANADIAN", "Cher": "CHEROKEE", "Java": "JAVANESE", "Sund": "SUNDANESE", "Bugi": "BUGINESE",
-}  # fmt: skip
-"""ISO 15924 -> the first words of the Unicode names of its letters."""
 _NUMBER = re.compile(r"\d+(?:[.,'\u066b\u066c\u00a0\u202f]\d+)*")
 # A unit of 2 to 100 characters four times in a row, or one character ten times.
 _LOOP = re.compile(r"(.{2,100}?)\1{3}|(\S)\2{9}", re.DOTALL)
@@ -97,21 +87,11 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-@lru_cache(maxsize=65536)
-def _script(letter: str) -> str:
-    return unicodedata.name(letter, "").split(" ")[0].split("-")[0]
-
-
-@lru_cache
-def _script_of(language: str) -> frozenset[str]:
-    return frozenset(_NAMES.get(find_language(language).script or "", "").split())
-
-
 def _wrong_script(text: str, language: str) -> bool:
-    scripts = _script_of(language)
+    scripts = script_words(language)
     if not scripts:
         return False
-    letters = [_script(sign) in scripts for sign in text if sign.isalpha()]
+    letters = [script_word(sign) in scripts for sign in text if sign.isalpha()]
     return len(letters) > 3 and 2 * sum(letters) < len(letters)
 
 
@@ -120,7 +100,7 @@ def _length(text: str) -> float:
     weights = {"CJK": 3.0, "HANGUL": 2.0, "HIRAGANA": 2.0, "KATAKANA": 2.0}
     if text.isascii():
         return float(len(text))
-    return sum(1.0 if sign < "\u1100" else weights.get(_script(sign), 1.0) for sign in text)
+    return sum(1.0 if sign < "\u1100" else weights.get(script_word(sign), 1.0) for sign in text)
 
 
 def _unequal(source: float, output: float) -> bool:

@@ -12,10 +12,11 @@ from crossflare.experiment.data.rows import Data
 from crossflare.experiment.making.building import adapter_config, form_of, lora_config, mixing_of, task_type_of
 from crossflare.experiment.steps.context import Context
 from crossflare.files import content_id
+from crossflare.inspection.work import translated_parts
 from crossflare.recipe.engines import check_taught, model_place
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.needs import Route, needs, routes
+from crossflare.recipe.needs import Route, routes
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Answer, Example
 from crossflare.training.bases.empty import empty_base
@@ -72,16 +73,8 @@ def _check(data: Data, route: Route, language: str, fetch: bool) -> None:
 def _known_texts(data: Data, route: Route, language: str) -> list[str]:
     """Return the texts of the set that a translator is to translate."""
     read = data.spec.source if route == "to_target" else language
-    parts = ("train", "dev") if route == "to_target" else _translated_parts(data, language)
+    parts = ("train", "dev") if route == "to_target" else translated_parts(data.spec, language)
     return [text for part in parts for example in data.rows(read, part) for text in example.texts]
-
-
-def _translated_parts(data: Data, language: str) -> list[str]:
-    """Return the parts in a target language that are there, and that are translated back."""
-    back = any(method.training_source.startswith(("machine", "shuffled", "mixed", "annealed"))
-               for method in data.spec.methods)  # fmt: skip
-    found = {need.part for need in needs(data.spec) if need.language == language}
-    return sorted(found if back else found & {"test"})
 
 
 def _here(model: str, revision: str | None) -> bool:

@@ -19,6 +19,7 @@ from crossflare.experiment.running.board import (
     ids_of,
     load_failures,
 )
+from crossflare.experiment.running.looking import look_before
 from crossflare.experiment.running.pools import default_workers, share
 from crossflare.experiment.running.worker import Order, work
 from crossflare.experiment.steps.graph import Graph, build_graph, contexts_of, run_folder, write_recipes
@@ -86,7 +87,8 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     board = Board(graph)
     board.refresh()
     write_recipes(recipe, top)
-    for line in dict.fromkeys(line for context in contexts for line in cautions(context.data)):
+    warnings = [*(line for context in contexts for line in cautions(context.data)), *look_before(contexts)]
+    for line in dict.fromkeys(warnings):
         _log.warning("%s", line)
     before = _tried_again(board)
     if board.missing:

@@ -1,0 +1,76 @@
+"""The look at the data that a run takes before it starts, and that its report shows."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from crossflare.errors import UserError
+from crossflare.experiment.steps.context import Context
+from crossflare.files import content_id, read_json, write_json
+from crossflare.inspection.found import Look
+from crossflare.inspection.recipes import look_at
+from crossflare.inspection.remarks import warnings_of
+
+_log = logging.getLogger(__name__)
+FILE = "inspection.json"
+"""In the folder of a run, or of a cell."""
+MOST = 20_000
+"""Rows that a run looks at for their characters and tokens; of more, it takes one in so many."""
+
+
+def looks_of(contexts: Sequence[Context]) -> list[Look]:
+    """Look at the rows of recipes, whole; at those of several cells once where rows and base are the same.
+
+    Raises:
+        UserError: See `look_at`.
+    """
+    once = {_key(context): context for context in reversed(contexts)}
+    return [look_at(context.spec, context.data.set) for context in reversed(once.values())]
+
+
+def look_before(contexts: Sequence[Context]) -> list[str]:
+    """Look at the rows that are about to be run with, write what is found into each folder, and return the warnings.
+
+    What was written before for the same rows and the same base is read. A look that fails fails nothing else.
+    """
+    seen: dict[str, Look | None] = {}
+    lines: list[str] = []
+    for context in contexts:
+        path, key = context.folder / FILE, _key(context)
+        look = None
+        with suppress(UserError):
+            kept = read_json(path)
+            if isinstance(kept, dict) and kept.get("key") == key:
+                look = Look.of(kept["look"], str(path))
+        if look is None:
+            look = seen[key] = seen[key] if key in seen else _quick_look(context)
+            if look is not None:
+                write_json(path, {"key": key, "look": look.values()})
+        if look is not None:
+            lines += warnings_of(look)
+            lines += _some(look)
+    return list(dict.fromkeys(lines))
+
+
+def _quick_look(context: Context) -> Look | None:
+    sizes = {place: part.used for place, part in context.data.check().items()}
+    try:
+        return look_at(context.spec, context.data.set, sizes=sizes, most=MOST, more=not context.data.fetched)
+    except UserError as error:
+        _log.info("the data was not looked at: %s", error)
+        return None
+
+
+def _some(look: Look) -> list[str]:
+    said = f"looked at one row in {look.every} for its characters and tokens; `crossflare inspect` looks at all"
+    return [said] if look.every > 1 else []
+
+
+def _key(context: Context) -> str:
+    """Return what the look depends on: the recipe's rows and base, and how many rows there are."""
+    spec = context.spec.resolved()
+    lengths = [context.spec.stage1.max_length, context.spec.stage2.max_length]
+    parts = context.data.parts or {}
+    sizes = [[*place, part.rows, part.used, part.label] for place, part in parts.items()]
+    names = ("task", "source", "targets", "model", "methods", "translation")
+    return content_id([[spec[name] for name in names], lengths, sizes])

@@ -1,0 +1,96 @@
+"""A look at one file that no recipe names yet: its columns are guessed where nobody says them."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from crossflare.errors import UserError, listed
+from crossflare.inspection.found import Look
+from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.tokens import BaseTokenizer
+from crossflare.languages import find_language
+from crossflare.tasks.example import Example
+from crossflare.tasks.files import Column, Row, format_of
+from crossflare.tasks.layout import FileLayout, rows_of
+from crossflare.tasks.lines import open_bytes
+from crossflare.tasks.squad import is_nested, read_questions
+
+_log = logging.getLogger(__name__)
+QUESTION = ("question", "context")
+TEXTS = (
+    ("premise", "hypothesis"), ("premise", "hypo"), ("sentence1", "sentence2"), ("text1", "text2"),
+    ("text",), ("sentence",), ("tweet",), ("review",), ("content",), ("comment",), ("utterance",), ("document",),
+)  # fmt: skip
+"""Names that columns of texts have, the first that are there are taken."""
+LABELS = ("label", "category", "class", "sentiment", "topic", "intent", "labels", "target")
+
+
+def look_at_file(path: Path, language: str, layout: FileLayout, model: str | None, max_length: int) -> Look:
+    """Look at the rows of a file.
+
+    Args:
+        path: Of any kind that a recipe reads.
+        language: Any tag or name of it.
+        layout: What is known of the file; columns that are not named are guessed, and named in a note.
+        model: The base whose tokenizer reads the texts; None: none does.
+        max_length: Tokens of a row beyond which it is cut.
+
+    Raises:
+        UserError: The file cannot be read, its columns cannot be guessed, or the language or the model is not known.
+    """
+    tag = find_language(language).tag
+    pieces = None if model is None else BaseTokenizer(model)
+    if path.is_dir():
+        raise UserError(f"{path}: expected a recipe or a file of rows, found a folder; name one of its files")
+    layout = replace(layout, format=layout.format or format_of(path) or ("fasttext" if _is_fasttext(path) else None))
+    labels: list[str] = []
+    if is_nested(path, layout):
+        asks, rows = True, lambda: read_questions(path)
+    else:
+        first = next(row for _, row in rows_of([path], layout))
+        layout, asks = _guessed(path, first, layout)
+        rows = (lambda: read_questions(path)) if asks else (lambda: _examples(path, layout, labels))
+    looker = Looker(path.name, labels, asks, tag, pieces, model or "")
+    looker.read([Share(tag, "file", rows, max_length)])
+    return looker.found()
+
+
+def _is_fasttext(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open_bytes(path) as file:
+        return file.read(9) == b"__label__"
+
+
+def _guessed(path: Path, first: Row, layout: FileLayout) -> tuple[FileLayout, bool]:
+    """Return the layout with the columns of the texts and the label, and whether the rows are questions."""
+    names = {str(name).lower(): str(name) for name in first.cells}
+    notes: list[str] = []
+    texts: tuple[Column, ...] = layout.texts
+    if not texts:
+        if all(name in names for name in QUESTION):
+            return layout, True
+        known = next((each for each in TEXTS if all(name in names for name in each)), None)
+        if known is None:
+            found = listed(map(str, first.cells))
+            raise UserError(f"{first.origin}: no column that is called as texts are, among {found}; add --text COLUMN")
+        texts = tuple(names[name] for name in known)
+        notes.append(f"text: {', '.join(map(str, texts))}")
+    label = layout.label or next((names[name] for name in LABELS if name in names and names[name] not in texts), None)
+    if label is not None and layout.label is None:
+        notes.append(f"label: {label}")
+    if notes:
+        _log.warning("%s: columns taken by their names, %s; --text and --label say others", path.name, "; ".join(notes))
+    return replace(layout, texts=texts, label=label), False
+
+
+def _examples(path: Path, layout: FileLayout, labels: list[str]) -> Iterator[Example]:
+    """Yield the rows of a file, and add each new label to `labels`."""
+    known = {label: number for number, label in enumerate(labels)}
+    for number, (_, row) in enumerate(rows_of([path], layout)):
+        label = None
+        if layout.label is not None and (cell := row.cell(layout.label)) not in (None, ""):
+            label = known.setdefault(str(cell), len(known))
+            labels += [str(cell)] if label == len(labels) else []
+        yield Example(str(number), tuple(row.text(name) for name in layout.texts), label, None, row.origin)

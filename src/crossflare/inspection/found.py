@@ -1,0 +1,191 @@
+"""What a look at rows found, as plain values that JSON holds, and the rows of it that nobody can train on."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from crossflare.errors import UserError
+
+FORMAT = 1
+Places = list[tuple[str, str]]
+"""`file:line` of two rows that belong together."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the rows of a part, special ones included."""
+
+    median: int
+    p95: int
+    longest: int
+    longest_at: str
+    limit: int
+    """`max_length` of the stage that reads them; 0: none is set."""
+    above: int
+    """Rows that are longer: they are cut, or, of questions, read in several windows."""
+
+
+@dataclass(frozen=True)
+class PartLook:
+    """One part in one language."""
+
+    language: str
+    part: str
+    rows: int
+    looked: int
+    """Rows whose characters and tokens were looked at."""
+    labels: dict[str, int]
+    unlabelled: int
+    empty: int
+    empty_at: str
+    again: int
+    """Rows with the text of an earlier row."""
+    unlike: int
+    """Of them, rows with another label than that row's."""
+    unlike_at: Places
+    tokens: Lengths | None
+
+
+@dataclass(frozen=True)
+class LanguageLook:
+    """The texts of one language, all parts together."""
+
+    language: str
+    name: str
+    rows: int
+    characters: int
+    words: int
+    spaced: bool
+    """Whether words are written apart."""
+    script: str
+    """Of most letters."""
+    share: float
+    """Of all letters."""
+    kinds: dict[str, int]
+    """See `texts.KINDS`."""
+    first: dict[str, str]
+    composed: int
+    pieces: int | None
+    """Of the base's tokenizer, without special tokens; None: no base was named."""
+    unknown: int
+
+    @property
+    def unknown_share(self) -> float:
+        """Of all pieces, those that the base does not know."""
+        return self.unknown / self.pieces if self.pieces else 0.0
+
+
+@dataclass(frozen=True)
+class LeakLook:
+    """Rows of a part that are in an earlier part, too."""
+
+    language: str
+    known: str
+    """The earlier part."""
+    part: str
+    what: str
+    """`text`, or `context` of a question."""
+    rows: int
+    places: Places
+
+
+@dataclass(frozen=True)
+class PairLook:
+    """Rows against the source language's: see `parallel.Fit`."""
+
+    language: str
+    source: str
+    rows: int
+    fit: float
+    copied: int
+    parallel: bool | None
+    shift: int | None
+    by: str
+    shifted: int
+    places: Places
+
+
+@dataclass(frozen=True)
+class WorkLook:
+    """What is translated into one language: see `work.Translating`."""
+
+    route: str
+    engine: str
+    source: str
+    target: str
+    rows: int
+    sentences: int
+    characters: int
+    exact: bool
+    """False: counted on some of the rows, or on the rows of which the texts will be translations."""
+    made: bool
+    """The texts are themselves translations."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that was found."""
+
+    name: str
+    model: str
+    labels: list[str]
+    asks: bool
+    """Whether the rows are questions."""
+    every: int
+    """One row in so many was looked at for its characters and tokens; all were counted and compared."""
+    parts: list[PartLook]
+    languages: list[LanguageLook]
+    leaks: list[LeakLook] = field(default_factory=list[LeakLook])
+    pairs: list[PairLook] = field(default_factory=list[PairLook])
+    work: list[WorkLook] = field(default_factory=list[WorkLook])
+
+    def values(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def of(cls, values: Any, place: str) -> "Look":
+        """Return what `values` gave.
+
+        Raises:
+            UserError: It is something else; names the place.
+        """
+        try:
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']}")
+            made: dict[str, Any] = {name: [kind(**each) for each in values[name]] for name, kind in _KINDS.items()}
+            made["parts"] = [_with_lengths(part) for part in made["parts"]]
+            rest: dict[str, Any] = {each.name: values[each.name] for each in fields(cls) if each.name not in made}
+            return cls(**made, **rest)
+        except (TypeError, KeyError, ValueError) as error:
+            said = f"{place}: expected what a look at the data found, of format {FORMAT}, got something else ({error})"
+            raise UserError(f"{said}; delete it and run the recipe again", "artefact") from error
+
+
+_KINDS: dict[str, Any] = {
+    "parts": PartLook,
+    "languages": LanguageLook,
+    "leaks": LeakLook,
+    "pairs": PairLook,
+    "work": WorkLook,
+}
+"""Field of `Look` -> what is in its list."""
+
+
+def _with_lengths(part: PartLook) -> PartLook:
+    """Return a part whose lengths are values of JSON as one that has them."""
+    given: Any = part.tokens
+    return part if given is None else replace(part, tokens=Lengths(**given))
+
+
+LONGEST = 30_000
+"""Tokens of a row from which it is no text but a file in one cell."""
+
+
+def refused(look: Look) -> list[str]:
+    """Return a line for each part with a row that nobody can mean as one text."""
+    return [
+        f"{part.tokens.longest_at}: one row of {part.tokens.longest:,} tokens, expected a text of fewer than "
+        f"{LONGEST:,}; look for a quote that is not closed, or split the row"
+        for part in look.parts
+        if part.tokens is not None and part.tokens.longest >= LONGEST
+    ]

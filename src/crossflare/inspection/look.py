@@ -1,0 +1,227 @@
+"""The look itself: every row is read once, by the readers that a run reads it with, and hardly anything is kept."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+from crossflare.errors import UserError
+from crossflare.inspection.counting import Keys, RowTally
+from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
+from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
+from crossflare.inspection.texts import TextTally
+from crossflare.inspection.tokens import BaseTokenizer, TokenTally
+from crossflare.inspection.work import Translating
+from crossflare.languages import find_language
+from crossflare.progress import bar
+from crossflare.tasks.dataset import PARTS, Align
+from crossflare.tasks.example import Example
+from crossflare.translation.sentences import sentences
+from crossflare.translation.translate import UNSPACED
+
+AT_ONCE = 500
+"""Rows that are held in memory."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What is read of one part in one language."""
+
+    language: str
+    part: str
+    rows: Callable[[], Iterable[Example]]
+    max_length: int = 0
+    """0: none is set."""
+    only_compared: bool = False
+    """The recipe does not read them: other languages' rows are compared with them."""
+
+
+@dataclass
+class _Seen:
+    """What is known of a part while it is read."""
+
+    rows: RowTally
+    tokens: TokenTally
+    own: KeptRows
+    beside: KeptRows
+    """The source texts that stand in the rows themselves."""
+    has_beside: bool = False
+    looked: int = 0
+    sentences: int = 0
+    characters: int = 0
+
+
+@dataclass
+class Looker:
+    """Reads parts, and says what it found."""
+
+    name: str
+    labels: list[str]
+    """May grow while a file is read that says them itself."""
+    asks: bool
+    source: str
+    pieces: BaseTokenizer | None = None
+    model: str = ""
+    align: Align = "none"
+    every: int = 1
+    split_up: frozenset[tuple[str, str]] = frozenset()
+    """(language, part) of the rows whose sentences are counted, since they are translated."""
+    _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict[tuple[str, str], _Seen])
+    _texts: dict[str, TextTally] = field(default_factory=dict[str, TextTally])
+    _shares: list[Share] = field(default_factory=list[Share])
+
+    def read(self, shares: Sequence[Share], total: int | None = None) -> None:
+        """Read parts, under a bar of so many rows."""
+        with bar("looking at the rows", total) as done:
+            for share in shares:
+                seen = _Seen(
+                    RowTally(contexts=Keys() if self.asks else None), TokenTally(), KeptRows(MOST), KeptRows(MOST)
+                )
+                with suppress(UserError) if share.only_compared else nullcontext():
+                    for batch in _batches(share.rows()):
+                        self._add(share, seen, batch)
+                        done(0 if share.only_compared else len(batch))
+                    self._seen[share.language, share.part] = seen
+                    self._shares += [] if share.only_compared else [share]
+
+    def _add(self, share: Share, seen: _Seen, batch: Sequence[Example]) -> None:
+        start = seen.own.count
+        for example in batch:
+            seen.own.add(example.id, example.texts, example.origin)
+            if example.source is not None:
+                seen.has_beside = True
+            seen.beside.add(example.id, example.source or (), example.origin)
+        if share.only_compared:
+            return
+        for example in batch:
+            seen.rows.add(example.texts, example.label, example.origin)
+        looked = batch[-start % self.every :: self.every]
+        seen.looked += len(looked)
+        tally = self._texts.setdefault(share.language, TextTally(share.language))
+        for example in looked:
+            tally.add(example.texts, example.origin)
+        if self.pieces is not None and looked:
+            for example, found in zip(looked, self.pieces.read([each.texts for each in looked]), strict=True):
+                seen.tokens.add(*found, example.origin)
+        if (share.language, share.part) in self.split_up:
+            texts = [text for example in looked for text in example.texts]
+            seen.characters += sum(map(len, texts))
+            seen.sentences += sum(1 for text in texts for each, _ in sentences(text, share.language) if each)
+
+    def found(self) -> Look:
+        """Return what was found in all that was read."""
+        return Look(
+            self.name,
+            self.model,
+            self.labels,
+            self.asks,
+            self.every,
+            [self._part(share) for share in self._shares],
+            [self._language(tally) for tally in self._texts.values()],
+            list(self._leaks()),
+            list(self._pairs()),
+        )
+
+    def work(self, job: Translating) -> WorkLook:
+        """Return how much text a job has, counted on the rows that were looked at."""
+        seen = [self._seen[each] for each in job.parts if each in self._seen]
+        rows = sum(each.rows.rows for each in seen)
+        scale = [each.rows.rows / each.looked if each.looked else 1 for each in seen]
+        lines = round(sum(each.sentences * more for each, more in zip(seen, scale, strict=True)))
+        signs = round(sum(each.characters * more for each, more in zip(seen, scale, strict=True)))
+        exact = self.every == 1 and not job.made
+        return WorkLook(job.route, job.engine, job.source, job.target, rows, lines, signs, exact, job.made)
+
+    def _part(self, share: Share) -> PartLook:
+        seen = self._seen[share.language, share.part]
+        rows, tokens = seen.rows, seen.tokens
+        lengths = None
+        if self.pieces is not None:
+            longest, place = tokens.longest
+            above = tokens.above(share.max_length) if share.max_length else 0
+            quantiles = tokens.quantile(0.5), tokens.quantile(0.95)
+            lengths = Lengths(*quantiles, max(longest, 0), place, share.max_length, above)
+        unlike, unlike_at = rows.unlike()
+        labels = {name: rows.labels[number] for number, name in enumerate(self.labels)}
+        return PartLook(
+            language=share.language,
+            part=share.part,
+            rows=rows.rows,
+            looked=seen.looked,
+            labels=labels,
+            unlabelled=rows.labels[-1],
+            empty=rows.empty,
+            empty_at=rows.first_empty,
+            again=rows.texts.again(),
+            unlike=unlike,
+            unlike_at=unlike_at,
+            tokens=lengths,
+        )
+
+    def _language(self, tally: TextTally) -> LanguageLook:
+        language = tally.language
+        known = find_language(language)
+        tokens = [seen.tokens for (tag, _), seen in self._seen.items() if tag == language]
+        pieces = None if self.pieces is None else sum(each.pieces for each in tokens)
+        return LanguageLook(
+            language=language,
+            name=known.name,
+            rows=tally.rows,
+            characters=tally.characters,
+            words=tally.words,
+            spaced=known.script not in UNSPACED,
+            script=tally.script[0],
+            share=tally.script[1],
+            kinds=dict(tally.found),
+            first=tally.first,
+            composed=tally.composed,
+            pieces=pieces,
+            unknown=sum(each.unknown for each in tokens),
+        )
+
+    def _leaks(self) -> Iterator[LeakLook]:
+        """Yield for each part of a language the earlier parts that it shares texts with."""
+        for share in self._shares:
+            for known in PARTS[: PARTS.index(share.part)] if share.part in PARTS else ():
+                earlier, here = self._seen.get((share.language, known)), self._seen[share.language, share.part].rows
+                if earlier is None or not earlier.rows.rows:
+                    continue
+                ways = [("text", here.texts, earlier.rows.texts), ("context", here.contexts, earlier.rows.contexts)]
+                for what, mine, theirs in ways:
+                    if mine is not None and theirs is not None and (met := mine.within(theirs))[0]:
+                        yield LeakLook(share.language, known, share.part, what, *met)
+
+    def _pairs(self) -> Iterator[PairLook]:
+        for language in dict.fromkeys(share.language for share in self._shares):
+            parts = [] if language == self.source else [list(self._paired(language, part)) for part in PARTS]
+            share = min(1.0, MOST / max(1, sum(map(len, parts))))
+            if pairs := [pair for part in parts for pair in part[: int(share * len(part))]]:
+                yield PairLook(language, self.source, **_listed(asdict(fit_of(pairs))))
+
+    def _paired(self, language: str, part: str) -> Iterator[tuple[KeptRow, KeptRow]]:
+        """Yield the kept rows of a part in a language, each with the row that is its source."""
+        here, there = self._seen.get((language, part)), self._seen.get((self.source, part))
+        if here is None:
+            return
+        if here.has_beside:
+            both = zip(here.own.rows, here.beside.rows, strict=True)
+            yield from ((one, other) for one, other in both if other.text)
+        elif there is not None and self.align != "none":
+
+            def place(row: KeptRow) -> str:
+                return row.id if self.align == "id" else str(row.number)
+
+            known = {place(row): row for row in there.own.rows}
+            yield from ((row, known[place(row)]) for row in here.own.rows if place(row) in known)
+
+
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values that JSON gives back as they are."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _batches(rows: Iterable[Example]) -> Iterator[list[Example]]:
+    reader = iter(rows)
+    while batch := list(islice(reader, AT_ONCE)):
+        yield batch

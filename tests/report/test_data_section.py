@@ -1,0 +1,51 @@
+"""A report begins with the look at the data that the run took; a run of an older version has none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.files import write_json
+from crossflare.inspection.look import Looker, Share
+from crossflare.report.build import to_text
+from crossflare.report.data import data_grids
+from crossflare.report.page import render_page
+from crossflare.report.results import Results
+from crossflare.report.runs import read_runs
+from crossflare.tasks.example import Example
+
+Make = Callable[..., Path]
+
+
+def write_look(folder: Path) -> None:
+    made = Looker("run", ["bad", "good"], False, "en")
+    rows = [Example(str(n), (f"<b>text</b> {n}\u200b",), n % 2, None, f"a|b.csv:{n + 2}") for n in range(1234)]
+    made.read([Share("ace", "train", lambda: rows), Share("ace", "test", lambda: rows[:5])])
+    write_json(folder / "inspection.json", {"key": "", "look": made.found().values()})
+
+
+def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> None:
+    results = replace(results, folder=replace(results.folder, path=tmp_path))
+    before = to_text(results), render_page(results)
+    assert "The data" not in "".join(before)
+    write_look(results.folder.path)
+    text, page = to_text(results), render_page(results)
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## The data"
+    assert "| ace train | 1,234 | 617 617 |" in text
+    assert "5 test rows have the text of a train row" in text
+    assert page.index("<h2>The data</h2>") < page.index("<h2>Scores")
+    assert "1,234" in page
+    assert "5 test rows have the text of a train row" in page
+    (results.folder.path / "inspection.json").unlink()
+    assert (to_text(results), render_page(results)) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"look": {"format": 9}}'])
+def test_a_damaged_look_is_named(make: Make, content: str) -> None:
+    folder = make(seeds=1)
+    (folder / "inspection.json").write_text(content)
+    with pytest.raises(UserError, match=r"inspection\.json: expected .* delete it and run the recipe again"):
+        data_grids(read_runs(folder))
