@@ -10,8 +10,10 @@ import yaml
 
 import crossflare
 from crossflare.errors import UserError
+from crossflare.experiment.steps.context import Context
 from crossflare.recipe.grid import Recipe
-from tiny_experiment import Lab
+from evaluated import check_against_report
+from tiny_experiment import LABELS, Lab
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,15 @@ def test_scores_are_those_of_the_report(done) -> None:  # type: ignore[no-untype
         assert (same["score"], same["low"], same["high"]) == pytest.approx((row.score, row.low, row.high))
     assert {"zero-shot", "flare"} == {*table.method}
     assert "zero-shot" in done._repr_html_()
+
+
+def test_evaluate_gives_the_scores_of_the_report(lab: Lab, done) -> None:  # type: ignore[no-untyped-def]
+    context = Context(lab.spec(), done.folder)
+    rows = [
+        {"id": each.id, "text": each.texts[0], "source": (each.source or (None,))[0], "label": LABELS[each.label or 0]}
+        for each in context.data.test("sw", "machine").examples
+    ]
+    check_against_report(done, "flare", "sw", rows)
 
 
 def test_its_adapters_open_by_method_language_and_seed(done) -> None:  # type: ignore[no-untyped-def]

@@ -13,12 +13,15 @@ import wrapt
 
 if TYPE_CHECKING:
     from crossflare.api import run, translate
+    from crossflare.errors import UserError
     from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
     from crossflare.fusion.tuner import FlareModel
     from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
+    from crossflare.serving.evaluate import evaluate
+    from crossflare.training.text.source_collator import SourceCollator
 
 __version__ = version("crossflare")
 
@@ -28,6 +31,9 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 _PLACES = {
     "FlareConfig": "crossflare.fusion.config",
     "FlareModel": "crossflare.fusion.tuner",
+    "SourceCollator": "crossflare.training.text.source_collator",
+    "UserError": "crossflare.errors",
+    "evaluate": "crossflare.serving.evaluate",
     "export_plain_lora": "crossflare.fusion.adapter_files",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
@@ -41,6 +47,9 @@ _PLACES = {
 __all__ = [
     "FlareConfig",
     "FlareModel",
+    "SourceCollator",
+    "UserError",
+    "evaluate",
     "export_plain_lora",
     "identify",
     "load_adapter",

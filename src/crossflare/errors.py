@@ -13,6 +13,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.engines.precomputed": "data",
     "crossflare.translation.rows": "data",
     "crossflare.translation.engines.lexicon": "data",
+    "crossflare.serving.evaluate": "data",
     "crossflare.serving.file": "data",
     "crossflare.serving.prediction": "data",
     "crossflare.experiment.data.rows": "data",
