@@ -1,11 +1,12 @@
 """Progress: silent in a library, shown on standard error once the command line asks for it.
 
-A terminal gets bars, anything else (a file, a pipe) gets plain lines. What runs in a worker process is shown by the
-process that started it.
+A terminal and a notebook get bars, anything else (a file, a pipe, a notebook without ipywidgets) gets plain lines.
+What runs in a worker process is shown by the process that started it.
 """
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
@@ -44,13 +45,19 @@ def display(console: Console | None = None) -> Generator[None]:
     """Show the progress of everything that runs inside, on standard error."""
     global _display
     console, before = console or Console(stderr=True), _display
-    bars = console.is_terminal and not console.is_dumb_terminal
-    with Bars(console) if bars else Lines(console.file, muted=console.quiet) as is_displayed:
+    with Bars(console) if _draws(console) else Lines(console.file, muted=console.quiet) as is_displayed:
         _display = is_displayed
         try:
             yield
         finally:
             _display = before
+
+
+def _draws(console: Console) -> bool:
+    """Whether bars can be drawn there; in a notebook, where rich draws them in a widget, ipywidgets must be there."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def is_displayed() -> bool:

@@ -47,7 +47,7 @@ def evaluate(
 ) -> dict[str, Interval]:
     """Score an adapter on labelled rows, with the intervals that a report has.
 
-    >>> adapter = crossflare.open_adapter("runs/tiny/adapters/flare-sw-seed0")
+    >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")
     >>> rows = [
     ...     {"text": "filamu mbaya", "source": "bad film", "label": "bad"},
     ...     {"text": "hadithi nzuri", "source": "good story", "label": "good"},
