@@ -138,10 +138,12 @@ def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str
     Raises:
         UserError: The predictions cannot be scored.
     """
-    return intervals(found, classes, max(1000, min(RESAMPLES, MOST // max(1, len(found.ids)))))[metric]
+    return run_intervals(found, classes, max(1000, min(RESAMPLES, MOST // max(1, len(found.ids)))))[metric]
 
 
-def intervals(found: Predictions | AnswerPredictions, classes: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
+def run_intervals(
+    found: Predictions | AnswerPredictions, classes: int, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
     """Return every metric's score of one run and its interval over the test rows alone, as a report has them.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from crossflare.errors import UserError, listed
-from crossflare.evaluation.predictions import AnswerPredictions, Predictions, intervals
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, run_intervals
 from crossflare.evaluation.scoring import AnswerScoring
 from crossflare.evaluation.significance import Interval
 from crossflare.recipe.kinds import Reads
@@ -94,7 +94,7 @@ def evaluate(
         examples = translated(adapter, examples, translator)
     outputs = adapter.outputs(without_blanks(examples), reads, states_from=translator, batch_size=batch_size)
     found = _against_gold(known, examples, outputs, language or str(adapter.card.get("language")))
-    scores = intervals(found, len(known.labels))
+    scores = run_intervals(found, len(known.labels))
     return {metric: scores[metric] for metric in known.metrics}
 
 
