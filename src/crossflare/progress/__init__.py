@@ -8,14 +8,16 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
-from multiprocessing.connection import Connection
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 
-from crossflare.progress.bars import Bars
 from crossflare.progress.lines import Display, Lines, spoken
-from crossflare.progress.relay import Sender, relayed
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from crossflare.progress.bars import Bars
 
 __all__ = ["Advance", "bar", "display", "is_displayed", "keep_line", "relay_to_display", "send_to", "spoken", "track"]
 
@@ -45,12 +47,20 @@ def display(console: Console | None = None) -> Generator[None]:
     """Show the progress of everything that runs inside, on standard error."""
     global _display
     console, before = console or Console(stderr=True), _display
-    with Bars(console) if _draws(console) else Lines(console.file, muted=console.quiet) as is_displayed:
+    with _shown_on(console) as is_displayed:
         _display = is_displayed
         try:
             yield
         finally:
             _display = before
+
+
+def _shown_on(console: Console) -> "Bars | Lines":
+    if not _draws(console):
+        return Lines(console.file, muted=console.quiet)
+    from crossflare.progress.bars import Bars
+
+    return Bars(console)
 
 
 def _draws(console: Console) -> bool:
@@ -108,17 +118,21 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
             done(1)
 
 
-def send_to(connection: Connection) -> None:
+def send_to(connection: "Connection") -> None:
     """Have this process, a worker, tell another one of its progress, from now on."""
     global _display
+    from crossflare.progress.relay import Sender
+
     _display = Sender(connection)
 
 
 @contextmanager
-def relay_to_display(workers: int) -> Generator[tuple[Connection, ...]]:
+def relay_to_display(workers: int) -> Generator[tuple["Connection", ...]]:
     """Yield a connection for each worker process to `send_to`; what comes is shown here until the end."""
     if _display is None:
         yield ()
         return
+    from crossflare.progress.relay import relayed
+
     with relayed(workers, _display) as connections:
         yield connections
