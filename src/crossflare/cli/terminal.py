@@ -116,5 +116,5 @@ def print_json(value: Any) -> None:
 def examples(*lines: tuple[str, str]) -> str:
     """Return the end of a help page: (command line, what it does) pairs."""
     width = max(len(command) for command, _ in lines)
-    shown = [f"  {_escaped(command.ljust(width))}  [dim]{_escaped(about)}[/dim]" for command, about in lines]
+    shown = [f"  {_escaped(command.ljust(width) + '  ')}[dim]{_escaped(about)}[/dim]" for command, about in lines]
     return "[bold]Examples[/bold]\n" + "\n".join(shown)
