@@ -113,6 +113,19 @@ def test_transformers_trainer_reads_the_source(kind: Any, base: Path, tokenizer:
     assert any(not torch.allclose(found[name], other[name]) for name in found)
 
 
+def test_the_example_of_the_readme_runs(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.is_file():
+        pytest.skip("no README around the tests")
+    (code,) = (
+        each for each in re.findall(r"^```python\n(.*?)^```", readme.read_text(), re.M | re.S) if "Trainer" in each
+    )
+    assert code.count("xlm-roberta-base") == 2
+    monkeypatch.chdir(tmp_path)
+    rows = [{"sw": row["text"], "en": row["source"], "label": row["label"]} for row in ROWS]
+    exec(code.replace("xlm-roberta-base", str(base)), {"rows": rows})
+
+
 @pytest.mark.parametrize(
     ("kind", "label"), [(Dataset.from_list, "label"), (list, "label"), (Dataset.from_list, "class"), (list, "class")]
 )
