@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import fusion_step, store, translation_engines, writing
+from bench import fusion_step, start, store, translation_engines, writing
 from bench.harness import Figure
 from crossflare.files import write_json
 
@@ -18,6 +18,7 @@ RESULTS = Path(__file__).with_name("results.json")
 BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "fusion": fusion_step.figures,
     "writing": writing.figures,
+    "start": start.figures,
     "store": store.figures,
     "engines": translation_engines.figures,
 }

@@ -31,12 +31,12 @@ def measured() -> NDArray[np.float64]:
     from transformers import AutoTokenizer
 
     from crossflare.tasks.sets import load_set
-    from crossflare.training.bases.load import minilm_folder
+    from crossflare.training.bases.packaged import base_place
 
     pairs = [
         e.texts for e in load_set("xnli", Path(os.environ["CROSSFLARE_DATA"]) / "xnli").split("en", "train").examples
     ]
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    tokenizer = AutoTokenizer.from_pretrained(base_place("minilm"))
     return np.array(
         [len(ids) for ids in tokenizer(*map(list, zip(*pairs, strict=True)))["input_ids"]], dtype=np.float64
     )

@@ -1,17 +1,24 @@
 """The Python door does what the command line does: the same recipe, the same run, the same numbers."""
 
+import doctest
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import crossflare
 from crossflare.errors import UserError
+from crossflare.experiment.steps.context import Context
 from crossflare.recipe.grid import Recipe
-from tiny_experiment import Lab
+from crossflare.serving.adapter import TrainedAdapter
+from evaluated import check_against_report
+from tiny_experiment import LABELS, Lab
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def recipe(lab: Lab) -> Path:
-    return lab.write({}, ("zero-shot", "flare"))
+    return lab.write({"name": "reviews"}, ("zero-shot", "flare")).rename(lab.folder / "reviews.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,15 @@ def test_scores_are_those_of_the_report(done) -> None:  # type: ignore[no-untype
         assert (same["score"], same["low"], same["high"]) == pytest.approx((row.score, row.low, row.high))
     assert {"zero-shot", "flare"} == {*table.method}
     assert "zero-shot" in done._repr_html_()
+
+
+def test_evaluate_gives_the_scores_of_the_report(lab: Lab, done) -> None:  # type: ignore[no-untyped-def]
+    context = Context(lab.spec({"name": "reviews"}), done.folder)
+    rows = [
+        {"id": each.id, "text": each.texts[0], "source": (each.source or (None,))[0], "label": LABELS[each.label or 0]}
+        for each in context.data.test("sw", "machine").examples
+    ]
+    check_against_report(done, "flare", "sw", rows)
 
 
 def test_its_adapters_open_by_method_language_and_seed(done) -> None:  # type: ignore[no-untyped-def]
@@ -115,3 +131,26 @@ def test_mistakes_are_one_line(given: dict[str, object], message: str, tmp_path:
     right = {"texts": ["moja"], "from_": "sw", "to": "en", "engine": "dictionary", "lexicon": tmp_path / "lexicon.tsv"}
     with pytest.raises(UserError, match=message):
         crossflare.translate(**{**right, **given})  # type: ignore[arg-type]
+
+
+NAMED = [getattr(crossflare, name) for name in crossflare.__all__]
+
+
+@pytest.mark.parametrize("public", [*NAMED, TrainedAdapter.predict], ids=lambda public: public.__name__)
+def test_every_public_name_has_an_example_that_runs(
+    public: Any, lab: Lab, done: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The examples share a folder with a recipe, its run, its base model and its dictionary."""
+    monkeypatch.chdir(lab.folder)
+    finder, said = doctest.DocTestFinder(recurse=False), io.StringIO()
+    (example,) = finder.find(public, public.__name__, globs={"crossflare": crossflare})
+    assert not any(doctest.SKIP in each.options for each in example.examples)
+    found = doctest.DocTestRunner(verbose=False).run(example, out=said.write)
+    assert found.attempted > 0
+    assert found.failed == 0, said.getvalue()
+
+
+@pytest.mark.parametrize("public", NAMED, ids=lambda public: public.__name__)
+def test_every_public_name_says_what_it_raises(public: Any) -> None:
+    if not (isinstance(public, type) and issubclass(public, Exception)):
+        assert re.search(r"\n +Raises:\n +\w*Error: ", public.__doc__)

@@ -6,21 +6,23 @@ After `import crossflare`, peft knows the method: `peft.get_peft_model(base, cro
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import wrapt
+from crossflare.late import when_imported
 
 if TYPE_CHECKING:
     from crossflare.api import run, translate
+    from crossflare.errors import UserError
     from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
     from crossflare.fusion.tuner import FlareModel
     from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
+    from crossflare.serving.evaluate import evaluate
+    from crossflare.training.text.source_collator import SourceCollator
 
-__version__ = version("crossflare")
+__version__: str
 
 # bitsandbytes, where it is installed, advises at every start to fetch kernels from a hub: nothing here needs them.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -28,6 +30,9 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 _PLACES = {
     "FlareConfig": "crossflare.fusion.config",
     "FlareModel": "crossflare.fusion.tuner",
+    "SourceCollator": "crossflare.training.text.source_collator",
+    "UserError": "crossflare.errors",
+    "evaluate": "crossflare.serving.evaluate",
     "export_plain_lora": "crossflare.fusion.adapter_files",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
@@ -41,6 +46,9 @@ _PLACES = {
 __all__ = [
     "FlareConfig",
     "FlareModel",
+    "SourceCollator",
+    "UserError",
+    "evaluate",
     "export_plain_lora",
     "identify",
     "load_adapter",
@@ -55,6 +63,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("crossflare")
     raise AttributeError(f"module 'crossflare' has no attribute '{name}'")
 
 
@@ -62,7 +74,9 @@ def __dir__() -> list[str]:
     return [*globals(), *__all__]
 
 
-@wrapt.when_imported("peft")
-def _register(peft: Any) -> None:
+def _register(peft: object) -> None:
     """Register FLARE once peft is there, whichever of the two is imported first."""
     import_module("crossflare.fusion")
+
+
+when_imported("peft", _register)

@@ -98,14 +98,20 @@ def _collected(folder: Path) -> "Results":
 def run(recipe: str | Path | Mapping[str, Any] | Recipe, *, runs: str | Path = "runs", workers: int = 1) -> FinishedRun:
     """Make what is missing of a recipe, showing progress; killed anywhere, it goes on when it is called again.
 
-    >>> done = crossflare.run("reviews.yaml")  # doctest: +SKIP
-    >>> done.scores()  # doctest: +SKIP
-    >>> adapter = done.adapter("flare", "sw", seed=0)  # doctest: +SKIP
+    In a notebook the result shows its scores with their intervals.
+
+    >>> done = crossflare.run("reviews.yaml")
+    >>> list(done.scores().columns)
+    ['metric', 'method', 'language', 'score', 'low', 'high', 'seeds']
+    >>> adapter = done.adapter("flare", "sw", seed=0)
 
     Args:
         recipe: A recipe, or what `load_recipe` takes.
         runs: The folder of all runs.
         workers: Processes that share the work.
+
+    Returns:
+        The run, with `scores()`, `adapter(method, language, seed)` and `report()`.
 
     Raises:
         UserError: The recipe cannot start, or a step failed: what could be made was made.
@@ -122,7 +128,8 @@ def translate(
 ) -> list[str]:
     """Translate texts with an engine that a recipe can name.
 
-    >>> crossflare.translate(["The food was bad."], from_="en", to="es", engine="apertium")  # doctest: +SKIP
+    >>> crossflare.translate(["filamu mbaya"], from_="sw", to="en", engine="dictionary", lexicon="words.tsv")
+    ['film bad']
 
     Args:
         texts: N texts.

@@ -13,6 +13,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.engines.precomputed": "data",
     "crossflare.translation.rows": "data",
     "crossflare.translation.engines.lexicon": "data",
+    "crossflare.serving.evaluate": "data",
     "crossflare.serving.file": "data",
     "crossflare.serving.prediction": "data",
     "crossflare.inspection": "data",
@@ -39,6 +40,12 @@ class UserError(ValueError):
     """Something that the user can put right: one line that says what was expected, what came, and what to do.
 
     The command line prints the line without a traceback and exits with 2.
+
+    >>> try:
+    ...     crossflare.open_adapter("runs/reviews/adapters/flare-xx-seed0")
+    ... except crossflare.UserError as error:
+    ...     print(error.kind)
+    artefact
     """
 
     def __init__(self, message: str, kind: Kind | None = None) -> None:

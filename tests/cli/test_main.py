@@ -74,7 +74,7 @@ def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixt
 def test_the_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-h"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"│ {verb} " in shown for verb in VERBS)
+    assert all(f"\n  {verb} " in shown for verb in VERBS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossflare.cli.terminal import bars, examples, out, plain, print_json, say, table
-from crossflare.progress import track
 
 if TYPE_CHECKING:
     from crossflare.analysis.opening import Adapter
@@ -187,6 +186,7 @@ def _steps(
 def _each(steps: "list[PredictionStep]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:
     """Return what is found in each language."""
     from crossflare.analysis.opening import load
+    from crossflare.progress import track
 
     with bars():
         return {step.language: look(load(step, rows)) for step in track(steps, "languages")}

@@ -1,7 +1,6 @@
 """The verbs that work on recipes: demo, run, plan, report."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +83,8 @@ def demo(
     show: Annotated[bool, typer.Option("--print", help="Print the recipe instead of running it.")] = False,
 ) -> None:
     """Run the packaged recipe: four methods, two languages, two seeds, no download."""
+    from importlib.resources import files
+
     recipe = files("crossflare") / "recipes" / ("demo-full.yaml" if full else "demo.yaml")
     if show:
         typer.echo(recipe.read_text(encoding="utf-8"), nl=False)

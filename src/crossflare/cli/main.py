@@ -8,13 +8,13 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib import metadata
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from crossflare.cli import analysis, checking, experiments, facts, inspecting, laboratory, prediction, translation
+from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
 from crossflare.heard import listening
@@ -26,6 +26,7 @@ THEIRS = frozenset({"ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAM
 
 app = typer.Typer(
     name="crossflare",
+    cls=Front,
     help="Carry a task model to languages with little data: LoRA adapters that fuse text and translation (FLARE).",
     epilog=examples(
         ("crossflare demo", "the whole way on small data, in a few minutes"),
@@ -44,7 +45,9 @@ for module in (experiments, analysis, translation, prediction, inspecting, check
 
 def _version(asked: bool) -> None:
     if asked:
-        say(f"crossflare {metadata.version('crossflare')}")
+        from importlib.metadata import version
+
+        say(f"crossflare {version('crossflare')}")
         raise typer.Exit
 
 

@@ -2,30 +2,32 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from crossflare import progress
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 SILENT = os.environ.get("RANK", "0") != "0"
 """Of the processes that torchrun starts the first alone speaks."""
 OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
 
 
-def out() -> Console:
+def out() -> "Console":
     """Return the console of standard output."""
+    from rich.console import Console  # not at the top: the front page of the command line needs none of rich
+
     return Console(highlight=False, quiet=SILENT)
 
 
-def err() -> Console:
+def err() -> "Console":
     """Return the console of standard error."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, quiet=SILENT)
 
 
@@ -35,6 +37,8 @@ def bars() -> Generator[None]:
 
     What the package has to say meanwhile (a licence that binds, a damaged row) stands above the bars.
     """
+    from crossflare import progress
+
     console = err()
     _drawing.append(console)
     try:
@@ -44,7 +48,7 @@ def bars() -> Generator[None]:
         _drawing.remove(console)
 
 
-_drawing: list[Console] = []
+_drawing: "list[Console]" = []
 """Consoles that draw bars: what is noted meanwhile goes through the last, so that neither writes over the other."""
 
 
@@ -75,11 +79,27 @@ def say_untested() -> None:
 
 def plain(value: object) -> str:
     """Return a value as text that is no markup, without the control characters that could drive a terminal."""
-    return escape("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)))
+    return _escaped("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)))
 
 
-def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
+_MARKUP = re.compile(r"\[[a-z#/@]|\\$")
+"""What may be markup; most texts hold none, and need no rich."""
+
+
+def _escaped(text: str) -> str:
+    """Return a text as rich's markup shows it."""
+    if not _MARKUP.search(text):
+        return text
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> "Table":
     """Return an empty table in the style of all tables; columns named in `right` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
     made = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False
     )
@@ -96,5 +116,5 @@ def print_json(value: Any) -> None:
 def examples(*lines: tuple[str, str]) -> str:
     """Return the end of a help page: (command line, what it does) pairs."""
     width = max(len(command) for command, _ in lines)
-    shown = [f"  {escape(command.ljust(width))}  [dim]{escape(about)}[/dim]" for command, about in lines]
+    shown = [f"  {_escaped(command.ljust(width) + '  ')}[dim]{_escaped(about)}[/dim]" for command, about in lines]
     return "[bold]Examples[/bold]\n" + "\n".join(shown)

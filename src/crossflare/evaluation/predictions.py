@@ -133,15 +133,25 @@ MOST = 5_000_000
 
 
 def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str) -> Interval:
-    """Return the score of one run and its interval over the test rows alone.
+    """Return the score of one run and its interval over the test rows alone, from fewer resamples where rows are many.
+
+    Raises:
+        UserError: The predictions cannot be scored.
+    """
+    return run_intervals(found, classes, max(1000, min(RESAMPLES, MOST // max(1, len(found.ids)))))[metric]
+
+
+def run_intervals(
+    found: Predictions | AnswerPredictions, classes: int, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Return every metric's score of one run and its interval over the test rows alone, as a report has them.
 
     Raises:
         UserError: The predictions cannot be scored.
     """
     found = found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__))  # as a report orders them
-    draws = max(1000, min(RESAMPLES, MOST // max(1, len(found.ids))))
     if isinstance(found, AnswerPredictions):
-        drawn = sample_values(found.ids, found.golds, {metric: found.values[metric]}, [0], resamples=draws)
+        drawn = sample_values(found.ids, found.golds, found.values, [0], resamples=resamples)
     else:
-        drawn = sample(found.ids, found.gold, found.predicted, classes, [0], resamples=draws)
-    return interval(drawn[metric])
+        drawn = sample(found.ids, found.gold, found.predicted, classes, [0], resamples=resamples)
+    return {metric: interval(each) for metric, each in drawn.items()}

@@ -65,7 +65,7 @@ class AnswerScoring:
 
     def rows(self, examples: Sequence[Example], outputs: Answers, /) -> list[dict[str, Any]]:
         """Return gold answers, prediction, its scores, and how sure the model was."""
-        values = self._each(examples, outputs)
+        values = self.values(examples, outputs)
         return [
             {
                 "gold": [answer.text for answer in example.answers],
@@ -78,9 +78,10 @@ class AnswerScoring:
 
     def scores(self, examples: Sequence[Example], outputs: Answers, /) -> dict[str, float]:
         """Return exact match and F1, and the released code's position match where it can be told."""
-        return {name: float(column.mean()) for name, column in self._each(examples, outputs).items()}
+        return {name: float(column.mean()) for name, column in self.values(examples, outputs).items()}
 
-    def _each(self, examples: Sequence[Example], outputs: Answers) -> dict[str, FloatArray]:
+    def values(self, examples: Sequence[Example], outputs: Answers, /) -> dict[str, FloatArray]:
+        """Return each metric's scores [N] of the questions."""
         scored = score_answers(outputs.texts, examples, self.normalise)
         values: dict[str, FloatArray] = {"exact_match": scored.exact_match, "f1": scored.f1}
         if outputs.positions is not None:

@@ -84,7 +84,7 @@ def _quoted(text: str) -> str:
 
 def save_adapter(
     model: PeftModel,
-    folder: Path,
+    folder: str | Path,
     *,
     base: BaseIdentity,
     source_task: Path | None = None,
@@ -92,6 +92,13 @@ def save_adapter(
     adapter: str = "default",
 ) -> None:
     """Save an adapter with its head, all at once.
+
+    >>> import peft
+    >>> from transformers import AutoModelForSequenceClassification
+    >>> base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=2)
+    >>> identity = crossflare.identify(base)
+    >>> model = peft.get_peft_model(base, crossflare.FlareConfig(task_type="SEQ_CLS"))
+    >>> crossflare.save_adapter(model, "mine", base=identity)
 
     Args:
         model: The model that carries the adapter.
@@ -122,13 +129,19 @@ def save_adapter(
                 if (source_task / name).is_file():
                     shutil.copyfile(source_task / name, place / SOURCE_TASK / name)
 
-    commit_dir(folder, fill)
+    commit_dir(Path(folder), fill)
 
 
 def load_adapter(
-    model: nn.Module, folder: Path, *, base: BaseIdentity | None = None, merged: bool = False
+    model: nn.Module, folder: str | Path, *, base: BaseIdentity | None = None, merged: bool = False
 ) -> PeftModel:
     """Put a saved adapter on a pretrained base, merging its stage 1 into the base first.
+
+    >>> from transformers import AutoModelForSequenceClassification
+    >>> base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=2)
+    >>> model = crossflare.load_adapter(base, "runs/reviews/adapters/flare-sw-seed0")
+    >>> model.active_adapter
+    'default'
 
     Args:
         model: The pretrained base model with a fresh head.
@@ -140,6 +153,7 @@ def load_adapter(
         UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
             unexpected, misshapen or not finite, or the base is another one (both are named). The model is as it was.
     """
+    folder = Path(folder)
     opened = check_folder(folder)
     check_base(opened, base or identify(model))
     stage1 = None if merged else opened.stage1
@@ -163,8 +177,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     return check_folder(folder).card
 
 
-def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default") -> None:
+def export_plain_lora(model: PeftModel, folder: str | Path, *, adapter: str = "default") -> None:
     """Write a stock LoRA that computes what the adapter computes without a source; stock peft loads it.
+
+    >>> import peft
+    >>> from transformers import AutoModelForSequenceClassification
+    >>> base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=2)
+    >>> model = peft.get_peft_model(base, crossflare.FlareConfig(task_type="SEQ_CLS", fusion="add"))
+    >>> crossflare.export_plain_lora(model, "plain")
+    >>> peft.PeftConfig.from_pretrained("plain").peft_type.value
+    'LORA'
 
     Raises:
         UserError: phi without a source is not the identity (the relu forms), so no LoRA has its effect.
@@ -189,7 +211,7 @@ def export_plain_lora(model: PeftModel, folder: Path, *, adapter: str = "default
         (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         config.to_lora().save_pretrained(str(place))
 
-    commit_dir(folder, fill)
+    commit_dir(Path(folder), fill)
 
 
 def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Tensor]:

@@ -55,6 +55,13 @@ class FlareConfig(LoraConfig):
     """Configuration of FLARE adapters (Borchert et al., ACL 2025): all of `peft.LoraConfig`, and the fusion.
 
     Defaults are the paper's: rank 8, alpha 16 (twice the rank), query and value projections, add_relu, lead 1.
+
+    >>> config = crossflare.FlareConfig(task_type="SEQ_CLS", r=8)
+    >>> config.lora_alpha, config.fusion, config.alignment
+    (16, 'add_relu', 'position')
+
+    Raises:
+        UserError: An option is unknown, out of range, or contradicts another.
     """
 
     lora_alpha: int = field(default=16, metadata={"help": "scale alpha of alpha/r; the paper takes 2r"})

@@ -58,6 +58,11 @@ def head_modules(model: nn.Module) -> list[str]:
 def identify(model: nn.Module, name: str | None = None, *, adapted: bool = False) -> BaseIdentity:
     """Return the identity of a base model that carries no adapter.
 
+    >>> from transformers import AutoModel
+    >>> identity = crossflare.identify(AutoModel.from_pretrained("base"))
+    >>> identity.hidden_size, identity.blocks, len(identity.digest)
+    (16, 2, 64)
+
     Args:
         model: A transformers model.
         name: What people know it by; None: what its configuration says.

@@ -62,7 +62,25 @@ HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
 class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
-    """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's."""
+    """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's.
+
+    `peft.get_peft_model` makes it. Beside a text's own inputs [B,T] the model takes `source_input_ids` and
+    `source_attention_mask` [B,S]; its output has the base model's own `source_logits` [B,K] beside `logits` [B,K].
+
+    >>> import peft
+    >>> from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    >>> base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=2)
+    >>> model = peft.get_peft_model(base, crossflare.FlareConfig(task_type="SEQ_CLS"))
+    >>> isinstance(model.base_model, crossflare.FlareModel)
+    True
+    >>> collate = crossflare.SourceCollator(AutoTokenizer.from_pretrained("base"))
+    >>> output = model(**collate([{"text": "filamu mbaya", "source": "bad film"}]))
+    >>> output.logits.shape, output.source_logits.shape
+    (torch.Size([1, 2]), torch.Size([1, 2]))
+
+    Raises:
+        UserError: The model has no attention that FLARE knows, or an option does not fit it; it is left as it was.
+    """
 
     tuner_layer_cls = (LoraLayer, Latents)
     """What peft switches, trains, freezes and deletes with an adapter."""

@@ -42,7 +42,7 @@ def jobs(spec: Spec) -> list[Translating]:
         there = tuple((language, part) for part in translated_parts(spec, language))
         into = spec.source if route == "to_source" else language
         found.append(Translating(route, options.engine, language, into, there))
-        if spec.translation.to_target.engine != "parallel" and (route == "latents" or _back(spec)):
+        if spec.translation.translates and (route == "latents" or _back(spec)):
             found.append(Translating(route, options.engine, language, into, tuple(own), made=True))
     return [job for job in found if job.parts]
 

@@ -1,20 +1,23 @@
 """Progress: silent in a library, shown on standard error once the command line asks for it.
 
-A terminal gets bars, anything else (a file, a pipe) gets plain lines. What runs in a worker process is shown by the
-process that started it.
+A terminal and a notebook get bars, anything else (a file, a pipe, a notebook without ipywidgets) gets plain lines.
+What runs in a worker process is shown by the process that started it.
 """
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
-from multiprocessing.connection import Connection
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 
-from crossflare.progress.bars import Bars
 from crossflare.progress.lines import Display, Lines, spoken
-from crossflare.progress.relay import Sender, relayed
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from crossflare.progress.bars import Bars
 
 __all__ = ["Advance", "bar", "display", "is_displayed", "keep_line", "relay_to_display", "send_to", "spoken", "track"]
 
@@ -44,13 +47,27 @@ def display(console: Console | None = None) -> Generator[None]:
     """Show the progress of everything that runs inside, on standard error."""
     global _display
     console, before = console or Console(stderr=True), _display
-    bars = console.is_terminal and not console.is_dumb_terminal
-    with Bars(console) if bars else Lines(console.file, muted=console.quiet) as is_displayed:
+    with _shown_on(console) as is_displayed:
         _display = is_displayed
         try:
             yield
         finally:
             _display = before
+
+
+def _shown_on(console: Console) -> "Bars | Lines":
+    if not _draws(console):
+        return Lines(console.file, muted=console.quiet)
+    from crossflare.progress.bars import Bars
+
+    return Bars(console)
+
+
+def _draws(console: Console) -> bool:
+    """Whether bars can be drawn there; in a notebook, where rich draws them in a widget, ipywidgets must be there."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def is_displayed() -> bool:
@@ -101,17 +118,21 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
             done(1)
 
 
-def send_to(connection: Connection) -> None:
+def send_to(connection: "Connection") -> None:
     """Have this process, a worker, tell another one of its progress, from now on."""
     global _display
+    from crossflare.progress.relay import Sender
+
     _display = Sender(connection)
 
 
 @contextmanager
-def relay_to_display(workers: int) -> Generator[tuple[Connection, ...]]:
+def relay_to_display(workers: int) -> Generator[tuple["Connection", ...]]:
     """Yield a connection for each worker process to `send_to`; what comes is shown here until the end."""
     if _display is None:
         yield ()
         return
+    from crossflare.progress.relay import relayed
+
     with relayed(workers, _display) as connections:
         yield connections

@@ -62,7 +62,7 @@ class Reader:
         Args:
             made: A dataclass whose annotations say what each key takes. With a static method `more`, keys that are no
                 field are read by the annotations that it returns for the mapping, and collected in the field `options`.
-                A text is read as the mapping that the static method `texts`, if there is one, has for it.
+                A text is read as the mapping that the static method `spelled`, if there is one, has for it.
             value: A mapping, or None for one with no keys.
             path: Where the value stands.
             fixed: Fields that are known already and are no keys of the mapping.

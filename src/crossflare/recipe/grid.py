@@ -69,7 +69,7 @@ def load_recipe(
 ) -> Recipe:
     """Read a recipe, plain or a grid.
 
-    >>> recipe = crossflare.load_recipe("reviews.yaml", overrides=["seeds=[0]"])  # doctest: +SKIP
+    >>> recipe = crossflare.load_recipe("reviews.yaml", overrides=["seeds=[0]"])
 
     Args:
         recipe: Its YAML file, or what such a file says as a mapping; paths in a mapping start at the current folder.

@@ -101,8 +101,8 @@ def has_default(made: type[Any], name: str) -> bool:
 
 def texts_of(made: Any) -> dict[str, dict[str, Any]]:
     """Return the texts that may stand in place of a dataclass's mapping, each with the mapping that it stands for."""
-    texts = cast(Callable[[], dict[str, dict[str, Any]]] | None, getattr(made, "texts", None))
-    return texts() if texts is not None and dataclasses.is_dataclass(made) else {}
+    spelled = cast(Callable[[], dict[str, dict[str, Any]]] | None, getattr(made, "spelled", None))
+    return {} if spelled is None else spelled()
 
 
 def item_type(hint: Any) -> Any:

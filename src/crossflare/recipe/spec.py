@@ -153,7 +153,7 @@ class Training:
     and value ever fuse."""
 
     @staticmethod
-    def texts() -> dict[str, dict[str, Any]]:
+    def spelled() -> dict[str, dict[str, Any]]:
         """Return what may stand in place of a mapping, and for which one."""
         return {"none": {"epochs": 0}}
 

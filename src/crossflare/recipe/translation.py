@@ -119,7 +119,7 @@ class EngineOptions:
         return engine_options(str(content.get("engine")))
 
     @staticmethod
-    def texts() -> dict[str, dict[str, Any]]:
+    def spelled() -> dict[str, dict[str, Any]]:
         """Return what may stand in place of a mapping, and for which one: an engine's name alone."""
         return {name: {"engine": name} for name in engine_names()}
 

@@ -18,10 +18,10 @@ from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import ReadSettings, Saved, read_saved
 from crossflare.serving.hub import folder_of
 from crossflare.serving.prediction import (
-    Given,
     Prediction,
     Text,
     examples_from,
+    given_of,
     predictions_of,
     reads_of,
     states_of,
@@ -69,9 +69,10 @@ class TrainedAdapter(Saved):
     ) -> list[Prediction]:
         """Say the label of each text, or the answer to each question.
 
-        >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")  # doctest: +SKIP
-        >>> adapter.predict(["Chakula kilikuwa kibaya."], ["The food was bad."])[0].label  # doctest: +SKIP
-        'negative'
+        >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")
+        >>> said = adapter.predict(["filamu mbaya", "hadithi nzuri"], ["bad film", None])
+        >>> said[0].label in adapter.task.labels, 0 <= said[0].score <= 1, said[1].source
+        (True, True, None)
 
         Args:
             texts: N texts; for a task of two texts N pairs: (premise, hypothesis), or (question, context).
@@ -92,7 +93,7 @@ class TrainedAdapter(Saved):
         examples, any_source = examples_from(texts, sources, self.task.text_count)
         if not examples:
             return []
-        reads = reads_of(self, _given(sources, any_source, translator), ADVICE)
+        reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
         if translator is not None and reads == "both":
             examples = translated(self, examples, translator)
         return self.answer(examples, reads, states_from=translator, batch_size=batch_size)
@@ -108,14 +109,20 @@ class TrainedAdapter(Saved):
             states_from: For FLARE MT, the translation engine.
             batch_size: Rows in one forward pass.
         """
-        check_texts(self, examples)
         rows = without_blanks(examples)
-        latents = states_of(self, rows, states_from) if reads == "latents" else None
-        outputs = self.read(rows, reads, latents=latents, batch_size=batch_size)
+        outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
         form = self.form(with_source=reads == "both")
         cut = [any(form.truncated([row]).values()) for row in rows]
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
         return predictions_of(self.task, outputs, sources, cut)
+
+    def outputs(
+        self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
+    ) -> Outputs:
+        """Return what the model says of N rows, of which none has a blank source; see `answer`."""
+        check_texts(self, examples)
+        latents = states_of(self, examples, states_from) if reads == "latents" else None
+        return self.read(examples, reads, latents=latents, batch_size=batch_size)
 
     def read(
         self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64
@@ -159,9 +166,9 @@ def open_adapter(
 ) -> TrainedAdapter:
     """Open an adapter that `crossflare run` trained, with all that it needs to predict.
 
-    >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")  # doctest: +SKIP
-    >>> adapter.task.labels  # doctest: +SKIP
-    ('negative', 'neutral', 'positive')
+    >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")
+    >>> adapter.task.labels
+    ('bad', 'good')
 
     Args:
         folder_or_hub_id: A folder; or a text `owner/name` that is no folder: it is fetched from the model hub, if it is
@@ -235,17 +242,6 @@ def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
     """Raise `UserError` for a row without a text where the model answers in words."""
     if saved.answering == "text":
         check_filled(examples)
-
-
-def _given(sources: object, any_source: bool, translator: object) -> Given:
-    if translator is None:
-        return "nothing" if sources is None else "texts" if any_source else "alone"
-    if sources is not None:
-        raise UserError("expected sources or a translator, got both; leave one out")
-    if not isinstance(translator, Translator):
-        kind = type(translator).__name__
-        raise UserError(f"translator: expected an engine with `identity` and `translate`, got {kind}; give an engine")
-    return "encoder" if hasattr(translator, "encode") else "translator"
 
 
 def _positions(model: Any) -> int:

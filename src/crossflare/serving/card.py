@@ -154,8 +154,8 @@ def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
     task: dict[str, Any] = card.get("task") or {}
     name, labels = str(task.get("name")), task.get("labels")
     if labels is not None and task.get("texts") is not None:
-        if task.get("normalisation") is not None:
-            return QuestionTask(name, 1)
+        if (rules := task.get("normalisation")) is not None:
+            return QuestionTask(name, 1, rules)
         if len(labels) > 1:
             return TextTask(name, 1, tuple(labels), text_count=task["texts"])
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")

@@ -17,26 +17,21 @@ from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
 from crossflare.serving.adapter import check_texts, load_trained, other_base
 from crossflare.serving.card import read_saved
-from crossflare.serving.prediction import Given, Prediction, is_bare, languages_of, reads_of, translated
+from crossflare.serving.prediction import Given, Prediction, is_bare, languages_of, reads_of, text_columns, translated
 from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.files import Row, read_rows
-from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.outline import check_ids, outline_of
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.engines.registry import ENGINES
 from crossflare.translation.rows import iterate
 
-COLUMNS = {1: ("text",), 2: ("premise", "hypothesis")}
-"""The columns of the texts where the caller names none."""
-QUESTION_COLUMNS = ("question", "context")
 
-
-def text_columns(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
+def columns_of(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
     """Return the columns of the texts, as given or as they are usually called; `UserError` when they do not fit."""
     count = task.text_count
-    columns = tuple(given) or (QUESTION_COLUMNS if isinstance(task, QuestionTask) else COLUMNS[count])
+    columns = tuple(given) or text_columns(task)
     if len(columns) != count:
         raise UserError(f"the task has {count} text(s), but {len(columns)} column(s) are named: {', '.join(columns)}")
     missing = [name for name in columns if name not in first.cells]
@@ -190,7 +185,7 @@ def predict_file(
     task = saved.task
     reads = reads_of(saved, _given(source, no_source), ADVICE)
     rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
-    examples = examples_of(rows, text_columns(texts, task, rows[0]), id_column)
+    examples = examples_of(rows, columns_of(texts, task, rows[0]), id_column)
     check_texts(saved, examples)
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)

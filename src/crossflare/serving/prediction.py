@@ -12,6 +12,7 @@ from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
+from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.forms.protocol import Answers, Outputs
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.states import encode_rows
@@ -19,6 +20,13 @@ from crossflare.translation.translate import for_long_texts
 
 Text = str | tuple[str, ...]
 """What one row holds: a text; or two, premise and hypothesis, or question and context."""
+
+
+def text_columns(task: Task) -> tuple[str, ...]:
+    """Return the columns in which the texts of a task usually are."""
+    if isinstance(task, QuestionTask):
+        return ("question", "context")
+    return ("text",) if task.text_count == 1 else ("premise", "hypothesis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +80,12 @@ def examples_from(
     Raises:
         UserError: Something is of another type or shape, or there are more or fewer sources than texts.
     """
-    rows = [_row(text, f"texts[{n}]", count) for n, text in enumerate(_listed(texts, "texts"))]
+    rows = [row_texts(text, f"texts[{n}]", count) for n, text in enumerate(items_of(texts, "texts", "text"))]
     if sources is None:
         return [_example(n, row, None) for n, row in enumerate(rows)], False
     found = [
-        None if each is None else _row(each, f"sources[{n}]", count)
-        for n, each in enumerate(_listed(sources, "sources"))
+        None if each is None else row_texts(each, f"sources[{n}]", count)
+        for n, each in enumerate(items_of(sources, "sources", "text"))
     ]
     if len(found) != len(rows):
         raise UserError(f"{len(rows)} texts but {len(found)} sources; give each text a source, or None")
@@ -94,14 +102,29 @@ def _example(number: int, texts: tuple[str, ...], source: tuple[str, ...] | None
     return Example(str(number), texts, source=source, origin=f"texts[{number}]")
 
 
-def _listed(values: object, name: str) -> list[Any]:
+def items_of(values: object, name: str, item: str) -> list[Any]:
+    """Return what a caller gives as a list of `item`s, under the argument's `name`.
+
+    Raises:
+        UserError: It is no list, or an iterator that fails on its way.
+    """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise UserError(f"{name}: expected a list, got {_kind(values)}; one text goes into a list: [text]")
-    return list(cast(Iterable[Any], values))
+        raise UserError(f"{name}: expected a list, got {_kind(values)}; one {item} goes into a list: [{item}]")
+    found: list[Any] = []
+    try:
+        found.extend(cast(Iterable[Any], values))
+    except Exception as error:  # whatever the caller's own code raises
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"{name}: failed after {len(found)} items ({said:.200}); correct what makes them") from error
+    return found
 
 
-def _row(value: object, where: str, count: int) -> tuple[str, ...]:
-    """Return the texts of one row."""
+def row_texts(value: object, where: str, count: int) -> tuple[str, ...]:
+    """Return the texts of one row.
+
+    Raises:
+        UserError: They are of another type or number, or hold half of a surrogate pair.
+    """
     wanted = "a text" if count == 1 else "a pair of texts"
     parts = cast(Sequence[Any], value) if isinstance(value, tuple | list) else (value,)
     texts = tuple(str(part) for part in parts if isinstance(part, str))
@@ -119,6 +142,22 @@ def _kind(value: object) -> str:
 
 Given = Literal["nothing", "alone", "texts", "translator", "encoder"]
 """What the caller says of the sources: nothing; that there are none; texts; what translates, and maybe has states."""
+
+
+def given_of(sources: bool, any_source: bool, translator: object) -> Given:
+    """Return what a caller says of the sources: whether they are named, whether one is there, and who makes them.
+
+    Raises:
+        UserError: There are sources and a translator, or the translator is none.
+    """
+    if translator is None:
+        return "nothing" if not sources else "texts" if any_source else "alone"
+    if sources:
+        raise UserError("expected sources or a translator, got both; leave one out")
+    if not isinstance(translator, Translator):
+        kind = type(translator).__name__
+        raise UserError(f"translator: expected an engine with `identity` and `translate`, got {kind}; give an engine")
+    return "encoder" if hasattr(translator, "encode") else "translator"
 
 
 def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:

@@ -11,6 +11,8 @@ from typing import Any
 
 from crossflare.errors import Kind, UserError
 from crossflare.experiment.data.rows import Data
+from crossflare.experiment.promise.engines import check_engines
+from crossflare.experiment.promise.models import check_models
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
@@ -112,8 +114,6 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
         except UserError as error:
             wrong.add(context, error)
     wrong.stop()
-    from crossflare.experiment.promise.models import check_engines, check_models
-
     for context in contexts:
         for line in check_engines(context.data, fetch=fetch):
             wrong.add(context, line)

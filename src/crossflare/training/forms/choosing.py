@@ -37,8 +37,8 @@ class HeadForm:
         self.labels, self.longest = len(task.labels), max_length
         self.tokenizer, self.max_length, self.with_source = tokenizer, max_length, with_source
         self.annealing = annealing
-        width = {"multiple_of": max_length} if padded else {}
-        self.collate = PairCollator(tokenizer, max_length, with_source=with_source, **width)
+        width = max_length if padded else 8
+        self.collate = PairCollator(tokenizer, max_length, with_source=with_source, multiple_of=width)
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Encoded:
         """Tokenise the texts; see `Form`."""

@@ -24,19 +24,21 @@ class PairCollator:
     The width is the longest of the batch, rounded up to `multiple_of` (every new shape costs kernels and memory that
     are kept), never above `max_length`. An example without a source gets a row of padding whose
     `source_attention_mask` is all 0; a batch without any source has no source keys; `labels` appear when every row
-    has one. Where rows have the same source (one row in several languages), it comes once, and `source_rows` [B] says
-    which row reads which. Rows that may read their source's labelled text instead (`encode(with_clean=True)`) bring
-    both: see `annealing.Annealing`.
+    has one. Where rows have the same source (one row in several languages), it comes once, unless `shared` is False,
+    and `source_rows` [B] says which row reads which. Rows that may read their source's labelled text instead
+    (`encode(with_clean=True)`) bring both: see `annealing.Annealing`.
 
     Raises:
         UserError: The tokenizer has no padding token.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, *, with_source: bool, multiple_of: int = 8) -> None:
+    def __init__(
+        self, tokenizer: Any, max_length: int, *, with_source: bool, multiple_of: int = 8, shared: bool = True
+    ) -> None:
         if tokenizer.pad_token_id is None:
             raise UserError("the tokenizer has no padding token; set tokenizer.pad_token, for example to its eos_token")
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.with_source, self.multiple_of = with_source, multiple_of
+        self.with_source, self.multiple_of, self.shared = with_source, multiple_of, shared
 
     def __call__(self, items: Sequence[Example] | Sequence[EncodedRow]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` [B,T], the same for the U distinct sources [U,S], and `labels` [B]."""
@@ -65,6 +67,8 @@ class PairCollator:
 
     def _sources(self, sides: Sequence[TextTokens | None]) -> dict[str, Tensor]:
         """Return each source once; a row without one keeps a row of its own."""
+        if not self.shared:
+            return self._pad(sides, "source_")
         distinct: dict[Any, TextTokens | None] = {}
         keys = [number if side is None else _content(side) for number, side in enumerate(sides)]
         for key, side in zip(keys, sides, strict=True):
