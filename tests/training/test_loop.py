@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
 
 from crossflare.training.loop.batching import step_rows
+from crossflare.training.loop.fit import fit
 from crossflare.training.loop.loop import new_optimizer
 from crossflare.training.loop.settings import Settings
 from family_models import make
@@ -18,7 +20,7 @@ from training.conftest import head_form, make_split
 
 COLLECT = gc.collect
 SETTINGS = Settings(
-    lr=1e-2, epochs=3, batch_size=8, warmup=0.2, weight_decay=0.1, clip=0.5, max_length=16, precision="fp32",
+    lr=1e-2, epochs=3, batch_size=8, warmup=0.2, weight_decay=0.1, clip=0.01, max_length=16, precision="fp32",
     evaluations=1, select="last",
 )  # fmt: skip
 
@@ -46,10 +48,13 @@ def test_the_steps_are_trainer_s(lab: Any, new_model: Any, tmp_path: Any, adapte
     start = lab.weights_of(ours)
     arguments = TrainingArguments(
         str(tmp_path / "theirs"), max_steps=15, per_device_train_batch_size=8, learning_rate=1e-2, warmup_steps=3,
-        weight_decay=0.1, max_grad_norm=0.5, lr_scheduler_type="linear", optim="adamw_torch_fused", save_strategy="no",
+        weight_decay=0.1, max_grad_norm=0.01, lr_scheduler_type="linear", optim="adamw_torch_fused", save_strategy="no",
         report_to="none", disable_tqdm=True, remove_unused_columns=False, use_cpu=True, logging_strategy="no",
     )  # fmt: skip
     OurLoss(theirs, arguments, train_dataset=Ordered(), data_collator=head_form().collate).train()
+    for parameter in ours.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)  # left by whoever had the model before
     lab.run(tmp_path / "ours", SETTINGS, model=ours)
     assert lab.weights_of(ours) == lab.weights_of(theirs) != start
 
@@ -97,3 +102,20 @@ def test_a_training_has_the_memory_of_the_models_before(
         assert weight() is None
     finally:
         gc.enable()
+
+
+def test_no_evaluation_mode_from_outside_takes_dropout_away(new_model: Any, folder: Any) -> None:
+    modes: list[bool] = []
+    form = head_form()
+
+    def loss(model: Any, batch: Any, step: int) -> torch.Tensor:
+        modes.append(model.training)
+        return form.loss(model, batch)
+
+    def score(model: Any, precision: str) -> float:
+        model.eval()
+        return 0.0
+
+    settings = replace(SETTINGS, evaluations=3)
+    fit(new_model().eval(), form.encode(make_split(40).examples), form.collate, loss, score, settings, folder, {})
+    assert modes == [True] * 15

@@ -104,6 +104,8 @@ def fit(
         _log.warning("%s", caution)
     with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
         device = devices.best_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # whose random generator is part of a checkpoint
         precision = resolve(settings.precision, device)
         whole = {**identity, **({"group": group} if group > 1 else {})}
         fingerprint = _fingerprint(model, settings, whole, base_digest, precision, device)
