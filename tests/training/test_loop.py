@@ -119,3 +119,22 @@ def test_no_evaluation_mode_from_outside_takes_dropout_away(new_model: Any, fold
     settings = replace(SETTINGS, evaluations=3)
     fit(new_model().eval(), form.encode(make_split(40).examples), form.collate, loss, score, settings, folder, {})
     assert modes == [True] * 15
+
+
+def test_an_epoch_draws_one_random_number_so_that_seeds_mean_what_they_meant(
+    lab: Any, new_model: Any, folder: Any
+) -> None:
+    """Loaders of earlier versions drew it; dropout comes after it."""
+    drawn: list[torch.Tensor] = []
+
+    def loss(model: Any, batch: Any, step: int) -> torch.Tensor:
+        drawn.append(torch.get_rng_state())
+        return head_form().loss(model, batch)
+
+    lab.run(folder, SETTINGS, model=new_model(dropout=0.0), loss=loss)
+    torch.manual_seed(SETTINGS.seed)
+    for step, state in enumerate(drawn):
+        if step % 5 == 0:
+            torch.empty((), dtype=torch.int64).random_()
+        assert torch.equal(state, torch.get_rng_state())
+    assert len(drawn) == 15
