@@ -14,7 +14,7 @@ import pytest
 
 from crossflare.cli import main
 from crossflare.experiment.running.run import run
-from crossflare.training.loop.trainer import SafeTrainer
+from crossflare.training.loop.loop import TrainingLoop
 from tiny_experiment import Lab, results
 
 METHODS = ("zero-shot", "lora", "flare")
@@ -37,7 +37,7 @@ def test_control_c_in_training_keeps_the_step_and_says_how_to_go_on(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = 0
-    real = SafeTrainer.training_step
+    real = TrainingLoop.make_step
 
     def interrupted(self: Any, *given: Any, **options: Any) -> Any:
         nonlocal calls
@@ -48,7 +48,7 @@ def test_control_c_in_training_keeps_the_step_and_says_how_to_go_on(
 
     recipe = lab.write(small(lab), ("zero-shot",))
     with monkeypatch.context() as patched:
-        patched.setattr(SafeTrainer, "training_step", interrupted)
+        patched.setattr(TrainingLoop, "make_step", interrupted)
         assert main(["run", str(recipe), "--runs", str(tmp_path / "runs"), "--workers", "1"]) == 130
     shown = capsys.readouterr().err
     assert shown.splitlines()[-1] == "interrupted: what is finished is kept; the same command goes on from there"
@@ -56,10 +56,10 @@ def test_control_c_in_training_keeps_the_step_and_says_how_to_go_on(
     folder = tmp_path / "runs" / "tiny"
     assert [path.name for path in folder.glob("checkpoints/*/step-*")] == ["step-00000002"]
     calls = 0
-    monkeypatch.setattr(SafeTrainer, "training_step", interrupted)  # its second call is step 4, if it goes on
+    monkeypatch.setattr(TrainingLoop, "make_step", interrupted)  # its second call is step 4, if it goes on
     assert main(["run", str(recipe), "--runs", str(tmp_path / "runs"), "--workers", "1"]) == 130
     assert max(path.name for path in folder.glob("checkpoints/*/step-*")) == "step-00000004"
-    monkeypatch.setattr(SafeTrainer, "training_step", real)
+    monkeypatch.setattr(TrainingLoop, "make_step", real)
     spec = lab.spec(small(lab), ("zero-shot",))
     assert results(run(spec, tmp_path / "runs", workers=1)) == results(run(spec, tmp_path / "calm", workers=1))
 

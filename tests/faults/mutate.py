@@ -44,9 +44,9 @@ TESTS = {
     ],
     "fusion/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
     "training/loop/checkpoints.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/loop/trainer.py": ["training/test_resume.py"],
+    "training/loop/loop.py": ["training/test_resume.py", "faults/test_training.py"],
     "training/loop/fit.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/loop/flow.py": ["training/test_resume.py", "faults/test_training.py"],
+    "training/loop/interrupts.py": ["training/test_resume.py", "faults/test_training.py"],
     "evaluation/record.py": ["evaluation/test_record.py", "experiment/test_damage.py"],
     "experiment/running/news.py": ["experiment/test_news.py", "faults/test_grid.py"],
 }  # fmt: skip

@@ -30,11 +30,11 @@ def lab(tmp_path: Path) -> Lab:
 def test_what_is_said_of_too_little_memory_can_be_put_into_a_recipe(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(trainer: object) -> None:
+    def run_out(loop: object) -> None:
         raise torch.OutOfMemoryError("of 3 bytes")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.SafeTrainer, "train", train)
+        patch.setattr(fit.TrainingLoop, "run", run_out)
         path = lab.write({}, ("zero-shot",))
         words = ["run", str(path), "--runs", str(lab.folder / "runs"), "--workers", "1"]
         assert main(words) == 2

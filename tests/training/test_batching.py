@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.training.loop.batching import StepSampler, check_groups, grouped_order
+from crossflare.training.loop.batching import check_groups, grouped_order, step_rows
+from crossflare.training.loop.settings import Settings
 
 lengths = st.lists(st.integers(1, 200), min_size=0, max_size=300).map(np.array)
 
@@ -87,14 +88,13 @@ def test_the_widest_batch_comes_first_once_and_the_short_one_last() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 5, 7, 8, 20])
-def test_the_sampler_goes_through_the_epochs_and_can_begin_at_any_step(first: int) -> None:
+def test_the_steps_go_through_the_epochs_and_can_begin_anywhere(first: int) -> None:
     """49 rows in batches of 4, two to a step: seven steps an epoch, of which the last has one row."""
-    sizes = np.arange(1, 50)
-    whole = list(StepSampler(sizes, 4, 2, 0, steps=21))
+    sizes, settings = np.arange(1, 50), Settings(batch_size=4, accumulation=2)
+    whole = list(step_rows(sizes, settings, 1, 0, 21))
     for epoch in range(3):
         steps = whole[7 * epoch : 7 * epoch + 7]
         assert [row for step in steps for row in step] == grouped_order(sizes, 4, 0, epoch)
         assert [len(step) for step in steps] == [8] * 6 + [1]
-    rest = StepSampler(sizes, 4, 2, 0, first=first, steps=21)
-    assert list(rest) == whole[first:]
-    assert len(rest) == 21 - first
+    assert len(whole) == 21
+    assert list(step_rows(sizes, settings, 1, first, 21)) == whole[first:]

@@ -11,7 +11,6 @@ import pytest
 
 from crossflare.errors import UserError
 from crossflare.training.loop import batching, distributed
-from crossflare.training.loop.arguments import trainer_arguments
 from crossflare.training.loop.settings import Settings
 
 TO = 1e-5
@@ -165,10 +164,12 @@ def test_batches_without_a_row_for_each_process_are_refused() -> None:
         batching.check_groups(40, 8, 4, 3)
 
 
-def test_processes_that_have_not_joined_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_have_not_joined_are_refused(lab: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each would train a model of its own, all in one folder."""
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert trainer_arguments(Settings(), 1, folder).world_size == 1
+    settings = Settings(epochs=1, max_length=16, evaluations=1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="one of 2 that do not know of each other; start them by"):
-        trainer_arguments(Settings(), 1, folder)
+        lab.run(folder, settings)
+    assert not folder.exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert lab.run(folder, settings)[1].steps == 2

@@ -144,6 +144,19 @@ def cached_tokens(cache: Any) -> int:
     return int(count())
 
 
+@contextmanager
+def without_cache(config: Any) -> Generator[None]:
+    """Have a model that would fill a cache in every pass fill none, which is of no use in training."""
+    before = config_value(config, "use_cache")
+    if before is not None:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            config.use_cache = before
+
+
 # Activation checkpointing ------------------------------------------------------------------------------------------
 
 CHECKPOINT = "_gradient_checkpointing_func"

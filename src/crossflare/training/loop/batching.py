@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from crossflare.errors import UserError
 from crossflare.progress import bar
 from crossflare.training.loop.memory import Number, autocast
+from crossflare.training.loop.settings import Settings
 from crossflare.training.loop.state import Batch, Rows
 
 Row = TypeVar("Row")
@@ -77,46 +77,28 @@ def rows_of_process(rows: Sequence[Row], rank: int, size: int, group: int = 1) -
     return rows[items * rank // size * group : items * (rank + 1) // size * group]
 
 
-class StepSampler(Sampler[list[int]]):
-    """The rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
+def step_rows(
+    lengths: NDArray[np.int64], settings: Settings, group: int, first: int, steps: int
+) -> Iterator[list[int]]:
+    """Yield the rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
+
+    The last step of an epoch may have fewer rows than `batch_size * accumulation`.
 
     Args:
         lengths: [N] tokens of target and source together.
-        batch_size: Examples of a batch.
-        accumulation: Batches of a step; the last step of an epoch may have fewer.
-        seed: Of the run.
+        settings: Of the run.
         group: See `grouped_order`.
         first: Steps that were made before.
         steps: Steps of the whole run.
     """
-
-    def __init__(
-        self,
-        lengths: NDArray[np.int64],
-        batch_size: int,
-        accumulation: int,
-        seed: int,
-        group: int = 1,
-        *,
-        first: int = 0,
-        steps: int,
-    ) -> None:
-        self.lengths, self.batch_size, self.seed, self.group = lengths, batch_size, seed, group
-        self.width, self.first, self.steps = batch_size * accumulation, first, steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        begins = range(0, len(self.lengths), self.width)
-        epoch, done = divmod(self.first, len(begins))
-        order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
-        for _ in range(len(self)):
-            if done == len(begins):
-                epoch, done = epoch + 1, 0
-                order = grouped_order(self.lengths, self.batch_size, self.seed, epoch, self.group)
-            yield order[begins[done] : begins[done] + self.width]
-            done += 1
-
-    def __len__(self) -> int:
-        return self.steps - self.first
+    width = settings.batch_size * settings.accumulation
+    per_epoch = settings.steps(len(lengths), epochs=1)
+    order: list[int] = []
+    for step in range(first, steps):
+        epoch, place = divmod(step, per_epoch)
+        if place == 0 or not order:
+            order = grouped_order(lengths, settings.batch_size, settings.seed, epoch, group)
+        yield order[place * width : place * width + width]
 
 
 def batches(

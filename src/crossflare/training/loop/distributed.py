@@ -92,7 +92,7 @@ def start() -> None:
         _take_gpu(local)
     distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PROMPT)
     _group = _Group(rank, size, distributed.new_group(backend="gloo", timeout=PATIENT))
-    for name in LAUNCHER:  # accelerate would wrap the model and split the batches once more
+    for name in LAUNCHER:  # who reads them too, as accelerate does, would split the work once more
         os.environ.pop(name, None)
 
 

@@ -11,15 +11,13 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers.utils import logging as hf_logging
 
 from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.files import content_id
-from crossflare.libraries.transformers import config_value
+from crossflare.libraries.transformers import checkpoint_activations, without_cache
 from crossflare.progress import bar
 from crossflare.training.loop import checkpoints, distributed
-from crossflare.training.loop.arguments import trainer_arguments
 from crossflare.training.loop.batching import check_groups
 from crossflare.training.loop.checkpoints import (
     BEST,
@@ -30,11 +28,11 @@ from crossflare.training.loop.checkpoints import (
     tensors_digest,
     trained,
 )
-from crossflare.training.loop.flow import Interrupts
-from crossflare.training.loop.memory import ran_out, resolve
+from crossflare.training.loop.interrupts import Interrupts
+from crossflare.training.loop.loop import TrainingLoop
+from crossflare.training.loop.memory import free_memory, ran_out, resolve
 from crossflare.training.loop.settings import Settings, few_steps
 from crossflare.training.loop.state import Batch, Loss, Plan, Point, Progress, Rows, Score
-from crossflare.training.loop.trainer import SafeTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -99,19 +97,22 @@ def fit(
         raise UserError("there are no training rows; check the split and what was filtered out")
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
+    distributed.check_joined()
     check_groups(len(rows), settings.batch_size, group, distributed.size())
     steps = settings.steps(len(rows))
     if caution := few_steps(steps):
         _log.warning("%s", caution)
     with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
-        arguments = trainer_arguments(settings, steps, folder)
-        precision = resolve(settings.precision, arguments.device)
+        device = devices.best_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # whose random generator is part of a checkpoint
+        precision = resolve(settings.precision, device)
         whole = {**identity, **({"group": group} if group > 1 else {})}
-        fingerprint = _fingerprint(model, settings, whole, base_digest, precision, arguments.device)
+        fingerprint = _fingerprint(model, settings, whole, base_digest, precision, device)
         _check_alike(fingerprint)
         found = _newest(folder, fingerprint)
         plan = Plan(
-            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, arguments, group,
+            rows, collate, loss, score, settings, precision, steps, folder, fingerprint, device, group,
             distributed.size(),
         )  # fmt: skip
         return _run(model, plan, found)
@@ -159,11 +160,17 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
     if plan.steps == 0 and (measure := plan.score) is not None:
         progress.add_point(0, distributed.from_main(lambda: measure(model, plan.precision)))
     if step < plan.steps and not progress.stopped:
-        cache, verbosity = config_value(model.config, "use_cache"), hf_logging.get_verbosity()
+        free_memory()
+        if plan.settings.activation_checkpointing:
+            checkpoint_activations(model)
         try:
-            with bar("training", plan.steps, step) as advance, Interrupts() as interrupts:
-                trainer = SafeTrainer(model, plan, resumed, advance, interrupts)
-                trainer.train()
+            with (
+                without_cache(model.config),
+                bar("training", plan.steps, step) as advance,
+                Interrupts() as interrupts,
+            ):
+                loop = TrainingLoop(model, plan, resumed, advance, interrupts)
+                loop.run()
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
@@ -173,11 +180,7 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
                 f"and accumulation: {plan.settings.accumulation * 2}, or activation_checkpointing: true, in the "
                 "stage of the recipe that failed"
             ) from error
-        finally:
-            hf_logging.set_verbosity(verbosity)
-            if cache is not None:
-                model.config.use_cache = cache
-        step, best, progress = trainer.step, trainer.best, trainer.progress
+        step, best, progress = loop.step, loop.best, loop.progress
     chosen = step
     if best is not None and plan.settings.select == "best":
         put_trained(model, best)

@@ -1,5 +1,6 @@
 """Numbers and memory: the format that a device computes in, and how much memory a piece of work took at most."""
 
+import gc
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -51,6 +52,13 @@ def peak_memory() -> Generator[Callable[[], int | None]]:
         RESET.write_text("5", encoding="ascii")  # see proc(5): resets the highest resident size
         anew = True
     yield _highest if anew else _unknown
+
+
+def free_memory() -> None:
+    """Give back what earlier models held: those with FLARE stand in circles of references, which Python finds late."""
+    gc.collect()
+    if (device := devices.best_device()).type in ("cuda", "xpu"):
+        torch.get_device_module(device).empty_cache()
 
 
 def ran_out(error: BaseException) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import TrainingArguments
 
 from crossflare.training.loop.checkpoints import Fingerprint
 from crossflare.training.loop.memory import Number
@@ -123,7 +123,7 @@ class Plan:
     folder: Path
     """Of the checkpoints."""
     fingerprint: Fingerprint
-    arguments: TrainingArguments
+    device: torch.device
     group: int = 1
     """Consecutive rows that stay together in a batch."""
     processes: int = 1
