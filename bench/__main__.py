@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench import fusion_step, start, store, translation_engines, writing
 from bench.harness import Figure
-from crossflare.files import write_json
+from crossflare.disk.files import write_json
 
 RESULTS = Path(__file__).with_name("results.json")
 BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.files import write_atomic
+from crossflare.disk.files import write_atomic
 from crossflare.translation.engines.apertium import Apertium
 from crossflare.translation.engines.lexicon import MAX_WORDS, NULL, Table, fold, ibm1, words
 from crossflare.translation.projection.project import project

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.harness import Figure, own_peak_megabytes, peak_megabytes
-from crossflare.files import replacing, write_atomic
+from crossflare.disk.files import replacing, write_atomic
 from crossflare.translation.documents import translate_file
 from crossflare.translation.store import Store
 from crossflare.translation.translate import translate_all

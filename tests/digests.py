@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from crossflare.files import digest_file
+from crossflare.disk.files import digest_file
 
 
 def digests(folder: Path, paths: Iterable[Path] | None = None) -> dict[str, str]:

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from crossflare.disk.files import CARD, digest_file, write_atomic, write_json
 from crossflare.evaluation.record import Record, save_record
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import check_ready
-from crossflare.files import CARD, digest_file, write_atomic, write_json
 
 
 class FakeMake:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from crossflare.files import digest_file
+from crossflare.disk.files import digest_file
 
 
 def hub_snapshot(folder: Path, cache: Path) -> Path:

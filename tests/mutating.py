@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import crossflare
+from crossflare.disk.files import MANIFEST, digest_file
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, digest_file
 from crossflare.tasks.columns import read_examples
 from crossflare.tasks.files import read_rows
 from crossflare.tasks.kinds import TextTask

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 import crossflare
+from crossflare.disk.files import commit_dir, digest_file, open_dir, point_to, read_json, write_atomic, write_json
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import load_predictions
 from crossflare.evaluation.record import Record, load_record, save_record
 from crossflare.experiment.running.board import Failure, load_failures, save_failure
-from crossflare.files import commit_dir, digest_file, open_dir, point_to, read_json, write_atomic, write_json
 from crossflare.training.loop import checkpoints
 from crossflare.training.loop.checkpoints import OPTIMIZER, RANDOM, WEIGHTS, Checkpoint
 from crossflare.translation.states import States

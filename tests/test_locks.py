@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from crossflare import locks
+from crossflare.disk import locks
 from crossflare.errors import UserError
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from crossflare.locks import alone
+from crossflare.disk.locks import alone
 with alone(Path(sys.argv[1]), "works here"):
     print("held", flush=True)
     time.sleep(600)

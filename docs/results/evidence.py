@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from evidence_figures import clear, panels, picture
 
-from crossflare.files import write_atomic
+from crossflare.disk.files import write_atomic
 
 HERE = Path(__file__).parent
 PAGE, PLACE = HERE / "evidence.md", HERE / "evidence"

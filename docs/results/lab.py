@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crossflare.files import write_atomic, write_json
+from crossflare.disk.files import write_atomic, write_json
 from crossflare.report.results import collect
 
 HERE = Path(__file__).parent

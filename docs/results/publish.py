@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
 from crossflare.evaluation.record import sealed
-from crossflare.files import write_atomic
 from crossflare.report import build_report
 
 PLACE = Path(__file__).parent

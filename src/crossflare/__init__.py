@@ -8,7 +8,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from crossflare.late import when_imported
+from crossflare.libraries.late import when_imported
 
 if TYPE_CHECKING:
     from crossflare.api import run, translate

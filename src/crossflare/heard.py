@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crossflare.late import when_imported
+from crossflare.libraries.late import when_imported
 
 PACKAGE = "crossflare"
 _HOME = str(Path(__file__).parent)

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id, open_dir
+from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError, choose
-from crossflare.files import content_id, open_dir
-from crossflare.storage import cache_folder
 from crossflare_lab.corpus import documents
 from crossflare_lab.tokenizer import FAMILIES, Family
 

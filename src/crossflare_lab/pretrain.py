@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from crossflare.files import commit_dir, open_dir, write_json
+from crossflare.disk.files import commit_dir, open_dir, write_json
 from crossflare.libraries.transformers import quiet
 from crossflare.training.loop.fit import Outcome, fit
 from crossflare.training.loop.settings import Settings

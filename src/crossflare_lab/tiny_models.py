@@ -7,8 +7,8 @@ from typing import Any
 from zlib import crc32
 
 from crossflare import devices
+from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError
-from crossflare.files import commit_dir
 from crossflare.tasks.label_sets import NUSAX, XNLI
 from crossflare_lab.tiny_rows import place, tiny_languages, vocabulary
 from crossflare_lab.tokenizer import LONGEST, Family

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from crossflare.disk.files import commit_dir, write_atomic
+from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, write_atomic
-from crossflare.storage import cache_folder
 from crossflare.tasks.hub import XNLI_HUB
 from crossflare.tasks.label_sets import FOLDERS, HEADER, NUSAX, NUSAX_FILES, XNLI
 from crossflare.tasks.question_sets import FILES as TYDIQA_FILES

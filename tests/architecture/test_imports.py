@@ -9,8 +9,9 @@ from importlib.util import find_spec
 import pytest
 
 ORDER = (
-    ("errors", "files", "heard", "late", "progress", "devices", "locks", "storage", "untrusted"),
+    ("errors",),
     ("libraries",),
+    ("disk", "heard", "progress", "devices"),
     ("fusions",),
     ("languages",),
     ("tasks",),
@@ -79,10 +80,10 @@ def test_imports_go_left(trees):
         ("tasks.x", "from crossflare.cli import main", 1),
         ("tasks.x", "def f():\n    from ..fusion.config import FlareConfig", 1),
         ("tasks.x", "from crossflare import FlareConfig", 1),
-        ("files", "from .tasks import xnli", 1),
+        ("errors", "from .tasks import xnli", 1),
         ("unheard_of", "import json", 1),
         ("tasks.x", "from crossflare.errors import UserError\nfrom .example import Example\nimport torch", 0),
-        ("cli.x", "from crossflare.serving import app\nfrom crossflare import files", 0),
+        ("cli.x", "from crossflare.serving import app\nfrom crossflare import errors", 0),
         ("", "from crossflare.cli import main", 0),
     ],
 )

@@ -1,4 +1,4 @@
-"""Nothing runs code from a file, and every file is written by `crossflare.files` or into a folder that it commits."""
+"""Nothing runs code from a file, and `crossflare.disk.files` writes every file, or commits its folder."""
 
 import ast
 
@@ -27,7 +27,7 @@ WRITES_IN_FULL = {
 ALLOWED = {
     ("crossflare.experiment.running.news", "open"): "appends a line to the log, which no result is computed from",
     (
-        "crossflare.locks",
+        "crossflare.disk.locks",
         "write_text",
     ): "who holds a lock, beside it: a word for people, which nothing is computed from",
     ("crossflare.training.loop.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
@@ -95,7 +95,7 @@ def committed(tree: ast.Module) -> set[ast.AST]:
 
 
 def writes(name: str, tree: ast.Module) -> list[str]:
-    if name == "crossflare.files":
+    if name == "crossflare.disk.files":
         return []
     inside, wrong = committed(tree), []
     for node in ast.walk(tree):

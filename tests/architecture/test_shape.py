@@ -96,12 +96,12 @@ def test_readme_tree_is_the_disk(repository):
 
 
 def test_control_a_wrong_tree_is_seen(repository):
-    text = "# x\n```\nsrc/crossflare/   the package\n  files.py    files\n  nowhere/    gone\ntests/   tests\n```\n"
+    text = "# x\n```\nsrc/crossflare/   the package\n  api.py    files\n  nowhere/    gone\ntests/   tests\n```\n"
     paths = tree_of(text)
-    assert paths == ["src/crossflare/", "src/crossflare/files.py", "src/crossflare/nowhere/", "tests/"]
+    assert paths == ["src/crossflare/", "src/crossflare/api.py", "src/crossflare/nowhere/", "tests/"]
     assert missing(paths, repository) == ["src/crossflare/nowhere/"]
     assert "src/crossflare/errors.py" in unnamed(paths, repository)
-    drawn = "```text\nsrc/crossflare/\n├── files.py   x\n└── tasks/\n    └── label_sets.py\n```\n"
+    drawn = "```text\nsrc/crossflare/\n├── api.py   x\n└── tasks/\n    └── label_sets.py\n```\n"
     assert tree_of(drawn) == [
-        "src/crossflare/", "src/crossflare/files.py", "src/crossflare/tasks/", "src/crossflare/tasks/label_sets.py",
+        "src/crossflare/", "src/crossflare/api.py", "src/crossflare/tasks/", "src/crossflare/tasks/label_sets.py",
     ]  # fmt: skip

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from crossflare.cli import main
+from crossflare.disk.files import open_dir, read_json
 from crossflare.experiment.running.run import run
-from crossflare.files import open_dir, read_json
 from crossflare.translation.engines import apertium
 from tiny_experiment import Lab, make_base, read_jsonl, results
 

@@ -11,8 +11,8 @@ import pytest
 
 import crossflare.experiment.running.plan
 import crossflare.experiment.running.run
-from crossflare import files
 from crossflare.cli import main
+from crossflare.disk import files
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import Failure
 from crossflare.experiment.running.run import StepsFailedError

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crossflare.disk.files import digest_file
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
 from crossflare.evaluation.record import Record, load_record, save_record, sealed
-from crossflare.files import digest_file
 
 SIGNATURE = {
     "task": "t", "task_version": "1", "split": "test", "language": "ace", "n": 2, "model": "m", "model_digest": "d",

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.evaluation.significance import (
     Sample,
@@ -16,7 +17,6 @@ from crossflare.evaluation.significance import (
     sample,
     sample_values,
 )
-from crossflare.files import content_id
 from lanes import only
 
 

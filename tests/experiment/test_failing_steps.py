@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import crossflare.experiment.making.make as making
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.run import run
@@ -15,7 +16,6 @@ from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import Graph, all_steps, build_graph
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import check_ready
-from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
 from fake_steps import FakeMake
 from tiny_experiment import Lab

@@ -9,11 +9,11 @@ import torch
 
 import crossflare
 from crossflare.cli import main
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
-from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
 from tiny_experiment import LABELS, Lab, read_jsonl, results
 

@@ -8,11 +8,11 @@ import pytest
 
 import crossflare
 from crossflare.cli import main
+from crossflare.disk.files import read_json
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage2
-from crossflare.files import read_json
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import crossflare.experiment.making.make as making
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import Board, Failure, ids_of, load_failures, save_failure
 from crossflare.experiment.running.plan import count, plan
@@ -17,7 +18,6 @@ from crossflare.experiment.running.worker import _make_one
 from crossflare.experiment.steps.graph import all_steps, build_graph, contexts_of
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.files import read_json
 from crossflare.recipe.grid import Recipe, load_recipe
 from crossflare.recipe.read import load_spec
 from fake_steps import FakeMake
@@ -236,8 +236,8 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(
 ) -> None:
     import errno
 
+    import crossflare.disk.files as files
     import crossflare.experiment.running.board as failures
-    import crossflare.files as files
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

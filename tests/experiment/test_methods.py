@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from crossflare.disk.files import CARD, content_id, read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.making.models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
@@ -19,7 +20,6 @@ from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import IDS
-from crossflare.files import CARD, content_id, read_json
 from crossflare.recipe.kinds import KINDS, group_of
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec, Training

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.promise.check import check
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.graph import all_steps, contexts_of
-from crossflare.files import read_json
 from crossflare.recipe.grid import load_recipe
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.strict_yaml import GatheredError

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.pools import REPLACED, _replace
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import Order
 from crossflare.experiment.steps.context import Context
-from crossflare.files import read_json
 from tiny_experiment import Lab, results
 
 MEASURED = {"timings", "hardware", "sha256"}

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from crossflare.cli.main import app
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
-from crossflare.files import read_json
 from crossflare.recipe.grid import load_recipe
 from crossflare.tasks.sets import load_set
 from crossflare.translation.engines.lexicon import Lexicon

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.making.building import load_base_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage2
-from crossflare.files import read_json
 from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
 from crossflare.serving.adapter import open_adapter
 from crossflare.training.bases import quantised

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import crossflare.experiment.making.make as making
+from crossflare.disk.files import read_json
 from crossflare.evaluation.record import load_record
 from crossflare.experiment.running.plan import plan
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage2
-from crossflare.files import read_json
 from crossflare.recipe.spec import Spec
 from tiny_experiment import READERS, TRAINED, WORDS, Lab, read_jsonl, results
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.graph import all_steps, contexts_of
 from crossflare.experiment.steps.models import Stage2
-from crossflare.files import read_json
 from crossflare.recipe.grid import Recipe
 from tiny_experiment import Lab
 

@@ -29,7 +29,7 @@ def load() -> dict[str, Any]:
 
 
 def save(state: dict[str, Any]) -> None:
-    from crossflare.files import write_json
+    from crossflare.disk.files import write_json
 
     write_json(STATE, state)
 

@@ -30,12 +30,12 @@ CALLS = {
 CHECKS = ("check", "_check")
 """How functions are called that refuse."""
 TESTS = {
-    "files.py": [
+    "disk/files.py": [
         "files/test_order.py", "files/test_open.py", "files/test_point_to.py", "files/test_faults.py",
         "outside/test_stranger_folder.py",
     ],
-    "locks.py": ["test_locks.py"],
-    "untrusted.py": ["outside/test_stranger_folder.py", "outside/test_stranger_card.py"],
+    "disk/locks.py": ["test_locks.py"],
+    "disk/untrusted.py": ["outside/test_stranger_folder.py", "outside/test_stranger_card.py"],
     "translation/store.py": ["translation/test_store.py", "outside/test_damaged_translations.py"],
     "translation/states.py": ["translation/test_states.py"],
     "fusion/adapter_files.py": ["fusion/test_damage.py", "fusion/test_saving.py", "outside/test_stranger_folder.py"],
@@ -54,7 +54,7 @@ TESTS = {
 SAME = {
     "translation/store.py: lock.release()": "a lock that nothing refers to is freed as well",
     "translation/store.py: leave_to_parent(lock)": "only older releases of filelock free a forked process's lock",
-    "locks.py: lock.release()": "a lock that nothing refers to is freed as well",
+    "disk/locks.py: lock.release()": "a lock that nothing refers to is freed as well",
 }
 """Mutations that change nothing that could be seen, and why."""
 SECONDS = 600

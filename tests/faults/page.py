@@ -256,7 +256,7 @@ def mutated(state: dict[str, Any]) -> str:
 
 def write_page(path: Path, state: dict[str, Any]) -> None:
     """Write the page."""
-    from crossflare.files import write_atomic
+    from crossflare.disk.files import write_atomic
 
     found = "\n".join(f"- {line}" for line in FIXED)
     write_atomic(path, page(state, found))

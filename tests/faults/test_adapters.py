@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import crossflare
+from crossflare.disk.files import open_dir
 from crossflare.errors import UserError
-from crossflare.files import open_dir
 from fusion_models import batch, build, logits
 from lanes import only
 from mutating import CONFIG, WEIGHTS, fuzz_adapter, make_adapter, one_line, reseal

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import crossflare.experiment.making.make as making
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import load_failures
 from crossflare.experiment.running.news import Made, Reader, note
 from crossflare.experiment.running.plan import plan
 from crossflare.experiment.running.run import run
-from crossflare.files import read_json
 from crossflare.recipe.grid import Recipe, load_recipe
 from digests import digests
 from fake_steps import FakeMake

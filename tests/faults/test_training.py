@@ -16,8 +16,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError
-from crossflare.files import commit_dir
 from crossflare.training.loop import checkpoints, fit
 from crossflare.training.loop.settings import Settings
 from digests import digests

@@ -1,4 +1,4 @@
-"""Faults for the laws of `crossflare.files`: the k-th call that changes the disk fails, or the process ends there."""
+"""Faults for the laws of `crossflare.disk.files`: the k-th call that changes the disk fails, or ends the process."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crossflare import files
+from crossflare.disk import files
 from crossflare.errors import UserError
 
 CHANGING = ("open", "mkdir", "write", "fsync", "chmod", "replace")  # in the order a save first uses them

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import commit_dir, open_dir, write_atomic
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, open_dir, write_atomic
 
 ERRORS = pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 STICKY = pytest.mark.parametrize("sticky", [False, True], ids=["once", "for good"])

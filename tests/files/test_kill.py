@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import commit_dir, open_dir
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, open_dir
 
 CALLS = ["write", "fsync", "/rename", "/chmod", "/mkdir", "/unlink", "/rmdir"]
 SAVE = """
 import sys
 from pathlib import Path
 from crossflare.errors import UserError
-from crossflare.files import commit_dir
+from crossflare.disk.files import commit_dir
 try:
     commit_dir(Path(sys.argv[1]), lambda folder: (folder / "file.txt").write_text("new") and None)
 except UserError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import MANIFEST, canonical, commit_dir, content_id, open_dir, read_json, write_json
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, canonical, commit_dir, content_id, open_dir, read_json, write_json
 
 
 @pytest.fixture

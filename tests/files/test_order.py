@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.files import commit_dir, write_atomic
+from crossflare.disk.files import commit_dir, write_atomic
 
 
 @pytest.fixture

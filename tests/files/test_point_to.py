@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import point_to
 from crossflare.errors import UserError
-from crossflare.files import point_to
 
 
 def test_a_link_is_made_kept_and_moved(tmp_path: Path) -> None:

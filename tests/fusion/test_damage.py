@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import crossflare
+from crossflare.disk.files import MANIFEST, digest_file
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST, digest_file
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from fusion_models import BLOCKS, HIDDEN, batch, build, flare, logits
 

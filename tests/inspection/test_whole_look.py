@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.running.looking import FILE, look_before, looks_of
 from crossflare.experiment.steps.context import Context
-from crossflare.files import read_json
 from crossflare.inspection import look as looking
 from crossflare.inspection.counting import RowTally
 from crossflare.inspection.found import Look

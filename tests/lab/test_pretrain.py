@@ -14,10 +14,10 @@ from transformers import (
 )
 
 from crossflare.cli import laboratory
+from crossflare.disk.files import read_json
+from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError
-from crossflare.files import read_json
 from crossflare.recipe.grid import load_recipe
-from crossflare.storage import cache_folder
 from crossflare.translation.engines.hf import Transformers
 from crossflare_lab import pretrain
 from crossflare_lab.architectures import build

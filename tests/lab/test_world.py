@@ -19,7 +19,7 @@ from crossflare_lab.translator import LabTranslator, wrong_senses
 from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 
 DIGEST = """
-from crossflare.files import content_id
+from crossflare.disk.files import content_id
 from crossflare_lab import corpus, sets
 data = [sets.load_lab_set(name, train=20, dev=5, test=5) for name in sets.NAMES]
 print(content_id([

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from crossflare import files, storage
 from crossflare.cli import main
+from crossflare.disk import files, storage
 from crossflare.experiment.running.run import run
 from tiny_experiment import Lab
 

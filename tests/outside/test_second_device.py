@@ -12,8 +12,8 @@ import torch
 
 import crossflare
 from crossflare import devices
+from crossflare.disk.files import read_json
 from crossflare.experiment.running.run import run
-from crossflare.files import read_json
 from crossflare.recipe.read import spec_from
 from crossflare.serving.file import Column, predict_file
 from crossflare.tasks.kinds import TextTask

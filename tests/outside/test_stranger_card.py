@@ -13,11 +13,11 @@ import pytest
 
 import crossflare.serving.adapter as loading
 from crossflare.cli import main
+from crossflare.disk.files import CARD, MANIFEST, digest_file
+from crossflare.disk.untrusted import DEEPEST, read_small_json
 from crossflare.errors import UserError
-from crossflare.files import CARD, MANIFEST, digest_file
 from crossflare.fusion.adapter_check import CONFIG
 from crossflare.serving.file import Column, predict_file
-from crossflare.untrusted import DEEPEST, read_small_json
 from hub_cache import hub_snapshot
 from tiny_adapters import SOURCES, TEXTS, make_adapters, write
 

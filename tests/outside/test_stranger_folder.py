@@ -13,11 +13,11 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 import crossflare
+from crossflare.disk.files import CARD, MANIFEST, digest_file, open_dir
+from crossflare.disk.untrusted import read_regular, regular
 from crossflare.errors import UserError
-from crossflare.files import CARD, MANIFEST, digest_file, open_dir
 from crossflare.fusion.adapter_check import CONFIG, SOURCE_TASK, WEIGHTS
 from crossflare.fusion.latents import KIND, PLACE
-from crossflare.untrusted import read_regular, regular
 from fusion_models import batch, build, flare, logits, randomise
 from hub_cache import hub_snapshot
 from model_state import same, state

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from crossflare.cli import main
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.record import load_record
 from crossflare.experiment.data.rows import Data
@@ -15,7 +16,6 @@ from crossflare.experiment.promise.check import cautions
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1
-from crossflare.files import read_json
 from crossflare.tasks.own import own_questions
 from crossflare.tasks.squad import read_questions
 from crossflare.training.loop import fit

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import write_json
 from crossflare.errors import UserError
-from crossflare.files import write_json
 from crossflare.inspection.look import Looker, Share
 from crossflare.report.build import to_text
 from crossflare.report.data import data_grids

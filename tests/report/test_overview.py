@@ -7,10 +7,10 @@ import pytest
 from fake_runs import fake_runs
 
 from crossflare.cli import main
+from crossflare.disk.files import write_json
 from crossflare.errors import UserError
 from crossflare.evaluation.significance import Interval
 from crossflare.experiment.running.board import Failure, save_failure
-from crossflare.files import write_json
 from crossflare.report.overview import CellScores, build_overview, is_grid, overview_grid
 
 SKILLS = {"zero-shot": 0.5, "lora": 0.6, "flare": 0.7}

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import crossflare
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.making.building import form_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
-from crossflare.files import read_json
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.file import Column, predict_file
 from crossflare.serving.prediction import Prediction
@@ -221,7 +221,7 @@ def test_the_base_is_the_one_that_the_adapter_names_or_the_callers(
 
 
 def reseal(adapter: Path) -> None:
-    from crossflare.files import MANIFEST, digest_file
+    from crossflare.disk.files import MANIFEST, digest_file
 
     names = [path.name for path in adapter.iterdir() if path.name != MANIFEST]
     content = {"format": 1, "sha256": {name: digest_file(adapter / name) for name in names}}

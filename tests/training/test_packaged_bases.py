@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import digest_file
+from crossflare.disk.storage import StorageError
 from crossflare.errors import UserError
-from crossflare.files import digest_file
-from crossflare.storage import StorageError
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases import packaged
 from crossflare.training.bases.load import load_base

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
-from crossflare.files import read_json
 from crossflare.training.bitext import IGNORED, Bitext, BitextCollator, train_vocabulary, translation_loss
 from crossflare.training.translator import CARD, Sizes, build_translator, train_translator, translator_id
 from crossflare.translation.engines.hf import Transformers

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
-from crossflare.files import write_atomic
 from crossflare.translation import documents
 from crossflare.translation.documents import TranslatedFile, translate_file
 from crossflare.translation.workers import Cluster, Pool, Processes

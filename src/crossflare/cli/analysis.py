@@ -212,7 +212,7 @@ def _keep(
     pictures: dict[str, str],
 ) -> None:
     """Write the numbers and the pictures, and say where."""
-    from crossflare.files import write_atomic, write_json
+    from crossflare.disk.files import write_atomic, write_json
 
     place = folder or step.context.folder / "analysis"
     name = f"{kind}-{step.method.name}-{step.seed}"

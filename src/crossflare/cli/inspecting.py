@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.measure import Measurement
 
 from crossflare.cli.terminal import OK, bars, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
@@ -129,6 +128,8 @@ def _show(look: "Look", warnings: list[str]) -> None:
 
 def _width(drawn: "Table") -> int:
     """Return the characters of a line of a table of which nothing is cut."""
+    from rich.measure import Measurement
+
     console = out()
     return Measurement.get(console, console.options.update(max_width=1000), drawn).maximum
 

@@ -58,7 +58,7 @@ def pretrain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Train a small model on the laboratory's text, once; it is kept in the cache folder."""
-    from crossflare.files import read_json
+    from crossflare.disk.files import read_json
     from crossflare_lab.models import PretrainRecipe
     from crossflare_lab.pretrain import CARD
     from crossflare_lab.pretrain import pretrain as train

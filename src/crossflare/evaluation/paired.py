@@ -16,10 +16,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, LabelCounts, Labels, metrics_over, statistics
 from crossflare.evaluation.significance import RESAMPLES, random_stream
-from crossflare.files import content_id
 
 POWER, LEVEL = 0.8, 0.05
 _CHUNK = 4_000_000

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from crossflare.disk.files import digest_file
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, IntArray
 from crossflare.evaluation.significance import RESAMPLES, Interval, interval, sample, sample_values
-from crossflare.files import digest_file
 
 _ANEW = "delete its record and run again"
 T = TypeVar("T")

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from crossflare.disk.files import canonical, read_json, write_json
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import Labels
 from crossflare.evaluation.signature import Signature
-from crossflare.files import canonical, read_json, write_json
 
 FORMAT = 1
 _AGAIN = "delete it and run again"

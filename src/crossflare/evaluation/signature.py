@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.metrics import Labels
-from crossflare.files import content_id
 
 
 @dataclass(frozen=True, slots=True)

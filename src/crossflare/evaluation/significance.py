@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, metrics_over, statistics, weigh
-from crossflare.files import content_id
 
 RESAMPLES = 10_000
 TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)

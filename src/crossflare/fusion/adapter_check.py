@@ -12,14 +12,14 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from crossflare.disk.files import CARD, MANIFEST, open_dir
+from crossflare.disk.untrusted import LARGEST, SMALL, read_small_json
 from crossflare.errors import UserError
-from crossflare.files import CARD, MANIFEST, open_dir
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, head_modules
 from crossflare.fusion.latents import current_name, remove_projections
 from crossflare.libraries.peft import without_adapters
-from crossflare.untrusted import LARGEST, SMALL, read_small_json
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

@@ -6,9 +6,20 @@ from typing import Any, cast
 
 from peft import LoraConfig, TaskType
 
+from crossflare.disk.untrusted import (
+    Schema,
+    check_values,
+    either,
+    flag,
+    list_of,
+    none,
+    number,
+    read_small_json,
+    text,
+    whole,
+)
 from crossflare.errors import UserError, nearest
 from crossflare.fusion.config import FlareConfig
-from crossflare.untrusted import Schema, check_values, either, flag, list_of, none, number, read_small_json, text, whole
 
 NAME, WORD = text("[A-Za-z0-9_.]{1,200}"), text("[A-Za-z0-9_]{1,100}")
 SIZE_LIMIT = 100_000

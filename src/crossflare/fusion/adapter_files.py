@@ -19,8 +19,8 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from crossflare.disk.files import CARD, MANIFEST, commit_dir
 from crossflare.errors import UserError
-from crossflare.files import CARD, MANIFEST, commit_dir
 from crossflare.fusion.adapter_check import (
     CONFIG,
     NAMES,

@@ -11,8 +11,9 @@ from typing import Any
 from peft import LoraConfig
 from torch import nn
 
+from crossflare.disk.files import CARD
+from crossflare.disk.untrusted import regular
 from crossflare.errors import UserError
-from crossflare.files import CARD
 from crossflare.fusion.adapter_check import (
     CONFIG,
     SOURCE_TASK,
@@ -25,7 +26,6 @@ from crossflare.fusion.adapter_check import (
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig, SavedType
 from crossflare.fusion.identity import identify
-from crossflare.untrusted import regular
 
 FLARE = re.compile(rb'"peft_type"\s*:\s*"FLARE"')
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")

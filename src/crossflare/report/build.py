@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crossflare.files import json_text, write_if_new
+from crossflare.disk.files import json_text, write_if_new
+from crossflare.disk.storage import StorageError, sweep
 from crossflare.report.data import TITLE, data_grids
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.methods import descriptions
@@ -15,7 +16,6 @@ from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import Grid, contrasts, scores
 from crossflare.report.text import report_tables, to_csv, to_markdown
-from crossflare.storage import StorageError, sweep
 
 FORMAT = 1
 

@@ -1,7 +1,7 @@
 """What the look at the data found before the run, as the report's first tables."""
 
+from crossflare.disk.files import read_json
 from crossflare.experiment.running.looking import FILE
-from crossflare.files import read_json
 from crossflare.inspection.found import Look
 from crossflare.inspection.remarks import warnings_of
 from crossflare.inspection.show import Sheet, languages_sheet, pairs_sheet, parts_sheet

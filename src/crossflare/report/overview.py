@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from crossflare.disk.files import read_json, write_if_new
+from crossflare.disk.storage import sweep
 from crossflare.errors import UserError
 from crossflare.evaluation.significance import Interval
 from crossflare.experiment.running.board import Failure, load_failures
 from crossflare.experiment.steps.graph import CELLS, GRID_FILE
-from crossflare.files import read_json, write_if_new
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.tables import Entry, Grid, metric_name, points, span
 from crossflare.report.text import to_markdown
-from crossflare.storage import sweep
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel, get_peft_model
 from torch import Tensor
 
-from crossflare.files import commit_dir
+from crossflare.disk.files import commit_dir
 from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import identify

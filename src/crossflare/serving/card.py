@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from crossflare.disk.files import CARD
+from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
-from crossflare.files import CARD
 from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec, Training
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
-from crossflare.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 
 STAGE1 = "stage1"
 """The kind of an adapter of stage 1; it reads as zero-shot does."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError, choose, listed
 from crossflare.evaluation.scoring import finite
-from crossflare.files import write_atomic
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from crossflare.disk.files import MANIFEST
 from crossflare.errors import UserError
-from crossflare.files import MANIFEST
 from crossflare.fusion.adapter_check import LIMITS
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.files import content_id
 from crossflare.tasks.dataset import PARTS, Align, DataSet, Task, aligned_by
 from crossflare.tasks.example import Split
 from crossflare.tasks.kinds import CONTEXT, QuestionTask

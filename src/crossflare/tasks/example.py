@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from crossflare.files import content_id
+from crossflare.disk.files import content_id
 
 
 @dataclass(frozen=True, slots=True)

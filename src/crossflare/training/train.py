@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.files import content_id
 from crossflare.libraries.transformers import config_value
 from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Form, Outputs

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crossflare import devices
+from crossflare.disk.files import commit_dir, content_id, open_dir, write_atomic, write_json
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, content_id, open_dir, write_atomic, write_json
 from crossflare.languages import tag_of
 from crossflare.training.bitext import Bitext, BitextCollator, train_vocabulary, translation_loss
 from crossflare.training.loop.batching import batches

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import replacing
 from crossflare.errors import UserError, nearest
-from crossflare.files import replacing
 from crossflare.tasks.files import Row, format_of, iterate_rows
 from crossflare.tasks.lines import lines_without_returns
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crossflare.disk.files import MANIFEST, commit_dir, content_id, open_dir, read_json, write_json
 from crossflare.errors import UserError, choose
-from crossflare.files import MANIFEST, commit_dir, content_id, open_dir, read_json, write_json
 from crossflare.languages import tag_of
 from crossflare.progress import bar
 from crossflare.translation.store import text_key

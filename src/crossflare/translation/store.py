@@ -26,10 +26,10 @@ from typing import Any, BinaryIO
 
 from filelock import BaseFileLock
 
+from crossflare.disk.files import read_json, sync, write_json
+from crossflare.disk.locks import leave_to_parent, take
 from crossflare.errors import UserError
-from crossflare.files import read_json, sync, write_json
 from crossflare.languages import tag_of
-from crossflare.locks import leave_to_parent, take
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.index import Index, Place, keys_of
 

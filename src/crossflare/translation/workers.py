@@ -14,8 +14,8 @@ from functools import cache
 from itertools import chain
 from typing import Any, Protocol
 
+from crossflare.disk.files import canonical
 from crossflare.errors import UserError
-from crossflare.files import canonical
 from crossflare.languages import tag_of
 from crossflare.translation.engines.protocol import Translator, one_for_each
 from crossflare.translation.engines.registry import ENGINES, make_engine

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossflare.files import content_id
+from crossflare.disk.files import content_id
 from crossflare.tasks.example import Example, Split
 from crossflare.translation.quality import Flag, clean_rows, count_flags, find_flags
 

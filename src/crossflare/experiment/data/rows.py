@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.experiment.data import controls
 from crossflare.experiment.data.checks import Parts, check_rows, no_shared_rows, no_source
@@ -13,7 +14,6 @@ from crossflare.experiment.data.controls import controlled, joined_tag
 from crossflare.experiment.data.engines import Taught
 from crossflare.experiment.data.opening import open_set
 from crossflare.experiment.data.translations import Translations
-from crossflare.files import content_id
 from crossflare.recipe.needs import Route, brings
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import annealing, gets_round_trip, is_translated, mixed_share

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from crossflare.disk.files import read_json, write_json
 from crossflare.errors import UserError
-from crossflare.files import read_json, write_json
 from crossflare.languages import tag_of
 from crossflare.recipe.translation import TranslatorSpec
 from crossflare.training.bitext import code_of

@@ -9,6 +9,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from crossflare import devices
+from crossflare.disk.files import clear_unfinished
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.checks import one_label
 from crossflare.experiment.data.controls import digest, joined_tag
@@ -23,7 +24,6 @@ from crossflare.experiment.making.building import (
 )
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.files import clear_unfinished
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.heard import so_far
 from crossflare.recipe.spec import Training

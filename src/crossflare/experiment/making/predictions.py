@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from crossflare.disk.files import CARD, digest_file, read_json, write_atomic
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import Record, save_record
@@ -17,7 +18,6 @@ from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.files import CARD, digest_file, read_json, write_atomic
 from crossflare.heard import so_far
 from crossflare.recipe.adapter import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained

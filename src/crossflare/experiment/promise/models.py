@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
-from crossflare.files import content_id
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import ModelSpec
 from crossflare.tasks.kinds import TextTask

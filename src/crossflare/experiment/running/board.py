@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import digest_file, read_json, write_json
 from crossflare.errors import Kind, UserError
 from crossflare.evaluation.predictions import load_predictions
 from crossflare.evaluation.record import load_record
 from crossflare.experiment.steps.graph import Graph
 from crossflare.experiment.steps.step import Step
-from crossflare.files import digest_file, read_json, write_json
 
 FOLDER = "failed"
 

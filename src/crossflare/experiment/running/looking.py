@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
+from crossflare.disk.files import content_id, read_json, write_json
 from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
-from crossflare.files import content_id, read_json, write_json
 from crossflare.inspection.found import Look
 from crossflare.inspection.recipes import look_at
 from crossflare.inspection.remarks import warnings_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from crossflare.disk.files import CARD, read_json
 from crossflare.errors import UserError
 from crossflare.experiment.running.board import load_failures
 from crossflare.experiment.steps.context import Context
@@ -17,7 +18,6 @@ from crossflare.experiment.steps.graph import CELLS, all_steps, contexts_of, run
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.files import CARD, read_json
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
 

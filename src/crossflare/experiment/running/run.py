@@ -8,6 +8,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from crossflare.disk.files import point_to
+from crossflare.disk.storage import sweep
 from crossflare.errors import Kind, UserError
 from crossflare.experiment.promise.check import cautions, check
 from crossflare.experiment.running.board import (
@@ -23,10 +25,8 @@ from crossflare.experiment.running.looking import look_before
 from crossflare.experiment.running.pools import default_workers, share
 from crossflare.experiment.running.worker import Order, work
 from crossflare.experiment.steps.graph import Graph, build_graph, contexts_of, run_folder, write_recipes
-from crossflare.files import point_to
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
-from crossflare.storage import sweep
 
 _log = logging.getLogger(__name__)
 SHOWN = 5

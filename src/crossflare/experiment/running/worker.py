@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossflare.disk.files import content_id
+from crossflare.disk.locks import claimed
 from crossflare.errors import UserError
 from crossflare.experiment.making.make import make
 from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, save_failure
@@ -18,8 +20,6 @@ from crossflare.experiment.running.news import Made, News, note
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import Graph, build_graph, contexts_of, open_cells
 from crossflare.experiment.steps.step import Step
-from crossflare.files import content_id
-from crossflare.locks import claimed
 from crossflare.progress import bar
 from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id, digest_file
 from crossflare.experiment.data.controls import digest
 from crossflare.experiment.data.rows import Data
-from crossflare.files import content_id, digest_file
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crossflare.disk.files import json_text, write_if_new
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.files import json_text, write_if_new
 from crossflare.recipe.grid import Cell, Recipe
 from crossflare.recipe.spec import Spec
 

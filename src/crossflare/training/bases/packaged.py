@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from crossflare.disk.files import clear_unfinished, commit_dir, content_id, digest_file, open_dir, write_atomic
+from crossflare.disk.locks import in_turn
+from crossflare.disk.storage import StorageError, cache_folder
 from crossflare.errors import UserError
-from crossflare.files import clear_unfinished, commit_dir, content_id, digest_file, open_dir, write_atomic
 from crossflare.libraries.guard import installed
-from crossflare.locks import in_turn
-from crossflare.storage import StorageError, cache_folder
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import torch
 from peft import prepare_model_for_kbit_training
 from torch import nn
 
+from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError, choose
-from crossflare.files import commit_dir
 from crossflare.fusion.identity import head_modules
 from crossflare.libraries.bitsandbytes import is_quantised, keep_differentiable
 from crossflare.training.loop.checkpoints import tied_weights

@@ -25,9 +25,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from crossflare import devices, locks
+from crossflare import devices
+from crossflare.disk import locks
+from crossflare.disk.files import commit_dir, open_dir, read_json, write_json
 from crossflare.errors import UserError
-from crossflare.files import commit_dir, open_dir, read_json, write_json
 
 Tensors = dict[str, Tensor]
 

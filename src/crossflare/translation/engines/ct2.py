@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.files import commit_dir, content_id, open_dir
+from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError, choose
-from crossflare.files import commit_dir, content_id, open_dir
 from crossflare.libraries import ctranslate2
-from crossflare.storage import cache_folder
 from crossflare.translation.engines.model_files import Loading, own_card
 from crossflare.translation.engines.neural import Neural, Rows
 from crossflare.translation.engines.protocol import Deadline

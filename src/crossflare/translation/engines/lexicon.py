@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crossflare.disk.files import content_id, write_atomic
 from crossflare.errors import UserError
-from crossflare.files import content_id, write_atomic
 from crossflare.translation.engines.precomputed import Pair, read_texts
 
 # Scripts written without blanks between words: every letter with its marks stands for itself.

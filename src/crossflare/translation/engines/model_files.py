@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from crossflare import devices
+from crossflare.disk.files import content_id, digest_file
 from crossflare.errors import UserError
-from crossflare.files import content_id, digest_file
 
 _log = logging.getLogger("crossflare")
 _said: set[str] = set()

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.files import content_id
 from crossflare.languages import tag_of
 from crossflare.tasks.files import read_rows
 from crossflare.tasks.lines import read_lines

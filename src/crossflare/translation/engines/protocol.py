@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.files import content_id
 from crossflare.languages import Language, find_language, tag_of
 from crossflare.translation.engines.model_files import once
 

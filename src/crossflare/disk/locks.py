@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from crossflare.disk.files import umask
+from crossflare.disk.storage import storage_error
 from crossflare.errors import UserError
-from crossflare.files import umask
-from crossflare.storage import storage_error
 
 POLL = 0.1
 """Seconds between two looks at a lock that another process holds."""

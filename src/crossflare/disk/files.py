@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from crossflare.disk.storage import disk_error, storage_error, writer
+from crossflare.disk.untrusted import LARGEST, read_small_json, regular
 from crossflare.errors import UserError
-from crossflare.storage import disk_error, storage_error, writer
-from crossflare.untrusted import LARGEST, read_small_json, regular
 
 CARD = "crossflare.json"
 """What an adapter says of itself. It stands here so that a plan, which looks for it, loads no torch."""
