@@ -1,19 +1,28 @@
-"""Copy the numbers of finished runs into this folder: reports and records, no rows of data and no predictions.
+"""Copy the numbers of finished runs into this folder: reports, records and predicted labels, and no text of any row.
+
+Of labels the predictions are packed (`crossflare.evaluation.packed`), so that `crossflare report` makes all tables of a
+copy again; answers to questions are text of the rows, and are left out.
 
 CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/tydiqa-sw-minilm
 """
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
+from crossflare.evaluation.packed import SUFFIX, dump, pack, rows_file
+from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
+from crossflare.report.runs import read_runs
+from crossflare.tasks.sets import KNOWN_SETS
 
 PLACE = Path(__file__).parent
 KEPT = ("report.md", "results.json", "results.csv", "spec.yaml")
@@ -31,25 +40,48 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     """
     if not os.environ.get("CROSSFLARE_DATA"):
         raise UserError("expected the folder of the data in CROSSFLARE_DATA, found nothing; set it as for the run")
-    data = str(Path(os.environ["CROSSFLARE_DATA"]).resolve())
+    data, licence = str(Path(os.environ["CROSSFLARE_DATA"]).resolve()), _licence(run)
     build_report(run)  # reads every record and prediction, and refuses those that disagree
     copies = {
         path.relative_to(run): path.read_text(encoding="utf-8").replace(data, "$CROSSFLARE_DATA")
         for path in [*(run / name for name in KEPT), *sorted((run / "records").glob("*.json"))]
         if path.is_file()
     }
+    more: dict[Path, str] = {}
     answers = {text for text in _answers(run) if len(text) >= TELLING}
     for name, copy in copies.items():
         if any(answer in copy for answer in answers):
             raise UserError(f"{run / name}: expected numbers alone, found the text of an answer; it is not published")
         if name.parts[0] == "records":  # other words than those that were sealed
-            copies[name] = json.dumps(sealed(json.loads(copy)), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            record = json.loads(copy)
+            more |= _packed(run, record, licence)
+            copies[name] = json.dumps(sealed(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     target = place / run.name
     shutil.rmtree(target, ignore_errors=True)
-    for name, copy in copies.items():
+    for name, copy in (copies | more).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target / name, copy)
     return target
+
+
+def _licence(run: Path) -> str:
+    """Return the licence of the set that a run is about."""
+    task: Any = read_runs(run).spec.get("task") or {}
+    named = KNOWN_SETS.get(str(task.get("set")))
+    return "that of the files which the recipe names" if named is None else named.licence
+
+
+def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
+    """Return the files of a record's predicted labels, and name them in the record; nothing of answers."""
+    found = load_predictions(run / record["predictions"])
+    if not isinstance(found, Predictions):
+        return {}
+    rows, said = pack(found, licence)
+    place = Path("predictions")
+    files = {place / rows_file(said): dump(rows), place / f"{record['run_id']}{SUFFIX}": dump(said)}
+    record["predictions"] = (place / f"{record['run_id']}{SUFFIX}").as_posix()
+    record["predictions_sha256"] = hashlib.sha256(dump(said).encode()).hexdigest()
+    return files
 
 
 def _answers(run: Path) -> Iterator[str]:

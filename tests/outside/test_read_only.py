@@ -82,7 +82,7 @@ def test_a_full_disk_is_still_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 CUT_OFF = """
 import os, signal, sys
 from pathlib import Path
-from crossflare import files
+from crossflare.disk import files
 files.os.replace = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 place = Path(sys.argv[1])
 if sys.argv[2] == "file":

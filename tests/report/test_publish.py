@@ -11,6 +11,7 @@ import pytest
 from fake_runs import change_record
 
 from crossflare.errors import UserError
+from crossflare.report import build_report
 from lanes import only
 
 Make = Callable[..., Path]
@@ -39,8 +40,24 @@ def test_reports_and_records_are_copied_and_nothing_else(
     copy = script.publish(run, tmp_path / "published")
     found = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file())
     records = [f"records/{path.name}" for path in (run / "records").iterdir()]
-    assert found == sorted([*script.KEPT, *records])
+    packed = [name for name in found if name.startswith("predictions/")]
+    assert found == sorted([*script.KEPT, *records, *packed])
+    assert len(packed) == (len(records) + 1 if kind == "labels" else 0)
     assert json.loads((copy / "results.json").read_text())["scores"]
+
+
+def test_every_table_of_a_copy_can_be_made_again(make: Make, script: ModuleType, tmp_path: Path) -> None:
+    copy = script.publish(make(), tmp_path / "published")
+    before = {name: (copy / name).read_bytes() for name in ("results.json", "report.md", "results.csv")}
+    (copy / "results.json").unlink()
+    build_report(copy)
+    assert {name: (copy / name).read_bytes() for name in before} == before
+
+
+def test_a_copy_without_predictions_says_so(make_answers: Make, script: ModuleType, tmp_path: Path) -> None:
+    copy = script.publish(make_answers(seeds=1), tmp_path / "published")
+    with pytest.raises(UserError, match=r"its predictions were not kept, .* read its report\.md"):
+        build_report(copy)
 
 
 def test_where_the_data_lay_is_not_told(make_answers: Make, script: ModuleType, tmp_path: Path) -> None:

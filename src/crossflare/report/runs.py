@@ -12,6 +12,7 @@ import yaml
 from crossflare.errors import UserError
 from crossflare.evaluation.answers import exact_match, f1, normaliser
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
+from crossflare.evaluation.packed import SUFFIX, load_packed
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
 from crossflare.evaluation.record import Record, load_record
 from crossflare.experiment.steps.graph import CELLS
@@ -92,6 +93,11 @@ def read_runs(folder: Path) -> RunFolder:
     paths = sorted((folder / "records").glob("*.json"))
     if not paths:
         raise UserError(f"{folder}: expected finished runs in records/, found none; run the recipe first")
+    if not (folder / "predictions").is_dir():
+        raise UserError(
+            f"{folder}: its predictions were not kept, so that no table can be made again; read its report.md, or run "
+            "its recipe anew"
+        )
     runs: dict[Key, Run] = {}
     for path in paths:
         run = _read(folder, path)
@@ -146,7 +152,10 @@ def _read(folder: Path, path: Path) -> Run:
         raise UserError(
             f"{path}: the predictions '{record.predictions}' lie outside of the run folder; delete the record"
         )
-    found = load_predictions(source, record.predictions_sha256)
+    if source.name.endswith(SUFFIX):
+        found = load_packed(source, record.predictions_sha256)
+    else:
+        found = load_predictions(source, record.predictions_sha256)
     recount(path, record, found)
     return Run(path, record, found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__)))
 
