@@ -1,4 +1,4 @@
-"""The runs whose numbers are in the documentation: `crossflare report` makes each table again, or says why it cannot."""
+"""Runs whose numbers are in the documentation: `crossflare report` makes all tables again, or says why it cannot."""
 
 import shutil
 from pathlib import Path
