@@ -83,7 +83,7 @@ class Plugin:
 
         if importlib.util.find_spec("diffusers") is None:
             stand_in: Any = types.ModuleType("diffusers")
-            stand_in.StableDiffusionPipeline = object
+            stand_in.StableDiffusionPipeline, stand_in.__version__ = object, "0.0"
             sys.modules.setdefault("diffusers", stand_in)
         auto: Any = name("transformers.models.auto.auto_factory:_BaseAutoModelClass")
         name("transformers.models.auto.modeling_auto:AutoModel")  # all of them are there now

@@ -23,7 +23,7 @@ KINDS = ("cuda", "xpu", "mps", "cpu")
 def best_device() -> "torch.device":
     """Return the device that models train and predict on: the first of `KINDS`, or what CROSSFLARE_DEVICE names.
 
-    Of several GPUs it is the first that this process sees; CUDA_VISIBLE_DEVICES says which one that is.
+    If there are several GPUs, it is the first that this process sees; CUDA_VISIBLE_DEVICES says which one.
 
     Raises:
         UserError: CROSSFLARE_DEVICE names no kind of device, or one that is not there.

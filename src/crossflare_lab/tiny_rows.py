@@ -22,7 +22,7 @@ from crossflare.tasks.question_sets import NAMES
 VERSION = 1
 """Raised whenever the same call would write other files."""
 ROWS = 32
-"""Of each part; also of the dev part that is cut from a train part."""
+"""Rows of each part; also of the dev part that is cut from a train part."""
 CONCEPTS = 20
 _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 

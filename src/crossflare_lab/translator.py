@@ -31,7 +31,7 @@ class LabTranslator:
     wrong_sense: float = 0.0
     """Probability that a word of content (not a name) is taken for another of its kind: always the same other one."""
     seed: int = 0
-    """Of the errors."""
+    """The seed of the errors."""
     world: int = 0
     """Seed of the languages."""
 

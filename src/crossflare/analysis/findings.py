@@ -170,7 +170,7 @@ class Drops:
 
     metric: str
     score: float
-    """Of the whole adapter, 0 to 1."""
+    """The score of the whole adapter, 0 to 1."""
     parts: tuple[Drop, ...]
     """Block by block, then all of them at once."""
 

@@ -22,7 +22,7 @@ from crossflare.heard import listening
 USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""
 THEIRS = frozenset({"ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "EISDIR", "ENOTDIR"})
-"""What the disk can say that no program mends."""
+"""Errors of the disk that no program can fix."""
 
 app = typer.Typer(
     name="crossflare",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SILENT = os.environ.get("RANK", "0") != "0"
-"""Of the processes that torchrun starts the first alone speaks."""
+"""Whether this process stays silent: torchrun starts several, and only the first speaks."""
 OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
 
 

@@ -39,7 +39,7 @@ class Attachment:
         self.session: Local[Session] = Local()
         """The call of `generate` that is going on."""
         self.configs: dict[str, FlareConfig] = {}
-        """Of every FLARE adapter that was put on the model."""
+        """The configuration of every FLARE adapter that was put on the model."""
         self.sites: dict[str, Site] = {}
         self.hooks: list[RemovableHandle] = []
         self.replaced: list[Replacement] = []

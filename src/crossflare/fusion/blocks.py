@@ -50,7 +50,7 @@ class Site:
     stack: str
     """The name of the list of blocks."""
     role: Role = "self"
-    """Of self-attention, or of the decoder's attention to the encoder."""
+    """Self-attention, or the decoder's attention to the encoder."""
 
 
 def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = False) -> list[Site]:

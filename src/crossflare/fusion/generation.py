@@ -76,7 +76,7 @@ class Session:
 
     reader: SourceReader
     prompt: dict[str, Side]
-    """Of the stacks that read the prompt."""
+    """The side of each stack that reads the prompt."""
     encoder_decoder: bool = False
     encoded: Tensor | None = None
     """The base encoder's output for the source [R,S,d], of an encoder-decoder model that reads text."""

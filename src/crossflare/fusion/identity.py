@@ -34,7 +34,7 @@ class BaseIdentity:
 
 
 PARTS = ("encoder", "decoder")
-"""Of a backbone."""
+"""The stacks that a backbone may have."""
 
 
 def head_modules(model: nn.Module) -> list[str]:

@@ -137,9 +137,9 @@ class Training:
     max_length: Annotated[int, Bounds(4)] = 128
     """Tokens of a text, of a pair, or of a prompt; longer ones are cut. Of questions, tokens of a window."""
     stride: Annotated[int, Bounds(0)] = 128
-    """Of questions: tokens of the context that a window repeats of the one before."""
+    """For questions: tokens of the context that a window repeats from the one before."""
     answer_tokens: Count = 30
-    """Of questions: most tokens of an answer."""
+    """For questions: most tokens of an answer."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     patience: Count | None = None
     """Evaluations without a better dev score after which training stops; None: never."""

@@ -104,7 +104,7 @@ def parse(text: str, origin: str) -> Document:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         said = f"{error.problem or 'unreadable'}{f' ({error.context})' if error.context else ''}"
-        raise UserError(f"{origin}{line}: not YAML: {said}; mend the line") from error
+        raise UserError(f"{origin}{line}: not YAML: {said}; correct the line") from error
     except (yaml.YAMLError, RecursionError) as error:
         said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UserError(f"{origin}: not YAML: {said}") from error

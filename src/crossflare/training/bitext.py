@@ -20,7 +20,7 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """In the places that NLLB gives them."""
 IGNORED = -100
 SMOOTHING = 0.1
-"""Of the labels, as in Vaswani et al. (2017)."""
+"""Label smoothing, as in Vaswani et al. (2017)."""
 
 
 def train_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str], longest: int) -> Any:

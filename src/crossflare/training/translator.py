@@ -37,7 +37,7 @@ class Sizes:
     width: int = 256
     """d_model; feed-forward layers are four times as wide."""
     layers: int = 3
-    """Of the encoder, and as many of the decoder."""
+    """Layers of the encoder; the decoder has as many."""
     vocabulary: int = 4000
     """Pieces, for both languages together."""
     dropout: float = 0.3
@@ -48,7 +48,7 @@ class Sizes:
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises."""
     max_tokens: int = 128
-    """Of a text; longer pairs are left out of training, and longer texts translated in parts."""
+    """Most tokens of a text; training leaves longer pairs out, and longer texts are translated in parts."""
     precision: Precision = "auto"
     seed: int = 0
 

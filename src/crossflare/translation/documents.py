@@ -33,7 +33,7 @@ class TranslatedLanguage:
     translated: int = 0
     """Texts that the engine was given; the others were in the store, or came twice."""
     characters: int = 0
-    """Of the translated texts."""
+    """The characters of the translated texts."""
     flags: dict[str, int] = field(default_factory=dict[str, int])
     """Texts with each flag, and `flagged`: with any."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 BYTES_PER_PART = 64 << 20
-"""Of states in one part: what a kill may cost, and what is in memory at once while encoding."""
+"""The size of one part of states: a kill costs that much, and encoding holds that much in memory."""
 
 
 class Encoder(Protocol):

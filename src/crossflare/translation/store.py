@@ -108,7 +108,7 @@ class Shelf:
     def find(self, texts: Iterable[str]) -> dict[str, str]:
         """Return the translations of those of `texts` that any process has finished by now.
 
-        Of several translations of one text the first stands, in the order of the parts' names.
+        If a text has several translations, the first counts, in the order of the parts' names.
         """
         wanted = set(texts)
         if not wanted:

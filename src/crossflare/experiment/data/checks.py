@@ -28,7 +28,7 @@ class Part:
 
     rows: int
     used: int
-    """Of them, as many as the recipe takes."""
+    """How many of them the recipe takes."""
     label: str | None
     """The one label of all used rows; None: they have several, or none."""
     mixed: bool

@@ -42,7 +42,7 @@ class Learnt:
     backwards: bool
     """Whether it translates from the rows' texts into their sources."""
     options: Mapping[str, Any]
-    """Of `learn`."""
+    """The options of `learn`."""
     licence: str = Dictionary.licence
 
     @property

@@ -128,7 +128,7 @@ class Data:
     def translated(self, language: str, part: str, source: str) -> "CountedRows":
         """Return the rows of a part with a source, as `training` or `test` has them, and what became of translations.
 
-        Of `mixed(p)` and `annealed(k)` all rows have the round trip here.
+        With `mixed(p)` and `annealed(k)`, all rows have the round trip here.
         """
         if part == "test":
             return self._tested(language, source)

@@ -23,7 +23,7 @@ class Failure:
     """One step that failed, and what could not be made for want of it."""
 
     id: str
-    """Of the step."""
+    """The id of the step."""
     kind: str
     label: str
     error: str
@@ -33,7 +33,7 @@ class Failure:
     stops: Sequence[Mapping[str, Any]] = ()
     """The results that cannot be had: `cell` (empty: a plain recipe), `method`, `language` and `seed` of each."""
     trace: Sequence[str] = ()
-    """Where it happened, for a fault of the program; nothing for what a user can mend."""
+    """Where it happened, for a fault of the program; empty for what a user can fix."""
     about: Kind = "usage"
     """What the error is about."""
 

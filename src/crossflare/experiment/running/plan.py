@@ -88,9 +88,9 @@ class Speeds:
     """Seconds, as the median of what was measured."""
 
     per_step: dict[Work, float]
-    """Of one optimizer step, by the cards of the models that are there."""
+    """Seconds of one optimizer step, from the cards of the models that are there."""
     per_row: dict[Work, float]
-    """Of one predicted row, by the records; the translation of test rows is in that of the first to read them."""
+    """Seconds of one predicted row, from the records; the first reader of the test rows pays for their translation."""
 
     def seconds(self, step: Step) -> float | None:
         """Return the most that a step takes; None: nothing like it has run. Early stopping makes it shorter."""

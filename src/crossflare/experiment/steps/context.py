@@ -48,7 +48,7 @@ class Context:
     def base_key(self) -> dict[str, Any]:
         """The base model's name and revision, and the hashes of its files where they are on this machine.
 
-        Of one that comes in a package the weights stand for all: they are the known ones, in a package of one version.
+        If a package brings the model, its weights stand for all files: they are known, and the package has one version.
         """
         from crossflare.training.bases.packaged import BASES
 

@@ -49,7 +49,7 @@ class Base:
     """A transformers model; of one with a classification head `model.config.id2label` holds the labels."""
     tokenizer: Any
     identity: BaseIdentity
-    """Of the weights in full precision, as they were loaded."""
+    """The identity of the weights in full precision, as they were loaded."""
 
 
 def load_base(

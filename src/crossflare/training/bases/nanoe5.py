@@ -30,20 +30,20 @@ MOST = {"width": 1 << 14, "blocks": 1 << 10, "heads": 1 << 10, "inner": 1 << 16,
 
 @dataclass(frozen=True, slots=True)
 class E5Sizes:
-    """Of a BERT encoder."""
+    """The sizes of a BERT encoder."""
 
     width: int
     """d."""
     blocks: int
     heads: int
     inner: int
-    """Of the feed-forward layers."""
+    """The width of the feed-forward layers."""
     rows: int
-    """Of the word embeddings; at least as many as there are pieces."""
+    """The rows of the word embeddings; at least as many as there are pieces."""
     positions: int
     types: int
     epsilon: float
-    """Of the norms."""
+    """The epsilon of the layer norms."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor by its name in the file: matrices are (out, in)."""

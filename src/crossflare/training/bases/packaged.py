@@ -25,7 +25,7 @@ class Conversion:
     format: int
     """Raised whenever the same file would become another folder."""
     megabytes: int
-    """Of the folder, which is said before it is made."""
+    """The size of the folder; the user is told before it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class PackagedBase:
     package: str
     version: str
     extra: str
-    """Of crossflare, which installs the package."""
+    """The extra of crossflare that installs the package."""
     licence: str
-    """Of the weights."""
+    """The licence of the weights."""
     file: str
-    """Of the weights, from the folder in which the package's own lies; in a folder of a model, without a conversion."""
+    """The file of weights, relative to the folder that holds the package; a model's folder needs no conversion."""
     sha256: str
-    """Of that file."""
+    """The hash of that file."""
     conversion: Conversion | None = None
 
     @property

@@ -77,8 +77,8 @@ class _Filter:
         self.additive = attention_of(model) == "eager"
         self.width = 0
         self.masks: tuple[Tensor, Tensor] | None = None
-        """Of blocks apart and joint, [B,1,T+S,T+S]; kept until the next call: checkpointing runs blocks again, in older
-        transformers with their hooks."""
+        """The masks of blocks apart and of blocks together, [B,1,T+S,T+S]. They are kept until the next call, since
+        checkpointing runs blocks again, in older transformers with their hooks."""
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after, always_call=True)
         for number, block in enumerate(blocks):

@@ -49,7 +49,7 @@ class Outcome:
     """Optimizer steps made."""
     curve: tuple[Point, ...]
     seconds: float
-    """Of wall time, over all sittings, loading excluded."""
+    """Wall time over all sittings, without loading."""
     resumed_from: int | None
     """The step of the checkpoint that the run was taken up from."""
     precision: str

@@ -39,7 +39,7 @@ class Settings:
     max_length: int = Training.max_length
     """Tokens per text (or pair of texts), of target and of source alike."""
     seed: int = 0
-    """Of the order of the batches and of dropout."""
+    """It decides the order of the batches and dropout."""
     precision: Precision = Training.precision
     """`bf16` is autocast over float32 weights; `auto` takes it where the device multiplies bfloat16 faster."""
     evaluations: int = Training.evaluations

@@ -121,7 +121,7 @@ class Plan:
     precision: Number
     steps: int
     folder: Path
-    """Of the checkpoints."""
+    """The folder of the checkpoints."""
     fingerprint: Fingerprint
     device: torch.device
     group: int = 1

@@ -104,11 +104,11 @@ class Precomputed:
 
 
 MAX_COPIES = 0.5
-"""Of all pairs; real corpora have a few per cent of untranslated ones."""
+"""The largest share of pairs that may be untranslated; real corpora have a few per cent."""
 
 
 MAX_RATIO = 5.0
-"""Of the middle pair's characters; Chinese to English is about 3."""
+"""The largest ratio of characters in the middle pair; Chinese to English is about 3."""
 
 
 ENOUGH = 100
