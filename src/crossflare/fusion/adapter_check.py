@@ -57,12 +57,7 @@ def check_folder(folder: Path) -> Opened:
             configuration is not one of an adapter.
     """
     names = open_dir(folder, LIMITS, dict.fromkeys((WEIGHTS, CONFIG, CARD), EXPECTED))
-    card = read_small_json(folder / CARD)
-    if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
-        raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
-    said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
-    if [type(value) for value in said] != [str, str, int, int] or any(not 0 <= size < 1 << 20 for size in said[2:]):
-        raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")
+    card, base = read_base(folder)
     stage1 = None
     if any(name.startswith(f"{SOURCE_TASK}/") for name in names):
         stage1 = folder / SOURCE_TASK
@@ -71,7 +66,22 @@ def check_folder(folder: Path) -> Opened:
                 raise UserError(f"{folder}: {SOURCE_TASK}/{name} is missing; fetch or save the folder again")
         if isinstance(parse_config(stage1 / CONFIG), FlareConfig):
             raise UserError(f"{stage1 / CONFIG}: expected the plain LoRA of stage 1, got FLARE, which cannot be merged")
-    return Opened(folder, card, BaseIdentity(*said), parse_config(folder / CONFIG), stage1)
+    return Opened(folder, card, base, parse_config(folder / CONFIG), stage1)
+
+
+def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
+    """Return a folder's card, and what it says of the base.
+
+    Raises:
+        UserError: It says nothing of it.
+    """
+    card = read_small_json(folder / CARD)
+    if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
+        raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
+    said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
+    if [type(value) for value in said] != [str, str, int, int] or any(not 0 <= size < 1 << 20 for size in said[2:]):
+        raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")
+    return card, BaseIdentity(*said)
 
 
 def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[str, Tensor]:
@@ -149,15 +159,15 @@ def _sane(path: Path, file: Any, key: str) -> Tensor:
     return tensor
 
 
-def check_base(opened: Opened, found: BaseIdentity) -> None:
+def check_base(folder: Path, expected: BaseIdentity, found: BaseIdentity) -> None:
     """Refuse another base than the adapter's; both are named.
 
     Raises:
         UserError: It is another one.
     """
-    if opened.base.digest != found.digest:
+    if expected.digest != found.digest:
         raise UserError(
-            f"{opened.folder}: the adapter was trained on {opened.base}, this base is {found}; load it on its own base"
+            f"{folder}: the adapter was trained on {expected}, this base is {found}; load it on its own base"
         )
 
 

@@ -47,10 +47,21 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         base: The model that the adapter belongs to.
         card: As `save_adapter` takes it; what it lacks is left out.
     """
+    lines = front_lines(base, card, f"An adapter of {base.name}", library="peft", tag="lora")
+    lines += [
+        "",
+        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
+        "has none, with peft after `import crossflare`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, library: str, tag: str) -> list[str]:
+    """Return the lines that README.md begins with, whatever the folder holds."""
     languages = list(dict.fromkeys(str(card[name]) for name in ("source", "language") if card.get(name)))
-    front = ["library_name: peft", f"base_model: {_quoted(base.name)}", "tags: [crossflare, lora]"]
+    front = [f"library_name: {library}", f"base_model: {_quoted(base.name)}", f"tags: [crossflare, {tag}]"]
     front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
-    lines = ["---", *front, "---", "", f"# An adapter of {base.name}", ""]
+    lines = ["---", *front, "---", "", f"# {title}", ""]
     if card.get("kind"):
         task = cast(dict[str, Any], card.get("task") or {}).get("name", "a task")
         lines += [f"Kind: {card['kind']}; task: {task}; languages: {', '.join(languages) or 'not named'}.", ""]
@@ -63,12 +74,7 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
     if card.get("kind"):
         lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
-    lines += [
-        "",
-        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
-        "has none, with peft after `import crossflare`.",
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -155,7 +161,7 @@ def load_adapter(
     """
     folder = Path(folder)
     opened = check_folder(folder)
-    check_base(opened, base or identify(model))
+    check_base(folder, opened.base, base or identify(model))
     stage1 = None if merged else opened.stage1
     if stage1 is not None and any(is_quantised(module) for module in model.modules()):
         raise UserError(

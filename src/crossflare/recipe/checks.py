@@ -139,7 +139,8 @@ def _uses_source_language(method: MethodSpec, source: str) -> str:
         return ""
     if method.about.reads_source and method.test_source != "none":
         return f"{method.name} would translate it into itself"
-    trains = method.about.adapted and method.trained_in in (None, source)
+    own_rows = method.about.learns == "probe"  # which it reads as they are
+    trains = method.about.adapted and method.trained_in in ((None,) if own_rows else (None, source))
     return f"{method.name} would train an adapter in it" if trains else ""
 
 
@@ -180,7 +181,8 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             ("languages", method.languages),
         ):
             for tag in tags:
-                if reader.sound("targets") and tag not in spec.targets:
+                in_source = name == "trained_in" and tag == spec.source and method.about.learns == "probe"
+                if reader.sound("targets") and tag not in spec.targets and not in_source:
                     reader.wrong((*path, name), f"{shown(tag)} is no target: {nearest(tag, spec.targets)}")
 
 
@@ -224,6 +226,8 @@ def _options(method: MethodSpec, reader: Reader) -> None:
 def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     """Check that the form of the task has what a method needs: a head, or labels."""
     path, written = ("methods", method.name), spec.task.form == "text"
+    if method.about.learns == "probe" and written:
+        reader.wrong(path, "a probe puts its own regression in place of words; set task.form: head, or take it out")
     if method.about.mixes != "none" and written:
         reader.wrong(path, f"{method.kind} is for heads, not for written answers; set task.form: head, or take it out")
     annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
@@ -234,6 +238,8 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
 
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
+    if method.about.learns == "probe":
+        reader.wrong(path, "a probe chooses labels, and finds no spans; take it out")
     if method.about.combines:
         reader.wrong(path, f"{method.kind} combines probabilities of labels, which questions have none of; take it out")
     if method.about.reads == "source" and method.about.trains:

@@ -37,7 +37,8 @@ class MethodSpec:
     mix_blocks: Count | None = None
     """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
     trained_in: LanguageTag | None = None
-    """The target language whose adapter is read in every other one too; None: each language has its own."""
+    """The target language whose adapter is read in every other one too; None: each language has its own. Of a probe
+    also the source language: it then learns from the labelled rows there, and reads every target with that."""
     languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None

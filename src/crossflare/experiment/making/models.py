@@ -56,7 +56,7 @@ def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
         return
     nothing = Outcome(None, 0, 0, (), 0.0, None, "fp32")
     settings = _settings(replace(step.training, epochs=1), step.training.lrs[0], step.seed, 1)
-    card = _card(step, settings, {"kind": "stage1"}, {}, _summary(nothing, 0.0, model))
+    card = card_of(step, asdict(settings), {"kind": "stage1"}, {}, _summary(nothing, 0.0, model))
     clear_unfinished(step.path)
     save_adapter(model, step.path, base=base.identity, card=card)
 
@@ -72,14 +72,7 @@ def make_stage2(step: Stage2) -> None:
     mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
-    about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
-    if mixing := mixing_of(step.method):
-        about["mixing"] = mixing
-    if step.reads.startswith("mixed("):
-        about["mixed"] = step.reads
-    if (translated := step.translated_by) is not None:
-        about["to_target"] = translated
-    _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
+    _train_and_save(step, model, base, step.rate, about_of(step), source_task=step.stage1.path)
 
 
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
@@ -113,7 +106,7 @@ def _train_and_save(
             form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed),
             settings,
             folder,
-            measure=_measure(context, step.languages),
+            measure=measure_of(context, step.languages),
             identity={"reads": step.reads, "task": task_card(context)},
             latents=latents,
             base_digest=base.identity.digest,
@@ -122,17 +115,37 @@ def _train_and_save(
         memory = peak()
     if not distributed.is_main():
         return
-    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
-    data |= _one_label(context, rows, dev) | step.translation_counts()
     trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
-    card = _card(step, settings, about, data, trained)
+    card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
     clear_unfinished(step.path)  # the step's lock is ours
     save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _card(
-    step: Stage1 | Stage2, settings: Settings, about: dict[str, Any], data: dict[str, Any], trained: dict[str, Any]
+def about_of(step: Stage2) -> dict[str, Any]:
+    """Return what a card says of a method and of who made its training rows."""
+    about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
+    if mixing := mixing_of(step.method):
+        about["mixing"] = mixing
+    if step.reads.startswith("mixed("):
+        about["mixed"] = step.reads
+    if (translated := step.translated_by) is not None:
+        about["to_target"] = translated
+    return about
+
+
+def data_card(step: Stage1 | Stage2, rows: Split, dev: Split) -> dict[str, Any]:
+    """Return what a card says of the rows that a model learnt from."""
+    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+    return data | _one_label(step.context, rows, dev) | step.translation_counts()
+
+
+def card_of(
+    step: Stage1 | Stage2,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    data: dict[str, Any],
+    trained: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what is kept beside a saved model."""
     context = step.context
@@ -145,7 +158,7 @@ def _card(
         **{name: getattr(step.training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": data,
-        "settings": asdict(settings),
+        "settings": settings,
         "training": trained | ({"warnings": said} if (said := so_far()) else {}),
     }
 
@@ -156,7 +169,7 @@ def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
     return {"one_label": found} if found else {}
 
 
-def _measure(context: Context, languages: Sequence[str]) -> Measure:
+def measure_of(context: Context, languages: Sequence[str]) -> Measure:
     """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
     task = context.data.task
 

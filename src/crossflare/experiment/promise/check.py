@@ -53,7 +53,7 @@ def _steps(data: Data) -> Iterator[str]:
     spec, parts = data.spec, data.check()
     trainings = {"stage1": (spec.stage1, spec.source)} if spec.stage1.trains else {}
     for method in spec.methods:
-        if method.about.trains and method.of is None:
+        if method.about.trains and method.about.learns != "probe" and method.of is None:
             own = (spec.targets[0], "train") in parts
             trainings[method.name] = (spec.training(method), spec.targets[0] if own else spec.source)
     for name, (training, language) in trainings.items():
