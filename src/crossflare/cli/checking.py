@@ -104,6 +104,7 @@ def _validate_adapter(folder: Path) -> None:
         "fusion": " ".join(str(getattr(config, name)) for name in ("fusion", "alignment") if hasattr(config, name)),
         "base": f"{base.name} (d={base.hidden_size}, {base.blocks} blocks)",
         "task": f"{task.get('name') or ''} {', '.join(task.get('labels') or [])}".strip(),
+        "through": str(card.get("through") or ""),
         "languages": f"{card.get('source', '?')} -> {card.get('language', '?')}",
         "stage 1": "none" if adapter is None or adapter.stage1 is None else "inside",
     }

@@ -169,6 +169,7 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
         if reader.sound(*path, "kind"):
             _of(method, spec, reader)
             _options(method, reader)
+            _through(method, spec, reader)
             if reader.sound("translation"):
                 check_sources(method, spec, reader)
             if reader.sound("task"):
@@ -221,6 +222,22 @@ def _options(method: MethodSpec, reader: Reader) -> None:
     if {"fusion", "alignment"} & given and fusion.aligned == (method.alignment == "none"):
         expected = fusion.alignments + ("" if fusion.aligned else " (it aligns by itself)")
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
+
+
+def _through(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    path = ("methods", method.name)
+    if method.through is None:
+        if method.kind == "pivot" and reader.sound(*path, "through"):
+            reader.wrong(path, "missing `through`: the related language in which it is trained first")
+    elif method.through == spec.source:
+        reader.wrong(
+            (*path, "through"), f"{shown(method.through)} is the source, where stage 1 is trained; name another"
+        )
+    elif reader.sound("targets") and method.through in spec.languages(method):
+        reader.wrong(
+            (*path, "through"),
+            f"{shown(method.through)} is one of its own languages; name another, or say `languages` without it",
+        )
 
 
 def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:

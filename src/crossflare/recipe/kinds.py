@@ -19,7 +19,7 @@ Group = Literal["baseline", "rival", "flare", "combination", "control", "upper b
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
 _FED = frozenset({"train_source", "test_source", "joint"})
 _FUSED = _LORA | _FED | {"fusion", "alignment", "lead", "source_dropout", "source_norm"}
-_READERS = frozenset({"probe", "lora", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"})
+_READERS = frozenset({"probe", "lora", "pivot", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"})
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,13 @@ KINDS: dict[str, Kind] = {
         _LORA | {"joint"},
         trains=True,
     ),
+    "pivot": Kind(
+        "LoRA through a related language: on stage 1 in the language that `through` names, merged, then in the target",
+        "rival",
+        "Phang et al., 2018, arXiv 1811.01088",
+        _LORA | {"joint", "through"},
+        trains=True,
+    ),
     "input-fusion": Kind(
         "LoRA on source and target in one sequence of double length",
         "rival",
@@ -158,7 +165,7 @@ KINDS: dict[str, Kind] = {
         "LoRA whose bottleneck fuses the text with its translation",
         "flare",
         FLARE,
-        _FUSED,
+        _FUSED | {"through"},
         frozenset({"flare"}),
         trains=True,
         reads_source=True,

@@ -39,6 +39,9 @@ class MethodSpec:
     trained_in: LanguageTag | None = None
     """The target language whose adapter is read in every other one too; None: each language has its own. Of a probe
     also the source language: it then learns from the labelled rows there, and reads every target with that."""
+    through: LanguageTag | None = None
+    """A related language, a target or not, in which LoRA is trained first, on top of stage 1, with the method's own lr,
+    epochs, r and alpha; its rows come as those of the targets do. It is merged before the method's own adapter."""
     languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None

@@ -47,6 +47,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
         for language in spec.languages(method):
             about = method.about
             trained = [each for each in _trained_in(method, spec, language) if each != spec.source]
+            first = spec.trained(method).through
             test = about.reads_source and is_translated(method.test_source) and not brings(spec)
             if test:
                 found.append(("to_source", language))
@@ -55,7 +56,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
             if is_translated(spec.trained(method).training_source):
                 found.extend(("to_source", each) for each in trained)
             if spec.translation.translates:
-                found.extend(("to_target", each) for each in trained)
+                found.extend(("to_target", each) for each in ((first,) if first else ()) + (*trained,))
             if spec.task.asks and about.reads == "source":
                 found.append(("answers", language))
     return list(dict.fromkeys(found))
@@ -83,6 +84,9 @@ def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
 def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]:
     """Yield the train and dev rows that a method's adapter learns from, and the dev rows that it is fitted on."""
     trained, native = spec.trained(method), spec.translation.has_native
+    if trained.through is not None and (native or _own(spec)):  # by LoRA, whatever the method does in the target
+        parts = ("train", "dev") if _own(spec) else ("train",)
+        yield from (Need(trained.through, part, not native) for part in parts)
     learnt = _trained_in(method, spec, language)
     if spec.source in learnt:  # a probe of the labelled rows as they are
         yield from (Need(spec.source, part) for part in ("train", "dev"))

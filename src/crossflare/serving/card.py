@@ -42,6 +42,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "settings": OBJECT,
         "source": NAME,
         "language": NAME,
+        "through": NAME,
         "train_source": (either(none, line(), _object), "one line of text or an object"),
         "max_length": TOKENS,
         "stride": (either(none, whole(0, 65536)), "a whole number from 0 to 65536"),

@@ -64,15 +64,15 @@ def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
 def make_stage2(step: Stage2) -> None:
     """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
     quantised = step.context.spec.model.quantise != "none"
-    base = load_base_of(step.context, step.seed, step.stage1.path if quantised else None)
+    base = load_base_of(step.context, step.seed, step.start.path if quantised else None)
     merged = base.model
     if not quantised:
-        merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
+        merged = load_adapter(merged, step.start.path, base=base.identity).merge_and_unload()
     merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
     mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
-    _train_and_save(step, model, base, step.rate, about_of(step), source_task=step.stage1.path)
+    _train_and_save(step, model, base, step.rate, about_of(step), source_task=step.start.path)
 
 
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
@@ -125,6 +125,8 @@ def _train_and_save(
 def about_of(step: Stage2) -> dict[str, Any]:
     """Return what a card says of a method and of who made its training rows."""
     about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
+    if step.method.through is not None:
+        about["through"] = step.method.through
     if mixing := mixing_of(step.method):
         about["mixing"] = mixing
     if step.reads.startswith("mixed("):

@@ -33,6 +33,8 @@ class Stage2(Model):
     seed: int
     lr: float | None = None
     """None: the one that did best on the dev rows."""
+    listed: bool = True
+    """Whether the recipe lists the method; else it is what another method goes through."""
 
     kind = "stage 2"
 
@@ -82,6 +84,16 @@ class Stage2(Model):
     def stage1(self) -> Stage1:
         """The model it starts from."""
         return Stage1(self.context, self.seed)
+
+    @property
+    def start(self) -> "Stage1 | Stage2":
+        """The model that it stands on: stage 1, or the one with LoRA of the language that the method goes through."""
+        method, through = self.method, self.method.through
+        if through is None:
+            return self.stage1
+        own = {name: getattr(method, name) for name in ("lr", "epochs", "r", "alpha")}
+        lora = MethodSpec(f"{method.name}:{through}", "lora", **own)
+        return Stage2(self.context, lora, (through,), self.seed, listed=False)
 
     @property
     def splits(self) -> tuple[Split, Split]:
@@ -172,7 +184,7 @@ class Stage2(Model):
     @property
     def link(self) -> str:
         """The name under which a person finds the adapter; a trial has none."""
-        return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None else ""
+        return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None and self.listed else ""
 
     def contents(self) -> dict[str, Any]:
         """Return what the id is the hash of."""
@@ -187,7 +199,7 @@ class Stage2(Model):
             own["train_source"] = "none"
         return {
             "stage": 2,
-            "stage1": self.stage1.id,
+            "stage1": self.start.id,
             "kind": self.method.kind,
             "adapter": own,
             "rows": self.context.training_key(self.languages, self.reads),
@@ -208,10 +220,10 @@ class Stage2(Model):
         }
 
     def needs(self) -> list[Step]:
-        """Return stage 1, and the trials that choose the learning rate; a probe needs nothing."""
+        """Return what it stands on, and the trials that choose the learning rate; a probe needs nothing."""
         if self.about.learns == "probe":
             return []
-        return [self.stage1, *(self.trials if self.lr is None else [])]
+        return [self.start, *(self.trials if self.lr is None else [])]
 
 
 __all__ = ["MIXING_OPTIONS", "Model", "NotReadyError", "Stage1", "Stage2"]
