@@ -1,8 +1,11 @@
 """What is trained and is no adapter, on disk: a folder that is hashed and checked in full as an adapter's is.
 
-probe.safetensors    the regression of a probe
-crossflare.json      the base it belongs to, and what the caller adds
-manifest.json        sha256 of every file
+    probe.safetensors    the regression of a probe
+    model.safetensors    or all weights of a model, and config.json, so that transformers loads it, too
+    crossflare.json      the base it belongs to, and what the caller adds
+    manifest.json        sha256 of every file
+
+Nothing but the tensors and the card is read.
 """
 
 from collections.abc import Mapping
@@ -19,10 +22,13 @@ from crossflare.fusion.adapter_check import EXPECTED, README, check_base, read_b
 from crossflare.fusion.adapter_files import front_lines
 from crossflare.fusion.identity import BaseIdentity
 
-PROBE = "probe.safetensors"
-LIMITS: dict[str, dict[str, int]] = {PROBE: {PROBE: LARGEST, CARD: SMALL, README: SMALL}}
+PROBE, MODEL, SETTINGS = "probe.safetensors", "model.safetensors", "config.json"
+LIMITS: dict[str, dict[str, int]] = {
+    PROBE: {PROBE: LARGEST, CARD: SMALL, README: SMALL},
+    MODEL: {MODEL: LARGEST, SETTINGS: SMALL, CARD: SMALL, README: SMALL},
+}
 """File of tensors -> every file that a folder with it can have, and its bytes at most."""
-TITLES = {PROBE: "A probe on {}"}
+TITLES = {PROBE: "A probe on {}", MODEL: "{}, all of its weights trained"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,13 @@ def check_tensor_folder(folder: Path, name: str) -> OpenedTensors:
 
 
 def save_tensors(
-    tensors: Mapping[str, Tensor], folder: Path, name: str, *, base: BaseIdentity, card: dict[str, Any]
+    tensors: Mapping[str, Tensor],
+    folder: Path,
+    name: str,
+    *,
+    base: BaseIdentity,
+    card: dict[str, Any],
+    settings: str | None = None,
 ) -> None:
     """Save tensors with their card, all at once.
 
@@ -64,6 +76,7 @@ def save_tensors(
         name: Of their file, one of `LIMITS`.
         base: The pretrained model that they belong to.
         card: JSON values to keep with them.
+        settings: Of a model, its configuration as transformers writes it; nothing here reads it.
 
     Raises:
         UserError: The folder cannot be written; what was there is kept.
@@ -74,6 +87,8 @@ def save_tensors(
     def fill(place: Path) -> None:
         (place / name).write_bytes(save(whole, metadata={"format": "pt"}))
         (place / README).write_text(about + "\n", encoding="utf-8")
+        if settings is not None:
+            (place / SETTINGS).write_text(settings, encoding="utf-8")
         write_json(place / CARD, {"base": base.to_dict(), **card})
 
     commit_dir(folder, fill)

@@ -247,6 +247,9 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(path, "a probe puts its own regression in place of words; set task.form: head, or take it out")
     if method.about.mixes != "none" and written:
         reader.wrong(path, f"{method.kind} is for heads, not for written answers; set task.form: head, or take it out")
+    quantise = spec.model.quantise if reader.sound("model") else "none"
+    if method.about.learns == "model" and quantise != "none":
+        reader.wrong(path, f"all weights are trained, and those in {quantise} cannot be; set model.quantise: none")
     annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
     if annealed and (written or spec.task.asks):
         advice = "annealed sources are for labels by a head; say train_source: original, machine or mixed(p)"

@@ -11,15 +11,18 @@ Reads = Literal["target", "source", "both", "latents"]
 """The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
 Mixes = Literal["none", "published", "plain", "filter"]
 """How a model that is given both mixes them where it is not FLARE that does (see `training.forms.make_form`)."""
-Learns = Literal["adapter", "probe"]
-"""An adapter on the base with stage 1 in it; or a regression on sentence vectors of the base as it is."""
+Learns = Literal["adapter", "probe", "model"]
+"""An adapter on the base with stage 1 in it; a regression on sentence vectors of the base as it is; or all weights of
+the base with stage 1 in it."""
 Group = Literal["baseline", "rival", "flare", "combination", "control", "upper bound"]
 """Where a table of results puts a method."""
 
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
 _FED = frozenset({"train_source", "test_source", "joint"})
 _FUSED = _LORA | _FED | {"fusion", "alignment", "lead", "source_dropout", "source_norm"}
-_READERS = frozenset({"probe", "lora", "pivot", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"})
+_READERS = frozenset(
+    {"probe", "lora", "pivot", "full", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"}
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Kind:
     """Whether it trains an adapter of its own when it has no `of`."""
     learns: Learns = "adapter"
     """What that is."""
+    lr: float | None = None
+    """The learning rate where the method names none; None: what the recipe says for stage 2."""
     train_source: str = "original"
     """The source in training where the recipe does not say."""
     reads_source: bool = False
@@ -118,6 +123,15 @@ KINDS: dict[str, Kind] = {
         "Phang et al., 2018, arXiv 1811.01088",
         _LORA | {"joint", "through"},
         trains=True,
+    ),
+    "full": Kind(
+        "all weights of the base are trained on, from stage 1: each saved model is as large as the base",
+        "rival",
+        "Devlin et al., NAACL 2019, arXiv 1810.04805",
+        frozenset({"lr", "epochs", "joint"}),
+        trains=True,
+        learns="model",
+        lr=2e-5,
     ),
     "input-fusion": Kind(
         "LoRA on source and target in one sequence of double length",

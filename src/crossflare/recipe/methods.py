@@ -45,6 +45,7 @@ class MethodSpec:
     languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None
+    """None: what stage 2 says; of `full` 2e-5, since adapters want far higher rates than all weights do."""
     epochs: Count | None = None
     r: Count | None = None
     alpha: Count | None = None

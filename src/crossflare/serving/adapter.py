@@ -10,7 +10,7 @@ from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.evaluation.predict import predict
 from crossflare.fusion.adapter_files import load_adapter
-from crossflare.fusion.tensor_files import PROBE, check_tensor_folder, load_tensors
+from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
@@ -32,6 +32,7 @@ from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form, Outputs
+from crossflare.training.loop.checkpoints import put_trained, trained
 from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
 from crossflare.training.text.prompts import check_filled
@@ -56,7 +57,8 @@ class TrainedAdapter(Saved):
     """
 
     model: Any = field(repr=False)
-    """The base with stage 1 merged and the adapter on it, or a probe of the base, in eval mode, on its device."""
+    """The base with stage 1 merged and the adapter on it, a probe of the base, or the base trained on; in eval mode, on
+    its device."""
     tokenizer: Any = field(repr=False)
     reading: ReadSettings
 
@@ -226,11 +228,10 @@ def load_trained(
         download=base is not None,
         device=where,
     )
-    model = (
-        _with_adapter(saved, found, merged=first is not None)
-        if saved.kind.learns == "adapter"
-        else _probe(saved, found)
-    )
+    if saved.kind.learns == "adapter":
+        model = _with_adapter(saved, found, merged=first is not None)
+    else:
+        model = (_probe if saved.kind.learns == "probe" else _model)(saved, found)
     return TrainedAdapter(
         **vars(saved),
         model=devices.to_device(model, where),
@@ -253,6 +254,14 @@ def _probe(saved: Saved, found: Base) -> "nn.Module":
     probe = Probe(found.model, len(saved.task.labels)).eval()
     probe.put(load_tensors(check_tensor_folder(saved.folder, PROBE), probe.shapes(), found.identity))
     return probe
+
+
+def _model(saved: Saved, found: Base) -> "nn.Module":
+    """Put all weights of a model in the place of its base's."""
+    model: Any = found.model.requires_grad_(True)
+    shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
+    put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
+    return model.requires_grad_(False).eval()
 
 
 def check_texts(saved: Saved, examples: Sequence[Example]) -> None:

@@ -9,7 +9,7 @@ from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
-from crossflare.fusion.tensor_files import PROBE, OpenedTensors, check_tensor_folder, tensors_in
+from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import Answering, ModelSpec, Training
 from crossflare.tasks.dataset import Task
@@ -28,7 +28,7 @@ def _words(value: object) -> bool:
     return isinstance(value, dict) and all(map(text(), cast(dict[str, object], value).values()))
 
 
-FILES: Mapping[Learns, str] = {"adapter": WEIGHTS, "probe": PROBE}
+FILES: Mapping[Learns, str] = {"adapter": WEIGHTS, "probe": PROBE, "model": MODEL}
 """What a kind of method learns -> the file of its tensors."""
 OBJECT = (either(none, _object), "an object")
 NAME = (either(none, line()), "one line of text")

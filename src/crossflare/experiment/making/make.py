@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from crossflare.experiment.making.models import make_stage1, make_stage2
+from crossflare.experiment.making.models import make_full, make_stage1, make_stage2
 from crossflare.experiment.making.predictions import make_prediction
 from crossflare.experiment.making.probes import make_probe
 from crossflare.experiment.steps.models import Stage1, Stage2
@@ -13,7 +13,7 @@ from crossflare.heard import collecting
 from crossflare.recipe.kinds import Learns
 from crossflare.training.loop import distributed
 
-_LEARN: dict[Learns, Callable[[Stage2], None]] = {"adapter": make_stage2, "probe": make_probe}
+_LEARN: dict[Learns, Callable[[Stage2], None]] = {"adapter": make_stage2, "probe": make_probe, "model": make_full}
 
 
 def _make_stage2(step: Stage2) -> None:

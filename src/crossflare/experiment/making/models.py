@@ -25,6 +25,7 @@ from crossflare.experiment.making.building import (
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.fusion.tensor_files import MODEL, save_tensors
 from crossflare.heard import so_far
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
@@ -32,6 +33,7 @@ from crossflare.training.bases.load import Base
 from crossflare.training.forms.make import prepare
 from crossflare.training.forms.protocol import Outputs
 from crossflare.training.loop import distributed
+from crossflare.training.loop.checkpoints import trained as trained_of
 from crossflare.training.loop.fit import Outcome
 from crossflare.training.loop.memory import peak_memory
 from crossflare.training.loop.settings import Settings
@@ -75,6 +77,13 @@ def make_stage2(step: Stage2) -> None:
     _train_and_save(step, model, base, step.rate, about_of(step), source_task=step.start.path)
 
 
+def make_full(step: Stage2) -> None:
+    """Train all weights of the base and its head on the rows of a target language, on top of stage 1."""
+    base = load_base_of(step.context, step.seed)
+    model: Any = load_adapter(base.model, step.start.path, base=base.identity).merge_and_unload()
+    _train_and_save(step, model.requires_grad_(True), base, step.rate, about_of(step))
+
+
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
     """Add an adapter whose first weights depend on the seed alone."""
     with devices.seeded(seed):
@@ -83,7 +92,7 @@ def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
 
 def _train_and_save(
     step: Stage1 | Stage2,
-    model: PeftModel,
+    model: Any,
     base: Base,
     lr: float,
     about: dict[str, Any],
@@ -118,7 +127,11 @@ def _train_and_save(
     trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
     card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
     clear_unfinished(step.path)  # the step's lock is ours
-    save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
+    if isinstance(model, PeftModel):
+        save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
+    else:
+        settings_of_model = model.config.to_json_string(use_diff=False)
+        save_tensors(trained_of(model), step.path, MODEL, base=base.identity, card=card, settings=settings_of_model)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -206,7 +219,7 @@ def _point(point: Point) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
+def _summary(outcome: Outcome, lr: float, model: Any) -> dict[str, Any]:
     return {
         "lr": lr,
         "dev_score": outcome.best_score,
@@ -214,6 +227,6 @@ def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 2),
         "precision": outcome.precision,
-        "trainable_parameters": model.get_nb_trainable_parameters()[0],
+        "trainable_parameters": sum(each.numel() for each in trained_of(model).values()),
         "curve": [_point(point) for point in outcome.curve],
     }
