@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from crossflare.disk.files import CARD, content_id, read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.stacking import stack
-from crossflare.experiment.making.models import _measure, _settings  # pyright: ignore[reportPrivateUsage]
+from crossflare.experiment.making.models import _settings, measure_of  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
@@ -115,7 +115,7 @@ def test_batches_of_a_joint_adapter_hold_whole_items(lab: Lab) -> None:
 def test_the_dev_score_of_a_joint_adapter_is_the_mean_over_its_languages(ran: Path, spec: Spec) -> None:
     context = Context(spec, ran)
     joint = Stage2.of(context, spec.method("lora-joint"), "es", 0)
-    measure = _measure(context, ("es", "sw"))
+    measure = measure_of(context, ("es", "sw"))
     dev = joint.splits[1]
     gold = torch.tensor([example.label for example in dev])
     right = torch.nn.functional.one_hot(gold, 2).float()

@@ -89,21 +89,24 @@ def _rows(part: "Part | None", there: bool) -> str:
 
 
 def _validate_adapter(folder: Path) -> None:
-    from crossflare.fusion.adapter_check import check_folder
-    from crossflare.serving.card import check_card
+    from crossflare.fusion.adapter_check import Opened
+    from crossflare.serving.card import check_card, open_trained
 
-    opened = check_folder(folder)
-    card, config = check_card(opened.card, folder), opened.config
+    opened = open_trained(folder)
+    card = check_card(opened.card, folder)
+    adapter = opened if isinstance(opened, Opened) else None
+    config = None if adapter is None else adapter.config
     shown = table("", "")
     base, task = opened.base, card.get("task") or {}
     facts = {
-        "method": str(config.peft_type).rpartition(".")[2],
-        "rank, alpha": f"{config.r}, {config.lora_alpha}",
+        "method": str(card.get("kind")) if config is None else str(config.peft_type).rpartition(".")[2],
+        "rank, alpha": "" if config is None else f"{config.r}, {config.lora_alpha}",
         "fusion": " ".join(str(getattr(config, name)) for name in ("fusion", "alignment") if hasattr(config, name)),
         "base": f"{base.name} (d={base.hidden_size}, {base.blocks} blocks)",
         "task": f"{task.get('name') or ''} {', '.join(task.get('labels') or [])}".strip(),
+        "through": str(card.get("through") or ""),
         "languages": f"{card.get('source', '?')} -> {card.get('language', '?')}",
-        "stage 1": "none" if opened.stage1 is None else "inside",
+        "stage 1": "none" if adapter is None or adapter.stage1 is None else "inside",
     }
     for name, value in facts.items():
         if value:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crossflare.cli.terminal import ABSENT, BAD, OK, out, plain, print_json, say, table
+from crossflare.experiment.promise.sizes import large_models
 from crossflare.experiment.running.plan import Planned
 from crossflare.progress import spoken
 from crossflare.recipe.grid import Recipe
@@ -43,6 +44,8 @@ def show_plan(recipe: Recipe, path: Path, steps: Sequence[Planned], words: Seque
     say(f"{done} of {len(steps)} steps are done; {rest}")
     for line in time_left(steps):
         say(line)
+    for line in dict.fromkeys(line for cell in recipe.chosen for line in large_models(cell.spec)):
+        say(plain(line))
 
 
 def time_left(steps: Sequence[Planned]) -> list[str]:

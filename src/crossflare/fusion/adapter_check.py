@@ -26,7 +26,11 @@ CONFIG = "adapter_config.json"
 README = "README.md"
 SOURCE_TASK = "source_task"
 NAMES = {WEIGHTS: LARGEST, CONFIG: SIZE_LIMIT, CARD: SMALL, README: SMALL}
-LIMITS = NAMES | {f"{SOURCE_TASK}/{name}": size for name, size in (NAMES | {MANIFEST: SMALL}).items()}
+DEEPEST = 2
+"""Most adapters that are merged one after the other: stage 1, and the one of a language that is gone through."""
+INSIDE = tuple(SOURCE_TASK + f"/{SOURCE_TASK}" * depth for depth in range(DEEPEST))
+"""Where an adapter's folder has those that are merged before it, the one merged last first."""
+LIMITS = NAMES | {f"{place}/{name}": size for place in INSIDE for name, size in (NAMES | {MANIFEST: SMALL}).items()}
 """Every file that an adapter's folder can have -> its bytes at most."""
 EXPECTED = "expected an adapter saved by crossflare (safetensors only)"
 FLOATING = ("F64", "F32", "F16", "BF16")
@@ -46,7 +50,9 @@ class Opened:
     """What the card says of the base."""
     config: LoraConfig
     stage1: Path | None
-    """The folder of the adapter that is merged into the base first."""
+    """The folder of the adapter that is merged into the base before it."""
+    chain: tuple[Path, ...]
+    """All that are, in the order in which they are: stage 1 first."""
 
 
 def check_folder(folder: Path) -> Opened:
@@ -57,21 +63,35 @@ def check_folder(folder: Path) -> Opened:
             configuration is not one of an adapter.
     """
     names = open_dir(folder, LIMITS, dict.fromkeys((WEIGHTS, CONFIG, CARD), EXPECTED))
+    card, base = read_base(folder)
+    chain: list[Path] = []
+    for place in INSIDE:
+        if not any(name.startswith(f"{place}/") for name in names):
+            break
+        for name in (WEIGHTS, CONFIG):
+            if f"{place}/{name}" not in names:
+                raise UserError(f"{folder}: {place}/{name} is missing; fetch or save the folder again")
+        if isinstance(parse_config(folder / place / CONFIG), FlareConfig):
+            config = folder / place / CONFIG
+            raise UserError(f"{config}: expected the plain LoRA of stage 1, got FLARE, which cannot be merged")
+        chain.insert(0, folder / place)
+    stage1 = chain[-1] if chain else None
+    return Opened(folder, card, base, parse_config(folder / CONFIG), stage1, tuple(chain))
+
+
+def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
+    """Return a folder's card, and what it says of the base.
+
+    Raises:
+        UserError: It says nothing of it.
+    """
     card = read_small_json(folder / CARD)
     if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
         raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
     said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
     if [type(value) for value in said] != [str, str, int, int] or any(not 0 <= size < 1 << 20 for size in said[2:]):
         raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")
-    stage1 = None
-    if any(name.startswith(f"{SOURCE_TASK}/") for name in names):
-        stage1 = folder / SOURCE_TASK
-        for name in (WEIGHTS, CONFIG):
-            if f"{SOURCE_TASK}/{name}" not in names:
-                raise UserError(f"{folder}: {SOURCE_TASK}/{name} is missing; fetch or save the folder again")
-        if isinstance(parse_config(stage1 / CONFIG), FlareConfig):
-            raise UserError(f"{stage1 / CONFIG}: expected the plain LoRA of stage 1, got FLARE, which cannot be merged")
-    return Opened(folder, card, BaseIdentity(*said), parse_config(folder / CONFIG), stage1)
+    return card, BaseIdentity(*said)
 
 
 def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[str, Tensor]:
@@ -149,15 +169,15 @@ def _sane(path: Path, file: Any, key: str) -> Tensor:
     return tensor
 
 
-def check_base(opened: Opened, found: BaseIdentity) -> None:
+def check_base(folder: Path, expected: BaseIdentity, found: BaseIdentity) -> None:
     """Refuse another base than the adapter's; both are named.
 
     Raises:
         UserError: It is another one.
     """
-    if opened.base.digest != found.digest:
+    if expected.digest != found.digest:
         raise UserError(
-            f"{opened.folder}: the adapter was trained on {opened.base}, this base is {found}; load it on its own base"
+            f"{folder}: the adapter was trained on {expected}, this base is {found}; load it on its own base"
         )
 
 

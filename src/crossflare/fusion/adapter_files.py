@@ -2,7 +2,8 @@
 
     adapter_config.json  adapter_model.safetensors    as peft writes them
     crossflare.json      the base it belongs to, and what the caller adds (task, languages, engines)
-    source_task/         stage 1: the adapter that is merged into the base first, in the same form
+    source_task/         the adapter that is merged into the base first, in the same form: stage 1, or one of a language
+                         that was gone through, with stage 1 in a source_task/ of its own
     manifest.json        sha256 of every file
 
 A load that fails leaves the base model as it was.
@@ -23,7 +24,7 @@ from crossflare.disk.files import CARD, MANIFEST, commit_dir
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
     CONFIG,
-    NAMES,
+    LIMITS,
     README,
     SOURCE_TASK,
     WEIGHTS,
@@ -47,10 +48,21 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         base: The model that the adapter belongs to.
         card: As `save_adapter` takes it; what it lacks is left out.
     """
-    languages = list(dict.fromkeys(str(card[name]) for name in ("source", "language") if card.get(name)))
-    front = ["library_name: peft", f"base_model: {_quoted(base.name)}", "tags: [crossflare, lora]"]
+    lines = front_lines(base, card, f"An adapter of {base.name}", library="peft", tag="lora")
+    lines += [
+        "",
+        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
+        "has none, with peft after `import crossflare`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, library: str, tag: str) -> list[str]:
+    """Return the lines that README.md begins with, whatever the folder holds."""
+    languages = list(dict.fromkeys(str(card[name]) for name in ("source", "through", "language") if card.get(name)))
+    front = [f"library_name: {library}", f"base_model: {_quoted(base.name)}", f"tags: [crossflare, {tag}]"]
     front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
-    lines = ["---", *front, "---", "", f"# An adapter of {base.name}", ""]
+    lines = ["---", *front, "---", "", f"# {title}", ""]
     if card.get("kind"):
         task = cast(dict[str, Any], card.get("task") or {}).get("name", "a task")
         lines += [f"Kind: {card['kind']}; task: {task}; languages: {', '.join(languages) or 'not named'}.", ""]
@@ -63,12 +75,7 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
         lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
     if card.get("kind"):
         lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
-    lines += [
-        "",
-        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
-        "has none, with peft after `import crossflare`.",
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -104,7 +111,8 @@ def save_adapter(
         model: The model that carries the adapter.
         folder: Where to; an adapter already there is replaced once the new one is whole.
         base: The pretrained model under everything, from `identify` before any adapter was added.
-        source_task: The folder of the stage 1 adapter that was merged into the base; copied in.
+        source_task: The folder of the adapter that was merged into the base, of stage 1 most often; copied in, with the
+            one that was merged before it.
         card: JSON values to keep with it.
         adapter: The adapter's name in `model`.
 
@@ -123,11 +131,11 @@ def save_adapter(
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
         (place / README).write_text(readme(base, card or {}), encoding="utf-8")
         (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
-        if source_task is not None:
-            (place / SOURCE_TASK).mkdir()
-            for name in (*NAMES, MANIFEST):
-                if (source_task / name).is_file():
-                    shutil.copyfile(source_task / name, place / SOURCE_TASK / name)
+        for each in () if source_task is None else (MANIFEST, *LIMITS):
+            assert source_task is not None
+            if f"{SOURCE_TASK}/{each}" in LIMITS and (source_task / each).is_file():
+                (place / SOURCE_TASK / each).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source_task / each, place / SOURCE_TASK / each)
 
     commit_dir(Path(folder), fill)
 
@@ -155,21 +163,35 @@ def load_adapter(
     """
     folder = Path(folder)
     opened = check_folder(folder)
-    check_base(opened, base or identify(model))
-    stage1 = None if merged else opened.stage1
-    if stage1 is not None and any(is_quantised(module) for module in model.modules()):
+    check_base(folder, opened.base, base or identify(model))
+    chain = () if merged else opened.chain
+    if chain and any(is_quantised(module) for module in model.modules()):
         raise UserError(
             f"{folder}: its stage 1 cannot be merged into quantised weights, which are too coarse for it; load the "
             "base in full precision, merge, and quantise the result (training.base_models.load_base does)"
         )
     tensors = fitting_tensors(model, folder, opened.config)
+    configs = {each: parse_config(each / CONFIG) for each in chain}
+    before = {each: (config, fitting_tensors(model, each, config)) for each, config in configs.items()}
     with unchanged_on_failure(model):
-        if stage1 is not None:
-            config = parse_config(stage1 / CONFIG)
-            first = _attach(model, config, fitting_tensors(model, stage1, config))
-            _check_merge(first, stage1)
-            model = first.merge_and_unload()
-        return _attach(model, opened.config, tensors).eval()
+        return _attach(_merged(model, before), opened.config, tensors).eval()
+
+
+@torch.no_grad()
+def _merged(model: nn.Module, chain: Mapping[Path, tuple[LoraConfig, dict[str, Tensor]]]) -> nn.Module:
+    """Return a model with adapters merged one after the other; where one cannot be, its weights are as they were."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    try:
+        for place, (folder, (config, tensors)) in enumerate(chain.items(), 1):
+            wrapped = _attach(model, config, tensors)
+            weights = _check_merge(wrapped, folder)
+            kept += [(weight, weight.clone()) for weight in weights] if place < len(chain) else []
+            model = wrapped.merge_and_unload()
+    except BaseException:
+        for weight, before in kept:
+            weight.copy_(before)
+        raise
+    return model
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -241,8 +263,9 @@ def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor]) ->
 
 
 @torch.no_grad()
-def _check_merge(model: PeftModel, folder: Path) -> None:
-    """Refuse a stage 1 that makes weights of the base infinite: merging is the one step that cannot be taken back."""
+def _check_merge(model: PeftModel, folder: Path) -> list[Tensor]:
+    """Return the weights that merging changes; refuse an adapter that makes one infinite, before any is changed."""
+    weights: list[Tensor] = []
     for name, module in model.named_modules():
         layer: Any = module
         if isinstance(layer, LoraLayer):
@@ -251,6 +274,8 @@ def _check_merge(model: PeftModel, folder: Path) -> None:
                 merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # which holds less than the sum
                 if not torch.isfinite(merged).all():
                     raise UserError(f"{folder}: merging it makes {name} infinite or no number; train it again")
+                weights.append(weight)
+    return weights
 
 
 __all__ = ["adapter_tensors", "export_plain_lora", "load_adapter", "read_card", "save_adapter"]

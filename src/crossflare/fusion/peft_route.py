@@ -69,7 +69,7 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
     if (folder / CARD).exists() and not _in_hub_cache(folder):
         opened, found = check_folder(folder), identify(model, adapted=True)
         if opened.stage1 is None:
-            check_base(opened, found)
+            check_base(folder, opened.base, found)
         elif found.digest == opened.base.digest:
             raise UserError(
                 f"{folder}: its stage 1 ({SOURCE_TASK}/) must be merged into the base first, which peft does not do; "

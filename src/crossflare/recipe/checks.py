@@ -139,7 +139,8 @@ def _uses_source_language(method: MethodSpec, source: str) -> str:
         return ""
     if method.about.reads_source and method.test_source != "none":
         return f"{method.name} would translate it into itself"
-    trains = method.about.adapted and method.trained_in in (None, source)
+    own_rows = method.about.learns == "probe"  # which it reads as they are
+    trains = method.about.adapted and method.trained_in in ((None,) if own_rows else (None, source))
     return f"{method.name} would train an adapter in it" if trains else ""
 
 
@@ -168,6 +169,7 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
         if reader.sound(*path, "kind"):
             _of(method, spec, reader)
             _options(method, reader)
+            _through(method, spec, reader)
             if reader.sound("translation"):
                 check_sources(method, spec, reader)
             if reader.sound("task"):
@@ -180,7 +182,8 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             ("languages", method.languages),
         ):
             for tag in tags:
-                if reader.sound("targets") and tag not in spec.targets:
+                in_source = name == "trained_in" and tag == spec.source and method.about.learns == "probe"
+                if reader.sound("targets") and tag not in spec.targets and not in_source:
                     reader.wrong((*path, name), f"{shown(tag)} is no target: {nearest(tag, spec.targets)}")
 
 
@@ -221,11 +224,32 @@ def _options(method: MethodSpec, reader: Reader) -> None:
         reader.wrong((*path, "alignment"), f"expected {expected} with fusion {method.fusion}, got {method.alignment}")
 
 
+def _through(method: MethodSpec, spec: Spec, reader: Reader) -> None:
+    path = ("methods", method.name)
+    if method.through is None:
+        if method.kind == "pivot" and reader.sound(*path, "through"):
+            reader.wrong(path, "missing `through`: the related language in which it is trained first")
+    elif method.through == spec.source:
+        reader.wrong(
+            (*path, "through"), f"{shown(method.through)} is the source, where stage 1 is trained; name another"
+        )
+    elif reader.sound("targets") and method.through in spec.languages(method):
+        reader.wrong(
+            (*path, "through"),
+            f"{shown(method.through)} is one of its own languages; name another, or say `languages` without it",
+        )
+
+
 def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     """Check that the form of the task has what a method needs: a head, or labels."""
     path, written = ("methods", method.name), spec.task.form == "text"
+    if method.about.learns == "probe" and written:
+        reader.wrong(path, "a probe puts its own regression in place of words; set task.form: head, or take it out")
     if method.about.mixes != "none" and written:
         reader.wrong(path, f"{method.kind} is for heads, not for written answers; set task.form: head, or take it out")
+    quantise = spec.model.quantise if reader.sound("model") else "none"
+    if method.about.learns == "model" and quantise != "none":
+        reader.wrong(path, f"all weights are trained, and those in {quantise} cannot be; set model.quantise: none")
     annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
     if annealed and (written or spec.task.asks):
         advice = "annealed sources are for labels by a head; say train_source: original, machine or mixed(p)"
@@ -234,6 +258,8 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
 
 def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path = ("methods", method.name)
+    if method.about.learns == "probe":
+        reader.wrong(path, "a probe chooses labels, and finds no spans; take it out")
     if method.about.combines:
         reader.wrong(path, f"{method.kind} combines probabilities of labels, which questions have none of; take it out")
     if method.about.reads == "source" and method.about.trains:

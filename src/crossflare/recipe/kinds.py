@@ -11,13 +11,18 @@ Reads = Literal["target", "source", "both", "latents"]
 """The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
 Mixes = Literal["none", "published", "plain", "filter"]
 """How a model that is given both mixes them where it is not FLARE that does (see `training.forms.make_form`)."""
+Learns = Literal["adapter", "probe", "model"]
+"""An adapter on the base with stage 1 in it; a regression on sentence vectors of the base as it is; or all weights of
+the base with stage 1 in it."""
 Group = Literal["baseline", "rival", "flare", "combination", "control", "upper bound"]
 """Where a table of results puts a method."""
 
 _LORA = frozenset({"lr", "epochs", "r", "alpha"})
 _FED = frozenset({"train_source", "test_source", "joint"})
 _FUSED = _LORA | _FED | {"fusion", "alignment", "lead", "source_dropout", "source_norm"}
-_READERS = frozenset({"lora", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"})
+_READERS = frozenset(
+    {"probe", "lora", "pivot", "full", "flare", "flare-mt", "input-fusion", "xmixup", "xmixup-lora", "filter"}
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class Kind:
     """Kinds whose trained adapters it reads; empty: `of` is refused."""
     trains: bool = False
     """Whether it trains an adapter of its own when it has no `of`."""
+    learns: Learns = "adapter"
+    """What that is."""
+    lr: float | None = None
+    """The learning rate where the method names none; None: what the recipe says for stage 2."""
     train_source: str = "original"
     """The source in training where the recipe does not say."""
     reads_source: bool = False
@@ -62,6 +71,11 @@ class Kind:
         return self.trains or bool(self.of)
 
     @property
+    def on_stage1(self) -> bool:
+        """Whether what it reads with stands on stage 1."""
+        return self.learns != "probe"
+
+    @property
     def needs_of(self) -> bool:
         """Whether the kind is nothing without another method."""
         return bool(self.of) and not self.trains
@@ -70,6 +84,14 @@ class Kind:
 FLARE = "Borchert et al., ACL 2025, arXiv 2501.06892"
 KINDS: dict[str, Kind] = {
     "zero-shot": Kind("the stage-1 model reads the target text", "baseline"),
+    "probe": Kind(
+        "logistic regression on the base's sentence vectors, on which nothing else is trained: a matter of seconds",
+        "baseline",
+        "Alain and Bengio, 2016, arXiv 1610.01644",
+        frozenset({"joint"}),
+        trains=True,
+        learns="probe",
+    ),
     "translate-test": Kind(
         "the stage-1 model reads the translation into the source language",
         "baseline",
@@ -94,6 +116,22 @@ KINDS: dict[str, Kind] = {
         "Hu et al., ICLR 2022, arXiv 2106.09685",
         _LORA | {"joint"},
         trains=True,
+    ),
+    "pivot": Kind(
+        "LoRA through a related language: on stage 1 in the language that `through` names, merged, then in the target",
+        "rival",
+        "Phang et al., 2018, arXiv 1811.01088",
+        _LORA | {"joint", "through"},
+        trains=True,
+    ),
+    "full": Kind(
+        "all weights of the base are trained on, from stage 1: each saved model is as large as the base",
+        "rival",
+        "Devlin et al., NAACL 2019, arXiv 1810.04805",
+        frozenset({"lr", "epochs", "joint"}),
+        trains=True,
+        learns="model",
+        lr=2e-5,
     ),
     "input-fusion": Kind(
         "LoRA on source and target in one sequence of double length",
@@ -141,7 +179,7 @@ KINDS: dict[str, Kind] = {
         "LoRA whose bottleneck fuses the text with its translation",
         "flare",
         FLARE,
-        _FUSED,
+        _FUSED | {"through"},
         frozenset({"flare"}),
         trains=True,
         reads_source=True,

@@ -37,10 +37,15 @@ class MethodSpec:
     mix_blocks: Count | None = None
     """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
     trained_in: LanguageTag | None = None
-    """The target language whose adapter is read in every other one too; None: each language has its own."""
+    """The target language whose adapter is read in every other one too; None: each language has its own. Of a probe
+    also the source language: it then learns from the labelled rows there, and reads every target with that."""
+    through: LanguageTag | None = None
+    """A related language, a target or not, in which LoRA is trained first, on top of stage 1, with the method's own lr,
+    epochs, r and alpha; its rows come as those of the targets do. It is merged before the method's own adapter."""
     languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; none: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None
+    """None: what stage 2 says; of `full` 2e-5, since adapters want far higher rates than all weights do."""
     epochs: Count | None = None
     r: Count | None = None
     alpha: Count | None = None

@@ -27,7 +27,8 @@ class Need:
 
 def needs(spec: "Spec") -> list[Need]:
     """Return each part that is read, once for each way; of the targets' training rows those that nobody translates."""
-    labelled = spec.stage1.trains or spec.translation.translates
+    first = spec.stage1.trains and any(method.about.on_stage1 for method in spec.methods)
+    labelled = first or spec.translation.translates
     found = [Need(spec.source, part) for part in ("train", "dev") if labelled]
     for method in spec.methods:
         for language in spec.languages(method):
@@ -44,7 +45,9 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
     found: list[tuple[Route, str]] = []
     for method in spec.methods:
         for language in spec.languages(method):
-            about, trained = method.about, _trained_in(method, spec, language)
+            about = method.about
+            trained = [each for each in _trained_in(method, spec, language) if each != spec.source]
+            first = spec.trained(method).through
             test = about.reads_source and is_translated(method.test_source) and not brings(spec)
             if test:
                 found.append(("to_source", language))
@@ -53,7 +56,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
             if is_translated(spec.trained(method).training_source):
                 found.extend(("to_source", each) for each in trained)
             if spec.translation.translates:
-                found.extend(("to_target", each) for each in trained)
+                found.extend(("to_target", each) for each in ((first,) if first else ()) + (*trained,))
             if spec.task.asks and about.reads == "source":
                 found.append(("answers", language))
     return list(dict.fromkeys(found))
@@ -81,13 +84,20 @@ def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
 def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]:
     """Yield the train and dev rows that a method's adapter learns from, and the dev rows that it is fitted on."""
     trained, native = spec.trained(method), spec.translation.has_native
+    if trained.through is not None and (native or _own(spec)):  # by LoRA, whatever the method does in the target
+        parts = ("train", "dev") if _own(spec) else ("train",)
+        yield from (Need(trained.through, part, not native) for part in parts)
+    learnt = _trained_in(method, spec, language)
+    if spec.source in learnt:  # a probe of the labelled rows as they are
+        yield from (Need(spec.source, part) for part in ("train", "dev"))
+    learnt = [each for each in learnt if each != spec.source]
     if native and not _own(spec):  # the dev rows are the source's, translated, where a language has none
-        yield from (Need(each, "train") for each in _trained_in(method, spec, language))
+        yield from (Need(each, "train") for each in learnt)
     if not _own(spec):
         return
     original = trained.about.reads == "both" and str(trained.train_source).startswith(("original", "mixed", "annealed"))
     why = f"{trained.name} learns from them (train_source: {trained.train_source})" if original else ""
-    for each in _trained_in(method, spec, language):
+    for each in learnt:
         yield from (Need(each, part, not native, why) for part in ("train", "dev"))
     if method.about.fitted:
         yield Need(language, "dev", not native)

@@ -222,6 +222,7 @@ class Spec:
         """Return how the adapter of `method` is trained: stage 2 with the method's own options."""
         base = self.trained(method)
         own = {name: getattr(base, name) for name in ("lr", "epochs", "r", "alpha")}
+        own["lr"] = base.about.lr if own["lr"] is None else own["lr"]
         return dataclasses.replace(self.stage2, **{name: value for name, value in own.items() if value is not None})
 
     def without_originals(self, silent: Callable[[str], bool]) -> "Spec":

@@ -109,7 +109,7 @@ def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     for need in needs(spec) if methods else ():
         cut = task.dev_from_train and need.part == "dev"
         needed.setdefault(need.language, set()).add("train" if cut else need.part)
-    known = {spec.source, *spec.targets}
+    known = {spec.source, *spec.targets, *(each.through for each in spec.methods or () if each.through)}
     for language, parts in needed.items():
         given = task.files.get(language, {})
         for part in sorted(parts - set(given)):

@@ -23,7 +23,7 @@ TEST_SOURCES = {
 """Option -> what it means; the usual ones go without saying."""
 
 
-TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "train_source", "test_source"})
+TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "through", "train_source", "test_source"})
 """Options that have words of their own."""
 
 
@@ -90,6 +90,8 @@ def _describe(options: Mapping[str, Any]) -> list[str]:
     kind = str(options.get("kind"))
     about = [KINDS[kind].about + (f" ({KINDS[kind].cites})" if KINDS[kind].cites else "")] if kind in KINDS else []
     about += [f"reads the adapters of {options['of']}"] if options.get("of") else []
+    if options.get("through"):
+        about.append(f"first trained in {options['through']}")
     if options.get("trained_in"):
         about.append(f"one adapter, trained in {options['trained_in']}, for all languages")
     about += [TRAIN_SOURCES[name] for name in [str(options.get("train_source"))] if name in TRAIN_SOURCES]

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
-
 from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.evaluation.predict import predict
 from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
@@ -30,15 +29,18 @@ from crossflare.serving.prediction import (
     without_blanks,
 )
 from crossflare.tasks.example import Example
-from crossflare.training.bases.load import load_base
+from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form, Outputs
+from crossflare.training.loop.checkpoints import put_trained, trained
+from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
 from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 ALONE = "sources=[None, ...] reads the texts alone"
 ADVICE: Mapping[Reads, str] = {
@@ -54,8 +56,9 @@ class TrainedAdapter(Saved):
     Beside `model` and `tokenizer` it has what its folder says: `folder`, `card`, `task`, `kind`.
     """
 
-    model: PeftModel = field(repr=False)
-    """The base with stage 1 merged and the adapter on it, in eval mode, on its device."""
+    model: Any = field(repr=False)
+    """The base with stage 1 merged and the adapter on it, a probe of the base, or the base trained on; in eval mode, on
+    its device."""
     tokenizer: Any = field(repr=False)
     reading: ReadSettings
 
@@ -225,17 +228,40 @@ def load_trained(
         download=base is not None,
         device=where,
     )
-    prepared = prepare(found.model, saved.kind.mixes, card.get("mixing") or {})
-    with warnings.catch_warnings():
-        # peft asks transformers in words that transformers will drop: nothing that a caller of ours could change.
-        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
-        model = load_adapter(prepared, saved.folder, base=found.identity, merged=first is not None)
+    if saved.kind.learns == "adapter":
+        model = _with_adapter(saved, found, merged=first is not None)
+    else:
+        model = (_probe if saved.kind.learns == "probe" else _model)(saved, found)
     return TrainedAdapter(
         **vars(saved),
         model=devices.to_device(model, where),
         tokenizer=found.tokenizer,
         reading=reading or saved.reading_in_training(),
     )
+
+
+def _with_adapter(saved: Saved, found: Base, *, merged: bool) -> "nn.Module":
+    """Put an adapter on its base, which may have stage 1 `merged` into it."""
+    prepared = prepare(found.model, saved.kind.mixes, saved.card.get("mixing") or {})
+    with warnings.catch_warnings():
+        # peft asks transformers in words that transformers will drop: nothing that a caller of ours could change.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+        return load_adapter(prepared, saved.folder, base=found.identity, merged=merged)
+
+
+def _probe(saved: Saved, found: Base) -> "nn.Module":
+    """Put the regression of a probe over its base."""
+    probe = Probe(found.model, len(saved.task.labels)).eval()
+    probe.put(load_tensors(check_tensor_folder(saved.folder, PROBE), probe.shapes(), found.identity))
+    return probe
+
+
+def _model(saved: Saved, found: Base) -> "nn.Module":
+    """Put all weights of a model in the place of its base's."""
+    model: Any = found.model.requires_grad_(True)
+    shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
+    put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
+    return model.requires_grad_(False).eval()
 
 
 def check_texts(saved: Saved, examples: Sequence[Example]) -> None:

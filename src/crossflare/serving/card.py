@@ -8,8 +8,9 @@ from typing import Any, cast
 from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import check_folder
-from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
+from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
+from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import Answering, ModelSpec, Training
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
@@ -27,6 +28,8 @@ def _words(value: object) -> bool:
     return isinstance(value, dict) and all(map(text(), cast(dict[str, object], value).values()))
 
 
+FILES: Mapping[Learns, str] = {"adapter": WEIGHTS, "probe": PROBE, "model": MODEL}
+"""What a kind of method learns -> the file of its tensors."""
 OBJECT = (either(none, _object), "an object")
 NAME = (either(none, line()), "one line of text")
 TOKENS = (either(none, whole(4, 65536)), "a whole number from 4 to 65536")
@@ -39,6 +42,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "settings": OBJECT,
         "source": NAME,
         "language": NAME,
+        "through": NAME,
         "train_source": (either(none, line(), _object), "one line of text or an object"),
         "max_length": TOKENS,
         "stride": (either(none, whole(0, 65536)), "a whole number from 0 to 65536"),
@@ -142,12 +146,27 @@ def read_saved(folder: Path) -> Saved:
     Raises:
         UserError: The folder is not whole, or its card does not say what it was trained for.
     """
-    opened = check_folder(folder)
+    opened = open_trained(folder)
     card = check_card(opened.card, folder)
     task, kind = _task_of(card, folder), _kind_of(card, folder)
+    name = opened.name if isinstance(opened, OpenedTensors) else WEIGHTS
+    if name != FILES[kind.learns]:
+        raise UserError(
+            f"{folder}: what is trained as {card['kind']} is in {FILES[kind.learns]}, found {name}; not ours"
+        )
     said = card.get("model") or {}
     base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
-    return Saved(folder, card, task, kind, base, opened.stage1)
+    return Saved(folder, card, task, kind, base, opened.stage1 if isinstance(opened, Opened) else None)
+
+
+def open_trained(folder: Path) -> Opened | OpenedTensors:
+    """Check the files of a folder, an adapter's or another's, as far as that needs no model.
+
+    Raises:
+        UserError: See `check_folder`.
+    """
+    name = tensors_in(folder)
+    return check_folder(folder) if name is None else check_tensor_folder(folder, name)
 
 
 def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:

@@ -6,10 +6,11 @@ from pathlib import Path
 from crossflare.disk.files import MANIFEST
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import LIMITS
+from crossflare.fusion.tensor_files import MODEL, PROBE, SETTINGS
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 """`owner/name`."""
-FILES = (*LIMITS, MANIFEST)
+FILES = (*LIMITS, PROBE, MODEL, SETTINGS, MANIFEST)
 """All that is fetched; whatever else a repository holds stays there."""
 
 

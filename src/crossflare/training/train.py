@@ -56,7 +56,7 @@ def train(
         UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
     """
     for split in (train, dev) if dev is not None else (train,):
-        _check_split(split, form.labels)
+        check_labelled(split, form.labels)
     check_length(model, tokenizer, form.longest)
     states = latents or (None, None)
     rows = form.encode(train.examples, states[0])
@@ -88,7 +88,12 @@ def _dev_score(form: Form, dev: Split, rows: Any, settings: Settings, measure: M
     return score
 
 
-def _check_split(split: Split, labels: int) -> None:
+def check_labelled(split: Split, labels: int) -> None:
+    """Refuse rows without a label, or without an answer where there are no labels.
+
+    Raises:
+        UserError: There are no rows, or one has none; it is named.
+    """
     if not len(split):
         raise UserError(f"{split.part} of {split.language} has no rows; check the file and what was filtered out")
     for example in split:

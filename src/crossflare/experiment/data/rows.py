@@ -235,7 +235,7 @@ class Data:
 
     def _into_target(self, language: str, part: str) -> tuple[Split, Yield | None]:
         translation = self.spec.translation
-        if translation.to_target.engine == "none":
+        if translation.to_target.engine == "none" or language == self.spec.source:
             return self.rows(language, part), None
         if translation.to_target.engine == "parallel":
             return self._limited(self.set.parallel(language, part, self.spec.source)), None
@@ -248,7 +248,7 @@ class Data:
     def native(self, language: str, part: str) -> Split | None:
         """Return the target's own labelled rows, where adapters learn from them; None where there are none."""
         translation = self.spec.translation
-        there = translation.has_native and part in self.set.parts(language)
+        there = translation.has_native and language != self.spec.source and part in self.set.parts(language)
         return self.rows(language, part) if there else None
 
     def _taught(self, route: Route, language: str) -> Taught:

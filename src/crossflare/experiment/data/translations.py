@@ -97,8 +97,8 @@ class Translations:
         return self.engines.get("latents", language)
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
-        """Return who translated the training rows; None for the set's own parallel text."""
-        if not self.spec.translation.translates:
+        """Return who translated the training rows; None for the set's own text."""
+        if not self.spec.translation.translates or language == self.spec.source:
             return None
         engine = self.engines.get("to_target", language)
         aligned = self.spec.task.asks and _aligner(engine, self.spec.source, language) is not None

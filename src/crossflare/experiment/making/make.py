@@ -3,17 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
-from crossflare.experiment.making.models import make_stage1, make_stage2
+from crossflare.experiment.making.models import make_full, make_stage1, make_stage2
 from crossflare.experiment.making.predictions import make_prediction
+from crossflare.experiment.making.probes import make_probe
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step, check_ready
 from crossflare.heard import collecting
+from crossflare.recipe.kinds import Learns
 from crossflare.training.loop import distributed
+
+_LEARN: dict[Learns, Callable[[Stage2], None]] = {"adapter": make_stage2, "probe": make_probe, "model": make_full}
+
+
+def _make_stage2(step: Stage2) -> None:
+    _LEARN[step.about.learns](step)
+
 
 _MAKERS: dict[str, Callable[[Any], None]] = {
     Stage1.kind: make_stage1,
-    Stage2.kind: make_stage2,
+    Stage2.kind: _make_stage2,
     PredictionStep.kind: make_prediction,
 }
 

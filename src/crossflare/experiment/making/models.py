@@ -25,6 +25,7 @@ from crossflare.experiment.making.building import (
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.fusion.adapter_files import load_adapter, save_adapter
+from crossflare.fusion.tensor_files import MODEL, save_tensors
 from crossflare.heard import so_far
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
@@ -32,6 +33,7 @@ from crossflare.training.bases.load import Base
 from crossflare.training.forms.make import prepare
 from crossflare.training.forms.protocol import Outputs
 from crossflare.training.loop import distributed
+from crossflare.training.loop.checkpoints import trained as trained_of
 from crossflare.training.loop.fit import Outcome
 from crossflare.training.loop.memory import peak_memory
 from crossflare.training.loop.settings import Settings
@@ -56,7 +58,7 @@ def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
         return
     nothing = Outcome(None, 0, 0, (), 0.0, None, "fp32")
     settings = _settings(replace(step.training, epochs=1), step.training.lrs[0], step.seed, 1)
-    card = _card(step, settings, {"kind": "stage1"}, {}, _summary(nothing, 0.0, model))
+    card = card_of(step, asdict(settings), {"kind": "stage1"}, {}, _summary(nothing, 0.0, model))
     clear_unfinished(step.path)
     save_adapter(model, step.path, base=base.identity, card=card)
 
@@ -64,22 +66,22 @@ def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
 def make_stage2(step: Stage2) -> None:
     """Train a method's adapter and head on the rows of a target language, on top of stage 1."""
     quantised = step.context.spec.model.quantise != "none"
-    base = load_base_of(step.context, step.seed, step.stage1.path if quantised else None)
+    base = load_base_of(step.context, step.seed, step.start.path if quantised else None)
     merged = base.model
     if not quantised:
-        merged = load_adapter(merged, step.stage1.path, base=base.identity).merge_and_unload()
+        merged = load_adapter(merged, step.start.path, base=base.identity).merge_and_unload()
     merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
     mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)
-    about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
-    if mixing := mixing_of(step.method):
-        about["mixing"] = mixing
-    if step.reads.startswith("mixed("):
-        about["mixed"] = step.reads
-    if (translated := step.translated_by) is not None:
-        about["to_target"] = translated
-    _train_and_save(step, model, base, step.rate, about, source_task=step.stage1.path)
+    _train_and_save(step, model, base, step.rate, about_of(step), source_task=step.start.path)
+
+
+def make_full(step: Stage2) -> None:
+    """Train all weights of the base and its head on the rows of a target language, on top of stage 1."""
+    base = load_base_of(step.context, step.seed)
+    model: Any = load_adapter(base.model, step.start.path, base=base.identity).merge_and_unload()
+    _train_and_save(step, model.requires_grad_(True), base, step.rate, about_of(step))
 
 
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
@@ -90,7 +92,7 @@ def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
 
 def _train_and_save(
     step: Stage1 | Stage2,
-    model: PeftModel,
+    model: Any,
     base: Base,
     lr: float,
     about: dict[str, Any],
@@ -113,7 +115,7 @@ def _train_and_save(
             form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed),
             settings,
             folder,
-            measure=_measure(context, step.languages),
+            measure=measure_of(context, step.languages),
             identity={"reads": step.reads, "task": task_card(context)},
             latents=latents,
             base_digest=base.identity.digest,
@@ -122,17 +124,43 @@ def _train_and_save(
         memory = peak()
     if not distributed.is_main():
         return
-    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
-    data |= _one_label(context, rows, dev) | step.translation_counts()
     trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
-    card = _card(step, settings, about, data, trained)
+    card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
     clear_unfinished(step.path)  # the step's lock is ours
-    save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
+    if isinstance(model, PeftModel):
+        save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
+    else:
+        settings_of_model = model.config.to_json_string(use_diff=False)
+        save_tensors(trained_of(model), step.path, MODEL, base=base.identity, card=card, settings=settings_of_model)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _card(
-    step: Stage1 | Stage2, settings: Settings, about: dict[str, Any], data: dict[str, Any], trained: dict[str, Any]
+def about_of(step: Stage2) -> dict[str, Any]:
+    """Return what a card says of a method and of who made its training rows."""
+    about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
+    if step.method.through is not None:
+        about["through"] = step.method.through
+    if mixing := mixing_of(step.method):
+        about["mixing"] = mixing
+    if step.reads.startswith("mixed("):
+        about["mixed"] = step.reads
+    if (translated := step.translated_by) is not None:
+        about["to_target"] = translated
+    return about
+
+
+def data_card(step: Stage1 | Stage2, rows: Split, dev: Split) -> dict[str, Any]:
+    """Return what a card says of the rows that a model learnt from."""
+    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+    return data | _one_label(step.context, rows, dev) | step.translation_counts()
+
+
+def card_of(
+    step: Stage1 | Stage2,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    data: dict[str, Any],
+    trained: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what is kept beside a saved model."""
     context = step.context
@@ -145,7 +173,7 @@ def _card(
         **{name: getattr(step.training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": data,
-        "settings": asdict(settings),
+        "settings": settings,
         "training": trained | ({"warnings": said} if (said := so_far()) else {}),
     }
 
@@ -156,7 +184,7 @@ def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
     return {"one_label": found} if found else {}
 
 
-def _measure(context: Context, languages: Sequence[str]) -> Measure:
+def measure_of(context: Context, languages: Sequence[str]) -> Measure:
     """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
     task = context.data.task
 
@@ -191,7 +219,7 @@ def _point(point: Point) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
+def _summary(outcome: Outcome, lr: float, model: Any) -> dict[str, Any]:
     return {
         "lr": lr,
         "dev_score": outcome.best_score,
@@ -199,6 +227,6 @@ def _summary(outcome: Outcome, lr: float, model: PeftModel) -> dict[str, Any]:
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 2),
         "precision": outcome.precision,
-        "trainable_parameters": model.get_nb_trainable_parameters()[0],
+        "trainable_parameters": sum(each.numel() for each in trained_of(model).values()),
         "curve": [_point(point) for point in outcome.curve],
     }

@@ -193,6 +193,7 @@ def _options(step: PredictionStep) -> dict[str, Any]:
     if (trained := step.model.method) is not None:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
         options |= trained.adapter.options
+        options |= {} if trained.through is None else {"through": trained.through}
     if step.about.reads_source:
         options["test_source"] = step.test_source
     if step.trained_in:

@@ -13,6 +13,7 @@ from crossflare.errors import Kind, UserError
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.promise.engines import check_engines
 from crossflare.experiment.promise.models import check_models
+from crossflare.experiment.promise.sizes import large_models
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
@@ -21,8 +22,8 @@ from crossflare.training.loop.settings import few_steps
 
 
 def cautions(data: Data) -> list[str]:
-    """Return a line for each, of the rows that a recipe reads as they are in its set."""
-    return list(dict.fromkeys([*_unanswered(data), *_labels(data), *_steps(data)]))
+    """Return a line for each, of the rows that a recipe reads as they are in its set, and of the room that it takes."""
+    return list(dict.fromkeys([*_unanswered(data), *_labels(data), *_steps(data), *large_models(data.spec)]))
 
 
 def _labels(data: Data) -> Iterator[str]:
@@ -53,7 +54,7 @@ def _steps(data: Data) -> Iterator[str]:
     spec, parts = data.spec, data.check()
     trainings = {"stage1": (spec.stage1, spec.source)} if spec.stage1.trains else {}
     for method in spec.methods:
-        if method.about.trains and method.of is None:
+        if method.about.trains and method.about.learns != "probe" and method.of is None:
             own = (spec.targets[0], "train") in parts
             trainings[method.name] = (spec.training(method), spec.targets[0] if own else spec.source)
     for name, (training, language) in trainings.items():

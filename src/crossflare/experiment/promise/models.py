@@ -54,7 +54,20 @@ def _key(context: Context, method: MethodSpec | None) -> str:
     return content_id([asdict(spec.model), task, asdict(training), own])
 
 
-FREE = ("name", "kind", "of", "train_source", "test_source", "trained_in", "languages", "lr", "epochs", "r", "alpha")
+FREE = (
+    "name",
+    "kind",
+    "of",
+    "train_source",
+    "test_source",
+    "trained_in",
+    "through",
+    "languages",
+    "lr",
+    "epochs",
+    "r",
+    "alpha",
+)
 """Fields of a method that a plain recipe may set."""
 SHORTEST, HIGHEST = 8, 256
 """A plain recipe's texts have that many tokens or more, its adapters that rank or less."""

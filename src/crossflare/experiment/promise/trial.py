@@ -51,7 +51,7 @@ def try_model(context: Context, method: MethodSpec | None, *, fetch: bool) -> No
     model = prepare(model, about.mixes, {} if method is None else mixing_of(method))
     if method is None:
         get_peft_model(model, lora_config(training, model, task_type_of(context, model)))
-    elif about.trains:
+    elif about.trains and about.learns == "adapter":
         size = MT_DIM if about.reads == "latents" else None
         get_peft_model(model, adapter_config(method, training, model, task_type_of(context, model), size))
         group = len(context.spec.languages(method)) if method.joint else 1

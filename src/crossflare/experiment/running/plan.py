@@ -106,7 +106,7 @@ def measured(top: Path) -> Speeds:
         card = _read(path)
         try:
             work = (card["model"]["name"], card["kind"], card["max_length"])
-            steps[work].append(card["training"]["seconds"] / card["training"]["steps"])
+            steps[work].append(card["training"]["seconds"] / (card["training"]["steps"] or card["data"]["n_train"]))
             lengths[path.parent.name] = card["max_length"]
         except (KeyError, TypeError, ZeroDivisionError):
             continue

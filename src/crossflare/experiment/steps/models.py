@@ -1,16 +1,15 @@
-"""The models of an experiment: stage 1 in the source language, stage 2 adapters in a target language."""
+"""The models of an experiment that stand on stage 1, or on the base itself: stage 2, in a target language."""
 
 from dataclasses import asdict, dataclass, field
-from math import ceil
-from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import CARD, content_id, read_json
-from crossflare.experiment.data.controls import digest, joined_tag, read_alone, with_labelled_sources
+from crossflare.experiment.data.controls import joined_tag, read_alone, with_labelled_sources
 from crossflare.experiment.steps.context import Context, by_language
+from crossflare.experiment.steps.stage1 import Model, Stage1, base_work
 from crossflare.experiment.steps.step import NotReadyError, Step
 from crossflare.recipe.adapter import SHAPING
-from crossflare.recipe.kinds import KINDS, Kind
+from crossflare.recipe.kinds import Kind
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
@@ -21,105 +20,6 @@ MIXING_OPTIONS = ("mix_block", "mix_blocks")
 
 _NOT_OF_THE_ADAPTER = {"name", "of", "languages", "trained_in", "test_source", "lr", "epochs", "r", "alpha"}
 """Options of a method that say nothing of its adapter, or that its training says."""
-
-
-class Model(Step):
-    """A step that trains an adapter and saves it."""
-
-    trains = True
-
-    @property
-    def path(self) -> Path:
-        """The folder of the adapter."""
-        return self.context.shared / "models" / self.id
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Its card."""
-        return (self.path / CARD,)
-
-    def translation_counts(self) -> dict[str, Any]:
-        """Return what became of the translations that it trains on, as a card has it; nothing where there are none."""
-        return {}
-
-    def trial_scores(self) -> list[dict[str, float]]:
-        """Return the dev score of each learning rate that was tried; nothing where there was one rate."""
-        return []
-
-    def _optimizer_steps(self, rows: int) -> int:
-        """Return how many there are at most: of translations some may be left out."""
-        return self.training.epochs * ceil(rows / self.training.batch_size)
-
-
-@dataclass(frozen=True)
-class Stage1(Model):
-    """LoRA on labelled source-language data, for one seed."""
-
-    context: Context = field(compare=False, repr=False)
-    seed: int
-
-    kind = "stage 1"
-    method = None
-    about = KINDS["zero-shot"]
-    """What is made of it when no adapter stands on it."""
-    reads = "none"
-    """Which source it trains with."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The one that it trains in."""
-        return (self.context.spec.source,)
-
-    @property
-    def label(self) -> str:
-        """What a person reads."""
-        return f"{self.context.spec.source}, seed {self.seed}"
-
-    @property
-    def method_kind(self) -> str:
-        """Its name in cards and records."""
-        return "stage1"
-
-    @property
-    def what(self) -> str:
-        """Its kind."""
-        return self.kind
-
-    @property
-    def training(self) -> Training:
-        """How it trains."""
-        return self.context.spec.stage1
-
-    @property
-    def splits(self) -> tuple[Split, Split]:
-        """Train and dev rows."""
-        return self.context.data.source_task("train"), self.context.data.source_task("dev")
-
-    @property
-    def size(self) -> int:
-        """How many optimizer steps it makes."""
-        return self._optimizer_steps(len(self.splits[0])) if self.training.trains else 0
-
-    @property
-    def same_work(self) -> str:
-        """What agrees where cells share it."""
-        return content_id(_base(self))
-
-    def contents(self) -> dict[str, Any]:
-        """Return what the id is the hash of."""
-        return {
-            "stage": 1,
-            "base": self.context.base_key,
-            "labels": self.context.data.task.labels,
-            **({"rows": digest(*self.splits)} if self.training.trains else {}),
-            "training": self.training.deciding(),
-            "seed": self.seed,
-            **self.context.spec.task.choosing(),
-        }
-
-    def needs(self) -> list[Step]:
-        """Return nothing."""
-        return []
 
 
 @dataclass(frozen=True)
@@ -133,13 +33,19 @@ class Stage2(Model):
     seed: int
     lr: float | None = None
     """None: the one that did best on the dev rows."""
+    listed: bool = True
+    """Whether the recipe lists the method; else it is what another method goes through."""
 
     kind = "stage 2"
 
     @classmethod
     def of(cls, context: Context, method: MethodSpec, language: str, seed: int) -> "Stage2":
-        """Return the adapter that a method reads in a language: that language's, another one's, or the joint one."""
+        """Return the adapter that a method reads in a language: that language's, another one's, or the joint one.
+
+        Of a probe there is one for all seeds: nothing in it is drawn.
+        """
         trained = context.spec.trained(method)
+        seed = context.spec.seeds[0] if trained.about.learns == "probe" else seed
         own = method.trained_in or trained.trained_in or language
         return cls(context, trained, context.spec.languages(trained) if trained.joint else (own,), seed)
 
@@ -180,6 +86,16 @@ class Stage2(Model):
         return Stage1(self.context, self.seed)
 
     @property
+    def start(self) -> "Stage1 | Stage2":
+        """The model that it stands on: stage 1, or the one with LoRA of the language that the method goes through."""
+        method, through = self.method, self.method.through
+        if through is None:
+            return self.stage1
+        own = {name: getattr(method, name) for name in ("lr", "epochs", "r", "alpha")}
+        lora = MethodSpec(f"{method.name}:{through}", "lora", **own)
+        return Stage2(self.context, lora, (through,), self.seed, listed=False)
+
+    @property
     def splits(self) -> tuple[Split, Split]:
         """Train and dev rows in the target language, with their sources; or their sources in their place.
 
@@ -218,7 +134,7 @@ class Stage2(Model):
     def trials(self) -> "list[Stage2]":
         """One adapter for each learning rate, with the first seed; empty when there is nothing to choose."""
         rates = self.training.lrs
-        if len(rates) == 1:
+        if len(rates) == 1 or self.about.learns == "probe":
             return []
         first = self.context.spec.seeds[0]
         return [Stage2(self.context, self.method, self.languages, first, rate) for rate in rates]
@@ -248,8 +164,9 @@ class Stage2(Model):
 
     @property
     def size(self) -> int:
-        """How many optimizer steps it makes at most."""
-        return self._optimizer_steps(sum(self.context.data.size(each, "train") for each in self.languages))
+        """How many optimizer steps it makes at most; of a probe, how many rows it reads."""
+        rows = sum(self.context.data.size(each, "train") for each in self.languages)
+        return rows if self.about.learns == "probe" else self.optimizer_steps(rows)
 
     @property
     def same_work(self) -> str:
@@ -257,7 +174,7 @@ class Stage2(Model):
         spec = self.context.spec
         own = {name: value for name, value in asdict(self.method).items() if name not in _NOT_OF_THE_ADAPTER}
         training, translation = asdict(self.training), asdict(spec.translation)
-        return content_id([_base(self), own, self.reads, self.language, training, translation, self.lr])
+        return content_id([base_work(self), own, self.reads, self.language, training, translation, self.lr])
 
     @property
     def repeats_a_trial(self) -> bool:
@@ -267,11 +184,13 @@ class Stage2(Model):
     @property
     def link(self) -> str:
         """The name under which a person finds the adapter; a trial has none."""
-        return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None else ""
+        return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None and self.listed else ""
 
     def contents(self) -> dict[str, Any]:
         """Return what the id is the hash of."""
         about = self.about
+        if about.learns == "probe":
+            return self._contents_of_probe()
         shaping = SHAPING if about.fuses else tuple(set(MIXING_OPTIONS) & about.options)
         differing = changed(self.method, MethodSpec(self.method.name, self.method.kind))
         own = {name: value for name, value in differing.items() if name in shaping}
@@ -280,7 +199,7 @@ class Stage2(Model):
             own["train_source"] = "none"
         return {
             "stage": 2,
-            "stage1": self.stage1.id,
+            "stage1": self.start.id,
             "kind": self.method.kind,
             "adapter": own,
             "rows": self.context.training_key(self.languages, self.reads),
@@ -288,11 +207,23 @@ class Stage2(Model):
             "seed": self.seed,
         }
 
+    def _contents_of_probe(self) -> dict[str, Any]:
+        """Return what a probe is named by: the base, its rows, and how they are read."""
+        context, read = self.context, self.training.deciding()
+        return {
+            "probe": 1,
+            "base": context.base_key,
+            "labels": context.data.task.labels,
+            "rows": context.training_key(self.languages, self.reads),
+            "training": {name: value for name, value in read.items() if name in ("max_length", "precision")},
+            **context.spec.task.choosing(),
+        }
+
     def needs(self) -> list[Step]:
-        """Return stage 1, and the trials that choose the learning rate."""
-        return [self.stage1, *(self.trials if self.lr is None else [])]
+        """Return what it stands on, and the trials that choose the learning rate; a probe needs nothing."""
+        if self.about.learns == "probe":
+            return []
+        return [self.start, *(self.trials if self.lr is None else [])]
 
 
-def _base(step: Model) -> list[Any]:
-    spec = step.context.spec
-    return [asdict(spec.model), asdict(spec.task), spec.source, asdict(spec.stage1), step.seed]
+__all__ = ["MIXING_OPTIONS", "Model", "NotReadyError", "Stage1", "Stage2"]

@@ -118,6 +118,7 @@ class PredictionStep(Step):
             "parts": [part.id for part in (*self.parts, *self.fitted_on)],
             "test": key(self.language, self.test_source),
             "training": self._reading,
+            **({} if self.model.seed == self.seed else {"seed": self.seed}),  # a probe is one for all seeds
         }
 
     @property

@@ -1,0 +1,104 @@
+"""What is trained and is no adapter, on disk: a folder that is hashed and checked in full as an adapter's is.
+
+    probe.safetensors    the regression of a probe
+    model.safetensors    or all weights of a model, and config.json, so that transformers loads it, too
+    crossflare.json      the base it belongs to, and what the caller adds
+    manifest.json        sha256 of every file
+
+Nothing but the tensors and the card is read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from crossflare.disk.files import CARD, commit_dir, open_dir, write_json
+from crossflare.disk.untrusted import LARGEST, SMALL
+from crossflare.fusion.adapter_check import EXPECTED, README, check_base, read_base, read_tensors
+from crossflare.fusion.adapter_files import front_lines
+from crossflare.fusion.identity import BaseIdentity
+
+PROBE, MODEL, SETTINGS = "probe.safetensors", "model.safetensors", "config.json"
+LIMITS: dict[str, dict[str, int]] = {
+    PROBE: {PROBE: LARGEST, CARD: SMALL, README: SMALL},
+    MODEL: {MODEL: LARGEST, SETTINGS: SMALL, CARD: SMALL, README: SMALL},
+}
+"""File of tensors -> every file that a folder with it can have, and its bytes at most."""
+TITLES = {PROBE: "A probe on {}", MODEL: "{}, all of its weights trained"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTensors:
+    """A folder whose files are the ones that were saved."""
+
+    folder: Path
+    name: str
+    """Of the file of tensors."""
+    card: dict[str, Any]
+    base: BaseIdentity
+    """What the card says of the base."""
+
+
+def tensors_in(folder: Path) -> str | None:
+    """Return the name of the file of tensors that a folder has; None for an adapter's folder, or another."""
+    return next((name for name in LIMITS if (folder / name).exists() or (folder / name).is_symlink()), None)
+
+
+def check_tensor_folder(folder: Path, name: str) -> OpenedTensors:
+    """Check a folder as far as that needs no model.
+
+    Raises:
+        UserError: A file is missing, changed, not named by the manifest, no regular file or too large; or the card says
+            nothing of the base.
+    """
+    open_dir(folder, LIMITS[name], dict.fromkeys((name, CARD), EXPECTED))
+    return OpenedTensors(folder, name, *read_base(folder))
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor],
+    folder: Path,
+    name: str,
+    *,
+    base: BaseIdentity,
+    card: dict[str, Any],
+    settings: str | None = None,
+) -> None:
+    """Save tensors with their card, all at once.
+
+    Args:
+        tensors: What was trained.
+        folder: Where to; one that is there already is replaced once the new one is whole.
+        name: Of their file, one of `LIMITS`.
+        base: The pretrained model that they belong to.
+        card: JSON values to keep with them.
+        settings: Of a model, its configuration as transformers writes it; nothing here reads it.
+
+    Raises:
+        UserError: The folder cannot be written; what was there is kept.
+    """
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    about = "\n".join(front_lines(base, card, TITLES[name].format(base.name), library="crossflare", tag=card["kind"]))
+
+    def fill(place: Path) -> None:
+        (place / name).write_bytes(save(whole, metadata={"format": "pt"}))
+        (place / README).write_text(about + "\n", encoding="utf-8")
+        if settings is not None:
+            (place / SETTINGS).write_text(settings, encoding="utf-8")
+        write_json(place / CARD, {"base": base.to_dict(), **card})
+
+    commit_dir(folder, fill)
+
+
+def load_tensors(opened: OpenedTensors, shapes: Mapping[str, tuple[int, ...]], base: BaseIdentity) -> dict[str, Tensor]:
+    """Return exactly the tensors of these shapes, for the base that they were trained on.
+
+    Raises:
+        UserError: It is another base; or tensors are missing, unexpected, misshapen or not finite.
+    """
+    check_base(opened.folder, opened.base, base)
+    return read_tensors(opened.folder / opened.name, dict(shapes))

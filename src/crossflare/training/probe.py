@@ -1,0 +1,113 @@
+"""A probe: a logistic regression on sentence vectors of a base model, of which nothing is trained.
+
+text -> last hidden states [T,d] -> their mean over the text's tokens -> length 1 -> regression -> K labels
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crossflare.errors import UserError
+from crossflare.training.loop.batching import batches, in_order
+from crossflare.training.loop.memory import Number
+
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+"""The values that are tried of scikit-learn's C, from the strongest regularisation to the weakest."""
+WEIGHT, BIAS = "weight", "bias"
+"""Names of the regression's tensors, [K,d] and [K]."""
+
+
+class Probe(nn.Module):
+    """A base model with a linear layer for K labels over its sentence vectors, in the place of a head.
+
+    Args:
+        model: A transformers model, with any head or none; of an encoder-decoder the encoder reads.
+        labels: K.
+    """
+
+    def __init__(self, model: Any, labels: int) -> None:
+        super().__init__()
+        base = model.base_model
+        self.config = model.config
+        self.reader = base.get_encoder() if model.config.is_encoder_decoder else base
+        self.linear = nn.Linear(model.config.hidden_size, labels)
+        self.requires_grad_(False)
+
+    def forward(self, **batch: Tensor) -> Any:
+        """Return an output whose `logits` are [B,K]."""
+        vectors = self.vectors(**batch)
+        with torch.autocast(vectors.device.type, enabled=False):  # far weights on near vectors: bfloat16 is too coarse
+            return SimpleNamespace(logits=self.linear(vectors))
+
+    def vectors(self, *, attention_mask: Tensor, **batch: Tensor) -> Tensor:
+        """Return the sentence vectors [B,d] of a batch, in float32 and of length 1."""
+        states = self.reader(attention_mask=attention_mask, **batch).last_hidden_state.float()
+        mask = attention_mask[..., None].float()
+        return nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+    def put(self, tensors: dict[str, Tensor]) -> None:
+        """Set the regression."""
+        self.linear.load_state_dict(tensors)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of the regression's tensors."""
+        return {name: tuple(each.shape) for name, each in self.linear.named_parameters()}
+
+
+def sentence_vectors(probe: Probe, rows: Any, collate: Any, batch_size: int, precision: Number) -> np.ndarray:
+    """Return the vectors [N,d] of encoded rows."""
+    parts: list[tuple[list[int], Tensor]] = []
+    for places, batch in batches(probe, rows, collate, batch_size, precision, "reading"):
+        batch.pop("labels", None)
+        parts.append((places, probe.vectors(**batch).cpu()))
+    return in_order(parts).double().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A regression, and how it was chosen."""
+
+    tensors: dict[str, Tensor]
+    strength: float
+    """Of `STRENGTHS`: the first of those with the best score on dev."""
+    scores: dict[float, float]
+    """Strength -> score on dev."""
+
+
+def fit_probe(
+    vectors: np.ndarray, gold: Sequence[int], labels: Sequence[str], score: Callable[[dict[str, Tensor]], float]
+) -> Fitted:
+    """Fit a logistic regression for each of `STRENGTHS`, and keep the one that does best on the dev rows.
+
+    Args:
+        vectors: [N,d] of the training rows.
+        gold: N label indices.
+        labels: The K names.
+        score: The score of a regression on dev, higher is better.
+
+    Raises:
+        UserError: A label has no training row, so that nothing can be learnt of it.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    absent = sorted(set(range(len(labels))) - set(gold))
+    if absent:
+        raise UserError(
+            f"probe: no training row has label {labels[absent[0]]}, so nothing can be fitted for it; give more rows, "
+            "or take the label out"
+        )
+    made: dict[float, dict[str, Tensor]] = {}
+    for strength in STRENGTHS:
+        fitted = LogisticRegression(C=strength, max_iter=10_000).fit(vectors, np.asarray(gold))
+        weight, bias = fitted.coef_, fitted.intercept_
+        if len(labels) == 2:  # scikit-learn has one row for both: what the second label has over the first
+            weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
+        made[strength] = {WEIGHT: torch.from_numpy(weight).float(), BIAS: torch.from_numpy(bias).float()}
+    scores = {strength: score(tensors) for strength, tensors in made.items()}
+    best = max(scores, key=lambda each: scores[each])  # the first of equals
+    return Fitted(made[best], best, scores)
