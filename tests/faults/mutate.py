@@ -59,6 +59,7 @@ SAME = {
     "translation/store.py: lock.release()": "a lock that nothing refers to is freed as well",
     "translation/store.py: leave_to_parent(lock)": "only older releases of filelock free a forked process's lock",
     "disk/locks.py: lock.release()": "a lock that nothing refers to is freed as well",
+    "disk/locks.py: if lock is not None": "a lock that nothing refers to is freed as well",
 }
 """Mutations that change nothing that could be seen, and why."""
 SECONDS = 600
