@@ -1,10 +1,11 @@
-"""Labels of the target language: what is refused says a way out that the recipe has not taken, and that helps."""
+"""What is refused of labels of the target language says a way out that helps; joint adapters are found."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import crossflare
 from crossflare.errors import UserError
 from crossflare.experiment.promise.check import check
 from crossflare.experiment.steps.graph import contexts_of
@@ -50,6 +51,27 @@ def test_rows_without_an_original_can_be_read_with_their_translation(lab: Lab, c
     said = refused(lab, {**changes, "methods.flare": {"train_source": "annealed(2)"}})
     assert "(train_source: annealed(2)); say train_source: machine" in said
     promise(lab, {**changes, **MACHINE})
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_joint_adapter_is_found_by_each_of_its_languages(tmp_path: Path, joint: bool) -> None:
+    lab = Lab(tmp_path / "lab", languages=("es", "sw"), seeds=(0,))
+    changes = {"stage1.epochs": 0, "methods.lora": {"joint": joint}}
+    done = crossflare.run(load_recipe(lab.write(changes, ("lora",))), runs=lab.folder / "runs")
+    found = {language: done.adapter("lora", language, 0).folder.name for language in ("es", "Swahili")}
+    assert found == {
+        "es": "lora-es+sw-seed0" if joint else "lora-es-seed0",
+        "Swahili": "lora-es+sw-seed0" if joint else "lora-sw-seed0",
+    }
+    for method, language, seed in (("lora", "fr", 0), ("lor", "es", 0), ("lora", "es", 1)):
+        with pytest.raises(UserError, match=r"unknown adapter '.*': did you mean 'lora-"):
+            done.adapter(method, language, seed)
+
+
+@pytest.mark.parametrize("name", ["overrides", "only"])
+def test_one_text_in_place_of_a_list_is_not_taken_letter_by_letter(lab: Lab, name: str) -> None:
+    with pytest.raises(UserError, match=rf"^{name}: expected a list, got 'seeds=\[0\]'; put it in a list$"):
+        load_recipe(lab.write(), **{name: "seeds=[0]"})
 
 
 def test_words_that_stand_for_keys_are_said(lab: Lab) -> None:
