@@ -51,7 +51,9 @@ class FinishedRun:
         return pandas.DataFrame(rows)
 
     def adapter(self, method: str, language: str, seed: int) -> "TrainedAdapter":
-        """Open the adapter that a method trained for a language with a seed; see `crossflare.open_adapter`.
+        """Open the adapter that a method trained for a language, alone or with others, with a seed.
+
+        See `crossflare.open_adapter`.
 
         Raises:
             UserError: The run has no such adapter; those that it has are named.
@@ -61,7 +63,10 @@ class FinishedRun:
         there = {path.name: path for folder in self._folders for path in sorted((folder / "adapters").glob("*"))}
         if not there:
             raise UserError(f"{self.folder}: expected trained adapters, found none; run a recipe that trains some")
-        return open_adapter(there[choose("adapter", f"{method}-{tag_of(language)}-seed{seed}", there)])
+        tag, first, last = tag_of(language), f"{method}-", f"-seed{seed}"
+        ours = (name for name in there if name.startswith(first) and name.endswith(last))
+        joint = (name for name in ours if tag in name.removeprefix(first).removesuffix(last).split("+"))
+        return open_adapter(there[next(joint, None) or choose("adapter", f"{first}{tag}{last}", there)])
 
     def report(self, *, show: bool = False) -> Path:
         """Write the report beside the run; return its page, or the Markdown where the extra `report` is missing.

@@ -131,3 +131,11 @@ def test_a_run_keeps_the_look_and_its_report_begins_with_it(lab: Lab, capsys: Sh
     text = Path("runs/tiny/report.md").read_text()
     assert next(line for line in text.splitlines() if line.startswith("## ")) == "## The data"
     assert "| es test | 7 |" in text
+
+
+@pytest.mark.parametrize("sign", ["ab", "a", ""])
+def test_what_is_no_delimiter_is_said_in_a_line(lab: Lab, capsys: Shown, sign: str) -> None:
+    said = wrong(capsys, lab.data("es", "test"), "--language", "es", "--delimiter", sign)
+    assert said == [
+        f"{lab.data('es', 'test')}: delimiter: expected one sign such as ; or |, or the word tab, got {sign!r}"
+    ]

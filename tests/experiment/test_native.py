@@ -152,7 +152,7 @@ def test_ids_that_do_not_meet_name_both_ways_out_with_both_counts(lab: Lab) -> N
         ({**NONE, "translation.native": 2}, ("lora",), "native: means nothing with to_target: none"),
         ({"translation.native": 2}, ("lora",), "native: means nothing with to_target: parallel"),
         ({**NONE, "translation.to_source": "none"}, ("lora",), "to_source: expected an engine; take it out"),
-        ({**NONE, "stage1": "later"}, ("lora",), "stage1: expected keys with values under it, got 'later'"),
+        ({**NONE, "stage1": "later"}, ("lora",), "stage1: expected keys with values under it or none, got 'later'"),
     ],
 )
 def test_what_cannot_be_is_refused(lab: Lab, changes: Any, methods: tuple[str, ...], message: str) -> None:

@@ -43,10 +43,14 @@ TESTS = {
         "fusion/test_damage.py", "outside/test_stranger_folder.py", "outside/test_stranger_peft.py",
     ],
     "fusion/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
-    "training/loop/checkpoints.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/loop/loop.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/loop/fit.py": ["training/test_resume.py", "faults/test_training.py"],
-    "training/loop/interrupts.py": ["training/test_resume.py", "faults/test_training.py"],
+    "training/loop/checkpoints.py": [
+        "training/test_recipe.py", "training/test_resume.py", "faults/test_training.py",
+    ],
+    "training/loop/loop.py": ["training/test_recipe.py", "training/test_resume.py", "faults/test_training.py"],
+    "training/loop/fit.py": [
+        "training/test_recipe.py", "training/test_distributed.py", "training/test_resume.py", "faults/test_training.py",
+    ],
+    "training/loop/interrupts.py": ["training/test_interrupts.py", "faults/test_training.py"],
     "evaluation/record.py": ["evaluation/test_record.py", "experiment/test_damage.py"],
     "experiment/running/news.py": ["experiment/test_news.py", "faults/test_grid.py"],
 }  # fmt: skip
@@ -55,6 +59,7 @@ SAME = {
     "translation/store.py: lock.release()": "a lock that nothing refers to is freed as well",
     "translation/store.py: leave_to_parent(lock)": "only older releases of filelock free a forked process's lock",
     "disk/locks.py: lock.release()": "a lock that nothing refers to is freed as well",
+    "disk/locks.py: if lock is not None": "a lock that nothing refers to is freed as well",
 }
 """Mutations that change nothing that could be seen, and why."""
 SECONDS = 600

@@ -34,6 +34,12 @@ def test_every_flipped_bit_is_refused(folder, name):
         assert (name if name != MANIFEST else str(folder)) in str(caught.value)
 
 
+def test_what_is_needed_and_missing_is_named_with_what_to_do(folder, disk):
+    assert set(open_dir(folder, needed={"a.txt": "save it again"})) == set(disk.old)
+    with pytest.raises(UserError, match=r"folder: c\.txt is missing; save it again$"):
+        open_dir(folder, needed={"a.txt": "", "c.txt": "save it again"})
+
+
 @pytest.mark.parametrize("name", ["a.txt", "deep/er/b.txt", MANIFEST])
 def test_every_truncation_and_absence_is_refused(folder, name):
     path = folder / name

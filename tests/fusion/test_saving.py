@@ -125,7 +125,6 @@ def test_stage_one_travels_with_the_adapter(tmp_path: Path) -> None:
     assert (alone - logits(loaded, batch().target)).abs().max() > 1e-3
 
 
-@pytest.mark.slow  # starts Python
 def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     base = build("bert")
     identity = crossflare.identify(base)
@@ -135,6 +134,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "adapter").exists()
 
 
+@pytest.mark.slow  # starts Python
 def test_stock_peft_refuses_the_adapter_loudly(tmp_path: Path) -> None:
     model, _ = trained("bert")
     model.save_pretrained(tmp_path / "adapter")

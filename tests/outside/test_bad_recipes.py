@@ -77,6 +77,7 @@ def test_twenty_mistakes_are_twenty_lines_in_their_order(tmp_path: Path) -> None
         ("stage1: {activation_checkpointing: 1}", "8: stage1.activation_checkpointing: expected true or false, got 1"),
         ("version: 2", "8: version: the recipe is of version 2, this crossflare reads 1; upgrade crossflare"),
         ("include: other.yaml", "8: include: unknown key: known: "),
+        ("translation: {native: 1000000000}", "8: translation.native: expected at least 0 and at most 1000, got 10000"),
     ],
 )
 def test_what_yaml_allows_and_a_recipe_does_not(text: str, said: str, tmp_path: Path) -> None:

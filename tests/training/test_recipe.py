@@ -7,6 +7,8 @@ from peft import LoraConfig, get_peft_model
 from crossflare.errors import UserError
 from crossflare.progress import display
 from crossflare.tasks.example import Example, Split
+from crossflare.training.loop import distributed
+from crossflare.training.loop.checkpoints import copy_trained, put_trained
 from crossflare.training.loop.fit import fit
 from crossflare.training.loop.settings import Settings
 
@@ -91,15 +93,19 @@ def test_accumulated_batches_weigh_every_example_alike(new_model, lab, tmp_path,
 
 def test_activation_checkpointing_changes_memory_not_the_result(new_model, lab, tmp_path) -> None:
     settings = Settings(**QUICK, epochs=1, select="last")
-    weights = []
+    weights, calls = [], []
     for on in (False, True):
-        model, _ = lab.run(
-            tmp_path / str(on),
-            dataclasses.replace(settings, activation_checkpointing=on),
-            model=new_model(dropout=0.0),
-        )
+        model = new_model(dropout=0.0)
+        calls.append(0)
+
+        def count(module, *_):
+            calls[-1] += module.training
+
+        next(module for name, module in model.named_modules() if name.endswith("query")).register_forward_hook(count)
+        lab.run(tmp_path / str(on), dataclasses.replace(settings, activation_checkpointing=on), model=model)
         weights.append(lab.weights_of(model))
     assert weights[0] == weights[1]
+    assert calls == [5, 10]  # each is computed once more, on the way back
 
 
 def test_no_epochs_only_score(lab, folder, new_model) -> None:
@@ -151,6 +157,40 @@ def test_nothing_to_train_is_refused(lab, new_model, folder) -> None:
     model = new_model(adapter=False).requires_grad_(False)
     with pytest.raises(UserError, match="nothing to train: no parameter requires a gradient"):
         lab.teach(model, labelled(0, 1), None, Settings(**QUICK), folder)
+
+
+def test_no_rows_are_refused(lab, new_model, folder) -> None:
+    rows, collate = tiny_rows()
+    rows.clear()
+    with pytest.raises(UserError, match="there are no training rows; check the split"):
+        fit(new_model(), rows, collate, lab.Stopping(), None, Settings(**QUICK), folder, {})
+    assert not folder.exists()
+
+
+def test_processes_that_would_train_otherwise_are_refused_before_a_step(lab, folder, monkeypatch) -> None:
+    def meet(word):
+        return [word, word, word | {"seed": "another", "base": "another"}]
+
+    loss = lab.Stopping()
+    monkeypatch.setattr(distributed, "meet", meet)
+    with pytest.raises(UserError, match="processes 0 and 2 of the run differ in base, seed; start them alike"):
+        lab.run(folder, Settings(**QUICK, epochs=1), loss=loss)
+    assert loss.calls == 0
+
+
+def test_weights_of_another_model_are_not_put_in_place(lab, new_model) -> None:
+    model, own = new_model(), copy_trained(new_model(1))
+    before, first = lab.weights_of(model), min(own)
+    for wrong in (
+        {name: tensor for name, tensor in own.items() if name != first},
+        own | {"more": torch.ones(1)},
+        own | {first: own[first][:1, :1]},
+    ):
+        with pytest.raises(UserError, match=r"the checkpoint's weights are not this model's: 1 differ, first \S+"):
+            put_trained(model, wrong)
+    assert lab.weights_of(model) == before
+    put_trained(model, own)
+    assert lab.weights_of(model) == lab.weights_of(new_model(1)) != before
 
 
 def test_two_adapters_of_unlike_settings_are_told_apart(lab, new_model, folder) -> None:

@@ -83,6 +83,8 @@ def inspect(
         columns = tuple(int(name) if no_header and name.isdecimal() else name for name in text)
         named = int(label) if label is not None and no_header and label.isdecimal() else label
         layout = FileLayout(columns, named, format=file_format, delimiter=delimiter, quotes=quotes, **places)  # type: ignore[arg-type]
+        for option, mistake in layout.mistakes():
+            raise UserError(f"{path}: {option}: {mistake}")
         with bars():
             looks = [look_at_file(path, language, layout, model, max_length)]
     lines = [warnings_of(look) for look in looks]

@@ -78,7 +78,11 @@ def load_recipe(
 
     Raises:
         GatheredError: One line for each mistake of any cell.
+        UserError: A text stands in place of a list.
     """
+    for name, given in (("overrides", overrides), ("only", only)):
+        if isinstance(given, str):
+            raise UserError(f"{name}: expected a list, got {given!r}; put it in a list")
     if isinstance(recipe, Mapping):
         document, folder = strict_yaml.document_of(recipe, "recipe"), Path.cwd()
     else:

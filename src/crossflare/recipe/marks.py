@@ -146,6 +146,7 @@ def describe(hint: Any) -> str:
             return f"a list, each {describe(arguments[0])}"
         return f"a list of {describe(arguments[0]).removeprefix('a ')}s"
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
-        return "keys with values under it"
+        texts = list(texts_of(hint))
+        return " or ".join(("keys with values under it", *(texts if len(texts) < 3 else ["a name alone"])))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
     return words.get(hint, str(hint))

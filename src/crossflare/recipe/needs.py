@@ -96,7 +96,8 @@ def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]
     if not _own(spec):
         return
     original = trained.about.reads == "both" and str(trained.train_source).startswith(("original", "mixed", "annealed"))
-    why = f"{trained.name} learns from them (train_source: {trained.train_source})" if original else ""
+    out = "say train_source: machine to learn from translations of the targets' rows"
+    why = f"{trained.name} learns from them (train_source: {trained.train_source}); {out}" if original else ""
     for each in learnt:
         yield from (Need(each, part, not native, why) for part in ("train", "dev"))
     if method.about.fitted:

@@ -164,7 +164,7 @@ class TranslationSpec:
     to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
     """How training and dev rows got their target text; `parallel`: the set's own aligned rows; `none`: nobody makes
     any, the adapters learn from rows in the target language with labels of their own."""
-    native: Annotated[int, Bounds(0)] = 0
+    native: Annotated[int, Bounds(0, 1000)] = 0
     """With an engine in `to_target`: how often an epoch takes each row of the target's own train file, beside the
     translated rows; 0: it has none, or they are not trained on. The target's own dev file, if it has one, is the dev
     part then."""

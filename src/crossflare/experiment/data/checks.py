@@ -12,7 +12,7 @@ from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
 from crossflare.tasks.example import Split
-from crossflare.tasks.outline import ANSWER, BLANK, SOURCE, Outline
+from crossflare.tasks.outline import ANSWER, BLANK, NATIVE, SOURCE, Outline
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
@@ -58,11 +58,18 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
             _check(spec, data, need, rows)
             found[need.language, need.part] = _part(spec, data, need, rows)
         except UserError as error:
-            wrong.append(str(error))
+            wrong.append(_said(spec, need, str(error)))
     wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
     if wrong:
         raise GatheredError(dict.fromkeys(wrong), "data")
     return found
+
+
+def _said(spec: Spec, need: Need, said: str) -> str:
+    """Return what is said of rows, with why they are needed, and without a way out that the recipe takes already."""
+    if spec.translation.to_target.engine == "none":
+        said = said.replace(NATIVE, "")
+    return said if not need.why or need.why in said else f"{said}; {need.why}"
 
 
 def no_source(data: DataSet, source: str, language: str, part: str, why: str) -> UserError:
