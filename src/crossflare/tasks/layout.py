@@ -48,7 +48,8 @@ class FileLayout:
     quotes: bool | None = None
     """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
     where: dict[str, Cell] = field(default_factory=dict[str, Cell])
-    """Column -> the value that it has in the rows that are read; the others are left out."""
+    """Column -> the value that it has in the rows that are read; the others are left out. A value that ends in `*`
+    stands for all that begin like it."""
 
     def given(self) -> dict[str, Any]:
         """Return the options that are given."""
@@ -155,7 +156,8 @@ def _differing(row: Row, where: Mapping[str, Cell]) -> str | None:
     """Return the first cell that is not as wanted, as `column: value`; None: all are."""
     for name, wanted in where.items():
         value = row.cell(name)
-        if _as_text(value) != _as_text(wanted):
+        text, asked = _as_text(value), _as_text(wanted)
+        if text != asked and not (asked.endswith("*") and text.startswith(asked[:-1])):
             return f"{name}: {_as_text(value)}"
     return None
 

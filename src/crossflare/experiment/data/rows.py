@@ -65,7 +65,7 @@ class Data:
     def fetched(self) -> bool:
         """Whether the set comes from the hub."""
         task = self.spec.task
-        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].fetch is not None
+        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].on_hub
 
     def check(self) -> Parts:
         """Read every row that the recipe reads, once; see `check_rows`."""
