@@ -10,7 +10,8 @@ from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import Spec, TaskSpec, Training
+from crossflare.recipe.spec import Spec, Training
+from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.task_checks import check_task
 from crossflare.recipe.translation import ENCODERS, EngineOptions, TranslationSpec, is_translated
 

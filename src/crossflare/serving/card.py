@@ -10,7 +10,8 @@ from crossflare.disk.untrusted import Schema, check_values, either, line, list_o
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
-from crossflare.recipe.spec import Answering, ModelSpec, Training
+from crossflare.recipe.spec import ModelSpec, Training
+from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision

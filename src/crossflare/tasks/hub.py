@@ -10,6 +10,8 @@ from pathlib import Path
 
 from crossflare.errors import UserError
 
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""`owner/name`."""
 _ADDRESS = re.compile(r"hf:/{1,2}datasets/([\w.-]+/[\w.-]+)(?:@(refs/\w+/[\w.-]+|[^/@]+))?/(.+)", re.ASCII)
 
 

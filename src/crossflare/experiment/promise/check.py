@@ -16,6 +16,7 @@ from crossflare.experiment.promise.models import check_models
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.tasks.hub import is_on_hub
 from crossflare.tasks.layout import files_of, is_pattern, paths_of
 from crossflare.training.loop.settings import few_steps
 
@@ -127,6 +128,8 @@ def missing_paths(spec: Spec) -> list[str]:
     found: dict[str, Any] = {"task.folder": spec.task.folder}
     if spec.model.name.startswith("/"):
         found["model.name"] = spec.model.name
+    if (spec.task.hub or "").startswith("/"):
+        found["task.hub"] = spec.task.hub
     return _missing_files(spec) + [
         f"{name}: expected a file or folder at {path}, found none"
         for name, path in found.items()
@@ -139,7 +142,7 @@ def _missing_files(spec: Spec) -> list[str]:
     for language, parts in spec.task.files.items():
         for part, given in parts.items():
             for path in paths_of(given):
-                if not files_of(path):
+                if not is_on_hub(path) and not files_of(path):
                     what = "files of such names" if is_pattern(path) else "a file or folder"
                     missing.append(f"task.files.{language}.{part}: expected {what} at {path}, found none")
     return missing
