@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.errors import UserError, listed
-from crossflare.tasks.files import DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
+from crossflare.tasks.files import DELIMITED, DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
 
 QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
 """Options of `FileLayout` that are for flat rows of questions alone."""
@@ -81,8 +81,8 @@ class FileLayout:
         sign = DELIMITERS.get(self.delimiter or "", self.delimiter)
         if sign is not None and (len(sign) != 1 or sign.isalnum() or sign in '"\n\r \ufeff'):
             yield "delimiter", f"expected one sign such as ; or |, or the word tab, got {self.delimiter!r}"
-        for name in ("delimiter", "header"):
-            if getattr(self, name) is not None and self.format is not None and self.format not in TABLES:
+        for name, formats in (("delimiter", DELIMITED), ("header", TABLES)):
+            if getattr(self, name) is not None and self.format is not None and self.format not in formats:
                 yield name, f"means nothing in a {self.format} file; take it out, or say format: csv or tsv"
         if isinstance(self.header, tuple):
             twice = sorted({each for each in self.header if self.header.count(each) > 1})
