@@ -189,6 +189,11 @@ class LanguageParts:
             check_ids(made)
         return made if source is None else self._paired(made, key, source)
 
+    def has_sources(self, language: str, part: str, source: str) -> bool:
+        """Whether the rows of a part have the set's own text in `source`, as far as that is known without reading."""
+        known = tag_of(source) in self.languages and part in self.parts(source)
+        return self.align != "none" and known
+
     def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
         _, part = key
         if self.align == "none" or part not in self.parts(source):

@@ -207,6 +207,10 @@ class _OwnSet(LanguageParts):
     def _has_beside(self, language: str, part: str, source: str) -> bool:
         return (tag_of(language), part) in self._beside and tag_of(source) == self._given
 
+    def has_sources(self, language: str, part: str, source: str) -> bool:
+        """See `LanguageParts.has_sources`; columns beside the texts count."""
+        return self._has_beside(language, part, source) or super().has_sources(language, part, source)
+
     def parallel(self, language: str, part: str, source: str) -> Split:
         if self._has_beside(language, part, source):
             return self.split(language, part)
