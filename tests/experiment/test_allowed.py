@@ -60,6 +60,15 @@ def test_parts_that_are_not_there_are_named(lab: Lab) -> None:
     assert "task.files.sw" in lacking["lora"]
 
 
+def test_parts_that_a_named_set_lacks_are_named(lab: Lab, tmp_path: Path) -> None:
+    for name in ("eng_Latn/train", "eng_Latn/dev", "swh_Latn/test"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.tsv").write_text("index_id\tcategory\ttext\n1\ttravel\ta\n")
+    found = said(lab, {"task": {"set": "sib200", "folder": str(tmp_path)}})
+    assert found["zero-shot"] == ""
+    assert found["lora"] == "needs train rows in 'sw', and there are none"
+
+
 def test_no_row_is_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object, **__: object) -> None:
         raise AssertionError("a row is read")

@@ -90,11 +90,13 @@ def test_configurations_are_languages_and_the_card_names_labels(
     assert rows(data, "sw", "train") == [("Nzuri.", "positive"), ("Mbaya.", "negative")]
     assert [row.source for row in data.parallel("sw", "train", "en")] == [("Good.",), ("Bad.",)]
     turned = opened(place, NAMES + ", labels: [negative, positive]")
+    assert turned.task.labels == ("negative", "positive")
     assert rows(turned, "sw", "test") == [("Sawa.", "positive")]
 
 
 def test_one_configuration_holds_all_languages_in_a_column(repository: Path) -> None:
-    card = "---\nconfigs:\n- {config_name: default, data_files: [{split: train, path: 'data/*.parquet'}]}\n---\n"
+    default = "- {config_name: default, data_files: [{split: train, path: 'data/*.parquet'}]}\n"
+    card = f"---\nconfigs:\n{default}- {{config_name: notes, data_files: notes.csv}}\n---\n"
     (repository / "README.md").write_text(card)
     (repository / "data").mkdir()
     columns = {"lang": ["swa", "en", "swa"], "text": ["Nzuri.", "Good.", "Mbaya."], "label": [1, 1, 0]}

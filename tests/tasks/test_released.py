@@ -16,7 +16,7 @@ FILES = {
         "eng_Latn/labels.txt": "travel\n",
     },
     "afrisenti": {
-        "pt_train.tsv": 'ID\ttweet\tlabel\npt_1\t@user "boa tarde\tpositive\n',
+        "pt_train.tsv": 'ID\ttweet\tlabel\npt_1\t"boa tarde @user\tpositive\n',
         "train/kr_train.tsv": "ID\ttweet\tlabel\nkr_1\tMwaramutse\tneutral\n",
         "ha_test.tsv": "ID\ttweet\tlabel\nha_1\tban so\tnegative\n",
     },
@@ -45,7 +45,7 @@ FILES = {
 READ = {
     ("sib200", "en", "train"): [("4", ('A "quoted" text.',), "travel"), ("7", ("Run.",), "sports")],
     ("sib200", "ace-Arab", "train"): [("4", ("سابوه",), "travel"), ("7", ("لۏم",), "sports")],
-    ("afrisenti", "pt-MZ", "train"): [("pt_1", ('@user "boa tarde',), "positive")],
+    ("afrisenti", "pt-MZ", "train"): [("pt_1", ('"boa tarde @user',), "positive")],
     ("afrisenti", "rw", "train"): [("kr_1", ("Mwaramutse",), "neutral")],
     ("afrisenti", "ha", "test"): [("ha_1", ("ban so",), "negative")],
     ("masakhanews", "en", "dev"): [("0", ("Head", 'First line.\n"Second" line.'), "health")],
