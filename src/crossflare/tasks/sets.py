@@ -85,7 +85,7 @@ KNOWN_SETS: dict[str, KnownSet] = {
         KnownSet(
             "sib200",
             "SIB-200: topics of sentences in 200 languages",
-            "Adelani et al., EACL 2024, https://aclanthology.org/2024.eacl-long.14",
+            "Adelani et al., EACL 2024, https://arxiv.org/abs/2309.07445",
             "CC BY-SA 4.0",
             label_sets.SIB200,
         ),
@@ -100,14 +100,14 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "masakhanews",
             "MasakhaNEWS: topics of news in 16 languages spoken in Africa",
             "Adelani et al., IJCNLP-AACL 2023, https://arxiv.org/abs/2304.09972",
-            "AFL-3.0 (labels); the texts belong to their news sites",
+            "see its repository; for research, the texts belong to their news sites",
             label_sets.MASAKHANEWS,
         ),
         KnownSet(
             "afrixnli",
             "AfriXNLI: entailment in 16 languages of Africa, English and French",
             "Adelani et al., 2024, https://arxiv.org/abs/2406.03368",
-            "Apache-2.0 (translations); that of XNLI",
+            "see its repository; the texts are those of XNLI, CC BY-NC 4.0",
             label_sets.AFRIXNLI,
         ),
         KnownSet(
