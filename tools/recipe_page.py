@@ -14,8 +14,9 @@ from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import Bounds, Keyed, Names, describe, field_types, has_default
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.schema import field_docs
-from crossflare.recipe.spec import ModelSpec, Spec, TaskSpec, Training
+from crossflare.recipe.spec import ModelSpec, Spec, Training
 from crossflare.recipe.strict_yaml import LIMIT
+from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.translation import Limit, TranslationSpec, TranslatorSpec, engine_names, engine_options
 from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.registry import ENGINES

@@ -10,7 +10,8 @@ from dataclasses import replace
 from crossflare.errors import UserError
 from crossflare.recipe.grid import Cell, Recipe
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import ModelSpec, Spec, TaskSpec, Training
+from crossflare.recipe.spec import ModelSpec, Spec, Training
+from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.translation import EngineOptions, Limit, TranslationSpec
 from crossflare_lab.tiny_models import LAYERS, tiny_model, tiny_translator
 from crossflare_lab.tiny_rows import ROWS, lexicons, tiny_set

@@ -57,7 +57,11 @@ def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
 
 def _texts() -> list[str]:
     """Return all that a tokenizer should know as whole words."""
-    return [*(" ".join(vocabulary(tag)) for tag in tiny_languages()), PROMPTS, " ".join((*NUSAX.labels, *XNLI.labels))]
+    return [
+        *(" ".join(vocabulary(tag)) for tag in tiny_languages()),
+        PROMPTS,
+        " ".join((*NUSAX.task.labels, *XNLI.task.labels)),
+    ]
 
 
 def _model(architecture: str) -> tuple[Any, Any]:

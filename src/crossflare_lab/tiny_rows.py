@@ -14,10 +14,8 @@ from typing import Any
 from crossflare.disk.files import commit_dir, write_atomic
 from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError
-from crossflare.tasks.hub import XNLI_HUB
-from crossflare.tasks.label_sets import FOLDERS, HEADER, NUSAX, NUSAX_FILES, XNLI
-from crossflare.tasks.question_sets import FILES as TYDIQA_FILES
-from crossflare.tasks.question_sets import NAMES
+from crossflare.tasks.label_sets import NUSAX, XNLI, XNLI_HEADER
+from crossflare.tasks.question_sets import TYDIQA
 
 VERSION = 1
 """Raised whenever the same call would write other files."""
@@ -67,7 +65,7 @@ def lexicons(source: str) -> Path:
 
 def tiny_languages() -> list[str]:
     """Return the tags of all languages of the sets."""
-    return sorted({*FOLDERS, *XNLI_HUB.configs, *NAMES})
+    return sorted({*NUSAX.languages, *XNLI.languages, *TYDIQA.languages})
 
 
 def _written(folder: Path, files: Callable[[], Files]) -> Path:
@@ -88,29 +86,29 @@ def _sentence(language: str, number: int, of: str, count: int) -> str:
 
 
 def _nusax() -> Files:
-    for language, folder in FOLDERS.items():
-        for part, file in NUSAX_FILES.items():
+    for language, folder in NUSAX.languages.items():
+        for part, file in NUSAX.files.items():
             texts = (_sentence(language, n, f"nusax {part}", 6) for n in range(ROWS))
             lines = [["id", "text", "label"]]
-            lines += [[f"{n}", text, NUSAX.labels[n % 3]] for n, text in enumerate(texts)]
-            yield f"{folder}/{file}", _table(lines, ",")
+            lines += [[f"{n}", text, NUSAX.task.labels[n % 3]] for n, text in enumerate(texts)]
+            yield str(file).format(language=folder), _table(lines, ",")
 
 
 def _xnli() -> Files:
-    for language in XNLI_HUB.configs:
+    for language in XNLI.languages:
         for part in ("train", "dev", "test") if language == "en" else ("dev", "test"):
-            lines: list[list[str]] = [[*HEADER]] if part == "train" else []
+            lines: list[list[str]] = [[*XNLI_HEADER]] if part == "train" else []
             for n in range(ROWS):
-                premise, hypothesis = (_sentence(language, n, f"{which} {part}", 4) for which in HEADER[:2])
-                lines.append([premise, hypothesis, XNLI.labels[n % 3]])
+                premise, hypothesis = (_sentence(language, n, f"{which} {part}", 4) for which in XNLI_HEADER[:2])
+                lines.append([premise, hypothesis, XNLI.task.labels[n % 3]])
             yield f"{language}/{part}.tsv", _table(lines, "\t")
 
 
 def _tydiqa() -> Files:
-    for language in NAMES:
-        for part, file in TYDIQA_FILES.items():
+    for language in TYDIQA.languages:
+        for part, file in TYDIQA.files.items():
             asked = [_question(language, part, n) for n in range(2 * ROWS if part == "train" else ROWS)]
-            yield f"{language}/{file}", json.dumps({"data": [{"paragraphs": asked}]})
+            yield str(file).format(language=language), json.dumps({"data": [{"paragraphs": asked}]})
 
 
 def _question(language: str, part: str, number: int) -> Mapping[str, Any]:

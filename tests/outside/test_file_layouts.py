@@ -4,7 +4,9 @@ import bz2
 import gzip
 import json
 import lzma
+import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +123,7 @@ def test_one_object_on_a_line_is_one_row_also_in_a_json_file(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "task", "says"),
     [
-        ("a.txt", CSV, {}, "a.txt: unknown kind of file '.txt'; say its format: one of csv, tsv, jsonl, json"),
+        ("a.txt", CSV, {}, "a.txt: unknown kind of file '.txt'; say its format: one of csv, tsv, xlsx, jsonl, json"),
         ("a.json", '{"a": [], "b": []}\n', {}, "a.json:1: expected a column 'text'"),
         (
             "a.json",
@@ -135,8 +137,8 @@ def test_one_object_on_a_line_is_one_row_also_in_a_json_file(tmp_path: Path) -> 
         ("a.txt", "__label__a __label__b c\n", {"format": "fasttext"}, "a.txt:1: expected one label, found several"),
         ("a.txt", "x", {"format": "fasttext", "delimiter": ";"}, "task.delimiter: means nothing in a fasttext file"),
         ("a.jsonl", "{}", {"header": ["text"]}, "a.jsonl: column names are given for a headless file, but a jsonl"),
-        ("a.parquet.gz", "x", {}, "expected a Parquet file as it is, which packs its columns itself; unpack it"),
-        ("a.csv", CSV, {"format": "xlsx"}, "task.format: unknown value 'xlsx'"),
+        ("a.parquet.gz", "x", {}, "expected a parquet file as it is, which is packed inside itself; unpack it"),
+        ("a.csv", CSV, {"format": "xls"}, "task.format: unknown value 'xls'"),
     ],
 )
 def test_a_format_that_is_not_so(tmp_path: Path, name: str, content: str, task: Task, says: str) -> None:
@@ -207,7 +209,14 @@ def test_a_field_inside_an_object(tmp_path: Path) -> None:
     assert validated(tmp_path, "b.jsonl", texts=["meta.text"], label="out.label") == [("own", "positive")]
 
 
+def zst(content: bytes) -> bytes:
+    """Pack as two frames, as programs that pack with several threads do."""
+    pack = pytest.importorskip("zstandard").ZstdCompressor().compress
+    return pack(content[: len(content) // 2]) + pack(content[len(content) // 2 :])
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+PACKERS["zst"] = zst
 
 
 @pytest.mark.parametrize("ending", PACKERS)
@@ -216,14 +225,85 @@ def test_packed_files(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPat
         packed = PACKERS[ending](content.encode())
         (tmp_path / f"{name}.{ending}").write_bytes(packed)
         assert validated(tmp_path, f"{name}.{ending}") == ROWS
-    (tmp_path / f"cut.csv.{ending}").write_bytes(PACKERS[ending](CSV.encode() * 50)[:-12])
+    (tmp_path / f"cut.csv.{ending}").write_bytes(PACKERS[ending]((CSV + CSV.partition("\n")[2] * 50).encode())[:-12])
     assert "is damaged" in refused(tmp_path, f"cut.csv.{ending}")
     (tmp_path / f"no.csv.{ending}").write_text(CSV)
     assert "is damaged" in refused(tmp_path, f"no.csv.{ending}")
     (tmp_path / f"bomb.csv.{ending}").write_bytes(PACKERS[ending](b"text,label\n" + b"a,positive\n" * 20_000))
     assert lines._FREE == 100_000_000  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(lines, "_FREE", 100_000)
-    assert "unpacks to more than 200 times its size and more than 0 MB" in refused(tmp_path, f"bomb.csv.{ending}")
+    assert "unpacks to more than 100 times its size and more than 0 MB" in refused(tmp_path, f"bomb.csv.{ending}")
+
+
+def sheet(path: Path, rows: list[list[Any]], *others: list[list[Any]]) -> None:
+    book: Any = pytest.importorskip("openpyxl").Workbook()
+    for number, each in enumerate((rows, *others)):
+        one = book.active if number == 0 else book.create_sheet()
+        for row in each:
+            one.append(row)
+    book.save(path)
+
+
+def test_a_spreadsheet(tmp_path: Path) -> None:
+    """Values go by their text, blank rows end the sheet, and other sheets may be there where they are blank."""
+    rows = [["text", "label"], ["good one", True], [31, False], [date(2026, 1, 31), True], [2.0, True], [None, None]]
+    sheet(tmp_path / "a.xlsx", rows, [])
+    names = {"labels": ["true", "false"]}
+    read = [("good one", "true"), ("31", "false"), ("2026-01-31", "true"), ("2", "true")]
+    assert validated(tmp_path, "a.xlsx", **names) == read
+    sheet(tmp_path / "b.xlsx", rows[1:])
+    assert validated(tmp_path, "b.xlsx", header=False, texts=[1], label=2, **names) == read
+    sheet(tmp_path / "c.xlsx", [*rows[:2], [None, None], *rows[2:4]])
+    assert "c.xlsx:3: expected 2 fields (text, label), found a blank line" in refused(tmp_path, "c.xlsx", **names)
+    sheet(tmp_path / "d.xlsx", [*rows[:2], ["a", True, "note"]])
+    assert "d.xlsx:3: expected 2 fields (text, label), found 3" in refused(tmp_path, "d.xlsx", **names)
+    sheet(tmp_path / "e.xlsx", rows, rows)
+    assert "expected one sheet with rows, found 2 (Sheet, Sheet1); keep one" in refused(tmp_path, "e.xlsx", **names)
+    whole = (tmp_path / "a.xlsx").read_bytes()
+    (tmp_path / "f.xlsx").write_bytes(whole[: len(whole) // 2])
+    assert "expected a .xlsx file, but it is damaged" in refused(tmp_path, "f.xlsx", **names)
+
+
+def test_a_spreadsheet_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet(tmp_path / "a.xlsx", [["text", "label"], ["a" * 30_000, "positive"], *[["a" * 30_000, "positive"]] * 90])
+    monkeypatch.setattr(lines, "_FREE", 100)
+    monkeypatch.setattr(lines, "_RATIO", 2)
+    assert "a.xlsx: unpacks to more than 2 times its size" in refused(tmp_path, "a.xlsx")
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.csv.zst", "zstandard"), ("a.xlsx", "openpyxl")])
+def test_a_package_that_is_not_there_is_named(
+    tmp_path: Path, name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / name).write_bytes(b"some")
+    assert f'needs the package {package}; pip install "crossflare[files]"' in refused(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "a.csv",
+            "text,label\ngood,positive\nbad,worse,negative\n",
+            "a.csv:3: expected 2 fields (text, label), found 3",
+        ),
+        ("b.csv", "text,label\ngood,positive\nlabel,text\nnegative,bad\n", "b.csv:3: unknown label 'text'"),
+        (
+            "c.jsonl",
+            '{"text": "a", "label": "positive"}\n{"texte": "b", "label": "negative"}\n',
+            "c.jsonl:2: expected a",
+        ),
+        ("d.tsv", "text\tlabel\na\tpositive\nb\n", "d.tsv:3: expected 2 fields (text, label), found 1"),
+    ],
+)
+def test_columns_that_change_half_way_are_named_by_their_line(
+    tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    said = refused(tmp_path, name)
+    assert says in said
+    assert "\n" not in said
 
 
 def test_blank_lines_end_a_file(tmp_path: Path) -> None:

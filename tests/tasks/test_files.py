@@ -98,7 +98,7 @@ def test_names_can_be_given_to_a_file_without_header(tmp_path: Path) -> None:
         ("t.csv", b"\xef\xbb\xbf", "{path}: expected at least one row, found an empty file"),
         ("t.csv", "one,two\n", "{path}: expected at least one row, found only a header line"),
         ("t.jsonl", "", "{path}: expected at least one row, found an empty file"),
-        ("t.txt", "x", "{path}: unknown kind of file '.txt'; say its format: one of csv, tsv, jsonl"),
+        ("t.txt", "x", "{path}: unknown kind of file '.txt'; say its format: one of csv, tsv, xlsx, jsonl"),
         ("t.csv", b"one\n\xe9t\xe9\n", "{path}:2: not UTF-8: byte 0xe9 at offset 4; save the file as UTF-8"),
         ("t.csv", b"\xef\xbb\xbfone\n\xe9\n", "{path}:2: not UTF-8: byte 0xe9 at offset 7;"),
         ("t.tsv", "one\n".encode("utf-16"), "{path}:1: not UTF-8: byte 0xff at offset 0 (it starts as UTF-16 does)"),

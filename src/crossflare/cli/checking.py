@@ -9,7 +9,10 @@ from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_j
 from crossflare.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crossflare.experiment.data.checks import Part
+    from crossflare.recipe.spec import Spec
 
 PANEL = "Checks"
 PARTS = ("train", "dev", "test")
@@ -66,6 +69,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         typer.echo("---\n".join(texts), nl=False)
         return
     contexts = contexts_of(recipe, Path())
+    _say_methods([cell.spec for cell in recipe.cells])
     check(contexts)
     for cell, context in zip(recipe.cells, contexts, strict=True):
         spec, parts = cell.spec, context.data.check()
@@ -79,6 +83,21 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
             say(f"[yellow]![/] {plain(line)}")
         name = f"{plain(path)}{f' ({plain(cell.name)})' if cell.name else ''}"
         say(f"{OK} {name}: {len(spec.methods)} methods, {len(spec.targets)} targets, {len(spec.seeds)} seeds")
+
+
+def _say_methods(specs: "Sequence[Spec]") -> None:
+    """Say which methods the data allow, once where recipes agree; what cannot be opened is for the check to tell."""
+    from crossflare.experiment.promise.check import methods_allowed
+
+    said: list[str] = []
+    for spec in specs:
+        try:
+            lines = methods_allowed(spec)
+        except UserError:
+            continue
+        for line in lines if lines != said else ():
+            say(f"[dim]{plain(line)}[/]")
+        said = lines
 
 
 def _rows(part: "Part | None", there: bool) -> str:

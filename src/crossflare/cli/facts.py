@@ -79,6 +79,7 @@ def methods(
 ) -> None:
     """List the kinds of method: what sets each apart, and where it comes from."""
     from crossflare.errors import choose
+    from crossflare.recipe.allowed import data_needed
     from crossflare.recipe.kinds import KINDS
     from crossflare.recipe.methods import MethodSpec
 
@@ -88,14 +89,15 @@ def methods(
     options = {each: sorted(MethodSpec(each, each).options) for each in kinds}
     if as_json:
         facts = {
-            each: {"group": k.group, "about": k.about, "cites": k.cites, "of": sorted(k.of)}
+            each: {"group": k.group, "about": k.about, "cites": k.cites, "of": sorted(k.of), "needs": data_needed(k)}
             for each, k in kinds.items()
         }
         print_json([{"name": each, **facts[each], "options": options[each]} for each in kinds])
         return
-    shown = table("method", "", "what it is", "from")
+    shown = table("method", "", "what it is", "what it needs", "from")
     for each, kind in kinds.items():
-        shown.add_row(f"[cyan]{each}[/]", f"[dim]{kind.group}[/]", kind.about, f"[dim]{kind.cites}[/]")
+        needed = ", ".join(data_needed(kind))
+        shown.add_row(f"[cyan]{each}[/]", f"[dim]{kind.group}[/]", kind.about, needed, f"[dim]{kind.cites}[/]")
     out().print(shown)
     if name is None:
         say("[dim]a recipe names them under `methods`; `crossflare methods NAME` lists the options of one[/]")

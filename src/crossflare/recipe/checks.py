@@ -10,7 +10,8 @@ from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import Spec, TaskSpec, Training
+from crossflare.recipe.spec import Spec, Training
+from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.task_checks import check_task
 from crossflare.recipe.translation import ENCODERS, EngineOptions, TranslationSpec, is_translated
 
@@ -20,6 +21,8 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path, engine = ("methods", method.name), spec.translation.to_source
     if method.about.reads_source and is_translated(method.test_source):
         _needs_engine(engine, path, reader)
+    if method.about.reads == "latents" and spec.translation.latents is None:
+        reader.wrong(path, "reads the states of a translation encoder, but translation.latents is missing; add one")
     beside = spec.translation.translates and spec.translation.has_native
     both = method.about.trains and method.about.reads == "both"
     if beside and both and str(method.train_source).startswith(_ORIGINALS_NEEDED):

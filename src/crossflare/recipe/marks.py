@@ -70,14 +70,15 @@ class Keyed:
 class PathMark:
     """A file or folder: `$NAME` and `~` expand, and what is left relative is relative to the recipe.
 
-    With `maybe_name`, only what starts with `.`, `~`, `$` or `/` is taken for a path (a model may be a hub name).
+    With `maybe_name`, only what starts with `.`, `~`, `$` or `/` is taken for a path (a model may be a hub name). What
+    starts with `hf://` is a file on the hub.
     """
 
     maybe_name: bool = False
 
     def takes(self, text: str) -> bool:
-        """Whether the text is a path."""
-        return not self.maybe_name or text.startswith((".", "~", "$", "/"))
+        """Whether the text is a path on this machine."""
+        return text.startswith((".", "~", "$", "/")) if self.maybe_name else not text.startswith("hf://")
 
 
 LanguageTag = Annotated[str, Made(lambda name: find_language(name).tag)]

@@ -1,7 +1,7 @@
 """What a recipe says, as values: task, model, training, and the whole; `read` reads them."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
@@ -13,90 +13,23 @@ from crossflare.recipe.marks import (
     Bounds,
     Checked,
     Keyed,
-    Label,
     LanguageTag,
     ModelPath,
-    Names,
-    PathText,
     field_types,
     is_path,
     item_type,
 )
 from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.translation import (
     Count,
     EngineOptions,
-    Limit,
     Rate,
     Share,
     TranslationSpec,
 )
-from crossflare.tasks.kinds import Metric, QuestionMetric
-from crossflare.tasks.layout import Align, FileLayout, FilePart
-from crossflare.tasks.sets import KNOWN_SETS, KnownSet
 
-Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
-Answering = Literal["head", "text"]
-
-
-@dataclass(frozen=True)
-class PartSpec(FilePart):
-    """The files of one part where they are not as those of the task."""
-
-    path: PathText | tuple[PathText, ...] = ()
-    """A file, a pattern as `train-*.csv`, or a list of them."""
-
-
-@dataclass(frozen=True)
-class TaskSpec(FileLayout):
-    """Where the labelled rows come from: a named set, or the user's own files."""
-
-    set: Annotated[str, Names("set", lambda: tuple(KNOWN_SETS))] | None = None
-    """A named set; None: `files` says where the rows are."""
-    folder: PathText | None = None
-    """Where the named set lies on this machine."""
-    dev_from_train: Count | None = None
-    """Rows cut from the end of train to be dev; None: the set has a dev part."""
-    limit: Limit = field(default_factory=Limit)
-    form: Answering = "head"
-    """How the model answers: by a new head over its states, or in its own words (models that write)."""
-    words: dict[str, str] = field(default_factory=dict[str, str])
-    """With form `text`: label -> the word that the model writes for it, where that is not the label itself."""
-    questions: bool = False
-    """The own files hold questions with a context and answers, in SQuAD's layout or as flat rows."""
-    labels: tuple[Label, ...] = ()
-    """The label names, in the order of the classifier's outputs; numbers and truth values go by their text."""
-    aliases: dict[str, Label] = field(default_factory=dict[str, str])
-    """Other spellings of labels found in the files: spelling -> label."""
-    files: dict[LanguageTag, dict[Part, PathText | tuple[PathText, ...] | PartSpec]] = field(
-        default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
-    )
-    """language -> part -> its file, a pattern as `train-*.csv`, a list of them, or `path` with options of its own."""
-    align: Align | None = None
-    """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
-    where `id` names a column or the rows are questions, else by place."""
-    main_metric: Literal[Metric, QuestionMetric] | None = None
-    """By which models are chosen; None: accuracy of labels, f1 of answers."""
-
-    @property
-    def asks(self) -> bool:
-        """Whether the task is to answer questions."""
-        return self.questions or (self._known is not None and self._known.asks)
-
-    @property
-    def lexicon(self) -> Callable[[str], Mapping[str, str]] | None:
-        """The dictionary that the named set brings; None: it has none."""
-        return None if self._known is None else self._known.lexicon
-
-    @property
-    def _known(self) -> KnownSet | None:
-        return KNOWN_SETS.get(self.set or "")
-
-    def choosing(self) -> dict[str, Any]:
-        """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
-        named = self.main_metric not in (None, "f1" if self.asks else "accuracy")
-        return {"main_metric": self.main_metric} if named else {}
 
 
 @dataclass(frozen=True)

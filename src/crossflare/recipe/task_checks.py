@@ -7,13 +7,15 @@ from crossflare.errors import nearest
 from crossflare.recipe.fields import Reader
 from crossflare.recipe.marks import shown
 from crossflare.recipe.needs import needs
-from crossflare.recipe.spec import PartSpec, Spec, TaskSpec
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.task import PartSpec, TaskSpec
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout
 
 
 def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     """Note in `reader` what the task of a recipe contradicts or lacks."""
+    _hub(task, reader)
     if task.words and task.form == "head":
         reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
     if task.questions:
@@ -21,23 +23,25 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
-        more = {name: getattr(task, name) for name in ("aliases", "align", "main_metric")}
+        more = {name: getattr(task, name) for name in ("aliases", "align", "main_metric", "hub")}
         for name, value in {**own, **more, **task.given()}.items():
             if value or value is False:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
         return
     missing = [name for name, value in own.items() if not value and not _said_by_parts(task, name)]
-    if len(missing) == len(own):
+    if len(missing) == len(own) and task.hub is None:
         reader.wrong(("task",), "expected a named `set`, or your own `files` with `labels`, `texts` and `label`")
         return
+    if task.hub is not None:
+        missing = [name for name in missing if name in ("texts", "label")]
     for name in missing:
         reader.wrong(("task", name), "missing; own files need labels, texts (columns), label (column) and files")
     if len(task.texts) > 2:
         reader.wrong(("task", "texts"), f"expected one column or two, got {len(task.texts)}")
-    if len(set(task.labels)) < max(2, len(task.labels)):
+    if len(set(task.labels)) < max(2 if task.hub is None or task.labels else 0, len(task.labels)):
         reader.wrong(("task", "labels"), "expected at least two labels, each once")
     for alias, label in task.aliases.items():
-        if label not in task.labels:
+        if label not in task.labels and (task.labels or task.hub is None):
             reader.wrong(("task", "aliases", alias), f"unknown label {shown(label)}: {nearest(label, task.labels)}")
     for path, layout in _layouts(task):
         if layout.source_texts and layout.texts and len(layout.source_texts) != len(layout.texts):
@@ -48,6 +52,18 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     _options_of_files(task, get_args(Metric), reader)
     if task.files and reader.sound("source") and reader.sound("targets"):
         _files(task, spec, reader)
+
+
+def _hub(task: TaskSpec, reader: Reader) -> None:
+    """Check the options of a repository on the hub."""
+    if task.hub is None:
+        for name in ("revision", "language_names", "language_column"):
+            if getattr(task, name):
+                reader.wrong(("task", name), "is of a repository on the hub; say hub, or take it out")
+    elif task.files:
+        reader.wrong(
+            ("task", "files"), "hub has files of its own; write hf://datasets/OWNER/NAME/PATH here, without hub"
+        )
 
 
 def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
@@ -65,9 +81,9 @@ def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         if len(layout.source_texts) not in (0, 2):
             reader.wrong((*path, "source_texts"), "expected two columns: of the question, and of its context")
     _options_of_files(task, get_args(QuestionMetric), reader)
-    if not task.files:
+    if not task.files and task.hub is None:
         reader.wrong(("task", "files"), "missing; expected language -> part -> file")
-    elif reader.sound("source") and reader.sound("targets"):
+    elif task.files and reader.sound("source") and reader.sound("targets"):
         _files(task, spec, reader)
 
 

@@ -11,7 +11,8 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
 from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
-from crossflare.recipe.spec import Answering, ModelSpec, Training
+from crossflare.recipe.spec import ModelSpec, Training
+from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision

@@ -20,6 +20,8 @@ Align = Literal["id", "row", "none"]
 
 Reader = Callable[[str, str], Sequence[Example]]
 """(language, part) -> examples."""
+Machine = Callable[[str, str, str], Sequence[Example] | None]
+"""(language, part, source) -> shipped machine translations into the source language, or None where there are none."""
 
 
 @runtime_checkable
@@ -122,8 +124,7 @@ class LanguageParts:
         parts: Which parts each language has.
         read: Reads one of them, of a language by the name that `parts` has for it.
         align: How languages correspond: by example id, by row, or not at all.
-        machine: Reads shipped machine translations as (language, part, source) -> examples, or None where there
-            are none.
+        machine: Reads shipped machine translations; None: there are none.
         iterate: Yields what `read` returns, one row at a time; None: rows are only read whole.
     """
 
@@ -135,7 +136,7 @@ class LanguageParts:
         read: Reader,
         *,
         align: Align = "id",
-        machine: Callable[[str, str, str], Sequence[Example] | None] | None = None,
+        machine: Machine | None = None,
         iterate: Callable[[str, str], Iterable[Example]] | None = None,
     ) -> None:
         self.name = name
@@ -187,6 +188,11 @@ class LanguageParts:
         if self._iterate is not None and key not in self._cache:
             check_ids(made)
         return made if source is None else self._paired(made, key, source)
+
+    def has_sources(self, language: str, part: str, source: str) -> bool:
+        """Whether the rows of a part have the set's own text in `source`, as far as that is known without reading."""
+        known = tag_of(source) in self.languages and part in self.parts(source)
+        return self.align != "none" and known
 
     def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
         _, part = key

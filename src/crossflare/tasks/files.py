@@ -1,4 +1,4 @@
-"""Strict reading of CSV, TSV, JSON, JSONL, Parquet and fastText: text as written, damage named by its line.
+"""Strict reading of CSV, TSV, XLSX, JSON, JSONL, Parquet and fastText: text as written, damage named by its line.
 
 Nothing is guessed but whether the cells of a TSV file are quoted (see `quoting`): the words NA, null, None and nan stay
 text, blanks stay, an empty text stays empty. Lines end with the line feed alone, because texts hold U+2028, U+0085 and
@@ -14,19 +14,22 @@ from crossflare.errors import UserError, choose, nearest
 from crossflare.tasks import objects, tables
 from crossflare.tasks.lines import BYTE_ORDER_MARK, PACKED, open_bytes, unpacked_name
 
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "fasttext"]
+Format = Literal["csv", "tsv", "xlsx", "jsonl", "json", "parquet", "fasttext"]
 Column = str | int
 """A column by its name, a field inside an object as `meta.text`, or a column of a table by its place, from 1."""
 ENDINGS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
+    ".xlsx": "xlsx",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
 }
 """Ending of a name -> format of the file."""
-TABLES = ("csv", "tsv")
+TABLES = ("csv", "tsv", "xlsx")
+"""Formats whose columns have places, and may have no names."""
+DELIMITED = ("csv", "tsv")
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
 """Words for a delimiter -> what it is."""
 
@@ -93,7 +96,7 @@ def iterate_rows(
     """Yield the rows of a file, of which one is held in memory (of Parquet one group of rows, of a JSON array all).
 
     Args:
-        path: The file; one whose name ends in .gz, .bz2 or .xz is unpacked as it is read.
+        path: The file; one whose name ends in .gz, .bz2, .xz or .zst is unpacked as it is read.
         format: See `Format`; by default from the file's name.
         header: Column names of a CSV or TSV file that has no header line; False: it has none, and columns go by places.
         quotes: Whether a TSV file's cells are quoted, as those of CSV always are; None: as the whole file shows.
@@ -116,21 +119,22 @@ def iterate_rows(
         known = ", ".join(get_args(Format))
         raise UserError(f"{path}: unknown kind of file '{path.suffix}'; say its format: one of {known}")
     choose("file format", chosen, get_args(Format))
-    if chosen not in TABLES and (header is not None or delimiter is not None):
+    if (chosen not in TABLES and header is not None) or (chosen not in DELIMITED and delimiter is not None):
         what = "column names are given for a headless file" if delimiter is None else "a delimiter is given"
         raise UserError(f"{path}: {what}, but a {chosen} file names its own{'' if delimiter is None else ' cells'}")
-    if chosen == "parquet" and path.suffix.lower() in PACKED:
-        raise UserError(f"{path}: expected a Parquet file as it is, which packs its columns itself; unpack it")
+    if chosen in ("parquet", "xlsx") and path.suffix.lower() in PACKED:
+        raise UserError(f"{path}: expected a {chosen} file as it is, which is packed inside itself; unpack it")
     between = DELIMITERS.get(delimiter or "", delimiter) or ("\t" if chosen == "tsv" else ",")
     readers: dict[str, Callable[[], Iterator[tuple[int, Mapping[str, Any]]]]] = {
         "jsonl": lambda: objects.read_jsonl(path),
         "json": lambda: objects.read_json_rows(path),
         "parquet": lambda: objects.read_parquet(path),
         "fasttext": lambda: tables.read_fasttext(path),
+        "xlsx": lambda: tables.read_sheet(path, header),
     }
-    if chosen in TABLES and between == "\t":
+    if chosen in DELIMITED and between == "\t":
         found = tables.read_tsv(path, header, quotes)
-    elif chosen in TABLES:
+    elif chosen in DELIMITED:
         found = tables.read_csv(path, header, between)
     else:
         found = readers[chosen]()

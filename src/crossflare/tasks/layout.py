@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.errors import UserError, listed
-from crossflare.tasks.files import DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
+from crossflare.tasks.files import DELIMITED, DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
 
 QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
 """Options of `FileLayout` that are for flat rows of questions alone."""
@@ -48,7 +48,8 @@ class FileLayout:
     quotes: bool | None = None
     """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
     where: dict[str, Cell] = field(default_factory=dict[str, Cell])
-    """Column -> the value that it has in the rows that are read; the others are left out."""
+    """Column -> the value that it has in the rows that are read; the others are left out. A value that ends in `*`
+    stands for all that begin like it."""
 
     def given(self) -> dict[str, Any]:
         """Return the options that are given."""
@@ -80,8 +81,8 @@ class FileLayout:
         sign = DELIMITERS.get(self.delimiter or "", self.delimiter)
         if sign is not None and (len(sign) != 1 or sign.isalnum() or sign in '"\n\r \ufeff'):
             yield "delimiter", f"expected one sign such as ; or |, or the word tab, got {self.delimiter!r}"
-        for name in ("delimiter", "header"):
-            if getattr(self, name) is not None and self.format is not None and self.format not in TABLES:
+        for name, formats in (("delimiter", DELIMITED), ("header", TABLES)):
+            if getattr(self, name) is not None and self.format is not None and self.format not in formats:
                 yield name, f"means nothing in a {self.format} file; take it out, or say format: csv or tsv"
         if isinstance(self.header, tuple):
             twice = sorted({each for each in self.header if self.header.count(each) > 1})
@@ -155,7 +156,8 @@ def _differing(row: Row, where: Mapping[str, Cell]) -> str | None:
     """Return the first cell that is not as wanted, as `column: value`; None: all are."""
     for name, wanted in where.items():
         value = row.cell(name)
-        if _as_text(value) != _as_text(wanted):
+        text, asked = _as_text(value), _as_text(wanted)
+        if text != asked and not (asked.endswith("*") and text.startswith(asked[:-1])):
             return f"{name}: {_as_text(value)}"
     return None
 

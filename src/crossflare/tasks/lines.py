@@ -1,4 +1,4 @@
-"""The bytes and lines of a file, unpacked where its name ends in .gz, .bz2 or .xz."""
+"""The bytes and lines of a file, unpacked where its name ends in .gz, .bz2, .xz or .zst."""
 
 import bz2
 import gzip
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from crossflare.errors import UserError
+from crossflare.tasks.zst import Zst
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": Zst}
 """Ending of a packed file -> what opens it."""
-_RATIO, _FREE = 200, 100_000_000
+_RATIO, _FREE = 100, 100_000_000
 """A file may unpack to this many times its size, and to so many bytes (100 MB) whatever its size."""
 
 
@@ -24,7 +25,7 @@ class _Unpacked(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO = PACKED[path.suffix.lower()](path)
-        self._left = max(_FREE, _RATIO * path.stat().st_size)
+        self._read = 0
 
     def readable(self) -> bool:
         return True
@@ -37,17 +38,22 @@ class _Unpacked(io.RawIOBase):
             raise UserError(
                 f"{self._path}: expected a {what} file, but it is damaged ({error}); pack it again"
             ) from error
-        self._left -= read
-        if self._left < 0:
-            raise UserError(
-                f"{self._path}: unpacks to more than {_RATIO} times its size and more than {_FREE // 1_000_000} MB, "
-                "which texts do not; unpack it yourself if you trust it"
-            )
+        self._read += read
+        check_unpacked(self._path, self._read)
         return read
 
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def check_unpacked(path: Path, count: int) -> None:
+    """Refuse a packed file of which so many bytes come, where texts do not pack so well."""
+    if count > max(_FREE, _RATIO * path.stat().st_size):
+        raise UserError(
+            f"{path}: unpacks to more than {_RATIO} times its size and more than {_FREE // 1_000_000} MB, "
+            "which texts do not; unpack it yourself if you trust it"
+        )
 
 
 def open_bytes(path: Path) -> BinaryIO:

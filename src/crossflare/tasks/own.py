@@ -8,8 +8,9 @@ from typing import Literal
 from crossflare.errors import UserError, choose, listed
 from crossflare.languages import tag_of
 from crossflare.tasks.columns import iterate_examples, read_examples
-from crossflare.tasks.dataset import PARTS, LanguageParts, Reader, Task
+from crossflare.tasks.dataset import PARTS, LanguageParts, Machine, Reader, Task
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.hub import fetched, is_on_hub
 from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
 from crossflare.tasks.layout import Align, FileLayout, FilePart, Given, files_of, is_pattern, paths_of
 from crossflare.tasks.outline import Outline
@@ -17,6 +18,7 @@ from crossflare.tasks.squad import read_questions
 
 Files = Mapping[str, Mapping[str, Given]]
 """Language -> part (`train`, `dev`, `test`) -> its files."""
+OWN_ADVICE = ", or say align: none where they are not translations of each other"
 
 
 def own_set(
@@ -51,8 +53,7 @@ def own_set(
             when a part is first read.
     """
     layout = layout or FileLayout()
-    found = _parts(name, files, layout, base)
-    counts = {len(each.text_columns) for _, each in found.values()}
+    counts = {len(each.text_columns) for _, each in _parts(name, files, layout, base).values()}
     if len(counts) != 1 or not counts <= {1, 2}:
         raise UserError(
             f"{name}: expected one or two text columns, as many in every part, got {listed(map(str, sorted(counts)))};"
@@ -61,18 +62,7 @@ def own_set(
     count: Literal[1, 2] = 1 if counts == {1} else 2
     task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric)
 
-    def read(language: str, part: str) -> tuple[Example, ...]:
-        paths, each = found[language, part]
-        return read_examples(paths, task, each)
-
-    def iterate(language: str, part: str) -> Iterator[Example]:
-        paths, each = found[language, part]
-        return iterate_examples(paths, task, each)
-
-    parts = {language: tuple(given) for language, given in files.items()}
-    by = align or ("row" if any(each.id is None for _, each in found.values()) else "id")
-    beside = {key for key, (_, each) in found.items() if each.source_texts}
-    return _OwnSet(name, task, parts, read, align=by, given=source_language, beside=beside, iterate=iterate)
+    return set_of_files(task, files, layout, align=align, source_language=source_language, base=base)
 
 
 def own_questions(
@@ -102,15 +92,62 @@ def own_questions(
         UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
             when a part is first read.
     """
-    found = _parts(name, files, layout or FileLayout(), base)
     task = QuestionTask(name, 1, main_metric=main_metric)
-    parts = {language: tuple(present) for language, present in files.items()}
+    return set_of_files(task, files, layout, align=align, source_language=source_language, base=base)
+
+
+def set_of_files(
+    task: Task,
+    files: Files,
+    layout: FileLayout | None = None,
+    *,
+    align: Align | None = None,
+    source_language: str = "en",
+    base: Path | str = ".",
+    machine: Machine | None = None,
+    own: bool = True,
+) -> LanguageParts:
+    """Make a data set of files for a task that is known; see `own_set` and `own_questions`.
+
+    Args:
+        task: Labels or questions.
+        files: See `Files`.
+        layout: How the files are written and which column holds what.
+        align: How languages correspond.
+        source_language: The language of the source columns, if a layout names any.
+        base: Relative paths start here.
+        machine: Reads shipped machine translations; see `LanguageParts`.
+        own: Whether `align` is the user's to say, so that messages may advise it.
+    """
+    found = _parts(task.name, files, layout or FileLayout(), base)
+    parts = {language: tuple(given) for language, given in files.items()}
+    beside = {key for key, (_, each) in found.items() if each.source_texts}
+    asks = isinstance(task, QuestionTask)
 
     def read(language: str, part: str) -> tuple[Example, ...]:
-        return read_questions(*found[language, part])
+        paths, each = found[language, part]
+        if isinstance(task, QuestionTask):
+            return read_questions(fetched(paths), each)
+        return read_examples(fetched(paths), task, each)
 
-    beside = {key for key, (_, each) in found.items() if each.source_texts}
-    return _OwnQuestions(name, task, parts, read, align=align or "id", given=source_language, beside=beside)
+    def iterate(language: str, part: str) -> Iterator[Example]:
+        assert isinstance(task, TextTask)
+        paths, each = found[language, part]
+        return iterate_examples(fetched(paths), task, each)
+
+    numbered = not asks and any(each.id is None for _, each in found.values())
+    return (_OwnQuestions if asks else _OwnSet)(
+        task.name,
+        task,
+        parts,
+        read,
+        align=align or ("row" if numbered else "id"),
+        given=source_language,
+        beside=beside,
+        machine=machine,
+        iterate=None if asks else iterate,
+        advice=OWN_ADVICE if own else "",
+    )
 
 
 def _parts(
@@ -126,7 +163,11 @@ def _parts(
             own = given.over(layout) if isinstance(given, FilePart) else layout
             for option, mistake in own.mistakes():
                 raise UserError(f"{name}: {option} of the {part} part of '{language}': {mistake}")
-            paths = [path for each in paths_of(given) for path in _files(Path(base) / each, language, part, name)]
+            paths = [
+                path
+                for each in paths_of(given)
+                for path in _files(each if is_on_hub(each) else Path(base) / each, language, part, name)
+            ]
             if not paths:
                 raise UserError(f"{name}: expected a path for the {part} part of '{language}', got none; name a file")
             found[language, part] = paths, own
@@ -134,7 +175,7 @@ def _parts(
 
 
 def _files(path: Path, language: str, part: str, name: str) -> list[Path]:
-    found = files_of(path)
+    found = [path] if is_on_hub(path) else files_of(path)
     if not found:
         advice = "check the pattern" if is_pattern(path) else "check the path"
         raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; {advice}")
@@ -154,21 +195,26 @@ class _OwnSet(LanguageParts):
         align: Align,
         given: str,
         beside: Collection[tuple[str, str]],
-        iterate: Callable[[str, str], Iterable[Example]] | None = None,
+        machine: Machine | None,
+        iterate: Callable[[str, str], Iterable[Example]] | None,
+        advice: str,
     ) -> None:
-        super().__init__(name, task, parts, read, align=align, iterate=iterate)
+        super().__init__(name, task, parts, read, align=align, machine=machine, iterate=iterate)
+        self._advice = advice
         self._given = tag_of(given)
         self._beside = {(tag_of(language), part) for language, part in beside}
 
     def _has_beside(self, language: str, part: str, source: str) -> bool:
         return (tag_of(language), part) in self._beside and tag_of(source) == self._given
 
+    def has_sources(self, language: str, part: str, source: str) -> bool:
+        """See `LanguageParts.has_sources`; columns beside the texts count."""
+        return self._has_beside(language, part, source) or super().has_sources(language, part, source)
+
     def parallel(self, language: str, part: str, source: str) -> Split:
         if self._has_beside(language, part, source):
             return self.split(language, part)
         return super().parallel(language, part, source)
-
-    _advice = ", or say align: none where they are not translations of each other"
 
     def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
         return rows if self._has_beside(*key, source) else super()._paired(rows, key, source)

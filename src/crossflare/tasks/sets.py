@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
+from crossflare.tasks import label_sets, question_sets
 from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
 from crossflare.tasks.dataset import PARTS, DataSet
-from crossflare.tasks.hub import NUSAX_HUB, TYDIQA_HUB, XNLI_HUB, XQUAD_HUB, hub_set
-from crossflare.tasks.label_sets import NUSAX, XNLI, open_nusax, open_xnli
+from crossflare.tasks.kinds import QuestionTask
 from crossflare.tasks.own import own_questions, own_set
 from crossflare.tasks.phrasebook import lexicon, phrasebook
-from crossflare.tasks.question_sets import TYDIQA, XQUAD, open_tydiqa, open_xquad
+from crossflare.tasks.released import Release, open_folder, open_on_hub
 
 __all__ = [
     "KNOWN_SETS",
@@ -36,16 +36,24 @@ class KnownSet:
     citation: str
     licence: str
     """As its authors state it: it covers the data, and the rows are never shipped with crossflare."""
-    open_folder: Callable[[Path], DataSet] | None = None
-    """Opens the released layout; None: the set has no files."""
-    fetch: Callable[[], DataSet] | None = None
-    """Opens the set from the hub; None: it is not there."""
+    release: Release | None = None
+    """Where its files are and how they are written; None: the set has no files."""
     make: Callable[..., DataSet] | None = None
     """Makes the rows, so many of a part as `train`, `dev` and `test` say; None: they are read."""
-    asks: bool = False
-    """Whether its rows are questions."""
+    makes_questions: bool = False
+    """Whether the rows that are made are questions."""
     lexicon: Callable[[str], Mapping[str, str]] | None = None
     """Returns its own dictionary, of a language into its source language; None: it brings none."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether its rows are questions."""
+        return self.makes_questions or (self.release is not None and isinstance(self.release.task, QuestionTask))
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it can be fetched."""
+        return self.release is not None and self.release.hub is not None
 
 
 def _of_the_laboratory(name: str, title: str, asks: bool = False) -> KnownSet:
@@ -54,7 +62,7 @@ def _of_the_laboratory(name: str, title: str, asks: bool = False) -> KnownSet:
 
         return load_lab_set(name, **sizes)
 
-    return KnownSet(name, title, "written for crossflare", "Apache-2.0", make=make, asks=asks)
+    return KnownSet(name, title, "written for crossflare", "Apache-2.0", make=make, makes_questions=asks)
 
 
 KNOWN_SETS: dict[str, KnownSet] = {
@@ -65,16 +73,56 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "NusaX-senti: sentiment in 10 languages of Indonesia, Indonesian and English",
             "Winata et al., EACL 2023, https://aclanthology.org/2023.eacl-main.57",
             "CC BY-SA 4.0",
-            open_nusax,
-            lambda: hub_set(NUSAX, NUSAX_HUB),
+            label_sets.NUSAX,
         ),
         KnownSet(
             "xnli",
             "XNLI: entailment in 15 languages",
             "Conneau et al., EMNLP 2018, https://aclanthology.org/D18-1269",
             "CC BY-NC 4.0",
-            open_xnli,
-            lambda: hub_set(XNLI, XNLI_HUB),
+            label_sets.XNLI,
+        ),
+        KnownSet(
+            "sib200",
+            "SIB-200: topics of sentences in 200 languages",
+            "Adelani et al., EACL 2024, https://arxiv.org/abs/2309.07445",
+            "CC BY-SA 4.0",
+            label_sets.SIB200,
+        ),
+        KnownSet(
+            "afrisenti",
+            "AfriSenti: sentiment of tweets in 14 languages of Africa",
+            "Muhammad et al., EMNLP 2023, https://aclanthology.org/2023.emnlp-main.862",
+            "CC BY 4.0",
+            label_sets.AFRISENTI,
+        ),
+        KnownSet(
+            "masakhanews",
+            "MasakhaNEWS: topics of news in 16 languages spoken in Africa",
+            "Adelani et al., IJCNLP-AACL 2023, https://arxiv.org/abs/2304.09972",
+            "see its repository; for research, the texts belong to their news sites",
+            label_sets.MASAKHANEWS,
+        ),
+        KnownSet(
+            "afrixnli",
+            "AfriXNLI: entailment in 16 languages of Africa, English and French",
+            "Adelani et al., 2024, https://arxiv.org/abs/2406.03368",
+            "see its repository; the texts are those of XNLI, CC BY-NC 4.0",
+            label_sets.AFRIXNLI,
+        ),
+        KnownSet(
+            "americasnli",
+            "AmericasNLI: entailment in 10 indigenous languages of the Americas",
+            "Ebrahimi et al., ACL 2022, https://aclanthology.org/2022.acl-long.435",
+            "CC BY-SA 4.0",
+            label_sets.AMERICASNLI,
+        ),
+        KnownSet(
+            "paws-x",
+            "PAWS-X: paraphrases in 7 languages",
+            "Yang et al., EMNLP 2019, https://aclanthology.org/D19-1382",
+            "free for any purpose, with thanks to Google",
+            label_sets.PAWSX,
         ),
         KnownSet(
             "phrasebook",
@@ -91,18 +139,14 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "TyDiQA gold passage: questions in 9 languages",
             "Clark et al., TACL 2020, https://aclanthology.org/2020.tacl-1.30",
             "Apache-2.0",
-            open_tydiqa,
-            lambda: hub_set(TYDIQA, TYDIQA_HUB),
-            asks=True,
+            question_sets.TYDIQA,
         ),
         KnownSet(
             "xquad",
             "XQuAD: questions of SQuAD in 12 languages",
             "Artetxe et al., ACL 2020, https://aclanthology.org/2020.acl-main.421",
             "CC BY-SA 4.0",
-            open_xquad,
-            lambda: hub_set(XQUAD, XQUAD_HUB),
-            asks=True,
+            question_sets.XQUAD,
         ),
         _of_the_laboratory("lab-qa", "Questions about made-up texts in made-up languages", asks=True),
     )
@@ -124,12 +168,12 @@ def load_set(name: str, folder: Path | str | None = None, **sizes: int) -> DataS
     known = KNOWN_SETS[choose("data set", name, KNOWN_SETS)]
     if folder is None and known.make is not None:
         return known.make(**sizes)
-    if folder is None and known.fetch is not None:
-        return known.fetch()
-    if folder is None:
-        raise UserError(f"{name}: expected the folder that holds it, got none; name it")
-    if known.open_folder is None:
+    if known.release is not None and folder is None:
+        if not known.on_hub:
+            raise UserError(f"{name}: expected the folder that holds it, got none; name it")
+        return open_on_hub(known.release)
+    if known.release is None or folder is None:
         raise UserError(f"{name} is made, not read; give no folder")
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: expected the folder that holds {name}, found none; check the path")
-    return known.open_folder(Path(folder))
+    return open_folder(known.release, Path(folder))

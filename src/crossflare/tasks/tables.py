@@ -1,4 +1,4 @@
-"""Tables as text: CSV with any delimiter, TSV, and lines of fastText. Readers yield (line, cells)."""
+"""Tables as text: CSV with any delimiter, TSV, spreadsheets, and lines of fastText. Readers yield (line, cells)."""
 
 import csv
 import re
@@ -49,6 +49,13 @@ def read_tsv(path: Path, header: Header, quotes: bool | None) -> Numbered:
         return read_csv(path, header, "\t")
     records = ((number, line.split("\t")) for number, line in enumerate(lines_without_returns(path), 1))
     return _table(path, records, header, "\t")
+
+
+def read_sheet(path: Path, header: Header) -> Numbered:
+    """Yield the rows of a spreadsheet, with cells as text."""
+    from crossflare.tasks.sheets import read_cells
+
+    return _table(path, read_cells(path), header, ",")
 
 
 def read_fasttext(path: Path) -> Numbered:

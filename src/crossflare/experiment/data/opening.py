@@ -1,9 +1,11 @@
 """Opens the data that a recipe names: a set, or the user's own files."""
 
-from dataclasses import asdict
-from typing import cast
+from dataclasses import asdict, replace
+from typing import Any, cast
 
-from crossflare.recipe.spec import Spec, TaskSpec
+from crossflare.errors import UserError
+from crossflare.recipe.spec import Spec
+from crossflare.recipe.task import TaskSpec
 from crossflare.tasks.dataset import DataSet
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.own import Files
@@ -18,7 +20,7 @@ def open_set(spec: Spec) -> DataSet:
     from crossflare.tasks.own import own_questions, own_set
     from crossflare.tasks.sets import load_set
 
-    task = spec.task
+    task = _of_repository(spec)
     if task.set is not None:
         sizes = {part: n for part, n in asdict(task.limit).items() if n}
         data: DataSet = load_set(task.set, task.folder, **sizes)
@@ -43,6 +45,24 @@ def open_set(spec: Spec) -> DataSet:
             main_metric=cast(Metric, task.main_metric or "accuracy"),
         )
     return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+
+
+def _of_repository(spec: Spec) -> TaskSpec:
+    """Return the task with the files, and the labels where it names none, of its repository on the hub."""
+    from crossflare.tasks.hub_card import open_repository
+
+    task = spec.task
+    if task.hub is None:
+        return task
+    repository = open_repository(task.hub, task.revision)
+    files = repository.files((spec.source, *spec.targets), task.language_names, task.language_column)
+    names, in_files = ((), True) if task.questions else repository.labels(str(task.named("label")), files)
+    labels = task.labels or names
+    if not labels and not task.questions:
+        raise UserError(f"{task.hub}: says no names of its labels; say task.labels, in the order that the model has")
+    numbered = {} if in_files else {str(n): name for n, name in enumerate(names) if name in labels}
+    aliases = {number: name for number, name in numbered.items() if number not in labels} | task.aliases
+    return replace(task, files=cast(Any, files), labels=labels, aliases=aliases)
 
 
 def _files(task: TaskSpec) -> Files:

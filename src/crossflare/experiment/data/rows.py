@@ -19,7 +19,6 @@ from crossflare.recipe.spec import Spec
 from crossflare.recipe.translation import annealing, gets_round_trip, is_translated, mixed_share
 from crossflare.tasks.dataset import DataSet, Task
 from crossflare.tasks.example import Split
-from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
 
@@ -64,8 +63,7 @@ class Data:
     @property
     def fetched(self) -> bool:
         """Whether the set comes from the hub."""
-        task = self.spec.task
-        return task.folder is None and task.set in KNOWN_SETS and KNOWN_SETS[task.set].fetch is not None
+        return self.spec.task.fetched
 
     def check(self) -> Parts:
         """Read every row that the recipe reads, once; see `check_rows`."""

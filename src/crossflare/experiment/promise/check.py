@@ -6,17 +6,22 @@ fails later only for what nobody can know before (a full disk, weights that are 
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import Kind, UserError
+from crossflare.experiment.data.opening import open_set
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.promise.engines import check_engines
 from crossflare.experiment.promise.models import check_models
 from crossflare.experiment.promise.sizes import large_models
 from crossflare.experiment.steps.context import Context
+from crossflare.recipe.allowed import allowed
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.tasks.dataset import LanguageParts
+from crossflare.tasks.hub import is_on_hub
 from crossflare.tasks.layout import files_of, is_pattern, paths_of
 from crossflare.training.loop.settings import few_steps
 
@@ -123,11 +128,35 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
     wrong.stop()
 
 
+def methods_allowed(spec: Spec) -> list[str]:
+    """Return lines that say which kinds of method the data of a recipe allow, and why not the others; no row is read.
+
+    Raises:
+        UserError: The set cannot be opened.
+    """
+    cut = spec.task.dev_from_train is not None
+    data = open_set(replace(spec, task=replace(spec.task, dev_from_train=None)))
+    parts = {each: set(data.parts(each)) for each in data.languages}
+    parts = {each: there | ({"dev"} if cut and "train" in there else set()) for each, there in parts.items()}
+
+    def paired(language: str, part: str) -> bool:
+        part = "train" if cut and part == "dev" else part
+        return not isinstance(data, LanguageParts) or data.has_sources(language, part, spec.source)
+
+    reasons: dict[str, list[str]] = {}
+    for kind, reason in allowed(spec, parts, paired).items():
+        reasons.setdefault(reason, []).append(kind)
+    possible = ", ".join(reasons.pop("", ["none"]))
+    return [f"methods that the data allow: {possible}"] + [f"not {', '.join(k)}: {why}" for why, k in reasons.items()]
+
+
 def missing_paths(spec: Spec) -> list[str]:
     """Return a line for each file or folder that a recipe names as a place on this machine, and that is not there."""
     found: dict[str, Any] = {"task.folder": spec.task.folder}
     if spec.model.name.startswith("/"):
         found["model.name"] = spec.model.name
+    if (spec.task.hub or "").startswith("/"):
+        found["task.hub"] = spec.task.hub
     return _missing_files(spec) + [
         f"{name}: expected a file or folder at {path}, found none"
         for name, path in found.items()
@@ -140,7 +169,7 @@ def _missing_files(spec: Spec) -> list[str]:
     for language, parts in spec.task.files.items():
         for part, given in parts.items():
             for path in paths_of(given):
-                if not files_of(path):
+                if not is_on_hub(path) and not files_of(path):
                     what = "files of such names" if is_pattern(path) else "a file or folder"
                     missing.append(f"task.files.{language}.{part}: expected {what} at {path}, found none")
     return missing

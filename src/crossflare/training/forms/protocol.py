@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.recipe.kinds import Mixes
-from crossflare.recipe.spec import Answering
+from crossflare.recipe.task import Answering
 from crossflare.tasks.example import Example
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows

@@ -1,0 +1,103 @@
+"""Which methods the data of a recipe allow is said before a row is read, and agrees with what `validate` takes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossflare.errors import UserError
+from crossflare.experiment.promise.check import check, methods_allowed
+from crossflare.experiment.steps.graph import contexts_of
+from crossflare.recipe.allowed import data_needed
+from crossflare.recipe.grid import load_recipe
+from crossflare.recipe.kinds import KINDS
+from tiny_experiment import Lab
+
+NATIVE = {"translation.to_target": "none"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path / "lab", languages=("sw",), seeds=(0,))
+
+
+def said(lab: Lab, changes: dict[str, Any]) -> dict[str, str]:
+    """Return kind -> why not, out of the lines."""
+    first, *others = methods_allowed(lab.spec(changes, ("zero-shot",)))
+    found = dict.fromkeys(first.removeprefix("methods that the data allow: ").split(", "), "")
+    for line in others:
+        names, _, why = line.removeprefix("not ").partition(": ")
+        found |= dict.fromkeys(names.split(", "), why)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "why"),
+    [
+        ({}, "flare", ""),
+        ({}, "zero-shot", ""),
+        ({}, "flare-mt", "translation.latents is missing"),
+        ({"translation.to_source": None}, "flare", "translation.to_source is missing"),
+        ({"translation.to_source": None}, "flare-no-source", "reads translated test rows"),
+        ({"task.align": "none"}, "flare", "needs 'sw' train rows with the set's own text in 'en' beside them"),
+        ({"task.align": "none"}, "lora", ""),
+        ({**NATIVE, "task.align": "none"}, "flare", ""),
+        ({**NATIVE, "stage1": "none"}, "zero-shot", "stage 1 is left out"),
+        ({**NATIVE, "stage1": "none"}, "lora", ""),
+    ],
+)
+def test_what_lacks_is_named(lab: Lab, changes: dict[str, Any], kind: str, why: str) -> None:
+    found = said(lab, changes)
+    assert set(found) == set(KINDS)
+    assert why in found[kind]
+    assert bool(why) == bool(found[kind])
+
+
+def test_parts_that_are_not_there_are_named(lab: Lab) -> None:
+    files = lab.recipe["task"]["files"]
+    lacking = said(lab, {"task.files": {"en": files["en"], "sw": {"test": files["sw"]["test"]}}})
+    assert lacking["zero-shot"] == ""
+    assert "task.files.sw" in lacking["lora"]
+
+
+def test_parts_that_a_named_set_lacks_are_named(lab: Lab, tmp_path: Path) -> None:
+    for name in ("eng_Latn/train", "eng_Latn/dev", "swh_Latn/test"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.tsv").write_text("index_id\tcategory\ttext\n1\ttravel\ta\n")
+    found = said(lab, {"task": {"set": "sib200", "folder": str(tmp_path)}})
+    assert found["zero-shot"] == ""
+    assert found["lora"] == "needs train rows in 'sw', and there are none"
+
+
+def test_no_row_is_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("a row is read")
+
+    for name in ("read_examples", "iterate_examples"):
+        monkeypatch.setattr(f"crossflare.tasks.own.{name}", read)
+    assert said(lab, {})["lora"] == ""
+    assert said(lab, {"task.dev_from_train": 2})["lora"] == ""
+
+
+@pytest.mark.slow  # every kind is looked at with its model; `test_what_lacks_is_named` is the fast one
+@pytest.mark.parametrize("changes", [{}, {"translation.to_source": None}, {"task.align": "none"}, NATIVE])
+def test_the_check_of_rows_agrees(lab: Lab, changes: dict[str, Any]) -> None:
+    """A kind that is allowed passes, and one that is not is refused, by what a run is checked with."""
+    for kind, why in said(lab, changes).items():
+        if KINDS[kind].of and not KINDS[kind].trains:
+            continue
+        try:
+            recipe = load_recipe(lab.write({**changes, "methods": {kind: None}}))
+            check(contexts_of(recipe, lab.folder / "runs" / kind))
+            refused = ""
+        except UserError as error:
+            refused = str(error)
+        assert bool(refused) == bool(why), (kind, why, refused)
+
+
+def test_every_kind_says_what_it_needs() -> None:
+    for name, kind in KINDS.items():
+        needed = data_needed(kind)
+        assert needed, name
+        assert ("a translator into the source (to_source)" in needed) >= kind.reads_source, name
+        assert ("dev rows in the target" in needed) == kind.fitted, name
