@@ -261,10 +261,10 @@ def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interv
 def _metrics(folder: RunFolder) -> tuple[str, ...]:
     """Return the metrics with the task's main one first; macro-F1 or F1 where the records name none."""
     task = next(iter(folder.runs.values())).record.task
+    measured = {name for run in folder.runs.values() for name in run.record.scores}
     if task["labels"]:
-        known, usual = sorted(METRICS), "macro_f1"
+        known, usual = [name for name in sorted(METRICS) if name in measured], "macro_f1"
     else:
-        measured = {name for run in folder.runs.values() for name in run.record.scores}
         known, usual = [name for name in ANSWER_METRICS if name in measured], "f1"
     named = task.get("main_metric")
     main = named if named in known else usual

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
@@ -12,7 +12,7 @@ from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec, Training
 from crossflare.tasks.dataset import Task
-from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.tasks.kinds import Metric, QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
 
 STAGE1 = "stage1"
@@ -52,6 +52,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "form": (either(none, one_of("head", "text")), "head or text"),
         "words": (either(none, _words), "an object of texts"),
         "normalisation": (either(none, one_of("squad", "mlqa")), "squad or mlqa"),
+        "main_metric": NAME,
     },
     ("model",): {
         "name": NAME,
@@ -157,7 +158,9 @@ def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
         if (rules := task.get("normalisation")) is not None:
             return QuestionTask(name, 1, rules)
         if len(labels) > 1:
-            return TextTask(name, 1, tuple(labels), text_count=task["texts"])
+            said = TextTask(name, 1, tuple(labels), text_count=task["texts"])
+            # An unknown one may be of a later version: nothing is chosen by it here.
+            return said.chosen_by(main) if (main := task.get("main_metric")) in get_args(Metric) else said
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
 
 

@@ -59,7 +59,7 @@ def own_set(
             " name the columns to read"
         )
     count: Literal[1, 2] = 1 if counts == {1} else 2
-    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric)
+    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count).chosen_by(main_metric)
 
     def read(language: str, part: str) -> tuple[Example, ...]:
         paths, each = found[language, part]

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import cast
 
 from crossflare.recipe.spec import Spec, TaskSpec
-from crossflare.tasks.dataset import DataSet
+from crossflare.tasks.dataset import DataSet, LanguageParts
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.own import Files
 
@@ -22,6 +22,8 @@ def open_set(spec: Spec) -> DataSet:
     if task.set is not None:
         sizes = {part: n for part, n in asdict(task.limit).items() if n}
         data: DataSet = load_set(task.set, task.folder, **sizes)
+        if task.main_metric is not None and isinstance(data, LanguageParts):
+            data = data.chosen_by(task.main_metric)
     elif task.questions:
         data = own_questions(
             spec.name,
