@@ -61,7 +61,7 @@ def weighted_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of the labels' F1, each weighted by the examples that have the label.
 
     So scikit-learn's `f1_score(average="weighted")` has it. A label that no example has weighs nothing: it is left out
-    of a set, and of a resample, as macro-F1 leaves it out; what is wrongly given that label lowers the F1 of the others.
+    of a set, and of a resample, as macro-F1 leaves it out; a row wrongly given it lowers the others' F1.
     """
     return (counts.gold * _f1(counts)[0]).sum(-1) / counts.gold.sum(-1)
 

@@ -38,6 +38,7 @@ from crossflare.tasks.sets import KNOWN_SETS, KnownSet
 Part = Literal["train", "dev", "test"]
 Quantisation = Literal["none", "nf4", "int8"]
 Answering = Literal["head", "text"]
+Balance = Literal["none", "weights", "sampling"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,9 @@ class Training:
     """Of questions: tokens of the context that a window repeats of the one before."""
     answer_tokens: Count = 30
     """Of questions: most tokens of an answer."""
+    balance: Balance = "none"
+    """Of labels that are not equally frequent: `weights` weighs each row by the inverse frequency of its label;
+    `sampling` draws the rows of each epoch so that all labels come equally often."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     patience: Count | None = None
     """Evaluations without a better dev score after which training stops; None: never."""

@@ -160,7 +160,8 @@ def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
         if len(labels) > 1:
             said = TextTask(name, 1, tuple(labels), text_count=task["texts"])
             # An unknown one may be of a later version: nothing is chosen by it here.
-            return said.chosen_by(main) if (main := task.get("main_metric")) in get_args(Metric) else said
+            main = str(task.get("main_metric"))
+            return said.chosen_by(main) if main in get_args(Metric) else said
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
 
 

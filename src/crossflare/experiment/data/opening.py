@@ -22,7 +22,8 @@ def open_set(spec: Spec) -> DataSet:
     if task.set is not None:
         sizes = {part: n for part, n in asdict(task.limit).items() if n}
         data: DataSet = load_set(task.set, task.folder, **sizes)
-        if task.main_metric is not None and isinstance(data, LanguageParts):
+        if task.main_metric is not None:
+            assert isinstance(data, LanguageParts), "every named set is made of such parts"
             data = data.chosen_by(task.main_metric)
     elif task.questions:
         data = own_questions(

@@ -179,7 +179,7 @@ def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
         "weight_decay",
         "max_length",
     )
-    shared += ("precision", "evaluations", "patience")
+    shared += ("balance", "precision", "evaluations", "patience")
     own = {name: getattr(training, name) for name in shared}
     own["batch_size"] = max(1, training.batch_size // group) * group
     return Settings(lr=lr, seed=seed, **own)
