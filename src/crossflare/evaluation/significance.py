@@ -101,7 +101,7 @@ def sample(
         counts = weigh(rows, weights, classes)
         return {name: metric(counts) for name, metric in measured.items()}
 
-    return _sample(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
+    return resampled(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
 
 
 def sample_values(
@@ -142,7 +142,7 @@ def sample_values(
         exact = weights.astype(np.float64)
         return {name: exact @ each.T / len(ids) for name, each in columns.items()}
 
-    return _sample(ids, [list(each) for each in golds], seeds, score, resamples, random_seed)
+    return resampled(ids, [list(each) for each in golds], seeds, score, resamples, random_seed)
 
 
 def macro(samples: Sequence[Sample]) -> Sample:
@@ -202,7 +202,7 @@ def resampled_means(scores: Sample, random_seed: int = 0) -> FloatArray:
     return centre + np.sqrt(count / (count - 1)) * ((share * scores.resampled).sum(1) - centre)
 
 
-def _sample(
+def resampled(
     ids: Sequence[str],
     gold: list[Any],
     seeds: Sequence[int],

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import Calibration, calibration_from
 from crossflare.fusion.adapter_check import check_folder
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.spec import Answering, ModelSpec, Training
@@ -37,6 +38,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "model": OBJECT,
         "mixing": OBJECT,
         "settings": OBJECT,
+        "calibration": OBJECT,
         "source": NAME,
         "language": NAME,
         "train_source": (either(none, line(), _object), "one line of text or an object"),
@@ -129,6 +131,14 @@ class Saved:
         said = self.card.get("train_source")
         return said if isinstance(said, dict) else {}
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What dev rows said of its probabilities; None where that is not known, or differs between its languages."""
+        found: dict[str, Any] = self.card.get("calibration") or {}
+        if len(found) != 1 or not self.task.labels:
+            return None
+        return calibration_from(next(iter(found.values())), f"{self.folder / CARD}: calibration")
+
     def reading_in_training(self) -> ReadSettings:
         """Return how the adapter's own training read its rows."""
         names = ("max_length", "stride", "answer_tokens")
@@ -148,7 +158,9 @@ def read_saved(folder: Path) -> Saved:
     task, kind = _task_of(card, folder), _kind_of(card, folder)
     said = card.get("model") or {}
     base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
-    return Saved(folder, card, task, kind, base, opened.stage1)
+    saved = Saved(folder, card, task, kind, base, opened.stage1)
+    _ = saved.calibration  # refused here, before a model is loaded
+    return saved
 
 
 def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
