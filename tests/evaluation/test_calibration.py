@@ -60,7 +60,7 @@ def errors(said: np.ndarray, gold: np.ndarray) -> float:
     right = said.argmax(1) == gold
     ids = [str(number) for number in range(len(gold))]
     found = interval(sample_errors(ids, gold, confidence(said)[None], right[None], [0]))
-    assert found.low <= found.high
+    assert 0 <= found.low <= found.score <= found.high, "few rows have more error in a resample than as they are"
     return found.score
 
 
@@ -68,6 +68,10 @@ def test_the_error_is_small_where_probabilities_are_true_and_falls_with_the_temp
     said, gold = drawn(6000, 3.0)
     assert errors(said, gold) > 0.15
     assert errors(tempered(said, fit_calibration(said, gold).temperature), gold) < 0.03
+
+
+def test_few_rows_have_an_interval_about_the_error() -> None:
+    errors(*drawn(60, 1.0))
 
 
 def test_the_error_by_hand() -> None:

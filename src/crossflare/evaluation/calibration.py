@@ -5,7 +5,7 @@ Shapes: N examples, S seeds, K labels, R resamples. A confidence is the probabil
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,8 @@ def sample_errors(
     """Return the expected calibration error, observed and resampled.
 
     It is the mean over `BINS` bins with as many rows each, in the order of their confidence, of the distance between
-    mean confidence and accuracy (Nguyen and O'Connor, EMNLP 2015). The bins are those of the rows as they are.
+    mean confidence and accuracy (Nguyen and O'Connor, EMNLP 2015). The bins are those of the rows as they are. The
+    resamples have the mean that was observed: each has more error by chance, so that percentiles would lie above it.
 
     Args:
         ids: N ids, unique.
@@ -106,7 +107,10 @@ def sample_errors(
         sums = (weights.astype(np.float64) @ flat).reshape(len(weights), len(seeds), BINS)
         return {"error": abs(sums).sum(-1) / number}
 
-    return resampled(ids, gold.tolist(), seeds, score, RESAMPLES, 0)["error"]
+    drawn = resampled(ids, gold.tolist(), seeds, score, RESAMPLES, 0)["error"]
+    # Distances add up chance, and a resample has it twice: its spread is kept, its bias is not.
+    centred = drawn.observed + drawn.resampled - drawn.resampled.mean(0)
+    return replace(drawn, resampled=centred.clip(0, 1))
 
 
 def accuracy_by_coverage(sure: FloatArray, right: NDArray[np.bool_], shares: Sequence[float]) -> list[float]:

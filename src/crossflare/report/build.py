@@ -6,9 +6,10 @@ from typing import Any
 
 from crossflare.disk.files import json_text, write_if_new
 from crossflare.disk.storage import StorageError, sweep
+from crossflare.report.calibration import calibration_rows
 from crossflare.report.data import TITLE, data_grids
 from crossflare.report.figures import MissingExtraError
-from crossflare.report.labels import json_rows
+from crossflare.report.labels import label_rows
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render_page
 from crossflare.report.resample import PairedTests
@@ -82,7 +83,8 @@ def to_json(results: Results) -> dict[str, Any]:
         ],
         "warnings": list(summary(results).warnings),
         "differences": [_contrast(each, results) for each in results.contrasts.values()],
-        "labels": list(json_rows(results.per_label)),
+        "labels": list(label_rows(results.per_label)),
+        "calibration": list(calibration_rows(results.calibrated)),
         "missing": [dict(zip(("method", "language", "seed"), key, strict=True)) for key in results.folder.missing],
     }
 

@@ -67,7 +67,7 @@ def best_methods(
     return tuple(dict.fromkeys(name for name in (best, subject) if name is not None))
 
 
-def json_rows(found: Mapping[Place, PerLabel]) -> Iterator[dict[str, object]]:
+def label_rows(found: Mapping[Place, PerLabel]) -> Iterator[dict[str, object]]:
     """Yield the scores of each label as `results.json` has them."""
     for (method, language), each in found.items():
         for score in each.scores:

@@ -19,6 +19,7 @@ from crossflare.evaluation.significance import (
     paired_difference,
 )
 from crossflare.progress import track
+from crossflare.report.calibration import Calibrated, calibrations
 from crossflare.report.labels import PerLabel, best_methods, per_label
 from crossflare.report.methods import unranked, upper_bounds
 from crossflare.report.resample import PairedTests, compare_pairs, resample
@@ -88,6 +89,8 @@ class Results:
     """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
     per_label: Mapping[tuple[str, str], PerLabel] = field(default_factory=dict[tuple[str, str], PerLabel])
     """By method and language, of the best methods; empty for questions."""
+    calibrated: Mapping[tuple[str, str], Calibrated] = field(default_factory=dict[tuple[str, str], Calibrated])
+    """By method and language, where records have temperatures."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -154,7 +157,9 @@ def collect(run_dir: Path) -> Results:
         (method, language): cell.score for (metric, method, language), cell in cells.items() if metric == metrics[0]
     }
     labels = per_label(folder, best_methods(folder, main, subject, upper_bounds(folder)))
-    return Results(folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks, labels)
+    return Results(
+        folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks, labels, calibrations(folder)
+    )
 
 
 Samples = Mapping[tuple[str, str, str], Sample]
