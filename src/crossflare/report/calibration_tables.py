@@ -1,5 +1,6 @@
 """The table of calibration errors, and the pictures of accuracy against coverage."""
 
+from crossflare.evaluation.calibration import COLDEST, HOTTEST
 from crossflare.report import figures
 from crossflare.report.calibration import SHARES
 from crossflare.report.curves import TOGETHER
@@ -21,7 +22,8 @@ def calibration_grids(results: Results) -> tuple[Grid, ...]:
         "Expected calibration error of the test rows with the temperature, over 15 bins of as many rows, mean over "
         "seeds, with the 95 % interval; then that of the probabilities as the models say them, and the temperatures, "
         "each fitted on dev rows by log-loss (of another language where it is named). Small samples have some error by "
-        "chance alone."
+        f"chance alone. T {COLDEST:.2f} and T {HOTTEST:.2f} are bounds: the dev rows ask for more, as those of a model "
+        "that has learnt little do."
     )
     title = "expected calibration error, in points"
     return (Grid(title, ("method", *results.folder.languages), rows, legend),) if rows else ()
