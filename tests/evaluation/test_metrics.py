@@ -22,7 +22,9 @@ def labelled(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def sklearn_scores(gold: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
     labels = sorted({*gold.tolist(), *predicted.tolist()} - {NO_LABEL})  # its default, but for what is no label
     macro = f1_score(gold, predicted, labels=labels, average="macro", zero_division=0, sample_weight=weight)
-    return {"accuracy": accuracy_score(gold, predicted, sample_weight=weight), "macro_f1": macro}
+    weighted = f1_score(gold, predicted, labels=labels, average="weighted", zero_division=0, sample_weight=weight)
+    accuracy = accuracy_score(gold, predicted, sample_weight=weight)
+    return {"accuracy": accuracy, "macro_f1": macro, "weighted_f1": weighted}
 
 
 @given(labelled())
@@ -55,6 +57,25 @@ def test_columns_are_scored_apart() -> None:
     columns = np.array([[0, 1, 2, 3], [0, 0, 0, 0], [1, 2, 3, 0]])
     drawn = weigh(statistics(gold, columns, CLASSES), np.ones((1, 4), dtype=int), CLASSES)
     assert METRICS["accuracy"](drawn).tolist() == [[1.0, 0.25, 0.0]]
+
+
+GOLD = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
+SAID = [0, 0, 3, 2, 1, 0, 2, 2, 2, 2, 1, 3]
+SKLEARN = "1.9.1"
+GOLDEN = {"accuracy": 0.5833333333333334, "macro_f1": 0.4496753246753247, "weighted_f1": 0.6374458874458874}
+"""What scikit-learn of that version says of GOLD and SAID, in which the label 3 is said and never there."""
+
+
+@pytest.mark.parametrize("metric", GOLDEN)
+def test_golden_numbers_of_scikit_learn(metric: str) -> None:
+    assert score(metric, GOLD, SAID, 5) == pytest.approx(GOLDEN[metric], abs=1e-15), f"scikit-learn {SKLEARN}"
+
+
+def test_weighted_f1_of_resamples_leaves_out_what_is_absent() -> None:
+    drawn = weigh(statistics(GOLD, SAID, 5), np.array([[1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]]), 5)
+    without = score("weighted_f1", GOLD[:6], SAID[:6], 2 + 3)
+    assert METRICS["weighted_f1"](drawn).item() == pytest.approx(without)
+    assert score("weighted_f1", GOLD, GOLD, 9) == 1.0, "labels that are not there lower nothing"
 
 
 def test_hand_worked_macro_f1() -> None:

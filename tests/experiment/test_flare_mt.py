@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ import crossflare
 from crossflare.cli import main
 from crossflare.disk.files import read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
@@ -128,8 +130,9 @@ def test_the_adapter_labels_a_file(lab: Lab, ran: Path, tmp_path: Path) -> None:
     assert main(["predict", "--adapter", adapter, *words, *encoder]) == 0
     rows = read_jsonl(tmp_path / "out.jsonl")
     told = torch.tensor([[row["probabilities"][label] for label in LABELS] for row in rows]).log()
-    there = [row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])]
-    assert told.allclose(torch.tensor(there), atol=1e-4)
+    there = np.array([row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])])
+    calibrated = torch.tensor(tempered(there, record(ran)["calibration"]["temperature"]))
+    assert told.double().exp().allclose(calibrated.exp(), atol=1e-4)
 
 
 def test_python_takes_the_encoder_as_translator_or_none(lab: Lab, ran: Path, spec: Spec) -> None:
@@ -140,8 +143,9 @@ def test_python_takes_the_encoder_as_translator_or_none(lab: Lab, ran: Path, spe
     texts = [each.texts[0] for each in Context(spec, ran).data.test("sw", "latents")]
     said = adapter.predict(texts, translator=Transformers(str(lab.folder / "m2m")))
     told = torch.tensor([list(each.probabilities.values()) for each in said]).log()
-    there = [row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])]
-    assert told.allclose(torch.tensor(there), atol=1e-4)
+    there = np.array([row["log_probabilities"] for row in read_jsonl(ran / record(ran)["predictions"])])
+    calibrated = torch.tensor(tempered(there, record(ran)["calibration"]["temperature"]))
+    assert told.double().exp().allclose(calibrated.exp(), atol=1e-4)
     assert [each.source for each in said] == [None] * len(texts)
     assert adapter.predict(texts, [None] * len(texts)) != said
     wrong: list[dict[str, Any]] = [{}, {"sources": texts}, {"translator": Dictionary({})}]

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from crossflare.disk.files import CARD, content_id, read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import confidence, tempered
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.making.models import _settings, measure_of  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.running.run import run
@@ -24,6 +25,7 @@ from crossflare.recipe.kinds import KINDS, group_of
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.strict_yaml import GatheredError
+from crossflare.serving.card import read_saved
 from crossflare.serving.file import Column, predict_file
 from crossflare.training.forms.protocol import choices
 from tiny_experiment import Lab, read_jsonl
@@ -198,7 +200,9 @@ def test_an_adapter_that_mixes_predicts_for_a_file(ran: Path, spec: Spec, tmp_pa
             adapter=adapter, input=tmp_path / "in.jsonl", output=tmp_path / "out.jsonl", source=Column(("english",))
         )
         found = [max(row["probabilities"].values()) for row in read_jsonl(tmp_path / "out.jsonl")]
-        assert np.allclose(found, np.exp(said(ran, name, "sw")).max(1), atol=2e-3), name
+        known = read_saved(adapter).calibration
+        assert known is not None
+        assert np.allclose(found, confidence(tempered(said(ran, name, "sw"), known.temperature)), atol=2e-3), name
 
 
 def test_a_label_without_dev_rows_cannot_be_stacked() -> None:

@@ -12,11 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import crossflare
 import crossflare.serving.file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
+from crossflare.fusion.adapter_files import save_adapter
 from crossflare.recipe.translation import engine_from_flags
 from crossflare.serving.file import WRITERS, Column, Counts, predict_file
+from crossflare.training.bases.load import load_base
 from tiny_adapters import LABELS, SOURCES, TEXTS, make_adapters, write
 
 
@@ -215,3 +219,60 @@ def test_the_verb_validate_shows_an_adapter(
     (damaged / "adapter_config.json").write_bytes((damaged / "adapter_config.json").read_bytes() + b" ")
     assert main(["validate", str(damaged)]) == 2
     assert "is not the file that was saved (its sha256 differs)" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def calibrated(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The FLARE adapter with a calibration on its card: a threshold of 0.5 for 80 % of the rows."""
+    place = tmp_path_factory.mktemp("calibrated") / "flare"
+    opened = crossflare.open_adapter(folder / "flare")
+    floors = [0.9] * 50 + [0.5] * 50 + [0.0]
+    card = dict(opened.card) | {"calibration": {"sw": {"temperature": 2.0, "thresholds": floors, "rows": 40}}}
+    identity = load_base(str(folder / "base"), opened.task, seed=0).identity
+    save_adapter(opened.model, place, base=identity, card=card)
+    return place
+
+
+def test_probabilities_go_through_the_temperature_and_say_so(
+    folder: Path, calibrated: Path, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = probabilities(predicted(folder, rows)[0]).double()
+    out, counts = predicted(folder, rows, adapter=calibrated)
+    wanted = torch.tensor(tempered(raw.log().numpy(), 2.0)).exp()
+    assert probabilities(out).double().allclose(wanted, atol=1e-4)
+    assert counts.calibration is not None
+    assert counts.abstained == 0
+    words = ["predict", "--adapter", str(calibrated), "--input", str(rows), "--output", str(rows.with_name("o.csv"))]
+    assert main([*words, "--source", "english", "--coverage", "0.8"]) == 0
+    told = "".join(capsys.readouterr())
+    assert "probabilities calibrated: temperature 2.00, fitted on 40 dev rows" in " ".join(told.split())
+    cells = list(csv.DictReader(io.StringIO(rows.with_name("o.csv").read_text())))
+    assert {row["abstained"] for row in cells} <= {"true", "false"}
+    assert all((row["prediction"] == "") == (row["abstained"] == "true") for row in cells)
+
+
+def test_below_the_threshold_no_label_is_given(folder: Path, calibrated: Path, rows: Path) -> None:
+    out, counts = predicted(folder, rows, adapter=calibrated, coverage=0.8)
+    unsure = [max(row["probabilities"].values()) < 0.5 for row in out]
+    assert any(unsure)
+    assert not all(unsure)
+    assert [row["abstained"] for row in out] == unsure
+    assert [row["prediction"] == "" for row in out] == unsure
+    assert counts.abstained == sum(unsure)
+    assert sum(counts.labels.values()) == len(out) - sum(unsure)
+    every, _ = predicted(folder, rows, adapter=calibrated, coverage=1.0)
+    assert not any(row["abstained"] for row in every)
+    with pytest.raises(UserError, match="coverage: expected a share of the rows above 0 and at most 1, got 80"):
+        predicted(folder, rows, adapter=calibrated, coverage=80)
+    with pytest.raises(UserError, match="has no calibration of one language on its card"):
+        predicted(folder, rows, coverage=0.8)
+
+
+def test_each_row_says_which_source_it_read_and_whether_it_was_cut(folder: Path, rows: Path) -> None:
+    out, _ = predicted(folder, rows)
+    assert [row["source"] for row in out] == [source if source.strip() else None for source in SOURCES]
+    assert [row["truncated"] for row in out] == [len(text.split()) > 14 for text in TEXTS]
+    alone, _ = predicted(folder, rows, source=None, no_source=True)
+    assert [row["source"] for row in alone] == [None] * len(TEXTS)
+    lora, _ = predicted(folder, rows, adapter=folder / "lora", source=None)
+    assert all("source" not in row for row in lora)

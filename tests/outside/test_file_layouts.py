@@ -333,7 +333,10 @@ def test_the_main_metric(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV)
     assert open_set(recipe(tmp_path, "a.csv")).task.main_metric == "accuracy"
     assert open_set(recipe(tmp_path, "a.csv", main_metric="macro_f1")).task.main_metric == "macro_f1"
-    assert "task.main_metric: expected accuracy or macro_f1, got f1" in refused(tmp_path, "a.csv", main_metric="f1")
+    weighted = open_set(recipe(tmp_path, "a.csv", main_metric="weighted_f1")).task
+    assert (weighted.main_metric, weighted.metrics) == ("weighted_f1", ("accuracy", "macro_f1", "weighted_f1"))
+    wanted = "task.main_metric: expected accuracy, macro_f1 or weighted_f1, got f1"
+    assert wanted in refused(tmp_path, "a.csv", main_metric="f1")
 
 
 def asked(folder: Path, files: Any, **task: Any) -> list[tuple[str, tuple[str, ...], list[str]]]:
@@ -367,9 +370,21 @@ def test_columns_of_questions(tmp_path: Path) -> None:
 
 
 def test_a_named_set_says_all_this_itself(tmp_path: Path) -> None:
-    for task in ({"delimiter": ";"}, {"where": {"a": 1}}, {"main_metric": "accuracy"}, {"header": False}):
+    for task in ({"delimiter": ";"}, {"where": {"a": 1}}, {"header": False}):
         with pytest.raises(UserError, match=f"task.{next(iter(task))}: the set 'xnli' says this itself"):
             recipe(tmp_path, {}, **{"set": "xnli", "texts": None, "label": None, "labels": None} | task)
+
+
+def test_a_named_set_may_be_chosen_by_another_metric(tmp_path: Path) -> None:
+    own = {"set": "phrasebook", "texts": None, "label": None, "labels": None}
+    usual = recipe(tmp_path, {}, **own)
+    other = recipe(tmp_path, {}, **own, main_metric="weighted_f1")
+    assert open_set(other).task.main_metric == "weighted_f1"
+    assert open_set(usual).task.main_metric == "accuracy", "the set itself is as it was"
+    assert usual.task.choosing() == {}
+    assert other.task.choosing() == {"main_metric": "weighted_f1"}
+    with pytest.raises(UserError, match=r"task.main_metric: expected accuracy, macro_f1 or weighted_f1, got f1"):
+        recipe(tmp_path, {}, **own, main_metric="f1")
 
 
 def test_a_recipe_with_such_options_is_read_back_as_it_was(tmp_path: Path) -> None:

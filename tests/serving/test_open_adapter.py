@@ -16,6 +16,7 @@ import torch
 import crossflare
 from crossflare.disk.files import read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.making.building import form_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
@@ -70,7 +71,7 @@ def shares(said: Sequence[Prediction]) -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_says_what_the_run_said(ran: Ran, method: str) -> None:
-    folder, _, rows = ran
+    folder, context, rows = ran
     (record,) = [
         each for path in (folder / "records").glob("*.json") if (each := read_json(path))["method"]["name"] == method
     ]
@@ -80,7 +81,10 @@ def test_it_says_what_the_run_said(ran: Ran, method: str) -> None:
         sources = [None] * len(rows)
     said = adapter.predict([each.texts[0] for each in rows], sources)
     expected = read_jsonl(folder / record["predictions"])
-    np.testing.assert_allclose(np.log(shares(said)), [row["log_probabilities"] for row in expected], atol=1e-5)
+    logs = tempered(np.array([row["log_probabilities"] for row in expected]), record["calibration"]["temperature"])
+    np.testing.assert_allclose(shares(said), np.exp(logs), atol=1e-4)
+    assert record["calibration"]["rows"] == len(context.data.dev("sw", "none"))
+    assert all(each.calibrated for each in said)
     assert [adapter.task.labels.index(each.label) for each in said] == [row["prediction"] for row in expected]
 
 

@@ -160,4 +160,7 @@ def weights_of(model: Any) -> str:
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    return SimpleNamespace(run=run, teach=teach, Stop=Stop, Stopping=Stopping, weights_of=weights_of)
+    return SimpleNamespace(
+        run=run, teach=teach, Stop=Stop, Stopping=Stopping, weights_of=weights_of, head_form=head_form,
+        make_split=make_split,
+    )  # fmt: skip

@@ -64,6 +64,14 @@ def predict(
         bool | None,
         typer.Option("--quotes/--no-quotes", help="Cells of a TSV file are quoted. By default as it shows."),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Answer this share of the rows, such as 0.8, were they like the dev rows; the rest, of which the "
+            "adapter is least sure, gets no label.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
     base: Annotated[
         str | None,
@@ -96,11 +104,20 @@ def predict(
             quotes=quotes,
             batch_size=batch_size,
             base=base,
+            coverage=coverage,
         )
     shown = table("label", "rows", right=["rows"])
     for label, number in counts.labels.items():
         shown.add_row(plain(label), str(number))
     out().print(shown)
-    notes = {"empty texts": counts.empty, "rows without a source": counts.no_source, "texts cut": counts.truncated}
+    if counts.calibration is not None:
+        known = counts.calibration
+        say(f"probabilities calibrated: temperature {known.temperature:.2f}, fitted on {known.rows} dev rows")
+    notes = {
+        "without a label (not sure enough)": counts.abstained,
+        "empty texts": counts.empty,
+        "rows without a source": counts.no_source,
+        "texts cut": counts.truncated,
+    }
     said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
     say(f"{counts.rows} rows -> {plain(output)}{said}")

@@ -57,13 +57,22 @@ def macro_f1_of_all(counts: LabelCounts) -> FloatArray:
     return _f1(counts)[0].mean(-1)
 
 
+def weighted_f1(counts: LabelCounts) -> FloatArray:
+    """Return the mean of the labels' F1, each weighted by the examples that have the label.
+
+    So scikit-learn's `f1_score(average="weighted")` has it. A label that no example has weighs nothing: it is left out
+    of a set, and of a resample, as macro-F1 leaves it out; a row wrongly given it lowers the others' F1.
+    """
+    return (counts.gold * _f1(counts)[0]).sum(-1) / counts.gold.sum(-1)
+
+
 def _f1(counts: LabelCounts) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Return F1 of each label [..., K], 0 where it is not defined, and where it is."""
     met = counts.gold + counts.predicted
     return np.divide(2 * counts.hits, met, out=np.zeros_like(met), where=met > 0), met > 0
 
 
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1}
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "weighted_f1": weighted_f1}
 Labels = Literal["met", "all"]
 """Over which labels macro-F1 is the mean: a signature says so."""
 

@@ -75,6 +75,9 @@ class Record:
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored."""
     training: TrainingRecord = field(default_factory=lambda: TrainingRecord())
+    calibration: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """`temperature` of the probabilities, the `language` of the dev rows that it was fitted on, and how many `rows`;
+    nothing where none was. The predictions themselves are as the model says them."""
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -170,6 +173,6 @@ def _check_scores(path: Path, scores: Mapping[str, Any]) -> None:
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("run_id", "spec_name", "language", "predictions", "predictions_sha256"), str),
     **dict.fromkeys(("method", "task", "scores", "signature", "model", "data", "translation"), dict),
-    **dict.fromkeys(("counts", "training", "timings", "hardware", "versions"), dict),
+    **dict.fromkeys(("calibration", "counts", "training", "timings", "hardware", "versions"), dict),
     "seed": int,
 }

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from crossflare.evaluation.answers import normaliser, position_match, score_answers
-from crossflare.evaluation.metrics import METRICS, FloatArray, score
+from crossflare.evaluation.metrics import FloatArray, score
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
@@ -33,7 +33,7 @@ class ChoiceScoring:
     """Labels, counted."""
 
     def __init__(self, task: TextTask) -> None:
-        self.classes = len(task.labels)
+        self.classes, self.metrics = len(task.labels), task.metrics
 
     def rows(self, examples: Sequence[Example], outputs: Choices, /) -> list[dict[str, Any]]:
         """Return gold, prediction, whether it is right, and the log-probabilities."""
@@ -52,9 +52,9 @@ class ChoiceScoring:
         return rows
 
     def scores(self, examples: Sequence[Example], outputs: Choices, /) -> dict[str, float]:
-        """Return accuracy and macro-F1."""
+        """Return the task's metrics."""
         gold = [-1 if example.label is None else example.label for example in examples]  # -1 is refused by `score`
-        return {name: score(name, gold, outputs.predicted, self.classes) for name in METRICS}
+        return {name: score(name, gold, outputs.predicted, self.classes) for name in self.metrics}
 
 
 class AnswerScoring:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from crossflare.disk.files import content_id
 from crossflare.errors import UserError
-from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, metrics_over, statistics, weigh
+from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, Metric, metrics_over, statistics, weigh
 
 RESAMPLES = 10_000
 TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
@@ -73,6 +73,7 @@ def sample(
     seeds: Sequence[int],
     *,
     labels: Labels = "met",
+    metrics: Mapping[str, Metric] | None = None,
     resamples: int = RESAMPLES,
     random_seed: int = 0,
 ) -> dict[str, Sample]:
@@ -85,6 +86,7 @@ def sample(
         classes: K.
         seeds: S training seeds, unique.
         labels: Over which labels macro-F1 is the mean.
+        metrics: What is measured; None: every one of `METRICS`.
         resamples: R.
         random_seed: Chooses the resamples.
 
@@ -93,12 +95,13 @@ def sample(
     """
     rows = statistics(gold, predicted, classes)
     _check(ids, seeds, len(rows), np.atleast_2d(predicted).shape[0])
+    measured = metrics_over(labels) if metrics is None else metrics
 
     def score(weights: IntArray) -> dict[str, FloatArray]:
         counts = weigh(rows, weights, classes)
-        return {name: metric(counts) for name, metric in metrics_over(labels).items()}
+        return {name: metric(counts) for name, metric in measured.items()}
 
-    return _sample(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
+    return resampled(ids, np.asarray(gold).tolist(), seeds, score, resamples, random_seed)
 
 
 def sample_values(
@@ -139,7 +142,7 @@ def sample_values(
         exact = weights.astype(np.float64)
         return {name: exact @ each.T / len(ids) for name, each in columns.items()}
 
-    return _sample(ids, [list(each) for each in golds], seeds, score, resamples, random_seed)
+    return resampled(ids, [list(each) for each in golds], seeds, score, resamples, random_seed)
 
 
 def macro(samples: Sequence[Sample]) -> Sample:
@@ -199,7 +202,7 @@ def resampled_means(scores: Sample, random_seed: int = 0) -> FloatArray:
     return centre + np.sqrt(count / (count - 1)) * ((share * scores.resampled).sum(1) - centre)
 
 
-def _sample(
+def resampled(
     ids: Sequence[str],
     gold: list[Any],
     seeds: Sequence[int],

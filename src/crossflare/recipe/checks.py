@@ -109,6 +109,8 @@ def check(spec: Spec, reader: Reader) -> None:
         if sound and training.patience is not None and training.patience >= training.evaluations:
             message = f"{training.patience} can never stop a run of {training.evaluations} evaluations; lower it"
             reader.wrong((stage, "patience"), message)
+        if reader.sound("task") and spec.task.asks and training.balance != "none":
+            reader.wrong((stage, "balance"), "is for labels, and questions have none; take it out")
     if reader.sound("stage1", "lr") and isinstance(spec.stage1.lr, tuple) and len(spec.stage1.lr) > 1:
         reader.wrong(
             ("stage1", "lr"), "expected one learning rate: every method starts from the same stage 1; pick one"

@@ -30,6 +30,7 @@ from crossflare.recipe.translation import (
 )
 
 Quantisation = Literal["none", "nf4", "int8"]
+Balance = Literal["none", "weights", "sampling"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class Training:
     """For questions: tokens of the context that a window repeats from the one before."""
     answer_tokens: Count = 30
     """For questions: most tokens of an answer."""
+    balance: Balance = "none"
+    """For labels that are not equally frequent: `weights` weighs each row by the inverse frequency of its label;
+    `sampling` draws the rows of each epoch so that all labels come equally often."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     patience: Count | None = None
     """Evaluations without a better dev score after which training stops; None: never."""

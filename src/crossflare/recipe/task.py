@@ -71,7 +71,7 @@ class TaskSpec(FileLayout):
     """How the own files of two languages correspond: by the rows' names, by their place, or not at all. None: by name
     where `id` names a column or the rows are questions, else by place."""
     main_metric: Literal[Metric, QuestionMetric] | None = None
-    """By which models are chosen; None: accuracy of labels, f1 of answers."""
+    """By which models are chosen; None: as a named set says, else accuracy of labels, f1 of answers."""
 
     @property
     def asks(self) -> bool:
@@ -97,5 +97,6 @@ class TaskSpec(FileLayout):
 
     def choosing(self) -> dict[str, Any]:
         """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
-        named = self.main_metric not in (None, "f1" if self.asks else "accuracy")
+        usual = "f1" if self.asks else "accuracy" if self.set is None else None  # a named set of labels has its own
+        named = self.main_metric not in (None, usual)
         return {"main_metric": self.main_metric} if named else {}

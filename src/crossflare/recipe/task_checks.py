@@ -23,10 +23,11 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         return
     own = {"labels": task.labels, "texts": task.texts, "label": task.label, "files": task.files}
     if task.set is not None:
-        more = {name: getattr(task, name) for name in ("aliases", "align", "main_metric", "hub")}
+        more = {name: getattr(task, name) for name in ("aliases", "align", "hub")}
         for name, value in {**own, **more, **task.given()}.items():
             if value or value is False:
                 reader.wrong(("task", name), f"the set {shown(task.set)} says this itself; take out set or {name}")
+        _main_metric(task, get_args(QuestionMetric if task.asks else Metric), reader)
         return
     missing = [name for name, value in own.items() if not value and not _said_by_parts(task, name)]
     if len(missing) == len(own) and task.hub is None:
@@ -103,10 +104,15 @@ def _said_by_parts(task: TaskSpec, name: str) -> bool:
     return bool(parts) and all(isinstance(files, PartSpec) and getattr(files, name, None) for files in parts)
 
 
+def _main_metric(task: TaskSpec, metrics: Sequence[str], reader: Reader) -> None:
+    if task.main_metric is not None and task.main_metric not in metrics:
+        wanted = f"{', '.join(metrics[:-1])} or {metrics[-1]}"
+        reader.wrong(("task", "main_metric"), f"expected {wanted}, got {task.main_metric}")
+
+
 def _options_of_files(task: TaskSpec, metrics: Sequence[str], reader: Reader) -> None:
     """Check what is alike for texts and questions."""
-    if task.main_metric is not None and task.main_metric not in metrics:
-        reader.wrong(("task", "main_metric"), f"expected {' or '.join(metrics)}, got {task.main_metric}")
+    _main_metric(task, metrics, reader)
     said: set[str] = set()
     for path, layout in _layouts(task):
         for name, mistake in layout.mistakes():

@@ -6,8 +6,10 @@ from typing import Any
 
 from crossflare.disk.files import json_text, write_if_new
 from crossflare.disk.storage import StorageError, sweep
+from crossflare.report.calibration import calibration_rows
 from crossflare.report.data import TITLE, data_grids
 from crossflare.report.figures import MissingExtraError
+from crossflare.report.labels import label_rows
 from crossflare.report.methods import descriptions
 from crossflare.report.page import render_page
 from crossflare.report.resample import PairedTests
@@ -81,6 +83,8 @@ def to_json(results: Results) -> dict[str, Any]:
         ],
         "warnings": list(summary(results).warnings),
         "differences": [_contrast(each, results) for each in results.contrasts.values()],
+        "labels": list(label_rows(results.per_label)),
+        "calibration": list(calibration_rows(results.calibrated)),
         "missing": [dict(zip(("method", "language", "seed"), key, strict=True)) for key in results.folder.missing],
     }
 
@@ -104,7 +108,10 @@ def to_text(results: Results) -> str:
         grids = [scores(results, metric), *([contrasts(results, metric)] if results.subject else [])]
         parts += [_titled(grid) for grid in grids if grid.rows]
     for section in sections(results):
-        parts += [f"## {section.title}", *(_titled(grid, "###") for grid in section.grids)]
+        tables = [_titled(grid, "###") for grid in section.grids]
+        if section.folded:
+            tables = ["<details><summary>Tables</summary>", *tables, "</details>"]
+        parts += [f"## {section.title}", *tables]
     parts.append("## How to get these numbers again")
     if results.folder.recipe:
         parts.append(f"```yaml\n{results.folder.recipe.rstrip()}\n```")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from crossflare.evaluation.significance import Interval
 from crossflare.report import figures
+from crossflare.report.calibration_tables import coverage_figures, coverage_legend
 from crossflare.report.cost import DRAWN, detectable_grid, scatter_points
 from crossflare.report.curves import curve_blocks
 from crossflare.report.data import data_grids
@@ -56,6 +57,8 @@ def render_page(results: Results) -> str:
         curves=curve_blocks(results),
         sections=[section for section in sections(results) if section.title != LEAST],
         cost_figures=_cost_figures(results),
+        coverage_legend=coverage_legend(results),
+        coverage_figures=coverage_figures(results),
         examples=worst_examples(results),
         latex=to_latex(scores(results, main)),
         signatures=[

@@ -1,7 +1,7 @@
 """Every number of a report as values, collected from its runs: scores, differences, ranks, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,9 @@ from crossflare.evaluation.significance import (
     paired_difference,
 )
 from crossflare.progress import track
-from crossflare.report.methods import unranked
+from crossflare.report.calibration import Calibrated, calibrations
+from crossflare.report.labels import PerLabel, best_methods, per_label
+from crossflare.report.methods import unranked, upper_bounds
 from crossflare.report.resample import PairedTests, compare_pairs, resample
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 
@@ -85,6 +87,10 @@ class Results:
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
     """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
+    per_label: Mapping[tuple[str, str], PerLabel] = field(default_factory=dict[tuple[str, str], PerLabel])
+    """By method and language, of the best methods; empty for questions."""
+    calibrated: Mapping[tuple[str, str], Calibrated] = field(default_factory=dict[tuple[str, str], Calibrated])
+    """By method and language, where records have temperatures."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -147,7 +153,13 @@ def collect(run_dir: Path) -> Results:
                         metric, method, language, value, test, gap=gap, left_out=out
                     )
     ranks = {(metric, name): rank for metric in metrics for name, rank in _ranks(folder, samples, metric).items()}
-    return Results(folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks)
+    main = {
+        (method, language): cell.score for (metric, method, language), cell in cells.items() if metric == metrics[0]
+    }
+    labels = per_label(folder, best_methods(folder, main, subject, upper_bounds(folder)))
+    return Results(
+        folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks, labels, calibrations(folder)
+    )
 
 
 Samples = Mapping[tuple[str, str, str], Sample]
@@ -261,10 +273,10 @@ def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interv
 def _metrics(folder: RunFolder) -> tuple[str, ...]:
     """Return the metrics with the task's main one first; macro-F1 or F1 where the records name none."""
     task = next(iter(folder.runs.values())).record.task
+    measured = {name for run in folder.runs.values() for name in run.record.scores}
     if task["labels"]:
-        known, usual = sorted(METRICS), "macro_f1"
+        known, usual = [name for name in sorted(METRICS) if name in measured], "macro_f1"
     else:
-        measured = {name for run in folder.runs.values() for name in run.record.scores}
         known, usual = [name for name in ANSWER_METRICS if name in measured], "f1"
     named = task.get("main_metric")
     main = named if named in known else usual

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from crossflare.evaluation.record import Record, Trial
+from crossflare.report.calibration_tables import TITLE as CALIBRATION
+from crossflare.report.calibration_tables import calibration_grids
 from crossflare.report.cost import cost_grid, detectable_grid
+from crossflare.report.label_tables import label_grids
 from crossflare.report.results import Results
 from crossflare.report.summary import range_text
 from crossflare.report.tables import DASH, Entry, Grid, matrix, points
@@ -101,6 +104,8 @@ class Section:
 
     title: str
     grids: tuple[Grid, ...]
+    folded: bool = False
+    """Whether the page and the Markdown show it when they are asked to."""
 
 
 def sections(results: Results) -> list[Section]:
@@ -130,6 +135,8 @@ def sections(results: Results) -> list[Section]:
     cost, least = cost_grid(results), detectable_grid(results)
     found = [
         Section(LEAST, (least,) if least else ()),
+        Section("Label by label: the best methods", label_grids(results), folded=True),
+        Section(CALIBRATION, calibration_grids(results)),
         Section("Cost and quality", (cost,) if cost else ()),
         Section("Test texts that were cut, empty or without a source", _filled(checks)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),

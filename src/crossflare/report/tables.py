@@ -12,6 +12,7 @@ from crossflare.report.runs import MACRO
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "weighted_f1": "weighted F1",
     "exact_match": "exact match",
     "f1": "F1",
     "position_match": "position match",

@@ -25,6 +25,7 @@ from crossflare.serving.prediction import (
     reads_of,
     states_of,
     text_of,
+    threshold_of,
     translated,
     without_blanks,
 )
@@ -68,6 +69,7 @@ class TrainedAdapter(Saved):
         sources: Iterable[Text | None] | None = None,
         *,
         translator: Translator | None = None,
+        coverage: float | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
         """Say the label of each text, or the answer to each question.
@@ -82,10 +84,13 @@ class TrainedAdapter(Saved):
             sources: The same N in the adapter's source language, for an adapter that reads them; None for a row that
                 is to be read alone, and so is a blank one.
             translator: Makes the sources instead; for FLARE MT the engine whose states it was trained on.
+            coverage: The share of rows to answer, above 0 and at most 1, were they like the dev rows: the others, of
+                which the adapter is least sure, get no label. None: every row is answered.
             batch_size: Rows in one forward pass; it changes no more than the last digits.
 
         Returns:
-            N predictions, in the order of the texts; none for no texts.
+            N predictions, in the order of the texts; none for no texts. Their probabilities are calibrated where the
+            adapter's card has a temperature, and say so.
 
         Raises:
             UserError: Texts or sources are of another type, shape or number than these; the adapter reads sources and
@@ -99,10 +104,16 @@ class TrainedAdapter(Saved):
         reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
         if translator is not None and reads == "both":
             examples = translated(self, examples, translator)
-        return self.answer(examples, reads, states_from=translator, batch_size=batch_size)
+        return self.answer(examples, reads, states_from=translator, coverage=coverage, batch_size=batch_size)
 
     def answer(
-        self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
+        self,
+        examples: Sequence[Example],
+        reads: Reads,
+        *,
+        states_from: Any = None,
+        coverage: float | None = None,
+        batch_size: int = 64,
     ) -> list[Prediction]:
         """Say what the adapter makes of N rows, with their sources where it `reads` them.
 
@@ -110,14 +121,16 @@ class TrainedAdapter(Saved):
             examples: The rows.
             reads: See `reads_of`.
             states_from: For FLARE MT, the translation engine.
+            coverage: See `predict`.
             batch_size: Rows in one forward pass.
         """
+        threshold = threshold_of(self, coverage)
         rows = without_blanks(examples)
         outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
         form = self.form(with_source=reads == "both")
         cut = [any(form.truncated([row]).values()) for row in rows]
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
-        return predictions_of(self.task, outputs, sources, cut)
+        return predictions_of(self.task, outputs, sources, cut, self.calibration, threshold)
 
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64

@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import Calibration, calibration_from
 from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
 from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import ModelSpec, Training
 from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
-from crossflare.tasks.kinds import QuestionTask, TextTask
+from crossflare.tasks.kinds import Metric, QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
 
 STAGE1 = "stage1"
@@ -41,6 +42,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "model": OBJECT,
         "mixing": OBJECT,
         "settings": OBJECT,
+        "calibration": OBJECT,
         "source": NAME,
         "language": NAME,
         "through": NAME,
@@ -57,6 +59,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "form": (either(none, one_of("head", "text")), "head or text"),
         "words": (either(none, _words), "an object of texts"),
         "normalisation": (either(none, one_of("squad", "mlqa")), "squad or mlqa"),
+        "main_metric": NAME,
     },
     ("model",): {
         "name": NAME,
@@ -133,6 +136,14 @@ class Saved:
         said = self.card.get("train_source")
         return said if isinstance(said, dict) else {}
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What dev rows said of its probabilities; None where that is not known, or differs between its languages."""
+        found: dict[str, Any] = self.card.get("calibration") or {}
+        if len(found) != 1 or not self.task.labels:
+            return None
+        return calibration_from(next(iter(found.values())), f"{self.folder / CARD}: calibration")
+
     def reading_in_training(self) -> ReadSettings:
         """Return how the adapter's own training read its rows."""
         names = ("max_length", "stride", "answer_tokens")
@@ -157,7 +168,9 @@ def read_saved(folder: Path) -> Saved:
         )
     said = card.get("model") or {}
     base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
-    return Saved(folder, card, task, kind, base, opened.stage1 if isinstance(opened, Opened) else None)
+    saved = Saved(folder, card, task, kind, base, opened.stage1 if isinstance(opened, Opened) else None)
+    _ = saved.calibration  # refused here, before a model is loaded
+    return saved
 
 
 def open_trained(folder: Path) -> Opened | OpenedTensors:
@@ -177,7 +190,10 @@ def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
         if (rules := task.get("normalisation")) is not None:
             return QuestionTask(name, 1, rules)
         if len(labels) > 1:
-            return TextTask(name, 1, tuple(labels), text_count=task["texts"])
+            said = TextTask(name, 1, tuple(labels), text_count=task["texts"])
+            # An unknown one may be of a later version: nothing is chosen by it here.
+            main = str(task.get("main_metric"))
+            return said.chosen_by(main) if main in get_args(Metric) else said
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")
 
 

@@ -11,13 +11,23 @@ from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError, choose, listed
+from crossflare.evaluation.calibration import Calibration
 from crossflare.evaluation.scoring import finite
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
 from crossflare.serving.adapter import check_texts, load_trained, other_base
 from crossflare.serving.card import read_saved
-from crossflare.serving.prediction import Given, Prediction, is_bare, languages_of, reads_of, text_columns, translated
+from crossflare.serving.prediction import (
+    Given,
+    Prediction,
+    is_bare,
+    languages_of,
+    reads_of,
+    text_columns,
+    threshold_of,
+    translated,
+)
 from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -82,9 +92,24 @@ def with_columns(examples: list[Example], rows: Sequence[Row], names: Sequence[s
 OutputRow = dict[str, Any]
 
 
-def output_rows(names: Sequence[str | int], said: Sequence[Prediction]) -> list[OutputRow]:
-    """Return what is written of each row."""
-    return [{"id": name, "prediction": each.label, **_numbers(each)} for name, each in zip(names, said, strict=True)]
+def output_rows(
+    names: Sequence[str | int], said: Sequence[Prediction], *, sources: bool = False, abstains: bool = False
+) -> list[OutputRow]:
+    """Return what is written of each row.
+
+    Args:
+        names: N ids.
+        said: N predictions.
+        sources: Whether the adapter reads texts in the source language: then the one that it read is written, too.
+        abstains: Whether it may abstain: then it is written whether it did.
+    """
+    return [
+        {"id": name, "prediction": each.label, **_numbers(each)}
+        | ({"abstained": each.abstained} if abstains else {})
+        | ({"source": each.source} if sources else {})
+        | {"truncated": each.truncated}
+        for name, each in zip(names, said, strict=True)
+    ]
 
 
 def _numbers(said: Prediction) -> OutputRow:
@@ -100,7 +125,7 @@ def _jsonl(rows: list[OutputRow]) -> str:
 def _csv(rows: list[OutputRow]) -> str:
     text = io.StringIO()
     flat = [
-        {name: value for name, value in row.items() if name != "probabilities"}
+        {name: _cell(value) for name, value in row.items() if name != "probabilities"}
         | {f"p({label})": f"{p:.6f}" for label, p in row.get("probabilities", {}).items()}
         for row in rows
     ]
@@ -112,6 +137,13 @@ def _csv(rows: list[OutputRow]) -> str:
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a cell of CSV has it: truth in lower case, two texts as a JSON list."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list) else value
 
 
 WRITERS: dict[str, Callable[[list[OutputRow]], str]] = {".jsonl": _jsonl, ".csv": _csv}
@@ -143,6 +175,10 @@ class Counts:
     """Rows that were read without a source though one was asked for."""
     truncated: int
     """Rows of which a side was longer than the model's window."""
+    abstained: int = 0
+    """Rows that got no label."""
+    calibration: Calibration | None = None
+    """What the probabilities are calibrated by; None: they are as the model says them."""
 
 
 def predict_file(
@@ -157,6 +193,7 @@ def predict_file(
     quotes: bool | None = None,
     batch_size: int = 64,
     base: str | None = None,
+    coverage: float | None = None,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
 
@@ -173,6 +210,7 @@ def predict_file(
         batch_size: Rows in one forward pass.
         base: Folder or name of the base model, which may be fetched. None: the one that the card names, which is not:
             a stranger's card starts no look-up.
+        coverage: See `TrainedAdapter.predict`.
 
     Raises:
         UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
@@ -183,6 +221,7 @@ def predict_file(
         raise UserError(f"{output}: the output would replace the input; name another file")
     saved = read_saved(adapter)
     task = saved.task
+    threshold_of(saved, coverage)
     reads = reads_of(saved, _given(source, no_source), ADVICE)
     rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
     examples = examples_of(rows, columns_of(texts, task, rows[0]), id_column)
@@ -195,8 +234,10 @@ def predict_file(
         _engine(source, *languages_of(saved)) if isinstance(source, EngineOptions) and reads == "latents" else None
     )
     trained = load_trained(saved, base=other_base(saved, base))
-    said = trained.answer(examples, reads, states_from=encoder, batch_size=batch_size)
-    write_atomic(output, write(output_rows(names_of(rows, id_column), said)))
+    said = trained.answer(examples, reads, states_from=encoder, coverage=coverage, batch_size=batch_size)
+    names = names_of(rows, id_column)
+    made = output_rows(names, said, sources=saved.kind.reads == "both", abstains=coverage is not None)
+    write_atomic(output, write(made))
     counted = Counter(each.label for each in said)
     return Counts(
         rows=len(said),
@@ -204,6 +245,8 @@ def predict_file(
         empty=sum(any(not text.strip() for text in example.texts) for example in examples),
         no_source=sum(is_bare(example) for example in examples) if reads == "both" else 0,
         truncated=sum(each.truncated for each in said),
+        abstained=sum(each.abstained for each in said),
+        calibration=saved.calibration,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import Calibration, tempered
 from crossflare.languages import tag_of
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
@@ -34,19 +35,29 @@ class Prediction:
     """What an adapter says of one row."""
 
     label: str
-    """The most probable label; for a question the text of the answer."""
+    """The most probable label, empty where the adapter abstains; for a question the text of the answer."""
     score: float
-    """The label's probability; of an answer how sure the model is, comparable between answers of one adapter only."""
+    """The most probable label's probability; of an answer how sure the model is, comparable between answers of one
+    adapter only."""
     probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
     """Each label's probability, in the task's order; empty for a question."""
     source: Text | None = None
     """The text in the source language that was read beside the row; None: the row was read alone."""
     truncated: bool = False
     """Whether the row, or its source, was longer than the model's window."""
+    calibrated: bool = False
+    """Whether the probabilities went through the temperature that was fitted on dev rows."""
+    abstained: bool = False
+    """Whether the score is below the threshold of the coverage that was asked for."""
 
 
 def predictions_of(
-    task: Task, outputs: Outputs, sources: Sequence[Text | None], truncated: Sequence[bool]
+    task: Task,
+    outputs: Outputs,
+    sources: Sequence[Text | None],
+    truncated: Sequence[bool],
+    calibration: Calibration | None = None,
+    threshold: float = 0.0,
 ) -> list[Prediction]:
     """Return what was said of N rows, one by one.
 
@@ -55,16 +66,42 @@ def predictions_of(
         outputs: What was said.
         sources: N texts that were read beside the rows.
         truncated: N times whether a row was cut.
+        calibration: The temperature of the probabilities; None: they are as the model says them.
+        threshold: Below it no label is given.
     """
     beside = zip(sources, truncated, strict=True)
     if isinstance(outputs, Answers):
         said = zip(outputs.texts, outputs.scores, beside, strict=True)
         return [Prediction(text, score, source=source, truncated=cut) for text, score, (source, cut) in said]
-    rows = zip(outputs.predicted.tolist(), np.exp(outputs.log_probabilities).tolist(), beside, strict=True)
+    logs = outputs.log_probabilities
+    logs = logs if calibration is None else tempered(logs, calibration.temperature)
+    rows = zip(outputs.predicted.tolist(), np.exp(logs).tolist(), beside, strict=True)
     return [
-        Prediction(task.labels[best], row[best], dict(zip(task.labels, row, strict=True)), source, cut)
+        Prediction(
+            "" if row[best] < threshold else task.labels[best],
+            row[best],
+            dict(zip(task.labels, row, strict=True)),
+            source,
+            cut,
+            calibrated=calibration is not None,
+            abstained=row[best] < threshold,
+        )
         for best, row, (source, cut) in rows
     ]
+
+
+def threshold_of(saved: Saved, coverage: float | None) -> float:
+    """Return the score below which an adapter abstains so as to answer a share of the rows; 0 where none is asked for.
+
+    Raises:
+        UserError: The share is none, or the adapter was not calibrated.
+    """
+    if coverage is None:
+        return 0.0
+    if (known := saved.calibration) is None:
+        why = "answers questions" if not saved.task.labels else "has no calibration of one language on its card"
+        raise UserError(f"{saved.folder}: it {why}, so no threshold is known; leave coverage out, or train it again")
+    return known.threshold(coverage)
 
 
 def examples_from(

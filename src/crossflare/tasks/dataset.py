@@ -1,5 +1,6 @@
 """What a data set offers to the later stages, and the one implementation that all sets share."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
@@ -152,6 +153,12 @@ class LanguageParts:
 
     _advice = ""
     """What else a user can do about files that do not correspond."""
+
+    def chosen_by(self, metric: str) -> "LanguageParts":
+        """Return the set with another main metric."""
+        other = copy.copy(self)
+        other.task = self.task.chosen_by(metric)
+        return other
 
     def left_out(self, language: str, part: str) -> int:
         """Return how many questions of a part are left out, since they have no answer."""

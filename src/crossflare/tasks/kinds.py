@@ -1,12 +1,12 @@
 """The kinds of task: one of K labels for a text or a pair, or an answer out of a context."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
-from crossflare.errors import UserError, nearest
+from crossflare.errors import UserError, choose, nearest
 
-Metric = Literal["accuracy", "macro_f1"]
+Metric = Literal["accuracy", "macro_f1", "weighted_f1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class TextTask:
     """Other spellings that files use, each with the label it stands for."""
     text_count: Literal[1, 2] = 1
     metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
+    """What is measured: one that is in few publications, such as weighted F1, only where models are chosen by it."""
     main_metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
@@ -41,6 +42,11 @@ class TextTask:
                 raise UserError(f"task {self.name}: '{alias}' is both a label and an alias; drop the alias")
         if self.main_metric not in self.metrics:
             raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
+
+    def chosen_by(self, metric: str) -> "TextTask":
+        """Return the task with another main metric, which is measured, too; `UserError` if it is none of labels."""
+        main: Metric = choose("metric of labels", metric, get_args(Metric))  # type: ignore[assignment]
+        return replace(self, main_metric=main, metrics=tuple(dict.fromkeys((*self.metrics, main))))
 
     def label_index(self, value: object, origin: str) -> int:
         """Return the index in `labels` of what a file gives as a label.
@@ -113,3 +119,7 @@ class QuestionTask:
     def __post_init__(self) -> None:
         if self.main_metric not in self.metrics:
             raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
+
+    def chosen_by(self, metric: str) -> "QuestionTask":
+        """Return the task with another main metric; `UserError` if it is none of answers."""
+        return replace(self, main_metric=choose("metric of answers", metric, self.metrics))  # type: ignore[arg-type]

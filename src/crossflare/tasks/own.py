@@ -60,7 +60,7 @@ def own_set(
             " name the columns to read"
         )
     count: Literal[1, 2] = 1 if counts == {1} else 2
-    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count, main_metric=main_metric)
+    task = TextTask(name, 1, tuple(labels), dict(aliases or {}), text_count=count).chosen_by(main_metric)
 
     return set_of_files(task, files, layout, align=align, source_language=source_language, base=base)
 

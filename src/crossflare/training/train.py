@@ -78,6 +78,7 @@ def train(
         whole,
         base_digest=base_digest,
         group=group,
+        labels=[example.label for example in train] if form.labels else None,
     )
 
 

@@ -1,7 +1,8 @@
 """What a recipe's rows must be before anything is made of them: read one by one, 11 bytes of each kept."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from crossflare.recipe.needs import Need, needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
-from crossflare.tasks.example import Split
+from crossflare.tasks.example import Example, Split
 from crossflare.tasks.outline import ANSWER, BLANK, NATIVE, SOURCE, Outline
 
 
@@ -49,6 +50,7 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
     """
     wrong: list[str] = []
     found: Parts = {}
+    met: dict[tuple[str, str], dict[int, Callable[[], Example]]] = {}
     wanted = sorted(needs(spec), key=lambda need: (PARTS.index(need.part), need.language != spec.source))
     for need in wanted:
         if need.paired and Need(need.language, need.part) in wanted and (need.language, need.part) not in found:
@@ -57,8 +59,10 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
             rows = outline(data, need.language, need.part, spec.source if need.paired else None)
             _check(spec, data, need, rows)
             found[need.language, need.part] = _part(spec, data, need, rows)
+            met[need.language, need.part] = _first_rows(rows)
         except UserError as error:
             wrong.append(_said(spec, need, str(error)))
+    wrong += _never_taught(spec, data, met) if not wrong else []
     wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
     if wrong:
         raise GatheredError(dict.fromkeys(wrong), "data")
@@ -96,6 +100,37 @@ def _refuse(rows: Outline, wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]", 
         row = rows.row(int(places[0]))
         more = f" ({len(places) - 1} more like it)" if len(places) > 1 else ""
         raise UserError(f"{row.origin}: row '{row.id}': {why}{more}")
+
+
+def _first_rows(rows: Outline) -> dict[int, Callable[[], Example]]:
+    """Return label -> what reads the first row that has it again."""
+    labels, places = np.unique(rows.labels, return_index=True)
+    reads = replace(rows, keys=rows.keys[:0], labels=rows.labels[:0], flags=rows.flags[:0])  # the rest can go
+    return {
+        label: partial(reads.row, place)
+        for label, place in zip(labels.tolist(), places.tolist(), strict=True)
+        if label >= 0
+    }
+
+
+def _never_taught(
+    spec: Spec, data: DataSet, met: Mapping[tuple[str, str], Mapping[int, Callable[[], Example]]]
+) -> list[str]:
+    """Return a line for each label of a target's dev or test rows that no training row has: nothing could learn it.
+
+    All rows of a file count, also those beyond `task.limit`. A language may have fewer labels than the source. Training
+    rows of one label are a caution, and not told twice.
+    """
+    taught = {label for (_, part), labels in met.items() if part == "train" for label in labels}
+    wrong: list[str] = []
+    for (language, _), labels in met.items():
+        for label in sorted(set(labels) - taught) if len(taught) > 1 and language != spec.source else ():
+            row, name = labels[label](), data.task.labels[label]
+            wrong.append(
+                f"{row.origin}: row '{row.id}': the label '{name}' is in no training row, in '{spec.source}' or "
+                "elsewhere, so nothing can learn it; add training rows that have it, or take these rows out"
+            )
+    return wrong
 
 
 def _part(spec: Spec, data: DataSet, need: Need, rows: Outline) -> Part:

@@ -6,7 +6,7 @@ from typing import Any, cast
 from crossflare.errors import UserError
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.task import TaskSpec
-from crossflare.tasks.dataset import DataSet
+from crossflare.tasks.dataset import DataSet, LanguageParts
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.own import Files
 
@@ -24,6 +24,9 @@ def open_set(spec: Spec) -> DataSet:
     if task.set is not None:
         sizes = {part: n for part, n in asdict(task.limit).items() if n}
         data: DataSet = load_set(task.set, task.folder, **sizes)
+        if task.main_metric is not None:
+            assert isinstance(data, LanguageParts), "every named set is made of such parts"
+            data = data.chosen_by(task.main_metric)
     elif task.questions:
         data = own_questions(
             spec.name,

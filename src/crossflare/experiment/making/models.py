@@ -10,6 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from crossflare import devices
 from crossflare.disk.files import clear_unfinished
+from crossflare.evaluation.calibration import fit_calibration
+from crossflare.evaluation.predict import predict
 from crossflare.evaluation.scoring import scoring
 from crossflare.experiment.data.checks import one_label
 from crossflare.experiment.data.controls import digest, joined_tag
@@ -31,13 +33,14 @@ from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
 from crossflare.training.forms.make import prepare
-from crossflare.training.forms.protocol import Outputs
+from crossflare.training.forms.protocol import Choices, Form, Outputs
 from crossflare.training.loop import distributed
 from crossflare.training.loop.checkpoints import trained as trained_of
 from crossflare.training.loop.fit import Outcome
 from crossflare.training.loop.memory import peak_memory
 from crossflare.training.loop.settings import Settings
 from crossflare.training.loop.state import Point
+from crossflare.training.text.encoded import Latents
 from crossflare.training.train import Measure, train
 
 
@@ -106,13 +109,14 @@ def _train_and_save(
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
     latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
+    form = form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed)
     with peak_memory() as peak:
         outcome = train(
             model,
             rows,
             dev,
             base.tokenizer,
-            form_of(context, training, model, base.tokenizer, step.about, step.reads, step.seed),
+            form,
             settings,
             folder,
             measure=measure_of(context, step.languages),
@@ -126,6 +130,8 @@ def _train_and_save(
         return
     trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
     card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
+    if form.labels:
+        card["calibration"] = _calibrations(model, form, dev, step.languages, settings, latents and latents[1])
     clear_unfinished(step.path)  # the step's lock is ours
     if isinstance(model, PeftModel):
         save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
@@ -133,6 +139,33 @@ def _train_and_save(
         settings_of_model = model.config.to_json_string(use_diff=False)
         save_tensors(trained_of(model), step.path, MODEL, base=base.identity, card=card, settings=settings_of_model)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _calibrations(
+    model: PeftModel,
+    form: Form,
+    dev: Split,
+    languages: Sequence[str],
+    settings: Settings,
+    latents: Latents | None,
+) -> dict[str, Any]:
+    """Return what the dev rows of each language, which take turns, say of the model's probabilities."""
+    said = predict(
+        model,
+        form,
+        dev.examples,
+        read="target",
+        latents=latents,
+        batch_size=2 * settings.batch_size,
+        precision=settings.precision,
+    )
+    assert isinstance(said, Choices), "a form with labels gives choices"
+    gold = [-1 if example.label is None else example.label for example in dev]
+    turns = {language: slice(place, None, len(languages)) for place, language in enumerate(languages)}
+    return {
+        language: asdict(fit_calibration(said.take(turn).log_probabilities, gold[turn]))
+        for language, turn in turns.items()
+    }
 
 
 def about_of(step: Stage2) -> dict[str, Any]:
@@ -207,7 +240,7 @@ def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
         "weight_decay",
         "max_length",
     )
-    shared += ("precision", "evaluations", "patience")
+    shared += ("balance", "precision", "evaluations", "patience")
     own = {name: getattr(training, name) for name in shared}
     own["batch_size"] = max(1, training.batch_size // group) * group
     return Settings(lr=lr, seed=seed, **own)

@@ -143,6 +143,7 @@ def _record(
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
         counts={"truncated": truncated, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
+        calibration={} if step.parts else _calibration(model, step.language),
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
         hardware=hardware(),
@@ -151,6 +152,15 @@ def _record(
         predictions_sha256=digest_file(step.predictions),
         warnings=list(dict.fromkeys([*said, *so_far()])),
     )
+
+
+def _calibration(card: dict[str, Any], language: str) -> dict[str, Any]:
+    """Return what a model's card says of its probabilities in a language; of another's where it knows no other."""
+    found: dict[str, dict[str, Any]] = card.get("calibration") or {}
+    fitted = language if language in found else next(iter(found)) if len(found) == 1 else None
+    if fitted is None:
+        return {}
+    return {"temperature": found[fitted]["temperature"], "language": fitted, "rows": found[fitted]["rows"]}
 
 
 def _left_out(step: PredictionStep) -> dict[str, int]:

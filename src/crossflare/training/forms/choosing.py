@@ -12,6 +12,7 @@ from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.forms.joining import Annealing, machine_made
 from crossflare.training.forms.protocol import Choices, choices
+from crossflare.training.loop.balance import WEIGHTS, mean_loss
 from crossflare.training.loop.batching import batches, in_order
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
@@ -54,8 +55,11 @@ class HeadForm:
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean cross-entropy."""
         batch = self.given(batch, step)
-        labels = batch.pop("labels")
-        return functional.cross_entropy(model(**batch).logits.float(), labels)
+        labels, weights = batch.pop("labels"), batch.pop(WEIGHTS, None)
+        logits = model(**batch).logits.float()
+        if weights is None:
+            return functional.cross_entropy(logits, labels)
+        return mean_loss(functional.cross_entropy(logits, labels, reduction="none"), weights)
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str

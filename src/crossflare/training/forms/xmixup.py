@@ -18,6 +18,7 @@ from crossflare.tasks.example import Example
 from crossflare.training.forms.answering import SpanForm, span_losses
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.protocol import Choices, average
+from crossflare.training.loop.balance import WEIGHTS, mean_loss
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
 from crossflare.training.text.spans import IGNORED, SpanCollator
@@ -32,12 +33,12 @@ class XMixupForm(HeadForm):
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean over rows of both languages' losses and their disagreement."""
         batch = self.given(batch, step)
-        labels, there = batch.pop("labels"), _there(batch)
+        labels, weights, there = batch.pop("labels"), batch.pop(WEIGHTS, None), _there(batch)
         output = model(**batch, output_hidden_states=True)
         logits = output.logits.float()
         losses = functional.cross_entropy(logits, labels, reduction="none")
         if not bool(there.any()):
-            return losses.mean()
+            return mean_loss(losses, weights)
         other = output.source_logits[there].float()
         source = functional.cross_entropy(other, labels[there], reduction="none")
         said = (logits[there].log_softmax(-1), other.log_softmax(-1))
@@ -46,7 +47,10 @@ class XMixupForm(HeadForm):
             each[-1][there, 0].float() for each in (output.hidden_states, output.source_hidden_states)
         )
         both = LABELS * source + (1 - LABELS) * losses[there] + apart + (first - other_first).square().mean(-1)
-        return (losses[~there].sum() + both.sum()) / len(labels)
+        alone = losses[~there]
+        if weights is not None:
+            alone, both = weights[~there] * alone, weights[there] * both
+        return (alone.sum() + both.sum()) / len(labels)
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from crossflare.errors import UserError
 from crossflare.progress import bar
+from crossflare.training.loop.balance import draw_balanced
 from crossflare.training.loop.memory import Number, autocast
 from crossflare.training.loop.settings import Settings
 from crossflare.training.loop.state import Batch, Rows
@@ -78,7 +79,12 @@ def rows_of_process(rows: Sequence[Row], rank: int, size: int, group: int = 1) -
 
 
 def step_rows(
-    lengths: NDArray[np.int64], settings: Settings, group: int, first: int, steps: int
+    lengths: NDArray[np.int64],
+    settings: Settings,
+    group: int,
+    first: int,
+    steps: int,
+    labels: NDArray[np.int64] | None = None,
 ) -> Iterator[list[int]]:
     """Yield the rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
 
@@ -90,6 +96,8 @@ def step_rows(
         group: See `grouped_order`.
         first: Steps that were made before.
         steps: Steps of the whole run.
+        labels: [N] labels that all come equally often in an epoch, an item by the label of its first row. None: every
+            row comes once.
     """
     width = settings.batch_size * settings.accumulation
     per_epoch = settings.steps(len(lengths), epochs=1)
@@ -97,8 +105,18 @@ def step_rows(
     for step in range(first, steps):
         epoch, place = divmod(step, per_epoch)
         if place == 0 or not order:
-            order = grouped_order(lengths, settings.batch_size, settings.seed, epoch, group)
+            order = _epoch_order(lengths, settings, group, epoch, labels)
         yield order[place * width : place * width + width]
+
+
+def _epoch_order(
+    lengths: NDArray[np.int64], settings: Settings, group: int, epoch: int, labels: NDArray[np.int64] | None
+) -> list[int]:
+    if labels is None:
+        return grouped_order(lengths, settings.batch_size, settings.seed, epoch, group)
+    items = draw_balanced(labels[::group], settings.seed, epoch)
+    drawn = (items[:, None] * group + np.arange(group)).ravel()
+    return drawn[grouped_order(lengths[drawn], settings.batch_size, settings.seed, epoch, group)].tolist()
 
 
 def batches(

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 
@@ -18,6 +19,7 @@ from crossflare.errors import UserError
 from crossflare.libraries.transformers import checkpoint_activations, without_cache
 from crossflare.progress import bar
 from crossflare.training.loop import checkpoints, distributed
+from crossflare.training.loop.balance import label_weights, weighing
 from crossflare.training.loop.batching import check_groups
 from crossflare.training.loop.checkpoints import (
     BEST,
@@ -67,6 +69,7 @@ def fit(
     *,
     base_digest: str | None = None,
     group: int = 1,
+    labels: Sequence[int | None] | None = None,
 ) -> Outcome:
     """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
 
@@ -85,6 +88,7 @@ def fit(
         identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
         group: Consecutive rows that are one item and stay together in a batch.
+        labels: [N] the rows' labels; only `settings.balance` needs them.
 
     Raises:
         UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
@@ -97,6 +101,11 @@ def fit(
         raise UserError("there are no training rows; check the split and what was filtered out")
     if score is None and settings.patience is not None:
         raise UserError("patience needs dev rows to score; give some, or leave patience out")
+    if settings.balance != "none" and not labels:
+        raise UserError(f"balance: {settings.balance} is for labels, and these rows have none; leave it out")
+    known = np.array(labels) if labels and settings.balance != "none" else None
+    if known is not None and settings.balance == "weights":
+        collate = weighing(collate, label_weights(known))
     distributed.check_joined()
     check_groups(len(rows), settings.batch_size, group, distributed.size())
     steps = settings.steps(len(rows))
@@ -113,7 +122,7 @@ def fit(
         found = _newest(folder, fingerprint)
         plan = Plan(
             rows, collate, loss, score, settings, precision, steps, folder, fingerprint, device, group,
-            distributed.size(),
+            distributed.size(), known if settings.balance == "sampling" else None,
         )  # fmt: skip
         return _run(model, plan, found)
 

@@ -66,7 +66,7 @@ class TrainingLoop:
         plan, settings = self.plan, self.plan.settings
         self.optimizer.zero_grad()
         self.model.train()
-        for places in step_rows(plan.rows.lengths, settings, plan.group, self.step, plan.steps):
+        for places in step_rows(plan.rows.lengths, settings, plan.group, self.step, plan.steps, plan.labels):
             rows = [plan.rows[place] for place in places]
             size = settings.batch_size
             late, signal = self.make_step([rows[begin : begin + size] for begin in range(0, len(rows), size)])

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from crossflare.errors import UserError, choose
-from crossflare.recipe.spec import Training
+from crossflare.recipe.spec import Balance, Training
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -48,6 +48,9 @@ class Settings:
     """Stop after this many evaluations in a row without a better score; None: never."""
     select: Literal["best", "last"] = "best"
     """Keep the weights of the best evaluation on dev (the earliest of equals), or those of the last step."""
+    balance: Balance = Training.balance
+    """`weights`: a row's loss counts by the inverse frequency of its label; `sampling`: each epoch draws the rows so
+    that all labels come equally often."""
     activation_checkpointing: bool = Training.activation_checkpointing
     """Compute activations twice rather than keep them: less memory, about a third more time."""
     save_steps: int | None = None
@@ -67,6 +70,7 @@ class Settings:
             if value is not None and not fits(value):
                 raise UserError(f"{name}: expected {wanted}, got {value}; change it")
         choose("precision", self.precision, ("auto", "fp32", "bf16"))
+        choose("balance", self.balance, get_args(Balance))
         choose("select", self.select, ("best", "last"))
         if self.patience is not None and self.patience >= self.evaluations:
             raise UserError(
@@ -80,8 +84,12 @@ class Settings:
         return math.ceil((self.epochs if epochs is None else epochs) * per_epoch)
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that the trained weights depend on: all but when checkpoints are written."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("save_")}
+        """Return the settings that the trained weights depend on: all but when checkpoints are written.
+
+        What is newer than the checkpoints of earlier versions is there only where it is not as by default.
+        """
+        found = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("save_")}
+        return {name: value for name, value in found.items() if (name, value) != ("balance", Training.balance)}
 
 
 def few_steps(steps: int) -> str:

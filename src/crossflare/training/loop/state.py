@@ -127,3 +127,5 @@ class Plan:
     group: int = 1
     """Consecutive rows that stay together in a batch."""
     processes: int = 1
+    labels: NDArray[np.int64] | None = None
+    """[N] labels that every epoch has equally often; None: it has every row once."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from crossflare.errors import UserError
 from crossflare.libraries.transformers import takes
+from crossflare.training.loop.balance import WEIGHTS, mean_loss
 from crossflare.training.loop.state import Batch
 from crossflare.training.text.collators import pad_latents
 from crossflare.training.text.encoded import Numbers
@@ -103,7 +104,7 @@ class PromptCollator:
 
 def written_loss(model: Any, batch: Batch) -> Tensor:
     """Return the mean over rows of the mean cross-entropy of their answers' tokens."""
-    labels = batch.pop("labels")
+    labels, weights = batch.pop("labels"), batch.pop(WEIGHTS, None)
     if "decoder_input_ids" not in batch:
         # Answers end the rows: logits are made for them alone, and for the token before.
         answer = int((labels != IGNORED).sum(1).max())
@@ -115,7 +116,7 @@ def written_loss(model: Any, batch: Batch) -> Tensor:
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )
     asked = labels != IGNORED
-    return (each.view_as(labels).sum(1) / asked.sum(1)).mean()
+    return mean_loss(each.view_as(labels).sum(1) / asked.sum(1), weights)
 
 
 def first_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:

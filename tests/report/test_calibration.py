@@ -1,0 +1,62 @@
+"""Calibration in a report: from raw predictions and the temperatures of the records; older runs have no such part."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossflare.evaluation.record import load_record, sealed
+from crossflare.report.build import build_report, to_text
+from crossflare.report.results import collect
+
+Make = Callable[..., Path]
+
+
+def with_temperatures(folder: Path, heat: float = 2.0) -> Path:
+    """Give every run log-probabilities that are too sure by `heat`, and the temperature that undoes it."""
+    for path in sorted((folder / "records").glob("*.json")):
+        record = load_record(path)
+        file = folder / record.predictions
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        right = np.mean([row["correct"] for row in rows])
+        for row in rows:
+            sure = np.log(np.full(3, (1 - right) / 2))
+            sure[row["prediction"]] = np.log(right)
+            row["log_probabilities"] = (sure * heat - np.logaddexp.reduce(sure * heat)).tolist()
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values |= {
+            "calibration": {"temperature": heat, "language": record.language, "rows": 60},
+            "predictions_sha256": "",
+        }
+        path.write_text(json.dumps(sealed(values)), encoding="utf-8")
+    return folder
+
+
+def test_older_runs_have_no_such_part(run_dir: Path) -> None:
+    results = collect(run_dir)
+    assert results.calibrated == {}
+    assert "## Calibration" not in to_text(results)
+
+
+def test_the_error_falls_where_the_temperature_undoes_what_is_wrong(make: Make) -> None:
+    report = build_report(with_temperatures(make()))
+    found = report.results.calibrated
+    assert set(found) == {(method, language) for method, language, _ in report.results.folder.runs}
+    for each in found.values():
+        assert each.calibrated.score < each.raw.score
+        assert each.raw.low <= each.raw.score
+        assert set(each.temperatures) == {2.0}
+    accuracy = report.results.cells["accuracy", "flare", "ace"].score
+    assert accuracy is not None
+    assert found["flare", "ace"].accuracies[-1] == pytest.approx(accuracy.score), "all rows are answered"
+    text = report.markdown.read_text(encoding="utf-8")
+    assert "## Calibration" in text
+    assert "T 2.00" in text
+    assert report.html is not None
+    assert "rows answered, surest first" in report.html.read_text(encoding="utf-8")
+    rows = json.loads(report.json.read_text(encoding="utf-8"))["calibration"]
+    assert len(rows) == len(found)
+    assert rows[0]["error"]["score"] > rows[0]["error_calibrated"]["score"]
