@@ -244,14 +244,16 @@ def figures(state: dict[str, Any]) -> str:
 
 def mutated(state: dict[str, Any]) -> str:
     """Return what the mutation check said the last time, if it was run."""
-    counts = state.get("mutations", {})
+    counts = {module: each for module, each in state.get("mutations", {}).items() if each["mutations"]}
     if not counts:
         return ""
     total, red, same = (sum(each[key] for each in counts.values()) for key in ("mutations", "red", "same"))
     left = "".join(f"\n- `{line}`" for line in state.get("survivors", []))
     said = f"Of {total} mutations of {len(counts)} modules (`make mutations`) {red} turned a test red"
     said += f"; {same} change nothing that could be seen (tests/faults/mutate.py says why)" if same else ""
-    return f"{said}; these did not:\n{left}\n" if left else f"{said}.\n"
+    modules = "".join(f"\n| `{name}` | {each['mutations']} | {each['red']} |" for name, each in sorted(counts.items()))
+    shown = f"\n| Module | Mutations | Turned a test red |\n| - | -: | -: |{modules}\n"
+    return f"{said}; these did not:\n{left}\n{shown}" if left else f"{said}.\n{shown}"
 
 
 def write_page(path: Path, state: dict[str, Any]) -> None:
