@@ -17,7 +17,7 @@ from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
-from crossflare.evaluation.packed import SUFFIX, dump, pack, rows_file
+from crossflare.evaluation.packed import SUFFIX, pack, packed_text, rows_file
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
@@ -78,9 +78,9 @@ def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
         return {}
     rows, said = pack(found, licence)
     place = Path("predictions")
-    files = {place / rows_file(said): dump(rows), place / f"{record['run_id']}{SUFFIX}": dump(said)}
+    files = {place / rows_file(said): packed_text(rows), place / f"{record['run_id']}{SUFFIX}": packed_text(said)}
     record["predictions"] = (place / f"{record['run_id']}{SUFFIX}").as_posix()
-    record["predictions_sha256"] = hashlib.sha256(dump(said).encode()).hexdigest()
+    record["predictions_sha256"] = hashlib.sha256(packed_text(said).encode()).hexdigest()
     return files
 
 

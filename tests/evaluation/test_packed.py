@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from crossflare.errors import UserError
-from crossflare.evaluation.packed import SUFFIX, dump, load_packed, pack, rows_file
+from crossflare.evaluation.packed import SUFFIX, load_packed, pack, packed_text, rows_file
 from crossflare.evaluation.predictions import Predictions
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(0, 4))
@@ -19,9 +19,9 @@ SHAPES = st.tuples(st.integers(1, 6), st.integers(0, 4))
 
 def written(folder: Path, found: Predictions, licence: str = "CC0") -> Path:
     rows, said = pack(found, licence)
-    (folder / rows_file(said)).write_text(dump(rows), encoding="utf-8")
+    (folder / rows_file(said)).write_text(packed_text(rows), encoding="utf-8")
     path = folder / f"run{SUFFIX}"
-    path.write_text(dump(said), encoding="utf-8")
+    path.write_text(packed_text(said), encoding="utf-8")
     return path
 
 
@@ -49,7 +49,7 @@ def test_runs_over_the_same_rows_share_their_file(tmp_path: Path) -> None:
     one, other = small(), Predictions(("a", "b"), np.array([0, 1]), np.array([0, 0]), np.zeros((2, 0)))
     assert rows_file(pack(one, "CC0")[1]) == rows_file(pack(other, "CC0")[1])
     assert rows_file(pack(one, "CC0")[1]) != rows_file(pack(one, "other")[1])
-    assert "texts" not in dump(pack(one, "CC0")[0])
+    assert "texts" not in packed_text(pack(one, "CC0")[0])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_is_damaged_is_refused(tmp_path: Path, change: Any, message: str) -
     path = written(tmp_path, small())
     said = json.loads(path.read_text())
     change(said)
-    path.write_text(dump(said))
+    path.write_text(packed_text(said))
     with pytest.raises(UserError, match=message):
         load_packed(path)
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import crossflare
 from crossflare.disk.files import CARD, commit_dir, open_dir, read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.making.make import make
 from crossflare.experiment.promise.sizes import base_bytes, large_models
 from crossflare.experiment.running.run import run
@@ -94,7 +95,7 @@ def test_an_opened_model_says_what_the_run_said(spec: Spec, ran: Path, full: Sta
     texts = [row.texts[0] for row in full.context.data.test("sw", "none")]
     model = crossflare.open_adapter(ran / "adapters" / "full-sw-seed0")
     found = [list(each.probabilities.values()) for each in model.predict(texts)]
-    assert np.allclose(found, np.exp(said(ran, spec, "full")), atol=1e-4)
+    assert np.allclose(found, np.exp(tempered(said(ran, spec, "full"), model.calibration.temperature)), atol=1e-4)
     assert not np.allclose(said(ran, spec, "full"), said(ran, spec, "lora"), atol=1e-3)
     assert not np.allclose(said(ran, spec, "full"), said(ran, spec, "both"), atol=1e-3)
 

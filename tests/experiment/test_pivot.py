@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import crossflare
 from crossflare.disk.files import CARD, MANIFEST, commit_dir, open_dir, read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
@@ -84,7 +85,7 @@ def test_an_opened_adapter_says_what_the_run_said(spec: Spec, ran: Path, method:
     sources = [(row.source or ("",))[0] for row in rows] if method == "flare-es" else None
     adapter = crossflare.open_adapter(ran / "adapters" / f"{method}-sw-seed0")
     found = [list(each.probabilities.values()) for each in adapter.predict([row.texts[0] for row in rows], sources)]
-    assert np.allclose(found, np.exp(said(ran, spec, method)), atol=1e-4)
+    assert np.allclose(found, np.exp(tempered(said(ran, spec, method), adapter.calibration.temperature)), atol=1e-4)
 
 
 def test_the_folder_holds_the_whole_chain_as_it_was_saved(pivot: Stage2) -> None:

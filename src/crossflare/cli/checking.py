@@ -69,8 +69,8 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         typer.echo("---\n".join(texts), nl=False)
         return
     contexts = contexts_of(recipe, Path())
-    _say_methods([cell.spec for cell in recipe.cells])
     check(contexts)
+    _say_methods([cell.spec for cell in recipe.cells])
     for cell, context in zip(recipe.cells, contexts, strict=True):
         spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
@@ -86,7 +86,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
 
 
 def _say_methods(specs: "Sequence[Spec]") -> None:
-    """Say which methods the data allow, once where recipes agree; what cannot be opened is for the check to tell."""
+    """Say which methods the data allow, once where recipes agree."""
     from crossflare.experiment.promise.check import methods_allowed
 
     said: list[str] = []

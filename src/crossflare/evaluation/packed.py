@@ -74,7 +74,7 @@ def load_packed(path: Path, sha256: str = "") -> Predictions:
         raise UserError(f"{path}: expected packed predictions, but they are damaged ({error}); {_AGAIN}") from error
 
 
-def dump(values: Mapping[str, Any]) -> str:
+def packed_text(values: Mapping[str, Any]) -> str:
     """Return packed values as a file has them, without a blank."""
     return json.dumps(values, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
 

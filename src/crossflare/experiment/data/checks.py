@@ -71,8 +71,9 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
 
 def _said(spec: Spec, need: Need, said: str) -> str:
     """Return what is said of rows, with why they are needed, and without a way out that the recipe takes already."""
-    if spec.translation.to_target.engine == "none":
-        said = said.replace(NATIVE, "")
+    if spec.translation.to_target.engine != "none":
+        return said
+    said = said.replace(NATIVE, "")
     return said if not need.why or need.why in said else f"{said}; {need.why}"
 
 
