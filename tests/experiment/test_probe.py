@@ -96,9 +96,20 @@ def test_the_first_of_equal_strengths_is_kept_and_the_best_of_unequal_ones() -> 
     assert list(size.scores) == list(STRENGTHS)
 
 
-def test_a_label_without_rows_is_refused() -> None:
-    with pytest.raises(UserError, match="no training row has label b, so nothing"):
-        fit_probe(np.eye(2), [0, 2], "abc", lambda tensors: 0)
+@pytest.mark.parametrize("gold", [[0, 2, 0, 2], [0, 2, 3, 3]])
+def test_a_label_without_rows_is_never_given_and_changes_nothing_else(gold: list[int]) -> None:
+    met = sorted(set(gold))
+    made = fit_probe(np.eye(4), gold, "abcd", lambda tensors: 0).tensors
+    alone = fit_probe(np.eye(4), [met.index(each) for each in gold], "abcd"[: len(met)], lambda tensors: 0).tensors
+    found, expected = (torch.softmax(torch.eye(4) @ each["weight"].T + each["bias"], -1) for each in (made, alone))
+    absent = [label for label in range(4) if label not in met]
+    assert float(found[:, absent].max()) == 0
+    torch.testing.assert_close(found[:, met], expected)
+
+
+def test_rows_of_one_label_are_refused() -> None:
+    with pytest.raises(UserError, match="all training rows have the label c, so nothing can be fitted"):
+        fit_probe(np.eye(2), [2, 2], "abc", lambda tensors: 0)
 
 
 def test_one_probe_serves_all_seeds_and_one_of_the_source_all_languages(spec: Spec, ran: Path) -> None:

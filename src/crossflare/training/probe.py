@@ -16,6 +16,8 @@ from crossflare.errors import UserError
 from crossflare.training.loop.batching import batches, in_order
 from crossflare.training.loop.memory import Number
 
+NEVER = -1e4
+"""The bias of a label that no training row has."""
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 """The values that are tried of scikit-learn's C, from the strongest regularisation to the weakest."""
 WEIGHT, BIAS = "weight", "bias"
@@ -90,24 +92,27 @@ def fit_probe(
         labels: The K names.
         score: The score of a regression on dev, higher is better.
 
+    A label without a training row is never predicted: a language may have fewer labels than the task.
+
     Raises:
-        UserError: A label has no training row, so that nothing can be learnt of it.
+        UserError: All training rows have one label.
     """
     from sklearn.linear_model import LogisticRegression
 
-    absent = sorted(set(range(len(labels))) - set(gold))
-    if absent:
+    met = sorted(set(gold))
+    if len(met) < 2:
         raise UserError(
-            f"probe: no training row has label {labels[absent[0]]}, so nothing can be fitted for it; give more rows, "
-            "or take the label out"
+            f"probe: all training rows have the label {labels[met[0]]}, so nothing can be fitted; give more"
         )
     made: dict[float, dict[str, Tensor]] = {}
     for strength in STRENGTHS:
         fitted = LogisticRegression(C=strength, max_iter=10_000).fit(vectors, np.asarray(gold))
         weight, bias = fitted.coef_, fitted.intercept_
-        if len(labels) == 2:  # scikit-learn has one row for both: what the second label has over the first
+        if len(met) == 2:  # scikit-learn has one row for both: what the second label has over the first
             weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
-        made[strength] = {WEIGHT: torch.from_numpy(weight).float(), BIAS: torch.from_numpy(bias).float()}
+        whole = {WEIGHT: torch.zeros(len(labels), vectors.shape[1]), BIAS: torch.full((len(labels),), NEVER)}
+        whole[WEIGHT][met], whole[BIAS][met] = torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+        made[strength] = whole
     scores = {strength: score(tensors) for strength, tensors in made.items()}
     best = max(scores, key=lambda each: scores[each])  # the first of equals
     return Fitted(made[best], best, scores)
