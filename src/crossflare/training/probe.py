@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossflare.errors import UserError
 from crossflare.training.loop.batching import batches, in_order
 from crossflare.training.loop.memory import Number
 
@@ -92,22 +91,17 @@ def fit_probe(
         labels: The K names.
         score: The score of a regression on dev, higher is better.
 
-    A label without a training row is never predicted: a language may have fewer labels than the task.
-
-    Raises:
-        UserError: All training rows have one label.
+    A label without a training row is never predicted: a language may have fewer labels than the task, even one.
     """
     from sklearn.linear_model import LogisticRegression
 
     met = sorted(set(gold))
-    if len(met) < 2:
-        raise UserError(
-            f"probe: all training rows have the label {labels[met[0]]}, so nothing can be fitted; give more"
-        )
     made: dict[float, dict[str, Tensor]] = {}
     for strength in STRENGTHS:
-        fitted = LogisticRegression(C=strength, max_iter=10_000).fit(vectors, np.asarray(gold))
-        weight, bias = fitted.coef_, fitted.intercept_
+        weight, bias = np.zeros((1, vectors.shape[1])), np.zeros(1)
+        if len(met) > 1:
+            fitted = LogisticRegression(C=strength, max_iter=10_000).fit(vectors, np.asarray(gold))
+            weight, bias = fitted.coef_, fitted.intercept_
         if len(met) == 2:  # scikit-learn has one row for both: what the second label has over the first
             weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
         whole = {WEIGHT: torch.zeros(len(labels), vectors.shape[1]), BIAS: torch.full((len(labels),), NEVER)}
