@@ -105,13 +105,12 @@ def _refuse(rows: Outline, wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]", 
 
 def _first_rows(rows: Outline) -> dict[int, Callable[[], Example]]:
     """Return label -> what reads the first row that has it again."""
-    labels, places = np.unique(rows.labels, return_index=True)
-    reads = replace(rows, keys=rows.keys[:0], labels=rows.labels[:0], flags=rows.flags[:0])  # the rest can go
-    return {
-        label: partial(reads.row, place)
-        for label, place in zip(labels.tolist(), places.tolist(), strict=True)
-        if label >= 0
-    }
+    # Copies of nothing, since a slice would hold the whole: the rest can go.
+    nothing = {name: getattr(rows, name)[:0].copy() for name in ("keys", "labels", "flags")}
+    reads = replace(rows, **nothing)
+    met = [label for label in np.unique(rows.labels).tolist() if label >= 0]
+    # Their places one by one: all at once numpy would sort them with eight bytes and more for each row.
+    return {label: partial(reads.row, int(np.argmax(rows.labels == label))) for label in met}
 
 
 def _never_taught(
