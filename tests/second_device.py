@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 SECOND = torch.device("lazy", 0)
@@ -97,7 +97,7 @@ def _check_alike(call: Any, values: list[Any]) -> None:
 @cache
 def _library() -> Any:
     """Teach torch to make tensors on the second device; for the life of the process."""
-    library = torch.library.Library("aten", "IMPL")
+    rules = library.Library("aten", "IMPL")
 
     def maker(name: str) -> Any:
         packet, _, overload = name.partition(".")
@@ -113,9 +113,9 @@ def _library() -> Any:
         return made
 
     for name in MAKERS:
-        library.impl(name, maker(name), "Lazy")
-    library.impl("_copy_from", fill, "Lazy")  # `torch.tensor` copies past `__torch_dispatch__`
-    return library
+        rules.impl(name, maker(name), "Lazy")
+    rules.impl("_copy_from", fill, "Lazy")  # `torch.tensor` copies past `__torch_dispatch__`
+    return rules
 
 
 class Visits(Counter[str]):

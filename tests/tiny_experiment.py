@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from crossflare.experiment.steps.context import Context
+from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec
 from digests import digests
@@ -94,6 +97,12 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a file of predictions."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def said(ran: Path, spec: Spec, method: str, language: str = "sw", seed: int = 0) -> "np.ndarray":
+    """Return the log-probabilities [N,K] of a method's predictions in a run."""
+    step = PredictionStep(Context(spec, ran), spec.method(method), language, seed)
+    return np.array([row["log_probabilities"] for row in read_jsonl(step.predictions)])
 
 
 def results(folder: Path) -> dict[str, str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from crossflare.experiment.running.run import run
+from crossflare.recipe.spec import Spec
 from tiny_experiment import Lab
 
 
@@ -15,6 +17,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     gc.collect()
     gc.freeze()  # each training collects garbage: let it not look through all libraries every time
     return made
+
+
+@pytest.fixture(scope="module")
+def ran(lab: Lab, spec: Spec) -> Path:
+    """The run of a module's own recipe `spec`, in the module's lab."""
+    return run(spec, lab.folder / "runs", workers=1)
 
 
 @pytest.fixture

@@ -16,15 +16,13 @@ from crossflare.errors import UserError
 from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.making.make import make
 from crossflare.experiment.promise.sizes import base_bytes, large_models
-from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage2
-from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.fusion.tensor_files import MODEL
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.training.loop.loop import TrainingLoop
-from tiny_experiment import Lab, read_jsonl
+from tiny_experiment import Lab, said
 
 METHODS: dict[str, Any] = {"full": {"lr": 0.005}, "lora": None, "both": {"kind": "ensemble", "of": "full"}}
 
@@ -40,19 +38,8 @@ def spec(lab: Lab) -> Spec:
 
 
 @pytest.fixture(scope="module")
-def ran(lab: Lab, spec: Spec) -> Path:
-    return run(spec, lab.folder / "runs", workers=1)
-
-
-@pytest.fixture(scope="module")
 def full(ran: Path, spec: Spec) -> Stage2:
     return Stage2.of(Context(spec, ran), spec.method("full"), "sw", 0)
-
-
-def said(ran: Path, spec: Spec, method: str) -> np.ndarray:
-    """Return the log-probabilities [N,K] of a method's predictions."""
-    step = PredictionStep(Context(spec, ran), spec.method(method), "sw", 0)
-    return np.array([row["log_probabilities"] for row in read_jsonl(step.predictions)])
 
 
 def test_every_weight_is_trained_from_stage_1_on(lab: Lab, full: Stage2) -> None:

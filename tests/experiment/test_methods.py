@@ -15,7 +15,6 @@ from crossflare.errors import UserError
 from crossflare.evaluation.calibration import confidence, tempered
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.making.models import _settings, measure_of  # pyright: ignore[reportPrivateUsage]
-from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
@@ -57,11 +56,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture(scope="module")
 def spec(lab: Lab) -> Spec:
     return lab.spec({"methods": METHODS})
-
-
-@pytest.fixture(scope="module")
-def ran(lab: Lab, spec: Spec) -> Path:
-    return run(spec, lab.folder / "runs", workers=1)
 
 
 def said(folder: Path, method: str, language: str, part: str = "records") -> np.ndarray:

@@ -16,18 +16,16 @@ import crossflare
 from crossflare.disk.files import CARD, MANIFEST, commit_dir, open_dir, read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import tempered
-from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.needs import Need, needs, routes
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.report.methods import descriptions
 from crossflare.report.runs import read_runs
-from tiny_experiment import Lab, read_jsonl
+from tiny_experiment import Lab, said
 
 METHODS: dict[str, Any] = {
     "pivot": {"through": "es"},
@@ -50,19 +48,8 @@ def spec(lab: Lab) -> Spec:
 
 
 @pytest.fixture(scope="module")
-def ran(lab: Lab, spec: Spec) -> Path:
-    return run(spec, lab.folder / "runs", workers=1)
-
-
-@pytest.fixture(scope="module")
 def pivot(ran: Path, spec: Spec) -> Stage2:
     return Stage2.of(Context(spec, ran), spec.method("pivot"), "sw", 0)
-
-
-def said(ran: Path, spec: Spec, method: str) -> np.ndarray:
-    """Return the log-probabilities [N,K] of a method's predictions."""
-    step = PredictionStep(Context(spec, ran), spec.method(method), "sw", 0)
-    return np.array([row["log_probabilities"] for row in read_jsonl(step.predictions)])
 
 
 def test_peft_alone_makes_the_same_of_the_three_adapters(lab: Lab, spec: Spec, ran: Path, pivot: Stage2) -> None:

@@ -18,13 +18,12 @@ from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.fusion.tensor_files import PROBE
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.example import Split
 from crossflare.training.probe import STRENGTHS, fit_probe
-from tiny_experiment import Lab, read_jsonl
+from tiny_experiment import Lab, said
 
 METHODS: dict[str, Any] = {
     "probe": None,
@@ -45,19 +44,8 @@ def spec(lab: Lab) -> Spec:
     return lab.spec({"methods": METHODS, "stage1.epochs": 1})
 
 
-@pytest.fixture(scope="module")
-def ran(lab: Lab, spec: Spec) -> Path:
-    return run(spec, lab.folder / "runs", workers=1)
-
-
 def model_of(ran: Path, spec: Spec, method: str, language: str = "sw") -> Stage2:
     return Stage2.of(Context(spec, ran), spec.method(method), language, 0)
-
-
-def said(ran: Path, spec: Spec, method: str, language: str = "sw", seed: int = 0) -> np.ndarray:
-    """Return the log-probabilities [N,K] of a method's predictions."""
-    step = PredictionStep(Context(spec, ran), spec.method(method), language, seed)
-    return np.array([row["log_probabilities"] for row in read_jsonl(step.predictions)])
 
 
 def mean_vectors(lab: Lab, split: Split) -> np.ndarray:
