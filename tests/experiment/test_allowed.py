@@ -1,4 +1,4 @@
-"""Which methods the data of a recipe allow is said before a row is read, and agrees with what `validate` takes."""
+"""Which methods the data of a recipe allow is said without a row being read, and agrees with what `validate` takes."""
 
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def said(lab: Lab, changes: dict[str, Any]) -> dict[str, str]:
         ({**NATIVE, "task.align": "none"}, "flare", ""),
         ({**NATIVE, "stage1": "none"}, "zero-shot", "stage 1 is left out"),
         ({**NATIVE, "stage1": "none"}, "lora", ""),
+        ({}, "pivot", "needs train rows in a related language beside the targets, and there are none"),
     ],
 )
 def test_what_lacks_is_named(lab: Lab, changes: dict[str, Any], kind: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What data a kind of method needs, and which kinds the data of a recipe allow: told before a row is read.
+"""What data a kind of method needs, and which kinds the data of a recipe allow; no row is read for it.
 
 Nothing is declared here: a kind is tried by putting it into the recipe, whose own checks and needs then say what lacks.
 """
@@ -54,6 +54,11 @@ def allowed(spec: Spec, parts: Mapping[str, Collection[str]], paired: Paired) ->
 def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired: Paired) -> str:
     about = KINDS[kind]
     base = next(name for name in KINDS if name in about.of and KINDS[name].trains) if about.needs_of else None
+    if kind == "pivot":  # LoRA twice, first in a language that the data have to bring, too
+        apart = [each for each in parts if "train" in parts[each] and each not in (spec.source, *spec.targets)]
+        if not apart and not spec.translation.translates:
+            return "needs train rows in a related language beside the targets, and there are none"
+        return _reason(spec, "lora", parts, paired)
     methods = (MethodSpec(kind, kind, of=base), *([MethodSpec(base, base)] if base else []))
     tried = dataclasses.replace(spec, methods=methods).without_originals(lambda _: True)
     try:
