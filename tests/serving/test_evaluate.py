@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 import crossflare
@@ -116,6 +117,12 @@ def test_what_does_not_fit_is_one_line(flare: TrainedAdapter, rows: Any, options
     with pytest.raises(UserError, match=re.escape(said)) as caught:
         crossflare.evaluate(flare, rows, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_is_told_how_to_become_rows(flare: TrainedAdapter) -> None:
+    table: Any = pandas.DataFrame(ROWS)
+    with pytest.raises(UserError, match=r'expected rows as dicts, got a table; give table.to_dict\("records"\)'):
+        crossflare.evaluate(flare, table)
 
 
 def test_a_folder_is_no_adapter(folder: Path) -> None:

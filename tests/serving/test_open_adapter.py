@@ -156,6 +156,12 @@ def test_pairs(folder: Path) -> None:
     assert np.abs(shares(said)[0] - shares(swapped)[0]).max() > 1e-3
 
 
+@pytest.mark.parametrize("place", [None, 3, ["folder"]])
+def test_what_is_no_place_is_one_line(place: Any) -> None:
+    with pytest.raises(UserError, match="expected a folder or a name on the hub as text, got"):
+        crossflare.open_adapter(place)
+
+
 def test_no_texts_no_predictions(flare: TrainedAdapter) -> None:
     assert flare.predict([]) == flare.predict([], []) == []
     assert len(flare.predict(iter(["w1"]), iter(["w2"]))) == 1

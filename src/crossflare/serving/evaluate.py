@@ -82,6 +82,8 @@ def evaluate(
             f"adapter: expected one from crossflare.open_adapter, got {type(adapter).__name__}; open it first"
         )
     known = _fitting(adapter, task)
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # of pandas, which yields names of columns
+        raise UserError('rows: expected rows as dicts, got a table; give table.to_dict("records")')
     cells = [_cells(row, f"rows[{number}]") for number, row in enumerate(items_of(rows, "rows", "row"))]
     if not cells:
         raise UserError("rows: expected at least one row to score, got none; give labelled rows")

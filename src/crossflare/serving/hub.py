@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
 from crossflare.disk.files import MANIFEST
 from crossflare.errors import UserError
@@ -22,9 +23,11 @@ def folder_of(place: str | Path, revision: str | None = None) -> Path:
         revision: Commit, tag or branch of a name on the hub; None: its newest.
 
     Raises:
-        UserError: The hub has no such name or revision, does not let the caller have it, or cannot be reached; or a
-            revision is given with a folder.
+        UserError: The place is no text or path; the hub has no such name or revision, does not let the caller have it,
+            or cannot be reached; or a revision is given with a folder.
     """
+    if not isinstance(cast(Any, place), str | Path):
+        raise UserError(f"expected a folder or a name on the hub as text, got {type(place).__name__}; give its path")
     folder = Path(place).expanduser()
     if isinstance(place, str) and NAME.fullmatch(place) and not folder.exists():
         return _fetched(place, revision)
