@@ -133,6 +133,15 @@ def test_a_run_keeps_the_look_and_its_report_begins_with_it(lab: Lab, capsys: Sh
     assert "| es test | 7 |" in text
 
 
+def test_another_delimiter_is_told_of(tmp_path: Path, capsys: Shown) -> None:
+    path = tmp_path / "sw.csv"
+    path.write_text("text;label\nChakula kizuri.;positive\n")
+    assert 'if ";" stands between cells, say delimiter: ";"' in " ".join(
+        map(str, wrong(capsys, path, "--language", "sw"))
+    )
+    assert main(["inspect", str(path), "--language", "sw", "--delimiter", ";"]) == 0
+
+
 @pytest.mark.parametrize("sign", ["ab", "a", ""])
 def test_what_is_no_delimiter_is_said_in_a_line(lab: Lab, capsys: Shown, sign: str) -> None:
     said = wrong(capsys, lab.data("es", "test"), "--language", "es", "--delimiter", sign)

@@ -78,4 +78,6 @@ def test_words_that_stand_for_keys_are_said(lab: Lab) -> None:
     assert "translation.to_target: expected keys with values under it or a name alone, got 'None'" in refused(
         lab, {"translation.to_target": "None"}
     )
+    assert "got 'nonne': did you mean 'none'?" in refused(lab, {"translation.to_target": "nonne"})
+    assert "got 'dictionery': did you mean 'dictionary'?" in refused(lab, {"translation.to_source": "dictionery"})
     assert "stage1: expected keys with values under it or none, got false" in refused(lab, {"stage1": False})

@@ -15,6 +15,7 @@ from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.layout import FileLayout, rows_of
 from crossflare.tasks.lines import open_bytes
 from crossflare.tasks.squad import is_nested, read_questions
+from crossflare.tasks.tables import other_delimiter
 
 _log = logging.getLogger(__name__)
 QUESTION = ("question", "context")
@@ -73,8 +74,9 @@ def _guessed(path: Path, first: Row, layout: FileLayout) -> tuple[FileLayout, bo
             return layout, True
         known = next((each for each in TEXTS if all(name in names for name in each)), None)
         if known is None:
-            found = listed(map(str, first.cells))
-            raise UserError(f"{first.origin}: no column that is called as texts are, among {found}; add --text COLUMN")
+            found = [str(name) for name in first.cells]
+            advice = other_delimiter(found) or "; add --text COLUMN"
+            raise UserError(f"{first.origin}: no column that is called as texts are, among {listed(found)}{advice}")
         texts = tuple(names[name] for name in known)
         notes.append(f"text: {', '.join(map(str, texts))}")
     label = layout.label or next((names[name] for name in LABELS if name in names and names[name] not in texts), None)

@@ -193,6 +193,9 @@ class Reader:
         if not right:
             quoted = isinstance(value, str) and _looks_like_number(value) and "number" in describe(hint)
             advice = "; take the quotes away" if quoted else ""
+            names = [name for shape in (hint, *get_args(hint)) for name in texts_of(shape)]
+            if isinstance(value, str) and names:
+                advice = f": {nearest(value, names)}"
             self.wrong(path, f"expected {describe(hint)}, got {shown(value)}{advice}")
             return None
         return value
