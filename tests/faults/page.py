@@ -85,7 +85,7 @@ DEMANDS: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
         24: ("The hub: the commit is recorded; offline and half downloads are one line", (
             "faults/test_hub.py::test_a_name_without_a_revision_is_recorded_by_its_commit",
             "faults/test_hub.py::test_what_is_not_here_or_half_here_is_one_line_offline",
-            "tasks/test_hub.py::test_what_cannot_be_fetched_leads_to_a_folder")),
+            "tasks/test_hub.py::test_what_cannot_be_fetched_is_one_line")),
         25: ("A newer format is refused, the first one loads; files honour umask", (
             "faults/test_adapters.py::test_an_adapter_of_the_first_format_loads_bit_for_bit",
             "faults/test_adapters.py::test_the_next_format_is_refused_with_both_numbers",

@@ -107,7 +107,9 @@ class Processes:
                 if not running:
                     return
                 done = wait(running, return_when=FIRST_COMPLETED).done
-                for future in sorted(done, key=lambda future: future.exception() is not None):  # no result is lost
+                # As they were given out, and a failure last: no result is lost.
+                ended = [future for future in running if future in done]
+                for future in sorted(ended, key=lambda future: future.exception() is not None):
                     translations = future.result()
                     unfinished.remove(job := running.pop(future))
                     yield job, translations
