@@ -10,13 +10,15 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import platformdirs
+
 from crossflare.errors import UserError
 
 
 def cache_folder() -> Path:
     """Return where crossflare keeps what can be made again: `CROSSFLARE_CACHE`, else the user's cache folder."""
-    own, users = os.environ.get("CROSSFLARE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own).expanduser() if own else Path(users or "~/.cache").expanduser() / "crossflare"
+    own = os.environ.get("CROSSFLARE_CACHE")
+    return Path(own).expanduser() if own else platformdirs.user_cache_path("crossflare", appauthor=False)
 
 
 def disk_error(error: Exception) -> OSError | None:
