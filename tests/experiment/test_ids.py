@@ -98,6 +98,7 @@ def in_es(law: Any) -> Any:
         ({"task.main_metric": "weighted_f1"}, everything),
         ({"task.main_metric": "accuracy"}, nothing),
         ({"task.dev_from_train": 4}, everything),
+        ({"track": "tensorboard"}, nothing),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )  # fmt: skip

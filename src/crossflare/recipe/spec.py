@@ -33,6 +33,9 @@ Quantisation = Literal["none", "nf4", "int8"]
 Balance = Literal["none", "weights", "sampling"]
 
 
+Tracker = Literal["none", "tensorboard", "trackio", "wandb"]
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """The pretrained model that everything starts from."""
@@ -140,6 +143,8 @@ class Spec:
     translation: TranslationSpec = field(default_factory=TranslationSpec)
     stage1: Training = field(default_factory=Training)
     stage2: Training = field(default_factory=Training)
+    track: Tracker = "none"
+    """Who is told of loss, learning rate and dev scores while models are trained; no result depends on it."""
     version: Annotated[int, Bounds(1), Checked(_check_version)] = VERSION
     """The format of the recipe; a later one than this crossflare knows is refused."""
 

@@ -12,6 +12,7 @@ from crossflare.experiment.steps.step import Step, check_ready
 from crossflare.heard import collecting
 from crossflare.recipe.kinds import Learns
 from crossflare.training.loop import distributed
+from crossflare.training.loop.curves import Watched, watching
 
 _LEARN: dict[Learns, Callable[[Stage2], None]] = {"adapter": make_stage2, "probe": make_probe, "model": make_full}
 
@@ -40,5 +41,11 @@ def make(step: Step) -> None:
             run(step)
             return
         distributed.lead(step.id)
-        with distributed.together():
+        with distributed.together(), watching(_watched(step)):
             run(step)
+
+
+def _watched(step: Step) -> Watched:
+    context = step.context
+    run = f"{step.label} {step.id[:8]}"
+    return Watched(context.spec.track, context.spec.name, run, step.id, context.shared / "curves")

@@ -23,6 +23,7 @@ from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import LanguageParts
 from crossflare.tasks.hub import is_on_hub
 from crossflare.tasks.layout import files_of, is_pattern, paths_of
+from crossflare.training.loop.curves import missing_tracker
 from crossflare.training.loop.settings import few_steps
 
 
@@ -110,7 +111,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
     """
     wrong = _Wrong()
     for context in contexts:
-        for line in missing_paths(context.spec):
+        for line in [*missing_paths(context.spec), *filter(None, [missing_tracker(context.spec.track)])]:
             wrong.add(context, line)
     wrong.stop()
     there = [context for context in contexts if fetch or not context.data.fetched]

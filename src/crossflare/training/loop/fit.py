@@ -30,6 +30,7 @@ from crossflare.training.loop.checkpoints import (
     tensors_digest,
     trained,
 )
+from crossflare.training.loop.curves import open_curves
 from crossflare.training.loop.interrupts import Interrupts
 from crossflare.training.loop.loop import TrainingLoop
 from crossflare.training.loop.memory import free_memory, ran_out, resolve
@@ -176,9 +177,10 @@ def _run(model: Any, plan: Plan, found: tuple[Path, Checkpoint] | None) -> Outco
             with (
                 without_cache(model.config),
                 bar("training", plan.steps, step) as advance,
+                open_curves() as tell,
                 Interrupts() as interrupts,
             ):
-                loop = TrainingLoop(model, plan, resumed, advance, interrupts)
+                loop = TrainingLoop(model, plan, resumed, advance, tell, interrupts)
                 loop.run()
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):

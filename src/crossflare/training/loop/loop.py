@@ -26,6 +26,7 @@ from crossflare.progress import Advance
 from crossflare.training.loop import checkpoints, distributed
 from crossflare.training.loop.batching import rows_of_process, step_rows
 from crossflare.training.loop.checkpoints import Checkpoint, Tensors, copy_trained, random_states
+from crossflare.training.loop.curves import Tell
 from crossflare.training.loop.interrupts import Interrupts
 from crossflare.training.loop.memory import autocast
 from crossflare.training.loop.settings import Settings
@@ -40,9 +41,10 @@ class TrainingLoop:
     """
 
     def __init__(
-        self, model: Any, plan: Plan, resumed: Checkpoint | None, advance: Advance, interrupts: Interrupts
+        self, model: Any, plan: Plan, resumed: Checkpoint | None, advance: Advance, tell: Tell, interrupts: Interrupts
     ) -> None:
-        self.model, self.plan, self.advance, self.interrupts = model, plan, advance, interrupts
+        self.model, self.plan, self.interrupts = model, plan, interrupts
+        self.advance, self.tell = advance, tell
         self.trained = list(checkpoints.trained(model).values())
         self.optimizer = new_optimizer(model, plan.settings)
         self.schedule = new_schedule(self.optimizer, plan.settings, plan.steps)
@@ -107,10 +109,12 @@ class TrainingLoop:
             self._refuse_step(batches, f"the norm of the gradient is {size}")
         torch.nn.utils.clip_grads_with_norm_(self.trained, self.plan.settings.clip, norm)
         self.optimizer.step()
+        lr = float(self.schedule.get_last_lr()[0])
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
-        self.progress.add_loss(math.fsum(word["loss"] for word in words))
+        self.progress.add_loss(loss := math.fsum(word["loss"] for word in words))
+        self.tell(self.step, {"loss": loss, "lr": lr, "gradient_norm": size})
         self.drew = any(word["drew"] for word in words)
         return words[0]["late"], max(word["signal"] for word in words)
 
@@ -163,6 +167,8 @@ class TrainingLoop:
         measure, settings = self.plan.score, self.plan.settings
         score = distributed.from_main(lambda: measure(self.model, self.plan.precision)) if measure else None
         self.model.train()
+        if score is not None:
+            self.tell(self.step, {"dev": score})
         if self.progress.add_point(self.step, score) and settings.select == "best":
             self.best = copy_trained(self.model)
         self.progress.stopped = settings.patience is not None and self.progress.without_gain >= settings.patience
