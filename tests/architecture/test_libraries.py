@@ -7,7 +7,7 @@ import pytest
 DOCUMENTED = {
     "transformers": {"transformers", "transformers.utils", "transformers.modeling_outputs"},
     "peft": {"peft"},
-    "accelerate": {"accelerate", "accelerate.utils"},
+    "accelerate": {"accelerate", "accelerate.tracking", "accelerate.utils"},
     "datasets": {"datasets"},
     "ctranslate2": {"ctranslate2", "ctranslate2.converters"},
     "bitsandbytes": {"bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+from accelerate import tracking
 
 from crossflare.errors import UserError
 from crossflare.training.loop.curves import Watched, missing_tracker, watching
@@ -45,7 +45,7 @@ MADE: list[Recorder] = []
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorder]]:
-    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "trackio", Recorder)
+    monkeypatch.setattr(tracking, "TrackioTracker", Recorder)
     monkeypatch.setattr("crossflare.training.loop.curves.find_spec", lambda name: object())
     monkeypatch.setattr(Recorder, "refuses", None)
     MADE.clear()

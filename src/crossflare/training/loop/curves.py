@@ -90,21 +90,20 @@ def open_curves() -> Generator[Tell]:
 
 
 def _start(watched: Watched) -> Any:
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+    from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     if said := missing_tracker(watched.tracker):
         raise UserError(said)
     watched.folder.mkdir(parents=True, exist_ok=True)
-    made: Any = LOGGER_TYPE_TO_CLASS[watched.tracker]
     try:
         match watched.tracker:
             case "tensorboard":
-                tracker = made(watched.run, logging_dir=watched.folder)
+                tracker = TensorBoardTracker(watched.run, logging_dir=watched.folder)
             case "wandb":
-                told = {"name": watched.run, "id": watched.id, "resume": "allow", "dir": str(watched.folder)}
-                tracker = made(watched.project, **told)
+                place = {"id": watched.id, "dir": str(watched.folder)}
+                tracker = WandBTracker(watched.project, name=watched.run, resume="allow", **place)
             case _:
-                tracker = made(watched.project, name=watched.run, resume="allow")
+                tracker = TrackioTracker(watched.project, name=watched.run, resume="allow")
         tracker.start()
     except Exception as error:  # whatever the tracker's package raises
         said = f"{watched.tracker} cannot be started ({_line(error)}); set it up, or set track: none"
