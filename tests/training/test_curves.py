@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate import tracking
+from accelerate import PartialState, tracking
+from accelerate.logging import get_logger
 
 from crossflare.errors import UserError
 from crossflare.training.loop.curves import Watched, missing_tracker, watching
@@ -28,6 +29,7 @@ class Recorder:
         MADE.append(self)
 
     def start(self) -> None:
+        get_logger("recorder").debug("started")  # as accelerate's own do; its log needs accelerate's state
         if self.refuses == 0:
             raise ConnectionError("no\nnetwork")
 
@@ -48,6 +50,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorder]]:
     monkeypatch.setattr(tracking, "TrackioTracker", Recorder)
     monkeypatch.setattr("crossflare.training.loop.curves.find_spec", lambda name: object())
     monkeypatch.setattr(Recorder, "refuses", None)
+    PartialState._reset_state()  # pyright: ignore[reportPrivateUsage]
     MADE.clear()
     yield Recorder
     MADE.clear()

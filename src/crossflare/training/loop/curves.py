@@ -90,11 +90,13 @@ def open_curves() -> Generator[Tell]:
 
 
 def _start(watched: Watched) -> Any:
+    from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     if said := missing_tracker(watched.tracker):
         raise UserError(said)
     watched.folder.mkdir(parents=True, exist_ok=True)
+    PartialState()  # its trackers write into its log, which refuses to work without
     try:
         match watched.tracker:
             case "tensorboard":
