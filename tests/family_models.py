@@ -40,6 +40,8 @@ class Family:
     shifts: bool = True
     """States do not depend on the side of the padding."""
     blocks: int = 2
+    key_rows: Callable[[int], list[int]] | None = None
+    """(rows of one matrix of query, key and value) -> those of the key."""
 
 
 ALL_DECODER_HEADS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM")
@@ -110,6 +112,15 @@ def _bart(name: str, prefix: str, tasks: tuple[Any, ...], pre_norm: bool, shifts
     )
 
 
+def _second_third(rows: int) -> list[int]:
+    return list(range(rows // 3, 2 * rows // 3))
+
+
+def _second_third_of_each_head(rows: int) -> list[int]:
+    width = rows // HEADS
+    return [head * width + row for head in range(HEADS) for row in _second_third(width)]
+
+
 SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 GEMMA_3 = SLIDING | {"query_pre_attn_scalar": 4}
 CAPPED = GEMMA_3 | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}
@@ -145,11 +156,19 @@ FAMILIES: dict[str, Family] = {
         ),
         _decoder("qwen-2", "Qwen2", options={"tie_word_embeddings": True}, tied=True),
         _decoder("qwen-3", "Qwen3", options={"tie_word_embeddings": True}, tied=True),
-        _decoder("gpt-neox", "GPTNeoX", projections=NEOX["query_key_value"]),
+        _decoder("gpt-neox", "GPTNeoX", projections=NEOX["query_key_value"], key_rows=_second_third_of_each_head),
         _encoder("xlm-r", "XLMRoberta", options=DROPS, projections=("query", "value")),
         _encoder("bert", "Bert", options=DROPS, projections=("query", "value"), shifts=False),
         _encoder("mdeberta", "DebertaV2", options=DROPS | DEBERTA, projections=("query_proj", "value_proj")),
-        _encoder("modernbert", "ModernBert", options=MODERN, exact=1e-5, projections=("Wqkv", "Wqkv"), pre_norm=True),
+        _encoder(
+            "modernbert",
+            "ModernBert",
+            options=MODERN,
+            exact=1e-5,
+            projections=("Wqkv", "Wqkv"),
+            pre_norm=True,
+            key_rows=_second_third,
+        ),  # fmt: skip
         _t5("t5", "T5", tied=True),
         _t5("mt5", "MT5", tied=False),
         _t5("umt5", "UMT5", tied=False),

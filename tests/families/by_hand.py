@@ -144,7 +144,11 @@ def row(
                 low = from_the_end(config.fusion, x, v, a)
             else:
                 low = fused(config.fusion, config.alignment, x, v, a, maps, [True] * len(x))
-            return out + config.lora_alpha / config.r * (low @ b.T)[None]
+            up = low @ b.T
+            if fuses and family.key_rows is not None:
+                rows = family.key_rows(b.shape[0])
+                up[:, rows] = (x @ a.T) @ b[rows].T
+            return out + config.lora_alpha / config.r * up[None]
 
         module.register_forward_hook(term)
     inputs = ids(target, answer)

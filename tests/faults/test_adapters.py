@@ -97,9 +97,9 @@ def test_an_adapter_of_the_first_format_loads_bit_for_bit() -> None:
 
 def test_the_next_format_is_refused_with_both_numbers(folder: Path, saved: tuple[Path, Any]) -> None:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    (folder / CONFIG).write_text(json.dumps(config | {"flare_format": 2}), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config | {"flare_format": 3}), encoding="utf-8")
     reseal(folder)
-    assert "adapter format 2 is newer than this crossflare's 1" in refused(folder, saved[1])
+    assert "adapter format 3 is newer than this crossflare's 2" in refused(folder, saved[1])
 
 
 # Nothing runs --------------------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ The only file with names of other people's modules. A new architecture that uses
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from crossflare.errors import UserError
 from crossflare.libraries.torch import unwrapped
@@ -18,21 +20,90 @@ PROJECTIONS: tuple[tuple[str, ...], ...] = (
     ("q_lin", "v_lin"),  # DistilBERT, XLM
     ("q_proj", "v_proj"),  # Llama, Gemma, Qwen, Mistral, M2M100, NLLB
     ("q", "v"),  # T5, mT5, umT5
-    ("Wqkv",),  # ModernBERT: query, key and value in one matrix, which fuses as a whole
-    ("query_key_value",),  # GPT-NeoX, BLOOM, Falcon: likewise
-    ("c_attn",),  # GPT-2: likewise
 )
 """Names of the query and value projections of self-attention, one row per family."""
 
-INPUT_NORMS = {
-    "self": ("input_layernorm", "attn_norm", "ln_1", "layer.0.layer_norm"),
-    "cross_query": ("layer.1.layer_norm",),
+
+@dataclass(frozen=True, slots=True)
+class OneMatrix:
+    """How the rows of one matrix for query, key and value are laid out: groups of query rows, key rows, value rows."""
+
+    groups: int
+    query: int
+    key: int
+    value: int
+    """Rows of each in a group, as shares."""
+
+    def replace_key(self, fused: Tensor, plain: Tensor) -> Tensor:
+        """Return the output `fused` [...,d_out] with the key's numbers of `plain` [...,d_out]."""
+        fused, plain = (each.unflatten(-1, (self.groups, -1)) for each in (fused, plain))
+        unit = fused.shape[-1] // (self.query + self.key + self.value)
+        start, stop = self.query * unit, (self.query + self.key) * unit
+        return torch.cat([fused[..., :start], plain[..., start:stop], fused[..., stop:]], -1).flatten(-2)
+
+
+def _thirds(config: Any) -> OneMatrix:
+    del config
+    return OneMatrix(1, 1, 1, 1)
+
+
+def _by_head(config: Any) -> OneMatrix:
+    return OneMatrix(config.num_attention_heads, 1, 1, 1)
+
+
+def _shared_key(config: Any) -> OneMatrix:
+    return OneMatrix(1, config.num_attention_heads, 1, 1)
+
+
+def _grouped_query(config: Any) -> OneMatrix:
+    return OneMatrix(1, config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads)
+
+
+def _falcon(config: Any) -> OneMatrix:
+    if config.new_decoder_architecture:
+        return OneMatrix(config.num_kv_heads, config.num_attention_heads // config.num_kv_heads, 1, 1)
+    return _shared_key(config) if config.multi_query else _by_head(config)
+
+
+def _bigcode(config: Any) -> OneMatrix:
+    return _shared_key(config) if config.multi_query else _by_head(config)
+
+
+ONE_MATRIX: dict[str, tuple[str, Callable[[Any], OneMatrix]]] = {
+    "bloom": ("query_key_value", _by_head),
+    "deberta": ("in_proj", _by_head),
+    "falcon": ("query_key_value", _falcon),
+    "gpt2": ("c_attn", _thirds),
+    "gpt_bigcode": ("c_attn", _bigcode),
+    "gpt_neox": ("query_key_value", _by_head),
+    "gpt_neox_japanese": ("query_key_value", _by_head),
+    "modernbert": ("Wqkv", _thirds),
+    "mpt": ("Wqkv", _thirds),
+    "openai-gpt": ("c_attn", _thirds),
+    "persimmon": ("query_key_value", _by_head),
+    "phi3": ("qkv_proj", _grouped_query),
 }
+"""Model type -> the name of its one matrix for query, key and value, and how its rows are laid out."""
+
+INPUT_NORMS = {
+    "self": (
+        "input_layernorm", "attn_norm", "ln_1", "layer.0.layer_norm", "attention_layernorm", "operator_norm", "norm_1",
+        "attention.ln", "attention.LayerNorm", "attention.self_attn_layer_norm",
+    ),
+    "cross_query": ("layer.1.layer_norm",),
+}  # fmt: skip
 """Names of the norm that a pre-norm block applies to the states before an attention, by the site's role."""
 BART_NORMS = {"self": ("self_attn_layer_norm",), "cross_query": ("encoder_attn_layer_norm",)}
 """The same in BART's family, where the names do not tell whether the norm comes before or after."""
-PRE_NORM_BARTS = frozenset({"m2m_100", "nllb-moe", "mbart", "pegasus", "pegasus_x", "blenderbot", "xglm"})
+PRE_NORM_BARTS = frozenset(
+    {
+        "bigbird_pegasus", "biogpt", "blenderbot", "m2m_100", "mbart", "nllb-moe", "opt", "pegasus", "pegasus_x",
+        "whisper", "xglm",
+    }
+)  # fmt: skip
 """Model types of BART's family that apply it before."""
+CAUSAL = frozenset({"bloom", "doge", "gpt_neox_japanese", "mpt", "olmo_hybrid", "xglm"})
+"""Model types whose tokens see only what precedes them, though neither configuration nor attention says so."""
 CROSS = ("EncDecAttention", "encoder_attn", "crossattention", "cross_attn")
 """Names of a decoder's attention to the encoder."""
 
@@ -101,7 +172,8 @@ def is_causal(model: nn.Module, site: Site) -> bool:
     """Whether the tokens of a site's self-attention see only what precedes them."""
     attention = model.get_submodule(site.name.rpartition(".")[0])
     config = getattr(model, "config", None)
-    return bool(getattr(attention, "is_causal", False) or getattr(config, "is_decoder", False))
+    said = getattr(attention, "is_causal", False) or getattr(config, "is_decoder", False)
+    return bool(said) or _type(model) in CAUSAL
 
 
 def find_projections(model: nn.Module) -> tuple[str, ...]:
@@ -111,7 +183,8 @@ def find_projections(model: nn.Module) -> tuple[str, ...]:
         UserError: None of the known spellings occurs in the model.
     """
     leaves = {name.rpartition(".")[2] for name, _ in model.named_modules() if INDEXED.match(name)}
-    for names in PROJECTIONS:
+    known = ONE_MATRIX.get(_type(model))
+    for names in PROJECTIONS if known is None else ((known[0],),):
         if leaves.issuperset(names):
             return names
     raise UserError(
@@ -120,10 +193,21 @@ def find_projections(model: nn.Module) -> tuple[str, ...]:
     )
 
 
+def one_matrix(model: nn.Module, site: Site) -> OneMatrix | None:
+    """Return the layout of a projection that is query, key and value in one; None for another."""
+    known = ONE_MATRIX.get(_type(model))
+    return known[1](model.config) if known is not None and known[0] == site.projection else None
+
+
+def _type(model: nn.Module) -> str:
+    return str(getattr(getattr(model, "config", None), "model_type", ""))
+
+
 def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
     """Return the norm that a pre-norm block applies before a site's attention; None for post-norm blocks."""
     names = INPUT_NORMS.get(site.role, ())
-    if getattr(getattr(model, "config", None), "model_type", None) in PRE_NORM_BARTS:
+    before = getattr(getattr(model, "config", None), "do_layer_norm_before", True)  # OPT, whose smallest says no
+    if _type(model) in PRE_NORM_BARTS and before:
         names = (*names, *BART_NORMS.get(site.role, ()))
     known = dict(unwrapped(model.get_submodule(f"{site.stack}.{site.block}")).named_modules())
     return next((known[name] for name in names if name in known), None)

@@ -13,8 +13,12 @@ from crossflare.libraries.peft import FlareType
 
 RELEASED_FUSIONS = ("add", "mul", "add_relu", "cross_attention_paper")
 """The fusion functions that the authors' released code has, too."""
-FORMAT = 1
-"""Version of the saved adapter; a later one is refused."""
+FORMAT = 2
+"""Version of the saved adapter; a later one is refused.
+
+1: where query, key and value are one matrix, the key fuses, too. 2: it does not. Elsewhere there is no difference, and
+adapters are saved as 1, which earlier versions read.
+"""
 
 # LoRA options under which "the base model with the adapters off", which reads the source, is not the base model.
 REFUSED: dict[str, str] = {
@@ -91,7 +95,10 @@ class FlareConfig(LoraConfig):
         default=False,
         metadata={"help": "as the authors' released code computes it, to measure the difference; sets lead 0"},
     )
-    flare_format: int = field(default=FORMAT, metadata={"help": "version of the saved adapter"})
+    flare_format: int = field(
+        default=FORMAT,
+        metadata={"help": "version of the saved adapter; 1: a matrix of query, key and value fuses whole"},
+    )
 
     def __post_init__(self) -> None:
         """Fill in what follows from other options, and refuse contradictions (see `check`)."""

@@ -82,7 +82,7 @@ def keep_output(states: list[Tensor]) -> Callable[..., None]:
     """Return a forward hook that appends a block's output states."""
 
     def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        first = output[0] if isinstance(output, tuple) else output
+        first = output[0] if isinstance(output, tuple | list) else output
         assert isinstance(first, Tensor), f"{type(module).__name__} returned {type(first).__name__}, not states"
         states.append(first)
 

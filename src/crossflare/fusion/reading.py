@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from crossflare.errors import UserError
+from crossflare.fusion.entering import Watch
 from crossflare.fusion.frame import keep_input, keep_output
 from crossflare.libraries.peft import without_adapters
 from crossflare.libraries.torch import HOOKS, OWN_STATE, uncompiled
@@ -136,16 +137,19 @@ class Reading:
 class SourceReader:
     """The base model as a reader of source texts: records the states of its blocks. For one call, or one thread."""
 
-    def __init__(self, model: nn.Module, stacks: Stacks, *, live: bool = False) -> None:
+    def __init__(self, model: nn.Module, stacks: Stacks, *, live: bool = False, watch: Watch | None = None) -> None:
         """Make a reader of a model as it is now.
 
         Args:
             model: With its adapters.
             stacks: Whose states are wanted.
             live: Leave the model's dropout as it is.
+            watch: Sees the first pass.
         """
         blocks = [block for stack in stacks.values() for block in stack]
-        twins = base_view(model, blocks, live=live)
+        twins = base_view(model, [*blocks, *(watch.modules if watch else ())], live=live)
+        if watch is not None:
+            watch.begin(twins)
         self.options = frozenset(inspect.signature(model.forward).parameters)
         """What the model's forward takes by name."""
         self.model: Any = twins[id(model)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from crossflare.fusion import released
 from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.entering import Watch
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows, with_stand_ins
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import SourceReader
@@ -27,7 +28,7 @@ class SourcePass:
             model: With its adapters.
             sites: The projections that may fuse.
         """
-        self.model = model
+        self.model, self.sites = model, sites
         self.encoder_decoder = is_encoder_decoder(model)
         # The first site of each stack stands for all: they are alike.
         stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
@@ -38,6 +39,8 @@ class SourcePass:
         """Whether the model is decoder-only."""
         self.ready = SourceReader(model, self.blocks)
         """For graphs that are traced."""
+        self.known = False
+        """Whether a pass has shown that source states enter the projections as the model's own do."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the reader out of copies: it is made of the original's modules."""
@@ -47,7 +50,7 @@ class SourcePass:
         """Take what was copied."""
         vars(self).update(state)
 
-    def reader(self, *, live: bool = False) -> SourceReader:
+    def reader(self, *, live: bool = False, watch: Watch | None = None) -> SourceReader:
         """Return a reader of the model as it is now.
 
         A graph that is traced cannot make one: it takes one that is made as the tracing begins.
@@ -55,7 +58,11 @@ class SourcePass:
         if torch.compiler.is_dynamo_compiling():
             _renew(self)
             return self.ready
-        return SourceReader(self.model, self.blocks, live=live)
+        return SourceReader(self.model, self.blocks, live=live, watch=watch)
+
+    def _watch(self) -> Watch | None:
+        """Return what sees the next pass; nothing in a graph that is traced, which has no values to look at."""
+        return None if torch.compiler.is_dynamo_compiling() else Watch(self.model, self.sites)
 
     @property
     def first(self) -> str:
@@ -85,7 +92,8 @@ class SourcePass:
         if inputs.latents is not None:
             latent = LatentStates(inputs.latents, kept, rows)
             return Frame({self.first: Side(latent, target, anchor, causal, known={})}, None, {}, set())
-        reader = encoder or self.reader(live=config.released)
+        watch = None if self.known or encoder or not config.source_norm else self._watch()
+        reader = encoder or self.reader(live=config.released, watch=watch)
         source, shared = self._arguments(inputs, mask, causal, reader)
         if encoder is not None:
             reading = reader.encode(source)
@@ -93,6 +101,8 @@ class SourcePass:
             reading = reader.read_shared(source, shared, rows)
         else:
             reading = reader.read(source | shared)
+        if watch is not None:
+            self.known = watch.end()
         sides: dict[str, Side] = {}
         for name, states in reading.states.items():
             if name == self.first:

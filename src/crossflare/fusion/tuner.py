@@ -17,6 +17,7 @@ from crossflare.fusion.blocks import (
     find_sites,
     input_norm,
     is_encoder_decoder,
+    one_matrix,
     projects_positions,
 )
 from crossflare.fusion.config import FlareConfig
@@ -118,6 +119,8 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         if config.fusion_modules is None:
             config.fusion_modules = sorted(find_projections(model))
         sites = find_sites(model, tuple(config.fusion_modules), cross=config.fuse_cross_attention)
+        if one_matrix(model, sites[0]) is None:
+            config.flare_format = 1  # as earlier versions read it
         if config.target_modules is None:
             config.target_modules = sorted(config.fusion_modules)
         if config.target_modules == "all-linear":
@@ -159,6 +162,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         variant.phi, variant.stack, variant.block, variant.role = phi, stack, site.block, site.role
         variant.alignment, variant.lead = str(config.alignment), config.lead
         variant.norm = input_norm(model, site) if config.source_norm else None
+        variant.one_matrix = one_matrix(model, site) if config.flare_format > 1 else None
         attention = model.get_submodule(site.name.rpartition(".")[0])
         if projects_positions(attention):
             self.attachment.hooks += [

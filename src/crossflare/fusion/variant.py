@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.blocks import Role
+from crossflare.fusion.blocks import OneMatrix, Role
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.frame import READING, Frame, LatentStates, Side, hidden_states
 from crossflare.fusion.functions import Phi
@@ -59,6 +59,8 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
         self.lead = 1
         self.alignment = "position"
         self.norm: nn.Module | None = None
+        self.one_matrix: OneMatrix | None = None
+        """The layout of a projection that is query, key and value in one; the key does not fuse."""
         self.latents: nn.Module | None = None
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # peft's is static, and called on an instance
@@ -76,9 +78,12 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
         frame = self.calls.layer_frame(self.layer)
         down, dropout = lora_a(module, active_adapter), module.lora_dropout[active_adapter]
         low = down(dropout(x))
-        if self.phi is not None:
-            low = self._fused(frame, module, active_adapter, x, low)
-        return result + _up(module, active_adapter, low)
+        if self.phi is None:
+            return result + _up(module, active_adapter, low)
+        fused = _up(module, active_adapter, self._fused(frame, module, active_adapter, x, low))
+        if self.one_matrix is not None:
+            fused = self.one_matrix.replace_key(fused, _up(module, active_adapter, low))
+        return result + fused
 
     def _fused(self, frame: Frame | None, module: Any, adapter: str, x: Tensor, low: Tensor) -> Tensor:
         """Return phi of the source's low-rank states and the target's, low [B,T,r]."""
