@@ -76,8 +76,11 @@ def modernbert_by_hand(model: PeftModel, inputs: dict[str, Tensor], source: dict
         v = layer.attn_norm(v) if norm else v
 
         def term(module: object, args: tuple[Tensor], out: Tensor, own=own, v=v) -> Tensor:
-            low = torch.relu(v @ own.lora_A["default"].weight.T) + torch.relu(args[0] @ own.lora_A["default"].weight.T)
-            return out + config.lora_alpha / config.r * low @ own.lora_B["default"].weight.T
+            plain = args[0] @ own.lora_A["default"].weight.T
+            low = torch.relu(v @ own.lora_A["default"].weight.T) + torch.relu(plain)
+            query, key, value = own.lora_B["default"].weight.chunk(3)
+            up = torch.cat([low @ query.T, plain @ key.T, low @ value.T], -1)  # the key does not fuse
+            return out + config.lora_alpha / config.r * up
 
         layer.attn.Wqkv.register_forward_hook(term)
     return logits(base, inputs)

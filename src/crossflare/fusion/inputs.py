@@ -1,7 +1,7 @@
 """The arguments that a FLARE model takes beyond its base model's: the source, and which target tokens fuse."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -86,6 +86,18 @@ class Inputs:
         if self.given_mask is not None:
             return self.given_mask.bool()
         return _all_real(self.latents if self.latents is not None else _tokens(self.source))
+
+    def from_the_start(self) -> "Inputs":
+        """Return the call with the source's real tokens first, padding after them."""
+        mask = self.source_mask
+        order = (~mask).to(torch.int8).argsort(dim=1, stable=True)
+        source = {
+            name: value.gather(1, order.view(*order.shape, *[1] * (value.dim() - 2)).expand_as(value))
+            if isinstance(value, Tensor) and value.shape[:2] == mask.shape
+            else value
+            for name, value in self.source.items()
+        }
+        return replace(self, source=source, given_mask=mask.gather(1, order))
 
     @property
     def target_mask(self) -> Tensor:

@@ -172,7 +172,8 @@ class SourceReader:
         options: dict[str, Any] = {}
         if "use_cache" in self.options and cache_among(inputs.values()) is None:
             options["use_cache"] = False
-        if "logits_to_keep" in self.options and _padded_left(mask):
+        writes = "logits_to_keep" in self.options and self.model.get_output_embeddings() is not None  # no classifier
+        if writes and _padded_left(mask):
             options["logits_to_keep"] = 1  # a prompt's own answer is what follows it; all T x V are too much to keep
         with self._recorded() as states:
             output = self.model(**options | inputs)

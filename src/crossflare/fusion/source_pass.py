@@ -1,5 +1,6 @@
 """From the source of one call to its frame: what the base model reads, and which states each stack fuses with."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class SourcePass:
         self.blocks = {name: [unwrapped(each) for each in model.get_submodule(name).children()] for name in self.stacks}
         self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
         """Whether the model is decoder-only."""
+        self.counts_padding = self.causal and "position_ids" not in inspect.signature(model.forward).parameters
+        """Whether its positions may count padding, as in a decoder of BART alone, and it cannot be told otherwise."""
         self.ready = SourceReader(model, self.blocks)
         """For graphs that are traced."""
         self.known = False
@@ -83,6 +86,8 @@ class SourcePass:
         inputs.check(config.mt_dim)
         if config.released:
             released.check_widths(inputs)
+        if self.counts_padding and inputs.latents is None:
+            inputs = inputs.from_the_start()
         mask, rows = inputs.source_mask, inputs.rows
         real = kept = mask if rows is None else mask[rows]
         if self.model.training and config.source_dropout > 0:

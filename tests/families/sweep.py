@@ -1,0 +1,301 @@
+"""Every type of transformers with a head for text: right by all laws, refused in one line, or not to be had small.
+
+    python tests/families/sweep.py            all of them; writes docs/results/architectures.json and docs/models.md
+    python tests/families/sweep.py bert gpt2  these, and prints what was found
+
+What is expected comes from hooks on the plain base: nothing here knows the names of modules or norms.
+"""
+
+import json
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import peft
+import torch
+import transformers
+from torch import Tensor
+
+import crossflare
+from crossflare.errors import UserError
+from families.any_model import END, PAD, SOURCE, TARGET, NotBuiltError, Pair, build, call, pairs
+from reference.slow_flare import alone, phi
+
+Word = Literal["right", "refused", "not built", "wrong"]
+CROSS = re.compile(r"EncDecAttention|encoder_attn|crossattention|cross_attn")
+"""In the name of a decoder's attention to the encoder, which does not fuse by default."""
+CLOSE = 2e-4
+"""What float32 results agree to."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a pair."""
+
+    word: Word
+    why: str = ""
+
+
+def examine(pair: Pair) -> Verdict:
+    """Try all laws on one pair."""
+    try:
+        base = build(pair)
+    except NotBuiltError as error:
+        return Verdict("not built", str(error))
+    try:
+        broken = list(_laws(pair, base))
+    except UserError as error:
+        return Verdict("refused", str(error))
+    return Verdict("wrong", "; ".join(broken)) if broken else Verdict("right")
+
+
+def adapted(pair: Pair, *, lead: int = 1, noise: bool = True) -> Any:
+    """Return a new model with an adapter, whose weights are random where `noise` is."""
+    config = crossflare.FlareConfig(task_type=pair.task, r=4, lead=lead)
+    model = peft.get_peft_model(build(pair), config).eval()
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if noise and "lora_" in name:
+            weight.data = torch.randn_like(weight) * 0.3
+    return model
+
+
+def source(ids: list[int], left: int = 0, right: int = 0) -> dict[str, Tensor]:
+    """Return the arguments of one source, padded on both sides."""
+    mask = [0] * left + [1] * len(ids) + [0] * right
+    row = [PAD] * left + ids + [PAD] * right
+    return {"source_input_ids": torch.tensor([row]), "source_attention_mask": torch.tensor([mask])}
+
+
+def _laws(pair: Pair, base: Any) -> Iterator[str]:
+    text, read = torch.tensor([TARGET]), source(SOURCE)
+    plain = call(base, pair, text)
+    if apart(call(adapted(pair, noise=False), pair, text, **read), plain) > CLOSE:
+        yield "a new adapter changes the output"
+    model = adapted(pair)
+    with_source = call(model, pair, text, **read)
+    if apart(with_source, call(model, pair, text)) < 1e-6:
+        yield "the source changes nothing"
+    causal = not base.config.is_encoder_decoder and sees_no_later(base)
+    for side in ("right", "left") if causal else ("right",):
+        padded = call(model, pair, text, **source(SOURCE, **{side: 3}))
+        if apart(padded, with_source) > CLOSE and not reads_padding(base, pair, side):
+            yield f"padding of the source on the {side} changes the output"
+    both = torch.tensor([TARGET, [*TARGET[-2::-1], END]])
+    other = source([3, 4, 5, 6, END])
+    batch = {name: torch.cat([read[name], other[name]]) for name in read}
+    if apart(call(model, pair, both, **batch)[:1], with_source) > CLOSE:
+        yield "another row of the batch changes the output"
+    for lead in (0, 1):
+        if lead == 0 or pair.task != "SEQ_2_SEQ_LM":
+            found = call(adapted(pair, lead=lead), pair, text, **read)
+            if apart(found, by_hand(pair, adapted(pair, lead=lead), lead, causal)) > CLOSE:
+                yield f"lead {lead} is not the equation"
+    if causal and with_source.dim() == 3:
+        later = text.clone()
+        later[0, -2] = 14
+        if apart(call(model, pair, later, **read)[:, :-2], with_source[:, :-2]) > CLOSE:
+            yield "a later token changes an earlier one"
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference; infinite where the shapes or the NaN differ."""
+    if one.shape != other.shape or not torch.equal(one.isnan(), other.isnan()):
+        return float("inf")
+    return float((one - other).nan_to_num().abs().max())
+
+
+def reads_padding(base: Any, pair: Pair, side: str) -> bool:
+    """Whether the plain base itself answers otherwise when its own text is padded, as convolutions do."""
+    text, pads = torch.tensor([TARGET]), torch.tensor([[PAD] * 3])
+    parts = [text, pads] if side == "right" else [pads, text]
+    mask = torch.cat([torch.full_like(each, int(each is text)) for each in parts], 1)
+    padded = call(base, pair, torch.cat(parts, 1), attention_mask=mask)
+    if padded.dim() == 3 and pair.task != "SEQ_2_SEQ_LM":
+        padded = padded[:, : len(TARGET)] if side == "right" else padded[:, 3:]
+    return apart(padded, call(base, pair, text)) > CLOSE
+
+
+@torch.no_grad()
+def sees_no_later(base: Any) -> bool:
+    """Whether the last block's states of a token do not depend on later tokens."""
+    texts = torch.tensor([TARGET]), torch.tensor([[*TARGET[:-2], 14, END]])
+    one, other = (
+        base(input_ids=each, attention_mask=torch.ones_like(each), output_hidden_states=True) for each in texts
+    )
+    return bool(torch.allclose(one.hidden_states[-1][:, :-2], other.hidden_states[-1][:, :-2], atol=1e-5))
+
+
+def fusing(model: Any) -> dict[str, Any]:
+    """Return the adapter's layers that fuse, by the name of their place in the base."""
+    prefix = "base_model.model."
+    return {
+        name.removeprefix(prefix): module
+        for name, module in model.named_modules()
+        if "default" in getattr(module, "lora_A", {})
+    }
+
+
+def block_of(name: str) -> str:
+    """Return the name of the block that a module is in: up to its first number."""
+    parts = name.split(".")
+    return ".".join(parts[: next(place for place, part in enumerate(parts) if part.isdigit()) + 1])
+
+
+@torch.no_grad()
+def by_hand(pair: Pair, model: Any, lead: int, causal: bool) -> Tensor:
+    """Return the predictions of the equation, computed on a plain base by hooks.
+
+    With lead 0 the source's state is what entered the projection when the base read the source; with lead 1 it is what
+    the block gave, through whatever module of the block stood between the block's input and the projection's.
+    """
+    base = build(pair)
+    layers = fusing(model)
+    seen: dict[str, Tensor] = {}
+    outputs: dict[str, list[tuple[Any, Tensor]]] = {}
+    hooks: list[Any] = []
+    for name in layers:
+        block = base.get_submodule(block_of(name))
+        for inner in block.modules():
+            if inner is not block:
+                hooks.append(inner.register_forward_hook(_noting(outputs.setdefault(block_of(name), []))))
+        hooks.append(base.get_submodule(name).register_forward_pre_hook(_keeping(seen, name)))
+        hooks.append(block.register_forward_hook(_keeping_output(seen, block_of(name))))
+    call(base, pair, torch.tensor([SOURCE]))
+    states: dict[str, Tensor | None] = dict.fromkeys(layers)  # those that did not run, or do not fuse, have none
+    for name in seen.keys() & layers.keys():
+        norm = next((module for module, out in outputs[block_of(name)] if out is seen[name]), None)
+        after = seen[block_of(name)]
+        found = seen[name] if lead == 0 else after if norm is None else norm(after)
+        states[name] = None if CROSS.search(name) else found[0]
+    for hook in hooks:
+        hook.remove()
+    decoder = pair.task == "SEQ_2_SEQ_LM"
+    for name, layer in layers.items():
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        twins = decoder and "decoder" in name
+        key = key_rows(base, name, b.shape[0])
+        scale = model.peft_config["default"].lora_alpha / model.peft_config["default"].r
+
+        def term(
+            module: Any, args: tuple[Tensor], out: Tensor, a=a, b=b, v=states[name], twins=twins, key=key, scale=scale
+        ) -> Tensor:
+            x = args[0][0]
+            gap = len(v) - len(x) if causal and not twins else 0
+            if v is None:
+                return out + scale * (x @ a.T @ b.T)[None]
+            low = torch.stack(
+                [
+                    phi("add_relu", a @ v[j + gap], a @ x[j]) if 0 <= j + gap < len(v) else alone("add_relu", a @ x[j])
+                    for j in range(len(x))
+                ]
+            )
+            up = low @ b.T
+            up[:, key] = (x @ a.T) @ b[key].T
+            return out + scale * up[None]
+
+        base.get_submodule(name).register_forward_hook(term)
+    return call(base, pair, torch.tensor([TARGET]))
+
+
+@torch.no_grad()
+def key_rows(base: Any, name: str, rows: int) -> list[int]:
+    """Return the rows of a projection that are a key's, measured; none where the projection is no key.
+
+    Its attention is called with what it was called with, and a number is added to one row's output, at a middle token.
+    Later tokens feel a key or a value, not a query; the token itself, alone in its text, feels only the value.
+    """
+    projection = base.get_submodule(name)
+    if name.rpartition(".")[2] in (
+        "q_proj",
+        "v_proj",
+        "query",
+        "value",
+        "query_proj",
+        "value_proj",
+        "q",
+        "v",
+        "q_lin",
+        "v_lin",
+    ):
+        return []
+    block = base.get_submodule(block_of(name))
+    found: list[int] = []
+    for row in range(rows):
+        three = _felt(base, block, projection, row, [5, 6, 7], 1)
+        lonely = _felt(base, block, projection, row, [5], 0)
+        if three[2] and not lonely[0]:
+            found.append(row)
+    return found
+
+
+def _felt(base: Any, block: Any, projection: Any, row: int, ids: list[int], token: int) -> list[bool]:
+    """Return which tokens of the block's output change with one number of the projection's output."""
+    outs: list[Tensor] = []
+    for added in (0.0, 3.0):
+        kept: dict[str, Tensor] = {}
+
+        def add(module: Any, args: Any, out: Tensor, added=added) -> Tensor:
+            changed = out.clone()
+            changed.view(len(ids), -1)[token, row] += added
+            return changed
+
+        handles = [projection.register_forward_hook(add), block.register_forward_hook(_keeping_output(kept, ""))]
+        backbone = getattr(base, base.base_model_prefix, base)
+        backbone(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long))
+        for handle in handles:
+            handle.remove()
+        outs.append(kept[""][0])
+    return [bool((one - other).abs().max() > 1e-6) for one, other in zip(*outs, strict=True)]
+
+
+def _noting(into: list[tuple[Any, Tensor]]) -> Any:
+    def hook(module: Any, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            into.append((module, output))
+
+    return hook
+
+
+def _keeping(into: dict[str, Tensor], name: str) -> Any:
+    def hook(module: Any, args: tuple[Tensor, ...]) -> None:
+        into[name] = args[0]
+
+    return hook
+
+
+def _keeping_output(into: dict[str, Tensor], name: str) -> Any:
+    def hook(module: Any, args: Any, output: Any) -> None:
+        into[name] = output[0] if isinstance(output, tuple | list) else output
+
+    return hook
+
+
+def main(names: list[str]) -> None:
+    """Examine pairs and print a line for each."""
+    chosen = [pair for pair in pairs() if not names or pair.type in names]
+    found: dict[str, dict[str, Any]] = {}
+    for number, pair in enumerate(chosen, 1):
+        try:
+            verdict = examine(pair)
+        except Exception as error:
+            verdict = Verdict("wrong", f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        found.setdefault(pair.type, {})[pair.task] = asdict(verdict)
+        print(f"{number}/{len(chosen)} {pair.type} {pair.task}: {verdict.word} {verdict.why}", flush=True)
+    if not names:
+        state = {"transformers": transformers.__version__, "types": found}
+        place = Path(__file__).parents[2] / "docs/results/architectures.json"
+        place.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    main(sys.argv[1:])
