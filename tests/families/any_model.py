@@ -44,6 +44,12 @@ OWN: dict[str, dict[str, Any]] = {
     "reformer": {"is_decoder": True},
 }
 """What a type needs beside."""
+MIXED = (
+    "bailing_hybrid", "jamba", "kimi_linear", "lfm3", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next",
+    "qwen4_exp_text", "recurrent_gemma",
+)  # fmt: skip
+"""Types that have one block with attention among several without."""
+OWN |= {kind: {"num_hidden_layers": 8} for kind in MIXED}
 NOT_OF_TEXT = ("vision_config", "audio_config", "vision_tower", "image_token_id", "text_config", "audio_encoder")
 
 
@@ -81,7 +87,7 @@ def configuration(kind: str) -> Any:
         raise NotBuiltError("it is made for more than text")
     changed: dict[str, Any] = {"num_labels": 3}
     for name, value in values.items():
-        if isinstance(value, int) and not isinstance(value, bool):
+        if name in ("head_dim", "num_key_value_heads") or (isinstance(value, int) and not isinstance(value, bool)):
             changed |= next(({name: size} for pattern, size in SIZES if re.fullmatch(pattern, name)), {})
         if name.endswith("_token_id") and isinstance(value, int | None):
             changed[name] = PAD if name.startswith("pad") else END
@@ -99,7 +105,7 @@ def configuration(kind: str) -> Any:
     raise NotBuiltError(f"its configuration: {reasons[0]}")
 
 
-def build(pair: Pair) -> Any:
+def make(pair: Pair) -> Any:
     """Return the model in eval mode, its weights random and large enough to matter; always the same."""
     made = getattr(transformers, pair.name, None)
     if made is None:
@@ -117,10 +123,19 @@ def build(pair: Pair) -> Any:
     try:
         torch.manual_seed(0)
         model = made(config).float().eval()
-        with torch.no_grad():
-            for weight in model.parameters():
-                if weight.ndim == 2:
-                    weight.copy_(torch.randn_like(weight) * 0.7 / weight.shape[1] ** 0.5)
+    except Exception as error:
+        raise NotBuiltError(_line(error)) from error
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.copy_(torch.randn_like(weight) * 0.7 / weight.shape[1] ** 0.5)
+    return model
+
+
+def build(pair: Pair) -> Any:
+    """Return the model, which answers a text; NotBuiltError where it does not."""
+    model = make(pair)
+    try:
         call(model, pair, torch.tensor([TARGET]))
     except Exception as error:
         raise NotBuiltError(_line(error)) from error

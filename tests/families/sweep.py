@@ -24,7 +24,7 @@ from torch import Tensor
 
 import crossflare
 from crossflare.errors import UserError
-from families.any_model import END, PAD, SOURCE, TARGET, NotBuiltError, Pair, build, call, pairs
+from families.any_model import END, PAD, SOURCE, TARGET, NotBuiltError, Pair, build, call, make, pairs
 from reference.slow_flare import alone, phi
 
 Word = Literal["right", "refused", "not built", "wrong"]
@@ -47,12 +47,25 @@ def examine(pair: Pair) -> Verdict:
     try:
         base = build(pair)
     except NotBuiltError as error:
-        return Verdict("not built", str(error))
+        return _refused(pair) or Verdict("not built", str(error))
     try:
         broken = list(_laws(pair, base))
     except UserError as error:
         return Verdict("refused", str(error))
+    except NotBuiltError as error:
+        return Verdict("not built", str(error))
     return Verdict("wrong", "; ".join(broken)) if broken else Verdict("right")
+
+
+def _refused(pair: Pair) -> Verdict | None:
+    """Return the refusal of a model that can be made, though not called; nothing where there is none."""
+    try:
+        peft.get_peft_model(make(pair), crossflare.FlareConfig(task_type=pair.task, r=4))
+    except UserError as error:
+        return Verdict("refused", str(error))
+    except NotBuiltError:
+        pass
+    return None
 
 
 def adapted(pair: Pair, *, lead: int = 1, noise: bool = True) -> Any:
@@ -79,6 +92,8 @@ def _laws(pair: Pair, base: Any) -> Iterator[str]:
     if apart(call(adapted(pair, noise=False), pair, text, **read), plain) > CLOSE:
         yield "a new adapter changes the output"
     model = adapted(pair)
+    if apart(call(model, pair, text), plain) < 1e-6:
+        raise NotBuiltError("its attention gives nothing on a CPU")
     with_source = call(model, pair, text, **read)
     if apart(with_source, call(model, pair, text)) < 1e-6:
         yield "the source changes nothing"
@@ -132,6 +147,11 @@ def sees_no_later(base: Any) -> bool:
     return bool(torch.allclose(one.hidden_states[-1][:, :-2], other.hidden_states[-1][:, :-2], atol=1e-5))
 
 
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one, or have the same numbers."""
+    return one is other or (one.shape == other.shape and torch.equal(one, other))
+
+
 def fusing(model: Any) -> dict[str, Any]:
     """Return the adapter's layers that fuse, by the name of their place in the base."""
     prefix = "base_model.model."
@@ -170,7 +190,7 @@ def by_hand(pair: Pair, model: Any, lead: int, causal: bool) -> Tensor:
     call(base, pair, torch.tensor([SOURCE]))
     states: dict[str, Tensor | None] = dict.fromkeys(layers)  # those that did not run, or do not fuse, have none
     for name in seen.keys() & layers.keys():
-        norm = next((module for module, out in outputs[block_of(name)] if out is seen[name]), None)
+        norm = next((module for module, out in outputs[block_of(name)] if same(out, seen[name])), None)
         after = seen[block_of(name)]
         found = seen[name] if lead == 0 else after if norm is None else norm(after)
         states[name] = None if CROSS.search(name) else found[0]

@@ -38,7 +38,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"source_dropout": -0.1}, "source_dropout must be at least 0 and below 1, got -0.1"),
     ({"source_dropout": True}, "source_dropout must be at least 0 and below 1, got True"),
     ({"source_dropout": float("nan")}, "source_dropout must be at least 0 and below 1, got nan"),
-    ({"flare_format": 2}, "adapter format 2 is newer than this crossflare's 1; upgrade it"),
+    ({"flare_format": 3}, "adapter format 3 is newer than this crossflare's 2; upgrade it"),
     ({"bias": "all"}, "bias must be 'none' (trained biases would change the base that reads the source), got all"),
     ({"init_lora_weights": "pissa"}, "init_lora_weights must be True, False, 'gaussian' or 'orthogonal'"),
     ({"target_modules": "query|value"}, "target_modules must be a list of module names, got the text 'query|value'"),

@@ -17,7 +17,7 @@ from crossflare.libraries.torch import unwrapped
 PROJECTIONS: tuple[tuple[str, ...], ...] = (
     ("query", "value"),  # BERT, RoBERTa, XLM-R, ELECTRA
     ("query_proj", "value_proj"),  # DeBERTa-v2/v3, mDeBERTa
-    ("q_lin", "v_lin"),  # DistilBERT, XLM
+    ("q_lin", "v_lin"),  # DistilBERT
     ("q_proj", "v_proj"),  # Llama, Gemma, Qwen, Mistral, M2M100, NLLB
     ("q", "v"),  # T5, mT5, umT5
 )
@@ -88,7 +88,6 @@ ONE_MATRIX: dict[str, tuple[str, Callable[[Any], OneMatrix]]] = {
 INPUT_NORMS = {
     "self": (
         "input_layernorm", "attn_norm", "ln_1", "layer.0.layer_norm", "attention_layernorm", "operator_norm", "norm_1",
-        "attention.ln", "attention.LayerNorm", "attention.self_attn_layer_norm",
     ),
     "cross_query": ("layer.1.layer_norm",),
 }  # fmt: skip
@@ -102,6 +101,12 @@ PRE_NORM_BARTS = frozenset(
     }
 )  # fmt: skip
 """Model types of BART's family that apply it before."""
+OWN_NORMS = {
+    "megatron-bert": "attention.ln",
+    "roberta-prelayernorm": "attention.LayerNorm",
+    "xlm-roberta-xl": "attention.self_attn_layer_norm",
+}
+"""Model types with a norm before self-attention under a name that elsewhere means another one."""
 CAUSAL = frozenset({"bloom", "doge", "gpt_neox_japanese", "mpt", "olmo_hybrid", "xglm"})
 """Model types whose tokens see only what precedes them, though neither configuration nor attention says so."""
 CROSS = ("EncDecAttention", "encoder_attn", "crossattention", "cross_attn")
@@ -141,6 +146,11 @@ def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = 
         inside_adapter = ".lora_" in name  # whose own name may be that of a projection
         projection = name.rpartition(".")[2]
         if match and not inside_adapter and projection in projections:
+            if match["rest"] == projection:
+                raise UserError(
+                    f"{type(model).__name__} keeps its attentions in a list of their own ({match['list']}), apart from "
+                    "the rest of its blocks; this architecture is not supported: take another model"
+                )
             sites.append(Site(name, int(match["index"]), projection, match["list"], _role(match["rest"], projection)))
     if not sites:
         raise UserError(
@@ -209,6 +219,8 @@ def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
     before = getattr(getattr(model, "config", None), "do_layer_norm_before", True)  # OPT, whose smallest says no
     if _type(model) in PRE_NORM_BARTS and before:
         names = (*names, *BART_NORMS.get(site.role, ()))
+    if site.role == "self" and _type(model) in OWN_NORMS:
+        names = (*names, OWN_NORMS[_type(model)])
     known = dict(unwrapped(model.get_submodule(f"{site.stack}.{site.block}")).named_modules())
     return next((known[name] for name in names if name in known), None)
 

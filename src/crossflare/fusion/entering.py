@@ -84,12 +84,14 @@ class Watch:
         through = "" if way.norm is None else f" through {type(way.norm).__name__}"
         known = f"the input of block {way.site.block}{through}"
         said = f"{self._name}: expected {known} to enter {way.site.name}, found something else"
-        if way.entered[0].shape != way.into_block[0].shape:
-            return f"{said}, of another shape; this architecture is not supported: take another model"
+        if not way.into_block or way.entered[0].shape != way.into_block[0].shape:
+            return f"{said}; this architecture is not supported: take another model"
         return f"{said}; take another model, or set source_norm=False in FlareConfig to fuse the source's states raw"
 
 
 def _as_known(way: _Way) -> bool:
+    if not way.into_block:  # the block ran without its hooks
+        return False
     if way.norm is None:
         return _equal(way.entered[0], way.into_block[0])
     if not way.into_norm:

@@ -104,7 +104,10 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         try:
             sites = self._expected(model, config)
             keep_differentiable(model)
-            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            try:
+                super().inject_adapter(model, adapter_name, *args, **kwargs)
+            except ValueError as error:
+                raise UserError(f"{type(model).__name__}: peft refuses it: {' '.join(str(error).split())}") from error
             self._set_up(model, adapter_name, config, sites)
             self.attachment.add(adapter_name, config, sites)
         except BaseException:
