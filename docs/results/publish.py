@@ -1,6 +1,6 @@
 """Copy the numbers of finished runs into this folder: reports, records and predicted labels, and no text of any row.
 
-Of labels the predictions are packed (`crossflare.evaluation.packed`), so that `crossflare report` makes all tables of a
+Of labels the predictions are packed (`crossflare.evaluation.predictions`), so that `crossflare report` makes all tables of a
 copy again; answers to questions are text of the rows, and are left out.
 
 CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/tydiqa-sw-minilm
@@ -17,8 +17,7 @@ from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
-from crossflare.evaluation.packed import SUFFIX, pack, packed_text, rows_file
-from crossflare.evaluation.predictions import Predictions, load_predictions
+from crossflare.evaluation.predictions import PACKED, Predictions, load_predictions, pack, packed_text, rows_file
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
 from crossflare.report.runs import read_runs
@@ -78,8 +77,8 @@ def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
         return {}
     rows, said = pack(found, licence)
     place = Path("predictions")
-    files = {place / rows_file(said): packed_text(rows), place / f"{record['run_id']}{SUFFIX}": packed_text(said)}
-    record["predictions"] = (place / f"{record['run_id']}{SUFFIX}").as_posix()
+    files = {place / rows_file(said): packed_text(rows), place / f"{record['run_id']}{PACKED}": packed_text(said)}
+    record["predictions"] = (place / f"{record['run_id']}{PACKED}").as_posix()
     record["predictions_sha256"] = hashlib.sha256(packed_text(said).encode()).hexdigest()
     return files
 

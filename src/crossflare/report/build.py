@@ -6,6 +6,7 @@ from typing import Any
 
 from crossflare.disk.files import json_text, write_if_new
 from crossflare.disk.storage import StorageError, sweep
+from crossflare.disk.versions import FORMATS
 from crossflare.report.calibration import calibration_rows
 from crossflare.report.data import TITLE, data_grids
 from crossflare.report.figures import MissingExtraError
@@ -18,8 +19,6 @@ from crossflare.report.sections import environment, sections
 from crossflare.report.summary import summary
 from crossflare.report.tables import Grid, contrasts, scores
 from crossflare.report.text import report_tables, to_csv, to_markdown
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def build_report(run_dir: Path) -> Report:
 def to_json(results: Results) -> dict[str, Any]:
     """Return every number with its interval and its signature, scores between 0 and 1."""
     return {
-        "format": FORMAT,
+        "format": FORMATS["results"],
         "name": results.folder.name,
         "metrics": list(results.metrics),
         "subject": results.subject,

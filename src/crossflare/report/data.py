@@ -1,7 +1,6 @@
 """What the look at the data found before the run, as the report's first tables."""
 
-from crossflare.disk.files import read_json
-from crossflare.experiment.running.looking import FILE
+from crossflare.evaluation.folder import RunFiles
 from crossflare.inspection.found import Look
 from crossflare.inspection.remarks import warnings_of
 from crossflare.inspection.show import Sheet, languages_sheet, pairs_sheet, parts_sheet
@@ -17,11 +16,11 @@ def data_grids(folder: RunFolder) -> tuple[list[Grid], list[str]]:
     Raises:
         UserError: The file is damaged.
     """
-    path = folder.path / FILE
-    if not path.is_file():
+    files = RunFiles(folder.path)
+    kept = files.read_look()
+    if kept is None:
         return [], []
-    kept = read_json(path, "delete it and run the recipe again")
-    look = Look.of(kept.get("look") if isinstance(kept, dict) else None, str(path))
+    look = Look.of(kept.get("look") if isinstance(kept, dict) else None, str(files.look))
     sheets = [parts_sheet(look), languages_sheet(look), pairs_sheet(look.pairs)]
     return [_grid(sheet) for sheet in sheets if sheet.rows], warnings_of(look)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from crossflare.disk.files import read_json, write_if_new
+from crossflare.disk.files import write_if_new
 from crossflare.disk.storage import sweep
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import CELLS, RunFiles
 from crossflare.evaluation.significance import Interval
 from crossflare.experiment.running.board import Failure, load_failures
-from crossflare.experiment.steps.graph import CELLS, GRID_FILE
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
@@ -22,7 +22,6 @@ from crossflare.report.text import to_markdown
 if TYPE_CHECKING:
     from rich.table import Table
 
-FORMAT = 1
 LEGEND = (
     "The mean over languages and seeds in points; under it the 95 % interval of the cell's own report. Bold: best of a "
     "cell. Rank: the mean over cells of a method's place, 1 the best, among those that the cells' reports rank."
@@ -67,7 +66,7 @@ class Overview:
 
 def is_grid(folder: Path) -> bool:
     """Whether a folder holds the cells of a grid."""
-    return (folder / GRID_FILE).is_file()
+    return RunFiles(folder).grid.is_file()
 
 
 def build_overview(top: Path) -> Overview:
@@ -76,11 +75,10 @@ def build_overview(top: Path) -> Overview:
     Raises:
         UserError: The folder is no grid, no cell has results, or a file of one is damaged.
     """
-    grid = read_json(top / GRID_FILE)
-    if not isinstance(grid, dict) or grid.get("format") != FORMAT:
-        raise UserError(f"{top / GRID_FILE}: expected a grid of format {FORMAT}; run the recipe again to restore it")
+    files = RunFiles(top)
+    grid = files.read_grid()
     names = [str(cell["name"]) for cell in grid["cells"]]
-    cells = [_scores(top / CELLS / name) for name in track(names, "reports", len(names))]
+    cells = [_scores(files.cell(name)) for name in track(names, "reports", len(names))]
     if not any(cell.metric for cell in cells):
         raise UserError(f"{top}: expected finished runs in {CELLS}/, found none; run the recipe first")
     failures = list(load_failures(top).values())
@@ -118,9 +116,10 @@ def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Fai
     return Grid(f"{name}: {title} points", ("method", "rank", *(cell.name for cell in cells)), rows, LEGEND)
 
 
-def _scores(folder: Path) -> CellScores:
+def _scores(cell: RunFiles) -> CellScores:
     """Write the report of a cell and return its main numbers."""
-    if not any((folder / "records").glob("*.json")):
+    folder = cell.folder
+    if not cell.records:
         return CellScores(folder.name)
     report = build_report(folder)
     results = report.results

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.evaluation.predict import predict
+from crossflare.evaluation.scoring import predict
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place

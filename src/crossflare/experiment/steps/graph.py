@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossflare.disk.files import json_text, write_if_new
+from crossflare.disk.versions import FORMATS
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
@@ -69,11 +71,6 @@ def all_steps(*contexts: Context) -> list[Step]:
     return list(build_graph(contexts).steps)
 
 
-CELLS = "cells"
-GRID_FILE = "grid.json"
-FORMAT = 1
-
-
 def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
     """Return the folder of a recipe's run."""
     return root / recipe.name
@@ -81,7 +78,7 @@ def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
 
 def cell_folder(cell: Cell, top: Path) -> Path:
     """Return what is a cell's alone in the folder of its run."""
-    return top / CELLS / cell.name if cell.name else top
+    return RunFiles(top).cell(cell.name).folder
 
 
 def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:
@@ -108,8 +105,8 @@ def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
 def write_recipes(recipe: Recipe, top: Path) -> None:
     """Write what the run is of: each chosen cell's recipe with all defaults, and the grid they are cells of."""
     for cell in recipe.chosen:
-        write_if_new(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
+        write_if_new(RunFiles(top).cell(cell.name).spec, cell.spec.to_yaml())
     if recipe.axes:
         cells = [{"name": cell.name, "values": list(cell.values.values())} for cell in recipe.cells]
-        made = {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
-        write_if_new(top / GRID_FILE, json_text(made))
+        made = {"format": FORMATS["a grid"], "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
+        write_if_new(RunFiles(top).grid, json_text(made))
