@@ -1,7 +1,7 @@
 """Copy the numbers of finished runs into this folder: reports, records and predicted labels, and no text of any row.
 
-Of labels the predictions are packed (`crossflare.evaluation.predictions`), so that `crossflare report` makes all tables of a
-copy again; answers to questions are text of the rows, and are left out.
+Predictions of labels are packed (see `crossflare.evaluation.predictions`), so that `crossflare report` makes all tables
+of a copy again; answers to questions are text of the rows, and are left out.
 
 CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/tydiqa-sw-minilm
 """
