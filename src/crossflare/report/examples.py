@@ -14,7 +14,7 @@ import numpy as np
 from crossflare.evaluation.folder import RowTexts, RunFiles
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.predictions import AnswerPredictions
-from crossflare.report.cost import item_scores
+from crossflare.report.details import item_scores
 from crossflare.report.methods import grouped
 from crossflare.report.results import Results
 from crossflare.report.runs import RunFolder

@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.metrics import IntArray, Labels
 from crossflare.evaluation.paired import Pair, Swapped, label_pair, mcnemar, swap, swap_mean, value_pair
 from crossflare.evaluation.predictions import ANSWER_METRICS, AnswerPredictions, Predictions
-from crossflare.evaluation.significance import Sample, sample, sample_values
+from crossflare.evaluation.significance import Sample, macro, sample, sample_values
 from crossflare.progress import track
 from crossflare.report.runs import MACRO, Run, RunFolder, align
 
@@ -81,6 +81,39 @@ def _sample_answers(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, Sa
 
 def _method(run: Run) -> str:
     return str(run.record.method["name"])
+
+
+LEFT_OUT = "not in recipe"
+"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
+NOT_MEASURED = "not measured"
+"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
+Samples = Mapping[tuple[str, str, str], Sample]
+"""By metric, method and language."""
+
+
+def samples_of(folder: RunFolder) -> Samples:
+    """Resample every language once for all its methods and seeds."""
+    found: dict[tuple[str, str, str], Sample] = {}
+    for language in track(folder.languages, "resampling", len(folder.languages)):
+        runs = [run for method in folder.methods for run in folder.of(method, language)]
+        for (metric, method), drawn in resample(runs).items():
+            found[metric, method, language] = drawn
+    return found
+
+
+def sample_in(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
+    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
+    if language != MACRO:
+        gap = "not run" if folder.asked(method, language) else LEFT_OUT
+        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
+    parts = [samples.get((metric, method, each)) for each in folder.languages]
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
+        if not present and any(folder.of(method, each) for each in folder.languages):
+            return NOT_MEASURED
+        return f"{len(present)} of {len(parts)} languages" if present else "not run"
+    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
+    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
 
 
 Methods = tuple[str, str]

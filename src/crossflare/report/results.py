@@ -12,17 +12,30 @@ from crossflare.evaluation.signature import Signature, check_comparable, combine
 from crossflare.evaluation.significance import (
     Difference,
     Interval,
-    Sample,
     average_ranks,
     interval,
-    macro,
     paired_difference,
 )
-from crossflare.progress import track
-from crossflare.report.calibration import Calibrated, calibrations
-from crossflare.report.labels import PerLabel, best_methods, per_label
+from crossflare.report.details import (
+    Calibrated,
+    PerLabel,
+    Place,
+    Power,
+    best_methods,
+    calibrations,
+    costs,
+    per_label,
+    powers,
+)
 from crossflare.report.methods import unranked, upper_bounds
-from crossflare.report.resample import PairedTests, compare_pairs, resample
+from crossflare.report.resample import (
+    NOT_MEASURED,
+    PairedTests,
+    Samples,
+    compare_pairs,
+    sample_in,
+    samples_of,
+)
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 
 
@@ -87,10 +100,14 @@ class Results:
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
     """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
-    per_label: Mapping[tuple[str, str], PerLabel] = field(default_factory=dict[tuple[str, str], PerLabel])
+    per_label: Mapping[Place, PerLabel] = field(default_factory=dict[Place, PerLabel])
     """By method and language, of the best methods; empty for questions."""
-    calibrated: Mapping[tuple[str, str], Calibrated] = field(default_factory=dict[tuple[str, str], Calibrated])
+    calibrated: Mapping[Place, Calibrated] = field(default_factory=dict[Place, Calibrated])
     """By method and language, where records have temperatures."""
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    """By kind of cost and method: the mean cost of a run."""
+    power: Mapping[str | None, Power] = field(default_factory=dict[str | None, Power])
+    """By language, None their mean: what the test rows can show of subject and reference; empty without the two."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -116,10 +133,6 @@ class Results:
 
 
 SUBJECT, REFERENCE = "flare", "lora"
-LEFT_OUT = "not in recipe"
-"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
-NOT_MEASURED = "not measured"
-"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
 
 
 def collect(run_dir: Path) -> Results:
@@ -129,7 +142,7 @@ def collect(run_dir: Path) -> Results:
         UserError: See `read_runs`.
     """
     folder = read_runs(run_dir)
-    samples = _samples(folder)
+    samples = samples_of(folder)
     metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
     pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
@@ -157,38 +170,20 @@ def collect(run_dir: Path) -> Results:
         (method, language): cell.score for (metric, method, language), cell in cells.items() if metric == metrics[0]
     }
     labels = per_label(folder, best_methods(folder, main, subject, upper_bounds(folder)))
+    main_pair = (subject, reference) if subject and reference and subject != reference else None
     return Results(
-        folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks, labels, calibrations(folder)
+        folder,
+        metrics,
+        subject,
+        reference,
+        _adjust(cells),
+        _adjust(contrasts),
+        ranks,
+        per_label=labels,
+        calibrated=calibrations(folder),
+        costs=costs(folder),
+        power=powers(folder, main_pair, metrics[0]) if main_pair else {},
     )
-
-
-Samples = Mapping[tuple[str, str, str], Sample]
-"""By metric, method and language."""
-
-
-def _samples(folder: RunFolder) -> Samples:
-    """Resample every language once for all its methods and seeds."""
-    found: dict[tuple[str, str, str], Sample] = {}
-    for language in track(folder.languages, "resampling", len(folder.languages)):
-        runs = [run for method in folder.methods for run in folder.of(method, language)]
-        for (metric, method), drawn in resample(runs).items():
-            found[metric, method, language] = drawn
-    return found
-
-
-def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
-    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
-    if language != MACRO:
-        gap = "not run" if folder.asked(method, language) else LEFT_OUT
-        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
-    parts = [samples.get((metric, method, each)) for each in folder.languages]
-    present = [part for part in parts if part is not None]
-    if len(present) < len(parts):
-        if not present and any(folder.of(method, each) for each in folder.languages):
-            return NOT_MEASURED
-        return f"{len(present)} of {len(parts)} languages" if present else "not run"
-    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
-    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
 
 
 def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds: tuple[int, ...]) -> Signature:
@@ -201,7 +196,7 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
 def _cell(
     folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None
 ) -> MethodScore:
-    found = _sample(folder, samples, metric, method, language)
+    found = sample_in(folder, samples, metric, method, language)
     if isinstance(found, str):
         out = not folder.asked(method, language) or found == NOT_MEASURED
         return MethodScore(
@@ -224,7 +219,7 @@ def _difference(
     folder: RunFolder, samples: Samples, metric: str, first: str, second: str, language: str
 ) -> Difference | str:
     """Return first - second over the seeds both have, or why there is none."""
-    a, b = (_sample(folder, samples, metric, method, language) for method in (first, second))
+    a, b = (sample_in(folder, samples, metric, method, language) for method in (first, second))
     if isinstance(a, str) or isinstance(b, str):
         return a if isinstance(a, str) else str(b)
     seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
