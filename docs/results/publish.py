@@ -17,10 +17,11 @@ from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.evaluation.predictions import PACKED, Predictions, load_predictions, pack, packed_text, rows_file
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
-from crossflare.report.runs import read_runs
+from crossflare.report.runs import RunFolder
 from crossflare.tasks.sets import KNOWN_SETS
 
 PLACE = Path(__file__).parent
@@ -39,11 +40,12 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     """
     if not os.environ.get("CROSSFLARE_DATA"):
         raise UserError("expected the folder of the data in CROSSFLARE_DATA, found nothing; set it as for the run")
-    data, licence = str(Path(os.environ["CROSSFLARE_DATA"]).resolve()), _licence(run)
-    build_report(run)  # reads every record and prediction, and refuses those that disagree
+    data, files = str(Path(os.environ["CROSSFLARE_DATA"]).resolve()), RunFiles(run)
+    made = build_report(run)  # reads every record and prediction, and refuses those that disagree
+    licence = _licence(made.results.folder)
     copies = {
         path.relative_to(run): path.read_text(encoding="utf-8").replace(data, "$CROSSFLARE_DATA")
-        for path in [*(run / name for name in KEPT), *sorted((run / "records").glob("*.json"))]
+        for path in [*(run / name for name in KEPT), *files.records]
         if path.is_file()
     }
     more: dict[Path, str] = {}
@@ -63,9 +65,9 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     return target
 
 
-def _licence(run: Path) -> str:
+def _licence(run: RunFolder) -> str:
     """Return the licence of the set that a run is about."""
-    task: Any = read_runs(run).spec.get("task") or {}
+    task: Any = run.spec.get("task") or {}
     named = KNOWN_SETS.get(str(task.get("set")))
     return "that of the files which the recipe names" if named is None else named.licence
 
@@ -85,7 +87,7 @@ def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
 
 def _answers(run: Path) -> Iterator[str]:
     """Yield every gold and given answer of a run, as text and as JSON writes it; labels have none."""
-    for path in sorted((run / "predictions").glob("*.jsonl")):
+    for path in sorted(RunFiles(run).all_predictions.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
             row = json.loads(line)
             for text in [*row["gold"], row["prediction"]] if isinstance(row["gold"], list) else []:

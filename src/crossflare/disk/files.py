@@ -227,9 +227,7 @@ def open_dir(
     content = read_small_json(regular(folder, MANIFEST))
     hashes = content.get("sha256") if isinstance(content, dict) else None
     if not isinstance(hashes, dict):
-        raise UserError(
-            f"{manifest}: expected a manifest with hashes, but it is damaged; save or fetch the folder again"
-        )
+        raise UserError(f"{manifest}: expected the hashes of the files, found none; save or fetch the folder again")
     check_format("a manifest", content.get("format"), manifest, "save or fetch the folder again")
     for name, advice in (needed or {}).items():
         if name not in hashes:

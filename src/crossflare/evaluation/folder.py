@@ -7,7 +7,8 @@ runs/NAME/predictions/ID.jsonl       what it said of each test row
 runs/NAME/examples/LANGUAGE.jsonl    texts of the test rows, for people to look at
 runs/NAME/inspection.json            what a look at the data found
 runs/NAME/models/ID/crossflare.json  the card of a model
-runs/NAME/grid.json                  of a grid: its cells
+runs/NAME/results.json               every number of the report
+    runs/NAME/grid.json                  of a grid: its cells
 runs/NAME/cells/CELL/                of a grid: a folder like this one for each cell, without models
 """
 
@@ -26,7 +27,7 @@ from crossflare.evaluation.predictions import AnswerPredictions, Predictions, lo
 from crossflare.evaluation.record import Record, load_record
 
 CELLS, SPEC = "cells", "spec.yaml"
-_RESTORE = "run the recipe again to restore it"
+_RESTORE, _REPORT = "run the recipe again to restore it", "make the report again with `crossflare report`"
 RowTexts = tuple[tuple[str, ...], tuple[str, ...]]
 """The target texts of a row, and its source texts; no source texts where it has no source."""
 
@@ -46,6 +47,11 @@ class RunFiles:
     def grid(self) -> Path:
         """The list of a grid's cells; only a grid has it."""
         return self.folder / "grid.json"
+
+    @property
+    def results(self) -> Path:
+        """Every number of the report."""
+        return self.folder / "results.json"
 
     @property
     def look(self) -> Path:
@@ -129,6 +135,16 @@ class RunFiles:
         if not isinstance(found, dict):
             raise UserError(f"{self.grid}: expected a grid, but it is damaged; {_RESTORE}")
         check_format("a grid", found.get("format"), self.grid, _RESTORE)
+        return found
+
+    def read_results(self) -> dict[str, Any]:
+        """Return every number of the report that was made, as the report wrote it.
+
+        Raises:
+            UserError: The file is missing, damaged or of another format.
+        """
+        found = read_json(self.results, _REPORT)
+        check_format("results", found.get("format") if isinstance(found, dict) else None, self.results, _REPORT)
         return found
 
     def read_look(self) -> Any:

@@ -11,6 +11,7 @@ from rich.text import Text
 from crossflare.disk.files import json_text, write_if_new
 from crossflare.disk.storage import StorageError, sweep
 from crossflare.disk.versions import FORMATS
+from crossflare.evaluation.folder import RunFiles
 from crossflare.report.contents import Contents, contents_of
 from crossflare.report.details import SHARES, Calibrated, PerLabel, Place
 from crossflare.report.figures import MissingExtraError
@@ -51,7 +52,9 @@ def build_report(run_dir: Path) -> Report:
     contents = contents_of(collect(run_dir))
     html = run_dir / "report.html"
     latex = run_dir / "report.tex"
-    made = Report(contents, run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
+    made = Report(
+        contents, RunFiles(run_dir).results, run_dir / "results.csv", run_dir / "report.md", html, latex=latex
+    )
     sweep(run_dir)
     try:
         write_if_new(made.json, json_text(to_json(contents)))
