@@ -14,7 +14,6 @@ runs/NAME/cells/CELL/                of a grid: a folder like this one for each 
 
 import json
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +31,14 @@ RowTexts = tuple[tuple[str, ...], tuple[str, ...]]
 """The target texts of a row, and its source texts; no source texts where it has no source."""
 
 
-@dataclass(frozen=True, slots=True)
 class RunFiles:
-    """The files in the folder of a run, or of one cell of a grid."""
+    """The files in the folder of a run, or of one cell of a grid; the head of this module says what each holds."""
 
-    folder: Path
-
-    @property
-    def spec(self) -> Path:
-        """The recipe with all defaults."""
-        return self.folder / SPEC
-
-    @property
-    def grid(self) -> Path:
-        """The list of a grid's cells; only a grid has it."""
-        return self.folder / "grid.json"
-
-    @property
-    def results(self) -> Path:
-        """Every number of the report."""
-        return self.folder / "results.json"
-
-    @property
-    def look(self) -> Path:
-        """What a look at the data found."""
-        return self.folder / "inspection.json"
-
-    @property
-    def adapters(self) -> Path:
-        """Links to the trained adapters, under names for people."""
-        return self.folder / "adapters"
-
-    @property
-    def all_predictions(self) -> Path:
-        """The folder of all predictions."""
-        return self.folder / "predictions"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec, self.grid = folder / SPEC, folder / "grid.json"
+        self.results, self.look = folder / "results.json", folder / "inspection.json"
+        self.all_predictions, self.adapters = folder / "predictions", folder / "adapters"
 
     def record(self, id: str, *, hidden: bool = False) -> Path:
         """Return the record of a prediction; a hidden one is only a part of another's, and no report shows it."""

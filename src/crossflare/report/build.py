@@ -149,27 +149,21 @@ def _tests(tested: PairedTests | None) -> dict[str, float | None]:
 
 
 def _label_rows(found: Mapping[Place, PerLabel]) -> Iterator[dict[str, object]]:
-    """Yield the scores of each label as `results.json` has them."""
+    """Yield the scores of each label."""
     for (method, language), each in found.items():
         for score in each.scores:
-            parts = {"precision": score.precision, "recall": score.recall, "f1": score.f1}
-            values = {
-                name: None if part is None else {"score": part.score, "low": part.low, "high": part.high}
-                for name, part in parts.items()
-            }
-            given = dict(zip([*each.names, None], each.taken_for[score.label].tolist(), strict=True))
             yield {
                 "method": method,
                 "language": language,
                 "label": each.names[score.label],
                 "support": score.support,
-                **values,
-                "given": {name: count for name, count in given.items() if name is not None},
+                **{name: value for name, value in asdict(score).items() if name in ("precision", "recall", "f1")},
+                "given": dict(zip(each.names, each.taken_for[score.label].tolist(), strict=False)),
             }
 
 
 def _calibration_rows(found: Mapping[Place, Calibrated]) -> Iterator[dict[str, object]]:
-    """Yield what `results.json` has of each method and language."""
+    """Yield the calibration of each method and language."""
     for (method, language), each in found.items():
         yield {
             "method": method,

@@ -35,6 +35,11 @@ class Entry:
     empty: bool = False
 
 
+def plain(text: str) -> Entry:
+    """Return a cell of plain text; one without text has a dash and counts as empty."""
+    return Entry(text or DASH, empty=not text)
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """One table."""

@@ -172,7 +172,7 @@ def _page(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequenc
     return render_template(
         "overview.html.j2",
         name=name,
-        grid=table,
+        grid=replace(table, legend=f"{table.legend} The names of cells lead to their reports."),
         links={cell.name: _place(cell, "html") for cell in cells if cell.metric},
         failed=_failed(failures),
         facts={

@@ -12,6 +12,7 @@ from crossflare.report.grid import (
     Entry,
     Grid,
     p_text,
+    plain,
     points,
     span,
 )
@@ -157,13 +158,8 @@ def column_name(language: str) -> str:
 
 def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str], str], legend: str = "") -> Grid:
     """Return methods by languages of plain text; an empty text is shown as missing."""
-    rows = tuple(
-        (
-            method,
-            tuple(Entry(text or DASH, empty=not text) for text in (cell(method, x) for x in results.folder.languages)),
-        )
-        for method in grouped(results.folder)
-    )
+    languages = results.folder.languages
+    rows = tuple((name, tuple(plain(cell(name, each)) for each in languages)) for name in grouped(results.folder))
     return Grid(title, (corner, *results.folder.languages), rows, legend)
 
 
