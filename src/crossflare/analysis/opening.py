@@ -1,4 +1,4 @@
-"""The trained adapters of a run with its test rows, and their fusing layers, watched or changed while they read."""
+"""Open the trained adapters of a run with its test rows, and watch or change their fusing layers while they read."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager

@@ -154,7 +154,7 @@ def pack(found: Predictions, licence: str) -> tuple[dict[str, Any], dict[str, An
 
     Args:
         found: N rows; labels are told from -1, none, to 32767.
-        licence: Of the set whose row ids and gold labels these are.
+        licence: The licence of the set that the row ids and gold labels come from.
     """
     version = FORMATS["packed predictions"]
     rows = {"format": version, "licence": licence, "ids": list(found.ids), "gold": found.gold.tolist()}
@@ -212,7 +212,7 @@ def _numbers(text: str, kind: str) -> Any:
 
 
 MOST = 5_000_000
-"""Rows that are drawn at most: the line must not take longer than the prediction. A report draws all resamples."""
+"""The most rows that a first look draws, to take less time than the prediction. A report draws all resamples."""
 
 
 def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str) -> Interval:

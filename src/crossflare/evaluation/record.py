@@ -65,7 +65,7 @@ class Record:
     predictions: str
     """Path of the predictions, relative to the run folder."""
     predictions_sha256: str = ""
-    """Of the file of predictions, where it is known: see `load_predictions`."""
+    """The sha256 of the file of predictions, where it is known: see `load_predictions`."""
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`name`, `digest`."""
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])

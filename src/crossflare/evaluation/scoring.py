@@ -42,7 +42,7 @@ def predict(
             the texts with their sources beside them; `latents`: with `latents` beside them (FLARE MT).
         latents: The translation encoder's states.
         batch_size: Rows per forward pass.
-        precision: As in training.
+        precision: The numbers to compute in, as in training.
     """
     rows: Sequence[Example] = examples
     if read == "source":
@@ -97,7 +97,7 @@ class Scoring(Protocol):
 
 
 class ChoiceScoring:
-    """Labels, counted."""
+    """Labels are counted."""
 
     def __init__(self, task: TextTask) -> None:
         self.classes, self.metrics = len(task.labels), task.metrics
@@ -125,7 +125,7 @@ class ChoiceScoring:
 
 
 class AnswerScoring:
-    """Answers, compared as texts under the rules of the set and the language."""
+    """Answers are compared as texts, under the rules of the set and the language."""
 
     def __init__(self, task: QuestionTask, language: str) -> None:
         self.normalise = normaliser(task.normalisation, language)

@@ -1,4 +1,4 @@
-"""All that a report says, made once of its values: the head, the tables, and how the numbers came about."""
+"""A report makes its words and tables here, once, from its values; all its forms show them."""
 
 import json
 from collections import Counter
@@ -49,9 +49,9 @@ class Contents:
     methods: tuple[tuple[str, str], ...]
     """See `descriptions`."""
     scores: Mapping[str, Grid]
-    """By metric, the main one first."""
+    """The table of each metric, the main one first."""
     contrasts: Mapping[str, Grid]
-    """By metric; only those that have a row."""
+    """The table of each metric; a table without a row is left out."""
     every_score: Grid
     sections: list[Section]
     environment: dict[str, list[str]]

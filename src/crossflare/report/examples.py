@@ -30,7 +30,7 @@ class AnswerGroup:
     answer: str
     right: bool
     methods: tuple[str, ...]
-    """With the number of seeds where not all of a method's gave it."""
+    """The methods that gave it, each with the number of seeds where only some of its seeds did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ShownExample:
     """Empty where there is none."""
     gold: tuple[str, ...]
     said: tuple[AnswerGroup, ...]
-    """What is right first, then what most methods say."""
+    """The right answers come first, then those of most methods."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def _cell(entry: Entry, small: bool) -> str:
 
 
 WIDEST = 10_000
-"""Characters: no table is wider."""
+"""Characters that no table needs more of."""
 
 
 def to_terminal(grid: Grid, strong: str | None = None) -> "FittingTable":
@@ -172,7 +172,7 @@ def to_terminal(grid: Grid, strong: str | None = None) -> "FittingTable":
 
 
 class FittingTable:
-    """The first of several tables that is no wider than the terminal; if none is, the last, and where the rest is."""
+    """Show the first of several tables that fits; if none does, show the last and say where the rest is."""
 
     def __init__(self, ways: Sequence[Table]) -> None:
         self.ways = ways

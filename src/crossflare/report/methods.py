@@ -1,4 +1,4 @@
-"""What each method of a run is, in words: its kind and the options that set it apart, and the group it stands in."""
+"""Every method of a run is described here in words: its kind, the options that set it apart, and its group."""
 
 from collections.abc import Mapping
 from typing import Any

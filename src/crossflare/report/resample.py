@@ -86,9 +86,9 @@ def _method(run: Run) -> str:
 LEFT_OUT = "not in recipe"
 """The gap of a language that the recipe leaves out for a method: nothing is missing there."""
 NOT_MEASURED = "not measured"
-"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
+"""The gap of a metric that does not exist for a method: a model that writes text points at no position."""
 Samples = Mapping[tuple[str, str, str], Sample]
-"""By metric, method and language."""
+"""Metric, method and language -> the sample of their scores."""
 
 
 def samples_of(folder: RunFolder) -> Samples:
@@ -124,7 +124,7 @@ class PairedTests:
     """What tests over examples say of two methods with the seeds that both have."""
 
     p: float | None
-    """Of the permutation test, two-sided; None where `refusal` says why."""
+    """The two-sided p of the permutation test; None where `refusal` says why."""
     mcnemar: float | None = None
     """The exact p of McNemar's test: of accuracy with a single seed, which is what it tests."""
     refusal: str = ""

@@ -1,4 +1,4 @@
-"""Every number of a report as values, collected from its runs: scores, differences, ranks, with intervals."""
+"""A run folder's numbers become values here: scores, differences and ranks, with their intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ from crossflare.report.runs import MACRO, RunFolder, read_runs
 
 @dataclass(frozen=True, slots=True)
 class MethodScore:
-    """One number: a method's mean over seeds in one language, or over all of them. Never made up: see `gap`."""
+    """One number: a method's mean over seeds in one language, or over all languages. `gap` says why there is none."""
 
     metric: str
     method: str
@@ -96,18 +96,18 @@ class Results:
     subject: str | None
     reference: str | None
     cells: Mapping[tuple[str, str, str], MethodScore]
-    """By metric, method and language."""
+    """Metric, method and language -> the score."""
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
-    """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
+    """Metric and method -> the mean of its ranks over languages, among the methods run in all with the same seeds."""
     per_label: Mapping[Place, PerLabel] = field(default_factory=dict[Place, PerLabel])
-    """By method and language, of the best methods; empty for questions."""
+    """Method and language -> the scores of single labels, for the best methods; empty for questions."""
     calibrated: Mapping[Place, Calibrated] = field(default_factory=dict[Place, Calibrated])
-    """By method and language, where records have temperatures."""
+    """Method and language -> what the probabilities are worth, where records have temperatures."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
-    """By kind of cost and method: the mean cost of a run."""
+    """Kind of cost -> method -> the mean cost of a run."""
     power: Mapping[str | None, Power] = field(default_factory=dict[str | None, Power])
-    """By language, None their mean: what the test rows can show of subject and reference; empty without the two."""
+    """Language, or None for their mean -> what the test rows can show of subject and reference, where both are."""
 
     @property
     def columns(self) -> tuple[str, ...]:

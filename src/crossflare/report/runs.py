@@ -16,7 +16,7 @@ from crossflare.evaluation.predictions import AnswerPredictions, Predictions
 from crossflare.evaluation.record import Record
 
 MACRO = "macro"
-"""Stands in a language's place for the mean over all languages."""
+"""The name that stands in a language's place for the mean over all languages."""
 Key = tuple[str, str, int]
 """Method, language, seed."""
 
