@@ -12,13 +12,22 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
 from crossflare.evaluation.folder import RunFiles
-from crossflare.evaluation.predictions import PACKED, Predictions, load_predictions, pack, packed_text, rows_file
+from crossflare.evaluation.predictions import (
+    PACKED,
+    AnswerPredictions,
+    Predictions,
+    load_predictions,
+    pack,
+    packed_text,
+    rows_file,
+)
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
 from crossflare.report.runs import RunFolder
@@ -49,7 +58,7 @@ def publish(run: Path, place: Path = PLACE) -> Path:
         if path.is_file()
     }
     more: dict[Path, str] = {}
-    answers = {text for text in _answers(run) if len(text) >= TELLING}
+    answers = {text for text in _answers(made.results.folder) if len(text) >= TELLING}
     for name, copy in copies.items():
         if any(answer in copy for answer in answers):
             raise UserError(f"{run / name}: expected numbers alone, found the text of an answer; it is not published")
@@ -85,14 +94,13 @@ def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
     return files
 
 
-def _answers(run: Path) -> Iterator[str]:
+def _answers(run: RunFolder) -> Iterator[str]:
     """Yield every gold and given answer of a run, as text and as JSON writes it; labels have none."""
-    for path in sorted(RunFiles(run).all_predictions.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
-            row = json.loads(line)
-            for text in [*row["gold"], row["prediction"]] if isinstance(row["gold"], list) else []:
-                yield text
-                yield json.dumps(text)[1:-1]
+    found = [each.predictions for each in run.runs.values()]
+    for said in (each for each in found if isinstance(each, AnswerPredictions)):
+        for text in chain(said.texts, *said.golds):
+            yield text
+            yield json.dumps(text)[1:-1]
 
 
 if __name__ == "__main__":

@@ -33,9 +33,10 @@ class FinishedRun:
         """
         import pandas
 
+        folders = self._folders
         rows = [
             {
-                **({"cell": folder.name} if len(self._folders) > 1 else {}),
+                **({"cell": folder.name} if len(folders) > 1 else {}),
                 "metric": each.metric,
                 "method": each.method,
                 "language": each.language,
@@ -44,7 +45,7 @@ class FinishedRun:
                 "high": each.score.high,
                 "seeds": len(each.seeds),
             }
-            for folder in self._folders
+            for folder in folders
             for each in _collected(folder).cells.values()
             if each.score is not None
         ]

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ sys.addaudithook(_see)
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Counter[str]]:
+def watched(folder: Path) -> Generator[Counter[str]]:
     """Count how often each file of a folder is opened, by whatever way."""
     opened = Counter[str]()
     WATCHED.append((folder, opened))

@@ -31,9 +31,8 @@ def check_format(what: Kept, found: object, where: str | Path, advice: str) -> N
         UserError: The format is older, newer, missing or no whole number; names both formats.
     """
     known = FORMATS[what]
-    number = isinstance(found, int) and not isinstance(found, bool)
-    if number and found == known:
+    if type(found) is int and found == known:  # True and 1.0 equal 1, and are no format
         return
-    newer = "upgrade crossflare, or " if number and found > known else ""
+    newer = "upgrade crossflare, or " if type(found) is int and found > known else ""
     said = "none" if found is None else f"{found!r:.40}"
     raise UserError(f"{where}: expected {what} of format {known}, got {said}; {newer}{advice}")

@@ -18,7 +18,7 @@ from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.recipe.grid import Cell, Recipe
+from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
 
 
@@ -76,11 +76,6 @@ def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
     return root / recipe.name
 
 
-def cell_folder(cell: Cell, top: Path) -> Path:
-    """Return what is a cell's alone in the folder of its run."""
-    return RunFiles(top).cell(cell.name).folder
-
-
 def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:
     """Return the contexts of (recipe, folder) pairs; those over the same rows read them once.
 
@@ -99,7 +94,7 @@ def _over_the_same_rows(one: Spec, other: Spec) -> bool:
 
 def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
     """Return the contexts of the cells that are to be run."""
-    return open_cells([(cell.spec, cell_folder(cell, top)) for cell in recipe.chosen], top)
+    return open_cells([(cell.spec, RunFiles(top).cell(cell.name).folder) for cell in recipe.chosen], top)
 
 
 def write_recipes(recipe: Recipe, top: Path) -> None:
