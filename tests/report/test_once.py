@@ -147,9 +147,12 @@ def test_a_method_in_a_language_is_resampled_once_for_each_kind_of_value(
         count_calls(monkeypatch, module, "resampled", drawings, lambda ids, *_: tuple(ids))
     for name in ("label_scores", "sample_errors"):
         count_calls(monkeypatch, details, name, calls, lambda ids, gold, said, *_: np.asarray(said).tobytes())
+    differences: list[Any] = []
+    count_calls(monkeypatch, results, "paired_difference", differences, lambda a, b: (a.items, a.observed.tobytes()))
     report = build_report(folder)
     console_table(report.contents)
     found = report.results
+    assert len(differences) == len(found.contrasts), "of two methods there is one pair for each metric and column"
     assert Counter(name for name, _ in calls) == {
         "resample": len(found.folder.languages),
         "label_scores": len(found.per_label),

@@ -1,7 +1,8 @@
 """A run folder's numbers become values here: scores, differences and ranks, with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from crossflare.evaluation.signature import Signature, check_comparable, combine
 from crossflare.evaluation.significance import (
     Difference,
     Interval,
+    Sample,
     average_ranks,
     interval,
     paired_difference,
@@ -133,6 +135,8 @@ class Results:
 
 
 SUBJECT, REFERENCE = "flare", "lora"
+Sampled = Callable[[str, str, str], Sample | str]
+"""Metric, method and language to a sample, or why there is none."""
 
 
 def collect(run_dir: Path) -> Results:
@@ -143,6 +147,8 @@ def collect(run_dir: Path) -> Results:
     """
     folder = read_runs(run_dir)
     samples = samples_of(folder)
+    sample = cache(partial(sample_in, folder, samples))
+    difference = cache(partial(_difference, folder, sample))
     metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
     pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
@@ -153,11 +159,11 @@ def collect(run_dir: Path) -> Results:
     for metric in metrics:
         for method in folder.methods:
             for language in folder.columns:
-                cell = _cell(folder, samples, metric, method, language, reference)
+                cell = _cell(folder, sample, difference, metric, method, language, reference)
                 test = tests.get((metric, (method, reference or ""), language)) if cell.against else None
                 cells[metric, method, language] = replace(cell, tested=test)
                 if subject is not None and method != subject:
-                    found = _difference(folder, samples, metric, subject, method, language)
+                    found = difference(metric, subject, method, language)
                     gap, value = (found, None) if isinstance(found, str) else ("", found)
                     both = all(folder.asked(each, language) for each in (subject, method))
                     out = value is None and (gap == NOT_MEASURED or not both)
@@ -194,9 +200,15 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
 
 
 def _cell(
-    folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None
+    folder: RunFolder,
+    sample: Sampled,
+    difference: Callable[[str, str, str, str], Difference | str],
+    metric: str,
+    method: str,
+    language: str,
+    reference: str | None,
 ) -> MethodScore:
-    found = sample_in(folder, samples, metric, method, language)
+    found = sample(metric, method, language)
     if isinstance(found, str):
         out = not folder.asked(method, language) or found == NOT_MEASURED
         return MethodScore(
@@ -208,18 +220,16 @@ def _cell(
         signature = _signature(folder, metric, method, language, found.seeds)
     except UserError as error:
         return MethodScore(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
-    against = None
-    if reference is not None and method != reference:
-        difference = _difference(folder, samples, metric, method, reference, language)
-        against = None if isinstance(difference, str) else difference
+    less = difference(metric, method, reference, language) if reference is not None and method != reference else ""
+    against = None if isinstance(less, str) else less
     return MethodScore(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
 
 
 def _difference(
-    folder: RunFolder, samples: Samples, metric: str, first: str, second: str, language: str
+    folder: RunFolder, sample: Sampled, metric: str, first: str, second: str, language: str
 ) -> Difference | str:
     """Return first - second over the seeds both have, or why there is none."""
-    a, b = (sample_in(folder, samples, metric, method, language) for method in (first, second))
+    a, b = (sample(metric, method, language) for method in (first, second))
     if isinstance(a, str) or isinstance(b, str):
         return a if isinstance(a, str) else str(b)
     seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
