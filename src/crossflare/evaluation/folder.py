@@ -12,7 +12,6 @@ runs/NAME/results.json               every number of the report
 runs/NAME/cells/CELL/                of a grid: a folder like this one for each cell, without models
 """
 
-import json
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import yaml
 from crossflare.disk.files import CARD, read_json
 from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
-from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions, parse_line
 from crossflare.evaluation.record import Record, load_record
 
 CELLS, SPEC = "cells", "spec.yaml"
@@ -133,21 +132,10 @@ class RunFiles:
         Raises:
             UserError: The file is damaged; the line is named.
         """
-        path, found = self.examples(language), dict[str, RowTexts]()
+        path = self.examples(language)
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.is_file() else []
-        for number, line in enumerate(lines, 1):
-            try:
-                row: dict[str, Any] = json.loads(line)
-                sides: list[Any] = [row["texts"], row.get("source") or []]
-                if not all(isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides):
-                    raise TypeError
-                found[str(row["id"])] = (tuple(sides[0]), tuple(sides[1]))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"{path}:{number}: expected the texts of a row, but the line is damaged; delete the file and run "
-                    "again"
-                ) from error
-        return found
+        expected = "the texts of a row", "delete the file and run again"
+        return dict(parse_line(path, number, line, _row_texts, *expected) for number, line in enumerate(lines, 1))
 
     def read_result(
         self, record: Path, rows: MutableMapping[Path, Any] | None = None
@@ -168,3 +156,10 @@ class RunFiles:
                 f"{record}: the predictions '{read.predictions}' lie outside of the run folder; delete the record"
             )
         return read, load_predictions(place, read.predictions_sha256, rows)
+
+
+def _row_texts(row: dict[str, Any]) -> tuple[str, RowTexts]:
+    sides: list[Any] = [row["texts"], row.get("source") or []]
+    if not all(isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides):
+        raise TypeError
+    return str(row["id"]), (tuple(sides[0]), tuple(sides[1]))

@@ -104,7 +104,7 @@ def load_predictions(
     if packed:
         return _unpacked(path, text, {} if rows is None else rows)
     lines = text.removesuffix("\n").split("\n")
-    first = _parsed(path, 1, lines[0], lambda row: row)
+    first = parse_line(path, 1, lines[0], lambda row: row)
     return _answers(path, lines) if isinstance(first.get("gold"), list) else _labels(path, lines)
 
 
@@ -113,7 +113,7 @@ def _labels(path: Path, lines: Sequence[str]) -> Predictions:
         gold, predicted = operator.index(row["gold"]), operator.index(row["prediction"])
         return str(row["id"]), gold, predicted, [float(value) for value in row.get("log_probabilities", [])]
 
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [parse_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({len(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected as many log_probabilities in every row, got unequal rows; {_ANEW}")
     gold, predicted = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
@@ -129,7 +129,7 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
             raise ValueError
         return str(row["id"]), tuple(row["gold"]), row["prediction"], values
 
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [parse_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({tuple(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected the same scores in every row, got position_match in some; {_ANEW}")
     values = {name: np.array([row[3][name] for row in rows]) for name in rows[0][3]}
@@ -138,15 +138,26 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
     )
 
 
-def _parsed(path: Path, number: int, line: str, read: Callable[[dict[str, Any]], T]) -> T:
-    """Return what `read` makes of one line; whatever is wrong with it, the line is named."""
+def parse_line(
+    path: Path,
+    number: int,
+    line: str,
+    read: Callable[[dict[str, Any]], T],
+    what: str = "a prediction",
+    advice: str = _ANEW,
+) -> T:
+    """Return what `read` makes of one line of a file.
+
+    Raises:
+        UserError: Something is wrong with the line; it is named, with `what` it should be and the `advice`.
+    """
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise TypeError
         return read(row)  # pyright: ignore[reportUnknownArgumentType]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}:{number}: expected a prediction, but the line is damaged; {_ANEW}") from error
+        raise UserError(f"{path}:{number}: expected {what}, but the line is damaged; {advice}") from error
 
 
 def pack(found: Predictions, licence: str) -> tuple[dict[str, Any], dict[str, Any]]:
