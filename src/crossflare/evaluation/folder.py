@@ -21,7 +21,7 @@ import yaml
 from crossflare.disk.files import CARD, read_json
 from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
-from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions, parse_line
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions, read_line
 from crossflare.evaluation.record import Record, load_record
 
 CELLS, SPEC = "cells", "spec.yaml"
@@ -135,7 +135,7 @@ class RunFiles:
         path = self.examples(language)
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.is_file() else []
         expected = "the texts of a row", "delete the file and run again"
-        return dict(parse_line(path, number, line, _row_texts, *expected) for number, line in enumerate(lines, 1))
+        return dict(read_line(path, number, line, _row_texts, *expected) for number, line in enumerate(lines, 1))
 
     def read_result(
         self, record: Path, rows: MutableMapping[Path, Any] | None = None

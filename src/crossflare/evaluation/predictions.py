@@ -104,7 +104,7 @@ def load_predictions(
     if packed:
         return _unpacked(path, text, {} if rows is None else rows)
     lines = text.removesuffix("\n").split("\n")
-    first = parse_line(path, 1, lines[0], lambda row: row)
+    first = read_line(path, 1, lines[0], lambda row: row)
     return _answers(path, lines) if isinstance(first.get("gold"), list) else _labels(path, lines)
 
 
@@ -113,7 +113,7 @@ def _labels(path: Path, lines: Sequence[str]) -> Predictions:
         gold, predicted = operator.index(row["gold"]), operator.index(row["prediction"])
         return str(row["id"]), gold, predicted, [float(value) for value in row.get("log_probabilities", [])]
 
-    rows = [parse_line(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [read_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({len(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected as many log_probabilities in every row, got unequal rows; {_ANEW}")
     gold, predicted = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
@@ -129,7 +129,7 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
             raise ValueError
         return str(row["id"]), tuple(row["gold"]), row["prediction"], values
 
-    rows = [parse_line(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [read_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({tuple(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected the same scores in every row, got position_match in some; {_ANEW}")
     values = {name: np.array([row[3][name] for row in rows]) for name in rows[0][3]}
@@ -138,7 +138,7 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
     )
 
 
-def parse_line(
+def read_line(
     path: Path,
     number: int,
     line: str,

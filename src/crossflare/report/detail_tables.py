@@ -8,7 +8,7 @@ from crossflare.evaluation.predictions import AnswerPredictions
 from crossflare.evaluation.record import Record
 from crossflare.evaluation.significance import Interval
 from crossflare.report.details import PerLabel, Power
-from crossflare.report.grid import DASH, Entry, Grid, plain, points, span
+from crossflare.report.grid import DASH, Entry, Grid, points, span, text_entry
 from crossflare.report.methods import grouped
 from crossflare.report.results import Results
 from crossflare.report.tables import column_name, metric_name
@@ -122,7 +122,7 @@ def cost_grid(results: Results) -> Grid | None:
     for method in grouped(results.folder):
         score = results.cells[main, method, results.overall].score
         values = [SHOWN[name](each[method]) if method in each else "" for name, each in found.items()]
-        rows.append((method, tuple(map(plain, [points(score.score) if score else "", *values]))))
+        rows.append((method, tuple(map(text_entry, [points(score.score) if score else "", *values]))))
     where = column_name(results.overall)
     return Grid(
         "cost of one run",
@@ -157,7 +157,7 @@ def detectable_grid(results: Results) -> Grid | None:
 def _power(found: Power) -> tuple[Entry, ...]:
     share = "" if found.discordant is None else f"{found.discordant:.1%}"
     least = "" if found.least is None else points(found.least)
-    return plain(f"{found.examples:,}"), plain(share), plain(least)
+    return text_entry(f"{found.examples:,}"), text_entry(share), text_entry(least)
 
 
 ROUTES = {"to_target": "into the target", "to_source": "into the source"}
@@ -236,5 +236,5 @@ def _of(count: int, rows: int) -> str:
 
 
 def _grid(title: str, head: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]], legend: str) -> Grid:
-    made = tuple((name, tuple(map(plain, texts))) for name, texts in rows)
+    made = tuple((name, tuple(map(text_entry, texts))) for name, texts in rows)
     return Grid(title, ("", *head), made, legend)

@@ -35,7 +35,7 @@ class Entry:
     empty: bool = False
 
 
-def plain(text: str) -> Entry:
+def text_entry(text: str) -> Entry:
     """Return a cell of plain text; one without text has a dash and counts as empty."""
     return Entry(text or DASH, empty=not text)
 

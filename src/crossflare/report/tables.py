@@ -12,9 +12,9 @@ from crossflare.report.grid import (
     Entry,
     Grid,
     p_text,
-    plain,
     points,
     span,
+    text_entry,
 )
 from crossflare.report.methods import grouped, upper_bounds
 from crossflare.report.results import Contrast, MethodScore, Results
@@ -159,7 +159,7 @@ def column_name(language: str) -> str:
 def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str], str], legend: str = "") -> Grid:
     """Return methods by languages of plain text; an empty text is shown as missing."""
     languages = results.folder.languages
-    rows = tuple((name, tuple(plain(cell(name, each)) for each in languages)) for name in grouped(results.folder))
+    rows = tuple((name, tuple(text_entry(cell(name, each)) for each in languages)) for name in grouped(results.folder))
     return Grid(title, (corner, *results.folder.languages), rows, legend)
 
 
