@@ -4,7 +4,6 @@ It reads the `results.json` of each run below, which publish.py copies, and writ
 between the markers of `evidence.md`; the words around them are kept.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from evidence_figures import clear, panels, picture
 
 from crossflare.disk.files import write_atomic
+from crossflare.evaluation.folder import RunFiles
 
 HERE = Path(__file__).parent
 PAGE, PLACE = HERE / "evidence.md", HERE / "evidence"
@@ -107,7 +107,7 @@ def signed(value: float) -> str:
 
 def read(run: Run) -> Numbers:
     """Return a run's numbers; what is missing there is absent."""
-    found = json.loads((HERE / run.folder / "results.json").read_text(encoding="utf-8"))
+    found = RunFiles(HERE / run.folder).read_results()
     own = [each for each in found["scores"] if each["metric"] == run.metric and each["score"] is not None]
     less = [each for each in found["differences"] if each["metric"] == run.metric and each["score"] is not None]
     languages = tuple(dict.fromkeys(each["language"] for each in own if each["language"] != MEAN))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import write_atomic, write_json
+from crossflare.evaluation.folder import RunFiles
 from crossflare.report.results import collect
 
 HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ def read(runs: Path) -> dict[str, Any]:
     """Return run -> method -> score; each difference is against LoRA, over the same examples and seeds."""
     found: dict[str, Any] = {}
     for folder in sorted(runs.glob("lab-*")):
-        if not (folder / "spec.yaml").is_file() or not any(folder.glob("records/*.json")):
+        if not RunFiles(folder).spec.is_file() or not RunFiles(folder).records:
             continue
         results = collect(folder)
         metric, column = results.metrics[0], results.overall

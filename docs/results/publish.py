@@ -1,7 +1,7 @@
 """Copy the numbers of finished runs into this folder: reports, records and predicted labels, and no text of any row.
 
-Of labels the predictions are packed (`crossflare.evaluation.packed`), so that `crossflare report` makes all tables of a
-copy again; answers to questions are text of the rows, and are left out.
+Predictions of labels are packed (see `crossflare.evaluation.predictions`), so that `crossflare report` makes all tables
+of a copy again; answers to questions are text of the rows, and are left out.
 
 CROSSFLARE_DATA=FOLDER python docs/results/publish.py runs/nusax-minilm runs/tydiqa-sw-minilm
 """
@@ -12,16 +12,25 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
-from crossflare.evaluation.packed import SUFFIX, pack, packed_text, rows_file
-from crossflare.evaluation.predictions import Predictions, load_predictions
+from crossflare.evaluation.folder import RunFiles
+from crossflare.evaluation.predictions import (
+    PACKED,
+    AnswerPredictions,
+    Predictions,
+    load_predictions,
+    pack,
+    packed_text,
+    rows_file,
+)
 from crossflare.evaluation.record import sealed
 from crossflare.report import build_report
-from crossflare.report.runs import read_runs
+from crossflare.report.runs import RunFolder
 from crossflare.tasks.sets import KNOWN_SETS
 
 PLACE = Path(__file__).parent
@@ -40,15 +49,16 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     """
     if not os.environ.get("CROSSFLARE_DATA"):
         raise UserError("expected the folder of the data in CROSSFLARE_DATA, found nothing; set it as for the run")
-    data, licence = str(Path(os.environ["CROSSFLARE_DATA"]).resolve()), _licence(run)
-    build_report(run)  # reads every record and prediction, and refuses those that disagree
+    data, files = str(Path(os.environ["CROSSFLARE_DATA"]).resolve()), RunFiles(run)
+    made = build_report(run)  # reads every record and prediction, and refuses those that disagree
+    licence = _licence(made.results.folder)
     copies = {
         path.relative_to(run): path.read_text(encoding="utf-8").replace(data, "$CROSSFLARE_DATA")
-        for path in [*(run / name for name in KEPT), *sorted((run / "records").glob("*.json"))]
+        for path in [*(run / name for name in KEPT), *files.records]
         if path.is_file()
     }
     more: dict[Path, str] = {}
-    answers = {text for text in _answers(run) if len(text) >= TELLING}
+    answers = {text for text in _answers(made.results.folder) if len(text) >= TELLING}
     for name, copy in copies.items():
         if any(answer in copy for answer in answers):
             raise UserError(f"{run / name}: expected numbers alone, found the text of an answer; it is not published")
@@ -64,9 +74,9 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     return target
 
 
-def _licence(run: Path) -> str:
+def _licence(run: RunFolder) -> str:
     """Return the licence of the set that a run is about."""
-    task: Any = read_runs(run).spec.get("task") or {}
+    task: Any = run.spec.get("task") or {}
     named = KNOWN_SETS.get(str(task.get("set")))
     return "that of the files which the recipe names" if named is None else named.licence
 
@@ -78,20 +88,19 @@ def _packed(run: Path, record: dict[str, Any], licence: str) -> dict[Path, str]:
         return {}
     rows, said = pack(found, licence)
     place = Path("predictions")
-    files = {place / rows_file(said): packed_text(rows), place / f"{record['run_id']}{SUFFIX}": packed_text(said)}
-    record["predictions"] = (place / f"{record['run_id']}{SUFFIX}").as_posix()
+    files = {place / rows_file(said): packed_text(rows), place / f"{record['run_id']}{PACKED}": packed_text(said)}
+    record["predictions"] = (place / f"{record['run_id']}{PACKED}").as_posix()
     record["predictions_sha256"] = hashlib.sha256(packed_text(said).encode()).hexdigest()
     return files
 
 
-def _answers(run: Path) -> Iterator[str]:
+def _answers(run: RunFolder) -> Iterator[str]:
     """Yield every gold and given answer of a run, as text and as JSON writes it; labels have none."""
-    for path in sorted((run / "predictions").glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
-            row = json.loads(line)
-            for text in [*row["gold"], row["prediction"]] if isinstance(row["gold"], list) else []:
-                yield text
-                yield json.dumps(text)[1:-1]
+    found = [each.predictions for each in run.runs.values()]
+    for said in (each for each in found if isinstance(each, AnswerPredictions)):
+        for text in chain(said.texts, *said.golds):
+            yield text
+            yield json.dumps(text)[1:-1]
 
 
 if __name__ == "__main__":

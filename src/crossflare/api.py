@@ -33,9 +33,10 @@ class FinishedRun:
         """
         import pandas
 
+        folders = self._folders
         rows = [
             {
-                **({"cell": folder.name} if len(self._folders) > 1 else {}),
+                **({"cell": folder.name} if len(folders) > 1 else {}),
                 "metric": each.metric,
                 "method": each.method,
                 "language": each.language,
@@ -44,7 +45,7 @@ class FinishedRun:
                 "high": each.score.high,
                 "seeds": len(each.seeds),
             }
-            for folder in self._folders
+            for folder in folders
             for each in _collected(folder).cells.values()
             if each.score is not None
         ]
@@ -58,9 +59,10 @@ class FinishedRun:
         Raises:
             UserError: The run has no such adapter; those that it has are named.
         """
+        from crossflare.evaluation.folder import RunFiles
         from crossflare.serving.adapter import open_adapter
 
-        there = {path.name: path for folder in self._folders for path in sorted((folder / "adapters").glob("*"))}
+        there = {path.name: path for folder in self._folders for path in sorted(RunFiles(folder).adapters.glob("*"))}
         if not there:
             raise UserError(f"{self.folder}: expected trained adapters, found none; run a recipe that trains some")
         tag, first, last = tag_of(language), f"{method}-", f"-seed{seed}"
@@ -88,7 +90,9 @@ class FinishedRun:
     @property
     def _folders(self) -> list[Path]:
         """The folder of the run, or those of a grid's cells."""
-        return sorted(path.parent for path in self.folder.glob("cells/*/spec.yaml")) or [self.folder]
+        from crossflare.evaluation.folder import RunFiles
+
+        return [cell.folder for cell in RunFiles(self.folder).cells] or [self.folder]
 
     def _repr_html_(self) -> str:
         return self.scores().to_html(index=False, float_format=lambda value: f"{value:.3f}")

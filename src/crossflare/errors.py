@@ -32,7 +32,7 @@ PLACES: dict[str, Kind] = {
     "crossflare.translation.store": "artefact",
 }
 """The package or module that raises an error -> what it is then about; elsewhere it is how crossflare is used."""
-READERS = (__name__, "crossflare.disk.files", "crossflare.disk.untrusted", "crossflare.disk.untrusted")
+READERS = (__name__, "crossflare.disk.files", "crossflare.disk.untrusted", "crossflare.disk.versions")
 """Modules that read for others: the error is about what those were reading, an artefact where that says nothing."""
 
 

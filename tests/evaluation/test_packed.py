@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from crossflare.errors import UserError
-from crossflare.evaluation.packed import SUFFIX, load_packed, pack, packed_text, rows_file
-from crossflare.evaluation.predictions import Predictions
+from crossflare.evaluation.predictions import PACKED, Predictions, load_predictions, pack, packed_text, rows_file
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(0, 4))
 
@@ -20,7 +19,7 @@ SHAPES = st.tuples(st.integers(1, 6), st.integers(0, 4))
 def written(folder: Path, found: Predictions, licence: str = "CC0") -> Path:
     rows, said = pack(found, licence)
     (folder / rows_file(said)).write_text(packed_text(rows), encoding="utf-8")
-    path = folder / f"run{SUFFIX}"
+    path = folder / f"run{PACKED}"
     path.write_text(packed_text(said), encoding="utf-8")
     return path
 
@@ -37,7 +36,7 @@ def test_labels_come_back_as_they_were_and_probabilities_to_three_digits(
     ids = data.draw(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=count, max_size=count))
     gold, predicted = (data.draw(arrays.arrays(np.int64, count, elements=st.integers(-1, 32767))) for _ in "ab")
     logs = data.draw(arrays.arrays(np.float64, (count, labels), elements=st.floats(-30, 0)))
-    found = load_packed(written(tmp_path_factory.mktemp("packed"), Predictions(tuple(ids), gold, predicted, logs)))
+    found = load_predictions(written(tmp_path_factory.mktemp("packed"), Predictions(tuple(ids), gold, predicted, logs)))
     assert found.ids == tuple(ids)
     assert np.array_equal(found.gold, gold)
     assert np.array_equal(found.predicted, predicted)
@@ -69,7 +68,7 @@ def test_what_is_damaged_is_refused(tmp_path: Path, change: Any, message: str) -
     change(said)
     path.write_text(packed_text(said))
     with pytest.raises(UserError, match=message):
-        load_packed(path)
+        load_predictions(path)
 
 
 def test_rows_of_another_run_and_a_changed_file_are_refused(tmp_path: Path) -> None:
@@ -77,6 +76,6 @@ def test_rows_of_another_run_and_a_changed_file_are_refused(tmp_path: Path) -> N
     rows = next(tmp_path.glob("rows-*"))
     rows.write_text(rows.read_text().replace('"a"', '"c"'))
     with pytest.raises(UserError, match="and their rows"):
-        load_packed(path)
+        load_predictions(path)
     with pytest.raises(UserError, match=r"sha256 differs"):
-        load_packed(written(tmp_path, small()), "0" * 64)
+        load_predictions(written(tmp_path, small()), "0" * 64)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from crossflare.disk.files import CARD, content_id, read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import confidence, tempered
-from crossflare.evaluation.stacking import stack
+from crossflare.evaluation.scoring import stack
 from crossflare.experiment.making.models import _settings, measure_of  # pyright: ignore[reportPrivateUsage]
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps

@@ -10,8 +10,9 @@ import pytest
 
 from crossflare.disk.files import read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.data.rows import Data
-from crossflare.experiment.running.looking import FILE, look_before, looks_of
+from crossflare.experiment.running.looking import look_before, looks_of
 from crossflare.experiment.steps.context import Context
 from crossflare.inspection import look as looking
 from crossflare.inspection.counting import RowTally
@@ -111,11 +112,11 @@ def test_a_run_looks_once_and_keeps_what_it_found(lab: Lab, monkeypatch: pytest.
     context.data.check()
     lines = look_before([context])
     assert [line for line in lines if "control signs" in line]
-    kept = read_json(context.folder / FILE)
+    kept = read_json(RunFiles(context.folder).look)
     assert Look.of(kept["look"], "there").parts == looks_of([context])[0].parts
     monkeypatch.setattr("crossflare.experiment.running.looking.look_at", lambda *_, **__: pytest.fail("a second look"))
     assert look_before([context]) == lines
-    (context.folder / FILE).write_text("{")
+    (RunFiles(context.folder).look).write_text("{")
     with pytest.raises(pytest.fail.Exception):
         look_before([context])
 
@@ -125,7 +126,7 @@ def test_other_rows_are_looked_at_again(lab: Lab) -> None:
         context = Context(lab.spec({"task.limit": {"test": limit}}, METHODS), lab.folder / "run")
         context.data.check()
         look_before([context])
-        look = Look.of(read_json(context.folder / FILE)["look"], "there")
+        look = Look.of(read_json(RunFiles(context.folder).look)["look"], "there")
         assert [part.rows for part in look.parts if part.part == "test"] == [limit]
 
 
@@ -134,7 +135,7 @@ def test_a_run_does_not_end_for_a_look_that_fails(lab: Lab) -> None:
     context = Context(spec, lab.folder / "run")
     context.data.check()
     assert look_before([context]) == []
-    assert not (context.folder / FILE).exists()
+    assert not (RunFiles(context.folder).look).exists()
 
 
 def test_something_else_is_no_look() -> None:

@@ -14,8 +14,10 @@ from rich.console import Console
 
 from crossflare.errors import UserError
 from crossflare.report import build_report, console_table
+from crossflare.report.contents import contents_of
 from crossflare.report.methods import descriptions
-from crossflare.report.results import LEFT_OUT, NOT_MEASURED, collect
+from crossflare.report.resample import LEFT_OUT, NOT_MEASURED
+from crossflare.report.results import collect
 from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.summary import summary
 from crossflare.report.tables import contrasts, scores
@@ -205,7 +207,7 @@ def test_no_answer_is_written_into_the_report(make_answers: Make) -> None:
 
 def test_the_terminal_shows_f1_and_a_dash_for_what_is_left_out(make_answers: Make) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(console_table(collect(make_answers(only={"flare": ["sw"]}, seeds=1))))
+    console.print(console_table(contents_of(collect(make_answers(only={"flare": ["sw"]}, seeds=1)))))
     text = console.export_text()
     for words in ("F1, in points", "flare", LEFT_OUT, "1 of 2 languages"):
         assert words in text

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from crossflare.errors import UserError
 from crossflare.report import build_report, console_table
+from crossflare.report.contents import contents_of
 from crossflare.report.results import collect
 
 Make = Callable[..., Path]
@@ -167,7 +168,7 @@ def test_nothing_is_written_for_an_empty_folder(tmp_path: Path) -> None:
 
 def test_console_table_shows_scores_and_intervals(run_dir: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(console_table(collect(run_dir)))
+    console.print(console_table(contents_of(collect(run_dir))))
     text = console.export_text()
     for words in ("flare", "macro-F1", "mean", "–", "▼"):
         assert words in text
@@ -176,7 +177,7 @@ def test_console_table_shows_scores_and_intervals(run_dir: Path) -> None:
 def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make) -> None:
     folder = make(seeds=2, languages=dict.fromkeys(("ace", "ban", "bjn", "bug", "min", "su"), 0.0))
     report = build_report(folder)
-    table = console_table(report.results)
+    table = console_table(report.contents)
     scores = json.loads(report.json.read_text())["scores"]
     found = [each for each in scores if each["metric"] == "macro_f1" and each["score"] is not None]
     numbers = {f"{100 * each[name]:.1f}" for each in found for name in ("score", "low", "high")}
@@ -192,7 +193,7 @@ def test_a_narrow_terminal_shows_whole_numbers_or_says_where_they_are(make: Make
 
 def test_one_language_has_no_other_columns_to_look_for(make: Make) -> None:
     console = Console(width=12, record=True, file=io.StringIO())
-    console.print(console_table(collect(make(seeds=1, languages={"ace": 0.0}))))
+    console.print(console_table(contents_of(collect(make(seeds=1, languages={"ace": 0.0})))))
     assert "narrow" not in console.export_text()
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from crossflare.evaluation.record import load_record, sealed
-from crossflare.report.build import build_report, to_text
+from crossflare.report.build import build_report
+from crossflare.report.contents import contents_of
+from crossflare.report.page import to_text
 from crossflare.report.results import collect
 
 Make = Callable[..., Path]
@@ -38,7 +40,7 @@ def with_temperatures(folder: Path, heat: float = 2.0) -> Path:
 def test_older_runs_have_no_such_part(run_dir: Path) -> None:
     results = collect(run_dir)
     assert results.calibrated == {}
-    assert "## Calibration" not in to_text(results)
+    assert "## Calibration" not in to_text(contents_of(results))
 
 
 def test_the_error_falls_where_the_temperature_undoes_what_is_wrong(make: Make) -> None:

@@ -9,9 +9,8 @@ import pytest
 from crossflare.disk.files import write_json
 from crossflare.errors import UserError
 from crossflare.inspection.look import Looker, Share
-from crossflare.report.build import to_text
-from crossflare.report.data import data_grids
-from crossflare.report.page import render_page
+from crossflare.report.contents import contents_of, data_grids
+from crossflare.report.page import render_page, to_text
 from crossflare.report.results import Results
 from crossflare.report.runs import read_runs
 from crossflare.tasks.example import Example
@@ -28,10 +27,10 @@ def write_look(folder: Path) -> None:
 
 def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> None:
     results = replace(results, folder=replace(results.folder, path=tmp_path))
-    before = to_text(results), render_page(results)
+    before = to_text(contents_of(results)), render_page(contents_of(results))
     assert "The data" not in "".join(before)
     write_look(results.folder.path)
-    text, page = to_text(results), render_page(results)
+    text, page = to_text(contents_of(results)), render_page(contents_of(results))
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings[0] == "## The data"
     assert "| ace train | 1,234 | 617 617 |" in text
@@ -40,7 +39,7 @@ def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> N
     assert "1,234" in page
     assert "5 test rows have the text of a train row" in page
     (results.folder.path / "inspection.json").unlink()
-    assert (to_text(results), render_page(results)) == before
+    assert (to_text(contents_of(results)), render_page(contents_of(results))) == before
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"look": {"format": 9}}'])

@@ -17,17 +17,19 @@ from crossflare.errors import UserError
 from crossflare.evaluation.paired import detectable, mcnemar
 from crossflare.evaluation.predictions import Predictions
 from crossflare.report import build_report
-from crossflare.report.cost import detectable_grid, scatter_points
-from crossflare.report.curves import TOGETHER, curve_blocks
+from crossflare.report.build import to_tex
+from crossflare.report.contents import contents_of
+from crossflare.report.detail_tables import detectable_grid
+from crossflare.report.drawings import TOGETHER, curve_blocks, scatter_points
 from crossflare.report.examples import SHOWN, worst_examples
 from crossflare.report.figures import spread
+from crossflare.report.grid import BETTER, MAYBE_BETTER, to_latex, to_markdown
 from crossflare.report.methods import grouped, unranked
 from crossflare.report.resample import PairedTests
 from crossflare.report.results import Contrast, Results, _adjust, collect
 from crossflare.report.runs import MACRO, read_runs
 from crossflare.report.summary import summary
-from crossflare.report.tables import BETTER, MAYBE_BETTER, contrasts, scores
-from crossflare.report.text import report_tables, to_latex, to_markdown
+from crossflare.report.tables import contrasts, scores
 
 Make = Callable[..., Path]
 
@@ -177,7 +179,7 @@ def test_names_beside_a_drawing_never_collide(heights: list[float]) -> None:
 
 
 def test_latex_is_balanced_and_has_every_number(twenty: Results) -> None:
-    text = report_tables(twenty)
+    text = to_tex(contents_of(twenty))
     bare = re.sub(r"\\[\\{}%&_#$]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.replace(r"\$", "").count("$") % 2 == 0

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.report.build import build_report, to_json, to_text
-from crossflare.report.label_tables import label_grids
-from crossflare.report.labels import best_methods
+from crossflare.report.build import build_report, to_json
+from crossflare.report.detail_tables import label_grids
+from crossflare.report.details import best_methods
+from crossflare.report.page import to_text
 from crossflare.report.results import Results, collect
 
 Make = Callable[..., Path]
@@ -40,7 +41,7 @@ def test_tables_are_folded_in_page_and_markdown(make: Make) -> None:
     folder = make()
     report = build_report(folder)
     titles = [grid.title for grid in label_grids(report.results)]
-    text = to_text(report.results)
+    text = to_text(report.contents)
     start = text.index("## Label by label")
     inside = text[start : text.index("</details>", start)]
     assert "<details><summary>" in inside
@@ -48,5 +49,5 @@ def test_tables_are_folded_in_page_and_markdown(make: Make) -> None:
     assert report.html is not None
     page = report.html.read_text(encoding="utf-8")
     assert page.index("Label by label") < page.index(titles[0])
-    rows = to_json(report.results)["labels"]
+    rows = to_json(report.contents)["labels"]
     assert {(row["method"], row["language"]) for row in rows} == set(report.results.per_label)

@@ -90,7 +90,7 @@ def test_a_method_with_some_of_its_seeds_says_what_failed() -> None:
 
 def test_a_grid_that_is_damaged_or_empty(tmp_path: Path) -> None:
     write_json(tmp_path / "grid.json", {"format": 2})
-    with pytest.raises(UserError, match=r"grid\.json: expected a grid of format 1; run the recipe again"):
+    with pytest.raises(UserError, match=r"grid\.json: expected a grid of format 1, got 2; upgrade crossflare"):
         build_overview(tmp_path)
     write_json(
         tmp_path / "grid.json", {"format": 1, "name": "x", "axes": ["a"], "cells": [{"name": "b", "values": ["b"]}]}

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from crossflare.evaluation.significance import Interval
+from crossflare.report.contents import sections
+from crossflare.report.grid import BETTER, WORSE, Entry, Grid, p_text, points, span, to_csv, to_latex, to_markdown
 from crossflare.report.results import Results
-from crossflare.report.sections import sections
 from crossflare.report.summary import summary
-from crossflare.report.tables import BETTER, WORSE, Entry, Grid, column_name, contrasts, p_text, points, scores, span
-from crossflare.report.text import to_csv, to_latex, to_markdown
+from crossflare.report.tables import column_name, contrasts, score_list, scores
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_hostile_names_are_escaped() -> None:
 
 
 def test_csv_holds_every_score_and_its_signature(results: Results) -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(score_list(results)))))
     assert len(rows) == len(results.cells)
     for row in rows:
         cell = results.cells[row["metric"], row["method"], row["language"]]
@@ -98,7 +98,7 @@ def test_sections_tell_counts_rates_and_cost(results: Results) -> None:
 
 
 def test_rates_keep_their_digits() -> None:
-    from crossflare.report.sections import _rate
+    from crossflare.report.contents import _rate
 
     assert [_rate(value) for value in (2.5e-4, 1e-3, 2e-5, 0.1)] == ["2.5e-4", "1e-3", "2e-5", "1e-1"]
 

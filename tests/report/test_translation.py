@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from crossflare.evaluation.record import Record
-from crossflare.report.sections import translation_grids
-from crossflare.report.text import to_markdown
+from crossflare.report.detail_tables import translation_grids
+from crossflare.report.grid import to_markdown
 
 COUNTS = {
     "train": {"to_target": {"rows": 200, "flagged": 5, "copied": 5, "dropped": 5}},

@@ -121,7 +121,7 @@ def test_it_says_what_the_command_writes(folder: Path, flare: TrainedAdapter, tm
 
 
 def test_the_company_of_a_row_changes_nothing(flare: TrainedAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.evaluation.predict.resolve", lambda precision, device: "fp32")
+    monkeypatch.setattr("crossflare.evaluation.scoring.resolve", lambda precision, device: "fp32")
     sources = [*SOURCES[:3], None, *SOURCES[4:]]
     whole = shares(flare.predict(TEXTS, sources))
     alone = [shares(flare.predict([text], [source]))[0] for text, source in zip(TEXTS, sources, strict=True)]
@@ -131,7 +131,7 @@ def test_the_company_of_a_row_changes_nothing(flare: TrainedAdapter, monkeypatch
 
 
 def test_none_among_the_sources_is_no_source(flare: TrainedAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.evaluation.predict.resolve", lambda precision, device: "fp32")
+    monkeypatch.setattr("crossflare.evaluation.scoring.resolve", lambda precision, device: "fp32")
     bare = shares(flare.predict(TEXTS, [None] * len(TEXTS)))
     some = flare.predict(TEXTS, [None, *SOURCES[1:]])
     np.testing.assert_allclose(shares(some)[0], bare[0], atol=1e-5)

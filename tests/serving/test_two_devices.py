@@ -16,7 +16,7 @@ def shares(said: list[Prediction]) -> np.ndarray:
 
 
 def test_two_adapters_on_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.evaluation.predict.resolve", lambda precision, device: "fp32")
+    monkeypatch.setattr("crossflare.evaluation.scoring.resolve", lambda precision, device: "fp32")
     folder = make_adapters(tmp_path)
     here = crossflare.open_adapter(folder / "flare", device="cpu")
     rows = [{"text": text, "source": source, "label": "bad"} for text, source in zip(TEXTS, SOURCES, strict=True)]

@@ -1,4 +1,4 @@
-"""The trained adapters of a run with its test rows, and their fusing layers, watched or changed while they read."""
+"""Open the trained adapters of a run with its test rows, and watch or change their fusing layers while they read."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from crossflare.errors import UserError, choose
+from crossflare.evaluation.folder import CELLS, SPEC, RunFiles
 from crossflare.experiment.making.predictions import load_model, read_split
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import CELLS
 from crossflare.experiment.steps.models import NotReadyError
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.fusion.alignment import Pairing
@@ -110,7 +110,6 @@ def seen(phi: Phi, see: Callable[[Tensor, Tensor, Tensor, Pairing], None]) -> Ph
     return watched
 
 
-SPEC = "spec.yaml"
 MODELS = "models"
 
 
@@ -141,7 +140,7 @@ def find(
     Raises:
         UserError: No run is there, it has no such method, language or seed, or the adapter is not trained yet.
     """
-    if path.resolve().parent.name == MODELS and not (path / SPEC).is_file():
+    if path.resolve().parent.name == MODELS and not RunFiles(path).spec.is_file():
         return _of_adapter(path.resolve())
     context = _open(path)
     spec = context.spec
@@ -169,21 +168,22 @@ def load(step: PredictionStep, rows: int | None = None) -> Adapter:
 
 
 def _open(path: Path) -> Context:
-    if not (path / SPEC).is_file():
-        cells = sorted(each.name for each in (path / CELLS).glob("*"))
-        hint = f"give one of its cells, as in {path / CELLS / cells[0]}" if cells else "give one, as in runs/demo"
+    files = RunFiles(path)
+    if not files.spec.is_file():
+        cells = files.cells
+        hint = f"give one of its cells, as in {cells[0].folder}" if cells else "give one, as in runs/demo"
         raise UserError(f"{path}: expected the folder of a run, with its {SPEC}; {hint}")
     top = path.parent.parent if path.parent.name == CELLS else path
-    return Context(load_spec(path / SPEC), path, top)
+    return Context(load_spec(files.spec), path, top)
 
 
 def _of_adapter(path: Path) -> list[PredictionStep]:
     """Return the predictions of the run that the adapter in `path` is the model of: one for each language it reads."""
     top = path.parent.parent
-    for folder in [top, *sorted((top / CELLS).glob("*"))]:
-        if not (folder / SPEC).is_file():
+    for files in [RunFiles(top), *RunFiles(top).cells]:
+        if not files.spec.is_file():
             continue
-        context = _open(folder)
+        context = _open(files.folder)
         for method in context.spec.methods:
             steps = [
                 step

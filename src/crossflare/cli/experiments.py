@@ -208,7 +208,7 @@ def _report(folder: Path) -> None:
 
     with bars():
         made = build_report(folder)
-    out().print(console_table(made.results))
+    out().print(console_table(made.contents))
     say(f"[dim]report:[/] {plain(made.html or made.markdown)}")
     if made.note:
         say(f"[yellow]{plain(made.note)}[/]")

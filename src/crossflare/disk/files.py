@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from crossflare.disk.storage import disk_error, storage_error, writer
 from crossflare.disk.untrusted import LARGEST, read_small_json, regular
+from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 
 CARD = "crossflare.json"
@@ -150,7 +151,7 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
             os.chmod(path, 0o666 & ~umask())
             sync(path)
         hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
-        write_json(temporary / MANIFEST, {"format": 1, "sha256": hashes})
+        write_json(temporary / MANIFEST, {"format": FORMATS["a manifest"], "sha256": hashes})
         for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
             sync(folder)
         _swap(temporary, final)
@@ -225,8 +226,9 @@ def open_dir(
         raise UserError(f"{folder}: no {MANIFEST}: not saved by crossflare, or the save was cut off; save it again")
     content = read_small_json(regular(folder, MANIFEST))
     hashes = content.get("sha256") if isinstance(content, dict) else None
-    if not isinstance(hashes, dict) or content.get("format") != 1:
-        raise UserError(f"{manifest}: expected a manifest of format 1; it was made by another version or is damaged")
+    if not isinstance(hashes, dict):
+        raise UserError(f"{manifest}: expected the hashes of the files, found none; save or fetch the folder again")
+    check_format("a manifest", content.get("format"), manifest, "save or fetch the folder again")
     for name, advice in (needed or {}).items():
         if name not in hashes:
             raise UserError(f"{folder}: {name} is missing; {advice}")

@@ -1,1 +1,1 @@
-"""What a model predicted, how well, and how sure that is."""
+"""Predictions, their scores, and how certain the scores are."""

@@ -44,9 +44,9 @@ def accuracy(counts: LabelCounts) -> FloatArray:
 def macro_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of F1 = 2 hits / (gold + predicted) over the labels that occur or were predicted.
 
-    So scikit-learn's `f1_score(average="macro")` has it, and most published numbers. A label that is neither there nor
-    predicted has no F1: were it counted as 0, right predictions in a language with 4 of 7 labels would score 57, and
-    resamples that happen to lose a rare label would pull every interval down. In a resample it is left out alike.
+    scikit-learn's `f1_score(average="macro")` computes the same, and so do most published numbers. A label that is
+    neither there nor predicted has no F1: if it counted as 0, right predictions in a language with 4 of 7 labels would
+    score 57, and resamples that happen to lose a rare label would pull every interval down. Resamples leave it out too.
     """
     each, met = _f1(counts)
     return each.sum(-1) / met.sum(-1)
@@ -60,8 +60,8 @@ def macro_f1_of_all(counts: LabelCounts) -> FloatArray:
 def weighted_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of the labels' F1, each weighted by the examples that have the label.
 
-    So scikit-learn's `f1_score(average="weighted")` has it. A label that no example has weighs nothing: it is left out
-    of a set, and of a resample, as macro-F1 leaves it out; a row wrongly given it lowers the others' F1.
+    scikit-learn's `f1_score(average="weighted")` computes the same. A label that no example has weighs nothing: it is
+    left out of a set, and of a resample, as macro-F1 leaves it out; a row wrongly given it lowers the others' F1.
     """
     return (counts.gold * _f1(counts)[0]).sum(-1) / counts.gold.sum(-1)
 
@@ -74,7 +74,7 @@ def _f1(counts: LabelCounts) -> tuple[FloatArray, NDArray[np.bool_]]:
 
 METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "weighted_f1": weighted_f1}
 Labels = Literal["met", "all"]
-"""Over which labels macro-F1 is the mean: a signature says so."""
+"""The labels over which macro-F1 is the mean; a signature names them."""
 
 
 def metrics_over(labels: Labels) -> dict[str, Metric]:

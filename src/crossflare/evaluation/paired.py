@@ -25,7 +25,7 @@ POWER, LEVEL = 0.8, 0.05
 _CHUNK = 4_000_000
 """Most swaps held at once (R_chunk * N)."""
 _TIE = 1e-9
-"""Scores of one sum that were added up in another order."""
+"""How far apart two scores can be that are one sum, added up in another order."""
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -100,7 +100,7 @@ def swap(
     """Swap the answers of pairs of methods at random examples, at the same ones for every pair.
 
     Args:
-        language: Of the examples, for messages.
+        language: The language of the examples, for messages.
         ids: N ids; two languages with the same ids in the same order are parallel and swapped alike.
         pairs: Any number of pairs over these examples, by any name.
         resamples: R.

@@ -22,9 +22,9 @@ class LabelScore:
     support: int
     """Examples that have it."""
     precision: Interval | None
-    """Of the examples that were given it, the share that have it."""
+    """The share of the examples given this label that have it."""
     recall: Interval | None
-    """Of the examples that have it, the share that were given it."""
+    """The share of the examples with this label that were given it."""
     f1: Interval | None
 
 

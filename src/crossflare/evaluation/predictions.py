@@ -1,20 +1,30 @@
-"""What a run said of each test row, as its file of predictions has it: labels, or answers to questions."""
+"""What a run said of each test row, as its file of predictions has it: labels, or answers to questions.
 
+predictions/ID.jsonl           a line for each row
+predictions/ID.packed.json     label indices and log-probabilities in 16 bits, without any text: can be published
+predictions/rows-HASH.json     the rows that packed predictions are of: ids, gold labels, licence of the set
+"""
+
+import base64
+import hashlib
 import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from crossflare.disk.files import digest_file
+from crossflare.disk.files import content_id, read_json
+from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import FloatArray, IntArray
 from crossflare.evaluation.significance import RESAMPLES, Interval, interval, sample, sample_values
 
-_ANEW = "delete its record and run again"
+PACKED = ".packed.json"
+"""The end of a file's name whose predictions are packed."""
+_ANEW, _AGAIN = "delete its record and run again", "fetch it again"
 T = TypeVar("T")
 
 
@@ -64,26 +74,37 @@ ANSWER_METRICS = ("exact_match", "f1", "position_match")
 """The scores that a row of answers may hold, each from 0 to 1; the first two it must."""
 
 
-def load_predictions(path: Path, sha256: str = "") -> Predictions | AnswerPredictions:
-    """Read predictions, one JSON object a line: labels where `gold` is a number, answers where it is a list of texts.
+def load_predictions(
+    path: Path, sha256: str = "", rows: MutableMapping[Path, Any] | None = None
+) -> Predictions | AnswerPredictions:
+    """Read the predictions of a run: of labels where `gold` is a number, of answers where it is a list of texts.
 
-    A label's row has id, gold, prediction, and maybe log_probabilities; an answer's has id, gold, prediction,
-    exact_match, f1, and maybe position_match.
+    A label's line has id, gold, prediction, and maybe log_probabilities; an answer's has id, gold, prediction,
+    exact_match, f1, and maybe position_match. Packed predictions are told by their name, and are of labels.
 
     Args:
         path: The file.
         sha256: What the record says of the file; nothing is checked where it says nothing.
+        rows: The files of rows that were read before; those that packed predictions name are added.
 
     Raises:
-        UserError: The file is missing, empty, damaged (the line is named), or not the one that was written.
+        UserError: The file is missing, empty, damaged (the line is named), not the one that was written, or of another
+            format.
     """
+    packed = path.name.endswith(PACKED)
+    advice = _AGAIN if packed else _ANEW
     try:
-        if sha256 and digest_file(path) != sha256:
-            raise UserError(f"{path}: expected the predictions as saved, found them changed (sha256 differs); {_ANEW}")
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        content = path.read_bytes()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            said = f"{path}: expected the predictions as saved, found them changed (sha256 differs); {advice}"
+            raise UserError(said)
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected predictions, but they cannot be read ({error}); {_ANEW}") from error
-    first = _parsed(path, 1, lines[0], lambda row: row)
+        raise UserError(f"{path}: expected predictions, but they cannot be read ({error}); {advice}") from error
+    if packed:
+        return _unpacked(path, text, {} if rows is None else rows)
+    lines = text.removesuffix("\n").split("\n")
+    first = read_line(path, 1, lines[0], lambda row: row)
     return _answers(path, lines) if isinstance(first.get("gold"), list) else _labels(path, lines)
 
 
@@ -92,7 +113,7 @@ def _labels(path: Path, lines: Sequence[str]) -> Predictions:
         gold, predicted = operator.index(row["gold"]), operator.index(row["prediction"])
         return str(row["id"]), gold, predicted, [float(value) for value in row.get("log_probabilities", [])]
 
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [read_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({len(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected as many log_probabilities in every row, got unequal rows; {_ANEW}")
     gold, predicted = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
@@ -108,7 +129,7 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
             raise ValueError
         return str(row["id"]), tuple(row["gold"]), row["prediction"], values
 
-    rows = [_parsed(path, number, line, read) for number, line in enumerate(lines, 1)]
+    rows = [read_line(path, number, line, read) for number, line in enumerate(lines, 1)]
     if len({tuple(row[3]) for row in rows}) > 1:
         raise UserError(f"{path}: expected the same scores in every row, got position_match in some; {_ANEW}")
     values = {name: np.array([row[3][name] for row in rows]) for name in rows[0][3]}
@@ -117,19 +138,92 @@ def _answers(path: Path, lines: Sequence[str]) -> AnswerPredictions:
     )
 
 
-def _parsed(path: Path, number: int, line: str, read: Callable[[dict[str, Any]], T]) -> T:
-    """Return what `read` makes of one line; whatever is wrong with it, the line is named."""
+def read_line(
+    path: Path,
+    number: int,
+    line: str,
+    read: Callable[[dict[str, Any]], T],
+    what: str = "a prediction",
+    advice: str = _ANEW,
+) -> T:
+    """Return what `read` makes of one line of a file.
+
+    Raises:
+        UserError: Something is wrong with the line; it is named, with `what` it should be and the `advice`.
+    """
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise TypeError
         return read(row)  # pyright: ignore[reportUnknownArgumentType]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}:{number}: expected a prediction, but the line is damaged; {_ANEW}") from error
+        raise UserError(f"{path}:{number}: expected {what}, but the line is damaged; {advice}") from error
+
+
+def pack(found: Predictions, licence: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the rows, and what was said of them, as JSON values.
+
+    Args:
+        found: N rows; labels are told from -1, none, to 32767.
+        licence: The licence of the set that the row ids and gold labels come from.
+    """
+    version = FORMATS["packed predictions"]
+    rows = {"format": version, "licence": licence, "ids": list(found.ids), "gold": found.gold.tolist()}
+    said = {
+        "format": version,
+        "rows": content_id(rows),
+        "prediction": _text(found.predicted.astype("<i2")),
+        "log_probabilities": _text(found.log_probabilities.astype("<f2")),
+        "labels": int(found.log_probabilities.shape[1]),
+    }
+    return rows, said
+
+
+def rows_file(said: Mapping[str, Any]) -> str:
+    """Return the name of the file with the rows of packed predictions."""
+    return f"rows-{said['rows']}.json"
+
+
+def packed_text(values: Mapping[str, Any]) -> str:
+    """Return packed values as a file has them, without a blank."""
+    return json.dumps(values, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _unpacked(path: Path, text: str, known: MutableMapping[Path, Any]) -> Predictions:
+    try:
+        said = json.loads(text)
+        check_format("packed predictions", said.get("format"), path, _AGAIN)
+        beside = path.parent / rows_file(said)
+        if beside not in known:
+            known[beside] = read_json(beside, _AGAIN)
+        rows = known[beside]
+        if content_id(rows) != said["rows"]:
+            raise UserError(f"{path}: expected packed predictions and their rows; {_AGAIN}")
+        gold = np.array(rows["gold"], dtype=np.int64)
+        predicted = _numbers(said["prediction"], "<i2").astype(np.int64)
+        probabilities = _numbers(said["log_probabilities"], "<f2").astype(np.float64)
+        return Predictions(
+            tuple(map(str, rows["ids"])),
+            gold,
+            predicted.reshape(len(rows["ids"])),
+            probabilities.reshape(len(gold), int(said["labels"])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: expected packed predictions, but they are damaged ({error}); {_AGAIN}") from error
+
+
+def _text(numbers: Any) -> str:
+    return base64.b64encode(numbers.tobytes()).decode("ascii")
+
+
+def _numbers(text: str, kind: str) -> Any:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind)
 
 
 MOST = 5_000_000
-"""Rows that are drawn at most: the line must not take longer than the prediction. A report draws all resamples."""
+"""The most rows that a first look draws, to take less time than the prediction. A report draws all resamples."""
 
 
 def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str) -> Interval:

@@ -1,4 +1,4 @@
-"""The record of a finished run, `records/<run-id>.json`, of format 1; `predictions` has the file that it names.
+"""The record of a finished run, `records/<run-id>.json`; `predictions` has the file that it names.
 
 A record carries the sha256 of its own content and may carry that of its predictions: a file that was cut off or changed
 by hand is found and named, never read as a result. Older records without them are read as they are.
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from crossflare.disk.files import canonical, read_json, write_json
+from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 from crossflare.evaluation.metrics import Labels
 from crossflare.evaluation.signature import Signature
 
-FORMAT = 1
 _AGAIN = "delete it and run again"
 
 
@@ -65,7 +65,7 @@ class Record:
     predictions: str
     """Path of the predictions, relative to the run folder."""
     predictions_sha256: str = ""
-    """Of the file of predictions, where it is known: see `load_predictions`."""
+    """The sha256 of the file of predictions, where it is known: see `load_predictions`."""
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`name`, `digest`."""
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -84,7 +84,7 @@ class Record:
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: Sequence[str] = field(default_factory=list[str])
     """What was warned of while the model was made and its predictions were, by crossflare or by a library it uses."""
-    format: int = FORMAT
+    format: int = FORMATS["a record"]
 
     def signature_of(self, metric: str) -> Signature:
         """Return the signature of one of the scores."""
@@ -129,10 +129,7 @@ def load_record(path: Path) -> Record:
     values = read_json(path, _AGAIN)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a record, got {type(values).__name__}; {_AGAIN}")
-    said = values.get("format")
-    if said != FORMAT:
-        newer = "upgrade crossflare, or " if isinstance(said, int) and said > FORMAT else ""
-        raise UserError(f"{path}: expected a record of format {FORMAT}, got {said!r}; {newer}{_AGAIN}")
+    check_format("a record", values.get("format"), path, _AGAIN)
     _check_sealed(path, values)
     try:
         record = Record(**{name: value for name, value in values.items() if name != "sha256"})

@@ -1,20 +1,87 @@
-"""From what a model says to numbers: scores for every example, and for the whole, under each of a task's metrics."""
+"""What a model says of every row, what several methods say together, and the scores of that under a task's metrics."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from crossflare.errors import UserError
 from crossflare.evaluation.answers import normaliser, position_match, score_answers
 from crossflare.evaluation.metrics import FloatArray, score
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.training.forms.protocol import Answers, Choices
+from crossflare.training.forms.protocol import Answers, Choices, Form, Outputs
+from crossflare.training.loop.memory import resolve
+from crossflare.training.loop.settings import Precision
+from crossflare.training.text.encoded import Latents
 
 DIGITS = 6
 """Decimals of a log-probability on disk."""
+
+
+def predict(
+    model: Any,
+    form: Form,
+    examples: Sequence[Example],
+    *,
+    read: Literal["target", "source", "both", "latents"],
+    latents: Latents | None = None,
+    batch_size: int = 64,
+    precision: Precision = "auto",
+) -> Outputs:
+    """Run a model over examples.
+
+    Args:
+        model: A model that can do the task in the form, with or without adapters.
+        form: How the task is put to it; with sources where `read` is `both`.
+        examples: N rows; labels and answers are not looked at by the model.
+        read: `target`: the texts; `source`: the sources in their place (translate-test); `both`: a FLARE model reads
+            the texts with their sources beside them; `latents`: with `latents` beside them (FLARE MT).
+        latents: The translation encoder's states.
+        batch_size: Rows per forward pass.
+        precision: The numbers to compute in, as in training.
+    """
+    rows: Sequence[Example] = examples
+    if read == "source":
+        # A row without a translation is read as it is: a prediction is owed for every row. Gold answers are of the
+        # target's texts: no span of the translation is labelled.
+        rows = [
+            replace(e, texts=e.source, source=None, answers=()) if e.source else replace(e, source=None) for e in rows
+        ]
+    encoded = form.encode([replace(e, label=None) for e in rows], latents)
+    number = resolve(precision, next(model.parameters()).device)
+    outputs = form.read(model, rows, encoded, batch_size, number, "predicting")
+    return replace(outputs, truncated=form.truncated(rows))
+
+
+def stack(fitted_on: Sequence[FloatArray], gold: Sequence[int], read: Sequence[FloatArray]) -> FloatArray:
+    """Fit a logistic regression on what M methods say of dev rows, and return what it says of other rows [N,K].
+
+    Its features are the methods' log-probabilities side by side; scikit-learn's defaults (L2, C = 1) keep it tame on
+    the hundred rows that a dev part has.
+
+    Args:
+        fitted_on: M log-probabilities [D,K] of dev rows.
+        gold: D label indices.
+        read: M log-probabilities [N,K] of the rows to label.
+
+    Raises:
+        UserError: A label has no dev row, so that nothing can be learnt of it.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    labels = fitted_on[0].shape[1]
+    absent = sorted(set(range(labels)) - set(gold))
+    if absent:
+        raise UserError(
+            f"stack: no dev row has label {absent[0]}, so nothing can be fitted for it; give more dev rows, or use "
+            "ensemble"
+        )
+    fitted = LogisticRegression(max_iter=10_000).fit(np.concatenate(fitted_on, axis=1), np.asarray(gold))
+    return fitted.predict_log_proba(np.concatenate(read, axis=1))
 
 
 class Scoring(Protocol):
@@ -30,7 +97,7 @@ class Scoring(Protocol):
 
 
 class ChoiceScoring:
-    """Labels, counted."""
+    """Labels are counted."""
 
     def __init__(self, task: TextTask) -> None:
         self.classes, self.metrics = len(task.labels), task.metrics
@@ -58,7 +125,7 @@ class ChoiceScoring:
 
 
 class AnswerScoring:
-    """Answers, compared as texts under the rules of the set and the language."""
+    """Answers are compared as texts, under the rules of the set and the language."""
 
     def __init__(self, task: QuestionTask, language: str) -> None:
         self.normalise = normaliser(task.normalisation, language)

@@ -32,9 +32,9 @@ class Signature:
     data: str
     """Content id of the scored examples."""
     version: str
-    """Of crossflare."""
+    """The version of crossflare."""
     labels: Labels = "all"
-    """Of macro-F1, over which labels it is the mean; older records have `all`, as have other metrics."""
+    """The labels over which macro-F1 is the mean; older records and other metrics have `all`."""
 
     def __str__(self) -> str:
         """Return one line `task:nusax|version:1|...`."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crossflare.disk.files import CARD, MANIFEST, open_dir
 from crossflare.disk.untrusted import LARGEST, SMALL, read_small_json
+from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig
@@ -82,12 +83,15 @@ def check_folder(folder: Path) -> Opened:
 def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
     """Return a folder's card, and what it says of the base.
 
+    A card without a format is read as one of format 1, which came before formats were written.
+
     Raises:
-        UserError: It says nothing of it.
+        UserError: It says nothing of it, or is of another format.
     """
     card = read_small_json(folder / CARD)
     if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
         raise UserError(f"{folder / CARD}: expected an object with the key 'base'; save the adapter again")
+    check_format("a card", card.get("format", FORMATS["a card"]), folder / CARD, "save the adapter again")
     said = [card["base"].get(key) for key in ("name", "digest", "hidden_size", "blocks")]
     if [type(value) for value in said] != [str, str, int, int] or any(not 0 <= size < 1 << 20 for size in said[2:]):
         raise UserError(f"{folder / CARD}: expected the base's name, digest, hidden_size and blocks, got {said!r:.200}")

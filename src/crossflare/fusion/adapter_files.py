@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossflare.disk.files import CARD, MANIFEST, commit_dir
+from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
     CONFIG,
@@ -130,7 +131,8 @@ def save_adapter(
         (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
         (place / README).write_text(readme(base, card or {}), encoding="utf-8")
-        (place / CARD).write_text(json.dumps({"base": base.to_dict(), **(card or {})}, indent=2, sort_keys=True))
+        said = {**(card or {}), "base": base.to_dict(), "format": FORMATS["a card"]}
+        (place / CARD).write_text(json.dumps(said, indent=2, sort_keys=True))
         for each in () if source_task is None else (MANIFEST, *LIMITS):
             assert source_task is not None
             if f"{SOURCE_TASK}/{each}" in LIMITS and (source_task / each).is_file():

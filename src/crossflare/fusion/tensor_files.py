@@ -18,6 +18,7 @@ from torch import Tensor
 
 from crossflare.disk.files import CARD, commit_dir, open_dir, write_json
 from crossflare.disk.untrusted import LARGEST, SMALL
+from crossflare.disk.versions import FORMATS
 from crossflare.fusion.adapter_check import EXPECTED, README, check_base, read_base, read_tensors
 from crossflare.fusion.adapter_files import front_lines
 from crossflare.fusion.identity import BaseIdentity
@@ -89,7 +90,7 @@ def save_tensors(
         (place / README).write_text(about + "\n", encoding="utf-8")
         if settings is not None:
             (place / SETTINGS).write_text(settings, encoding="utf-8")
-        write_json(place / CARD, {"base": base.to_dict(), **card})
+        write_json(place / CARD, {**card, "base": base.to_dict(), "format": FORMATS["a card"]})
 
     commit_dir(folder, fill)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
+from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.recipe import strict_yaml
 from crossflare.recipe.adapter import AdapterOptions
@@ -118,13 +119,10 @@ def changed(one: Any, other: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in names if getattr(one, name) != getattr(other, name)}
 
 
-VERSION = 1
-"""The format of recipes."""
-
-
 def _check_version(version: int) -> None:
-    if version > VERSION:
-        raise UserError(f"the recipe is of version {version}, this crossflare reads {VERSION}; upgrade crossflare")
+    if version > FORMATS["a recipe"]:
+        known = FORMATS["a recipe"]
+        raise UserError(f"the recipe is of version {version}, this crossflare reads {known}; upgrade crossflare")
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Spec:
     stage2: Training = field(default_factory=Training)
     track: Tracker = "none"
     """Who is told of loss, learning rate and dev scores while models are trained; no result depends on it."""
-    version: Annotated[int, Bounds(1), Checked(_check_version)] = VERSION
+    version: Annotated[int, Bounds(1), Checked(_check_version)] = FORMATS["a recipe"]
     """The format of the recipe; a later one than this crossflare knows is refused."""
 
     def method(self, name: str) -> MethodSpec:

@@ -1,32 +1,31 @@
 """The report of a run folder, written beside its runs."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.text import Text
+
 from crossflare.disk.files import json_text, write_if_new
 from crossflare.disk.storage import StorageError, sweep
-from crossflare.report.calibration import calibration_rows
-from crossflare.report.data import TITLE, data_grids
+from crossflare.disk.versions import FORMATS
+from crossflare.evaluation.folder import RunFiles
+from crossflare.report.contents import Contents, contents_of
+from crossflare.report.details import SHARES, Calibrated, PerLabel, Place
 from crossflare.report.figures import MissingExtraError
-from crossflare.report.labels import label_rows
-from crossflare.report.methods import descriptions
-from crossflare.report.page import render_page
+from crossflare.report.grid import to_csv, to_latex_float, to_terminal
+from crossflare.report.page import render_page, to_text
 from crossflare.report.resample import PairedTests
 from crossflare.report.results import Contrast, MethodScore, Results, collect
-from crossflare.report.sections import environment, sections
-from crossflare.report.summary import summary
-from crossflare.report.tables import Grid, contrasts, scores
-from crossflare.report.text import report_tables, to_csv, to_markdown
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a report says, and where its parts lie."""
 
-    results: Results
+    contents: Contents
     json: Path
     csv: Path
     markdown: Path
@@ -35,6 +34,11 @@ class Report:
     note: str = ""
     """Why there is no page."""
     latex: Path | None = None
+
+    @property
+    def results(self) -> Results:
+        """The values."""
+        return self.contents.results
 
 
 def build_report(run_dir: Path) -> Report:
@@ -45,17 +49,19 @@ def build_report(run_dir: Path) -> Report:
     Raises:
         UserError: The folder holds no finished run, or a file of it is damaged.
     """
-    results = collect(run_dir)
+    contents = contents_of(collect(run_dir))
     html = run_dir / "report.html"
     latex = run_dir / "report.tex"
-    made = Report(results, run_dir / "results.json", run_dir / "results.csv", run_dir / "report.md", html, latex=latex)
+    made = Report(
+        contents, RunFiles(run_dir).results, run_dir / "results.csv", run_dir / "report.md", html, latex=latex
+    )
     sweep(run_dir)
     try:
-        write_if_new(made.json, json_text(to_json(results)))
-        write_if_new(made.csv, to_csv(results))
-        write_if_new(made.markdown, to_text(results))
-        write_if_new(latex, report_tables(results))
-        write_if_new(html, render_page(results))
+        write_if_new(made.json, json_text(to_json(contents)))
+        write_if_new(made.csv, to_csv(contents.every_score))
+        write_if_new(made.markdown, to_text(contents))
+        write_if_new(latex, to_tex(contents))
+        write_if_new(html, render_page(contents))
     except StorageError as error:
         if not error.read_only or not made.markdown.is_file():
             raise
@@ -68,10 +74,30 @@ def build_report(run_dir: Path) -> Report:
     return made
 
 
-def to_json(results: Results) -> dict[str, Any]:
+def console_table(contents: Contents) -> Group:
+    """Return the table of the main metric for the terminal, the warnings, and its legend."""
+    warnings = [Text(f"! {warning}", style="yellow") for warning in contents.head.warnings]
+    title = Text(f"{contents.results.folder.name}: {contents.main.title}", style="italic")
+    table = to_terminal(contents.main, contents.results.subject)
+    return Group(title, table, *warnings, Text(contents.main.legend, style="dim"))
+
+
+def to_tex(contents: Contents) -> str:
+    """Return the main tables and the differences as floats of LaTeX, with intervals: for a paper to take in."""
+    name = contents.results.folder.name
+    floats: list[str] = []
+    for metric, grid in contents.scores.items():
+        floats.append(to_latex_float(grid, f"tab:{name}-{metric}"))
+        if metric in contents.contrasts:
+            floats.append(to_latex_float(contents.contrasts[metric], f"tab:{name}-{metric}-differences"))
+    return "% Needs \\usepackage{booktabs}; wide tables may want \\resizebox or a landscape page.\n" + "\n".join(floats)
+
+
+def to_json(contents: Contents) -> dict[str, Any]:
     """Return every number with its interval and its signature, scores between 0 and 1."""
+    results = contents.results
     return {
-        "format": FORMAT,
+        "format": FORMATS["results"],
         "name": results.folder.name,
         "metrics": list(results.metrics),
         "subject": results.subject,
@@ -81,48 +107,12 @@ def to_json(results: Results) -> dict[str, Any]:
             {"metric": metric, "method": method, "rank": rank.score, "low": rank.low, "high": rank.high}
             for (metric, method), rank in results.ranks.items()
         ],
-        "warnings": list(summary(results).warnings),
+        "warnings": list(contents.head.warnings),
         "differences": [_contrast(each, results) for each in results.contrasts.values()],
-        "labels": list(label_rows(results.per_label)),
-        "calibration": list(calibration_rows(results.calibrated)),
+        "labels": list(_label_rows(results.per_label)),
+        "calibration": list(_calibration_rows(results.calibrated)),
         "missing": [dict(zip(("method", "language", "seed"), key, strict=True)) for key in results.folder.missing],
     }
-
-
-def to_text(results: Results) -> str:
-    """Return the report as Markdown."""
-    head = summary(results)
-    parts = [f"# {head.title}", "\n".join(f"- {name}: {value}" for name, value in head.facts)]
-    if head.finding:
-        parts.append(f"**{head.finding}** {head.detail}".strip())
-    parts += [f"> **Note.** {warning}" for warning in head.warnings]
-    if head.missing:
-        parts.append("Runs are missing; their cells are marked.\n\n" + "\n".join(f"- {line}" for line in head.missing))
-    grids, warnings = data_grids(results.folder)
-    if grids:
-        parts += [f"## {TITLE}", *(_titled(grid, "###") for grid in grids)]
-        parts += ["\n".join(f"- {line}" for line in warnings)] if warnings else []
-    if about := descriptions(results.folder):
-        parts.append("## Methods\n\n" + "\n".join(f"- **{name}**: {text}" for name, text in about))
-    for metric in results.metrics:
-        grids = [scores(results, metric), *([contrasts(results, metric)] if results.subject else [])]
-        parts += [_titled(grid) for grid in grids if grid.rows]
-    for section in sections(results):
-        tables = [_titled(grid, "###") for grid in section.grids]
-        if section.folded:
-            tables = ["<details><summary>Tables</summary>", *tables, "</details>"]
-        parts += [f"## {section.title}", *tables]
-    parts.append("## How to get these numbers again")
-    if results.folder.recipe:
-        parts.append(f"```yaml\n{results.folder.recipe.rstrip()}\n```")
-    for title, texts in environment(results).items():
-        parts += [f"### {title.capitalize()}", *(f"```text\n{text}\n```" for text in texts)]
-    lines = [f"- `{cell.signature}`" for cell in results.cells.values() if cell.signature]
-    return "\n\n".join([*parts, "### Signatures", "\n".join(lines)]) + "\n"
-
-
-def _titled(grid: Grid, mark: str = "##") -> str:
-    return f"{mark} {grid.title}\n\n{to_markdown(grid)}".rstrip()
 
 
 def _cell(cell: MethodScore) -> dict[str, Any]:
@@ -156,3 +146,31 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
 def _tests(tested: PairedTests | None) -> dict[str, float | None]:
     """Return the p-values beside the bootstrap's own `p`."""
     return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}
+
+
+def _label_rows(found: Mapping[Place, PerLabel]) -> Iterator[dict[str, object]]:
+    """Yield the scores of each label."""
+    for (method, language), each in found.items():
+        for score in each.scores:
+            yield {
+                "method": method,
+                "language": language,
+                "label": each.names[score.label],
+                "support": score.support,
+                **{name: value for name, value in asdict(score).items() if name in ("precision", "recall", "f1")},
+                "given": dict(zip(each.names, each.taken_for[score.label].tolist(), strict=False)),
+            }
+
+
+def _calibration_rows(found: Mapping[Place, Calibrated]) -> Iterator[dict[str, object]]:
+    """Yield the calibration of each method and language."""
+    for (method, language), each in found.items():
+        yield {
+            "method": method,
+            "language": language,
+            "error": asdict(each.raw),
+            "error_calibrated": asdict(each.calibrated),
+            "temperatures": list(each.temperatures),
+            "fitted_on": each.fitted_on,
+            "accuracy_by_coverage": dict(zip(map(str, SHARES), each.accuracies, strict=True)),
+        }

@@ -4,19 +4,17 @@ The texts lie in `examples/<language>.jsonl` of the run folder, apart from predi
 data set, shown on the page alone, and nothing is computed from them.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossflare.errors import UserError
+from crossflare.evaluation.folder import RowTexts, RunFiles
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.predictions import AnswerPredictions
-from crossflare.report.cost import item_scores
+from crossflare.report.details import item_scores
 from crossflare.report.methods import grouped
 from crossflare.report.results import Results
 from crossflare.report.runs import RunFolder
@@ -32,7 +30,7 @@ class AnswerGroup:
     answer: str
     right: bool
     methods: tuple[str, ...]
-    """With the number of seeds where not all of a method's gave it."""
+    """The methods that gave it, each with the number of seeds where only some of its seeds did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class ShownExample:
     """Empty where there is none."""
     gold: tuple[str, ...]
     said: tuple[AnswerGroup, ...]
-    """What is right first, then what most methods say."""
+    """The right answers come first, then those of most methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +63,13 @@ def worst_examples(results: Results) -> list[Examples]:
     """
     found: list[Examples] = []
     for language in results.folder.languages:
-        path = results.folder.path / "examples" / f"{language}.jsonl"
-        if path.is_file() and (chosen := _of_language(results, language, _texts(path))).found:
+        texts = RunFiles(results.folder.path).read_examples(language)
+        if texts and (chosen := _of_language(results, language, texts)).found:
             found.append(chosen)
     return found
 
 
-def _texts(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return id -> target texts and source texts."""
-    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
-        try:
-            row: dict[str, Any] = json.loads(line)
-            sides: list[Any] = [row["texts"], row.get("source") or []]
-            if not all(isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides):
-                raise TypeError
-            found[str(row["id"])] = (tuple(sides[0]), tuple(sides[1]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}:{number}: expected the texts of a row, but the line is damaged; delete the file and run again"
-            ) from error
-    return found
-
-
-def _of_language(
-    results: Results, language: str, texts: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
-) -> Examples:
+def _of_language(results: Results, language: str, texts: Mapping[str, RowTexts]) -> Examples:
     folder, metric = results.folder, results.metrics[0]
     means = {
         method: np.mean([item_scores(run, metric) for run in runs], axis=0)

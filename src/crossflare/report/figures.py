@@ -59,7 +59,7 @@ class Pen:
 
     color: str
     dash: str
-    """In SVG's terms."""
+    """The dashes, as SVG writes them."""
 
     @property
     def variable(self) -> str:
@@ -92,8 +92,8 @@ def intervals(
     Args:
         key: Unique among the figures of a page.
         rows: What to draw; a row without a value says so.
-        label: Of the axis, with its unit.
-        limits: Of the axis, shared by figures that are compared.
+        label: The label of the axis, with its unit.
+        limits: The ends of the axis; figures that are compared share them.
         reference: Where a dashed line is drawn.
     """
     with axes_of(key, 0.62 + 0.33 * len(rows)) as (axes, save):

@@ -1,4 +1,4 @@
-"""What each method of a run is, in words: its kind and the options that set it apart, and the group it stands in."""
+"""Every method of a run is described here in words: its kind, the options that set it apart, and its group."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,6 @@ TRAIN_SOURCES = {
     "none": "control: trained without any source",
     "target": "control: in training each text is its own source",
 }
-
-
 TEST_SOURCES = {
     "oracle": "upper bound: it reads the set's own source text at test time",
     "shuffled": "control: at test time each row has the translation of another row as source",
@@ -21,12 +19,8 @@ TEST_SOURCES = {
     "target": "control: at test time each text is its own source",
 }
 """Option -> what it means; the usual ones go without saying."""
-
-
 TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "through", "train_source", "test_source"})
 """Options that have words of their own."""
-
-
 GROUPS = {
     "baseline": "Baselines",
     "rival": "Rivals",
@@ -36,8 +30,6 @@ GROUPS = {
     "upper bound": "Upper bounds",
 }
 """`Kind.group` -> the heading in a table, in the order of a table."""
-
-
 GROUPED_FROM = 8
 """Methods from which on tables are grouped; fewer stand in the recipe's order."""
 

@@ -2,27 +2,26 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from crossflare.disk.files import read_json, write_if_new
+from rich.console import Group
+from rich.text import Text
+
+from crossflare.disk.files import write_if_new
 from crossflare.disk.storage import sweep
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import CELLS, RunFiles
 from crossflare.evaluation.significance import Interval
 from crossflare.experiment.running.board import Failure, load_failures
-from crossflare.experiment.steps.graph import CELLS, GRID_FILE
 from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
-from crossflare.report.tables import Entry, Grid, metric_name, points, span
-from crossflare.report.text import to_markdown
+from crossflare.report.grid import Entry, Grid, points, span, to_markdown, to_terminal
+from crossflare.report.page import render_template
+from crossflare.report.tables import metric_name
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-FORMAT = 1
 LEGEND = (
     "The mean over languages and seeds in points; under it the 95 % interval of the cell's own report. Bold: best of a "
     "cell. Rank: the mean over cells of a method's place, 1 the best, among those that the cells' reports rank."
@@ -59,7 +58,7 @@ class Overview:
     markdown: Path
     html: Path | None
     """None: the extra `report` is not installed."""
-    table: "Table"
+    table: Group
     """For the terminal."""
     note: str = ""
     """Why there is no page."""
@@ -67,7 +66,7 @@ class Overview:
 
 def is_grid(folder: Path) -> bool:
     """Whether a folder holds the cells of a grid."""
-    return (folder / GRID_FILE).is_file()
+    return RunFiles(folder).grid.is_file()
 
 
 def build_overview(top: Path) -> Overview:
@@ -76,15 +75,16 @@ def build_overview(top: Path) -> Overview:
     Raises:
         UserError: The folder is no grid, no cell has results, or a file of one is damaged.
     """
-    grid = read_json(top / GRID_FILE)
-    if not isinstance(grid, dict) or grid.get("format") != FORMAT:
-        raise UserError(f"{top / GRID_FILE}: expected a grid of format {FORMAT}; run the recipe again to restore it")
+    files = RunFiles(top)
+    grid = files.read_grid()
     names = [str(cell["name"]) for cell in grid["cells"]]
-    cells = [_scores(top / CELLS / name) for name in track(names, "reports", len(names))]
+    cells = [_scores(files.cell(name)) for name in track(names, "reports", len(names))]
     if not any(cell.metric for cell in cells):
         raise UserError(f"{top}: expected finished runs in {CELLS}/, found none; run the recipe first")
     failures = list(load_failures(top).values())
     table = overview_grid(grid["name"], cells, failures)
+    folded = replace(table, head=tuple(name.replace(",", "\n") for name in table.head))
+    shown = Group(Text(table.title, style="italic"), to_terminal(folded), Text(table.legend, style="dim"))
     markdown, html = top / "report.md", top / "report.html"
     sweep(top)
     write_if_new(markdown, _text(grid["name"], table, cells, failures))
@@ -93,8 +93,8 @@ def build_overview(top: Path) -> Overview:
         write_if_new(html, _page(grid["name"], table, cells, failures))
     except MissingExtraError as error:
         html.unlink(missing_ok=True)
-        return Overview(markdown, None, _terminal(table), str(error))
-    return Overview(markdown, html, _terminal(table), note)
+        return Overview(markdown, None, shown, str(error))
+    return Overview(markdown, html, shown, note)
 
 
 def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Failure]) -> Grid:
@@ -118,9 +118,10 @@ def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Fai
     return Grid(f"{name}: {title} points", ("method", "rank", *(cell.name for cell in cells)), rows, LEGEND)
 
 
-def _scores(folder: Path) -> CellScores:
+def _scores(cell: RunFiles) -> CellScores:
     """Write the report of a cell and return its main numbers."""
-    if not any((folder / "records").glob("*.json")):
+    folder = cell.folder
+    if not cell.records:
         return CellScores(folder.name)
     report = build_report(folder)
     results = report.results
@@ -168,17 +169,10 @@ def _text(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequenc
 
 
 def _page(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequence[Failure]) -> str:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("jinja2") from error
-    templates = Environment(
-        loader=PackageLoader("crossflare.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return templates.get_template("overview.html.j2").render(
+    return render_template(
+        "overview.html.j2",
         name=name,
-        grid=table,
+        grid=replace(table, legend=f"{table.legend} The names of cells lead to their reports."),
         links={cell.name: _place(cell, "html") for cell in cells if cell.metric},
         failed=_failed(failures),
         facts={
@@ -192,20 +186,3 @@ def _page(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequenc
 
 def _place(cell: CellScores, suffix: str) -> str:
     return f"{CELLS}/{quote(cell.name, safe=',+')}/report.{suffix}"
-
-
-def _terminal(grid: Grid) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=grid.title, title_justify="left", show_lines=True, caption=grid.legend, caption_justify="left")
-    for index, name in enumerate(grid.head):
-        table.add_column(Text(name.replace(",", "\n")), justify="right" if index else "left", no_wrap=not index)
-    for method, entries in grid.rows:
-        cells = [
-            Text(entry.text, style="bold" if entry.best else "italic dim" if entry.empty else "") for entry in entries
-        ]
-        for cell, entry in zip(cells, entries, strict=True):
-            cell.append("".join(f"\n{line}" for line in entry.small), style="dim not bold")
-        table.add_row(Text(method), *cells)
-    return table

@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.metrics import IntArray, Labels
 from crossflare.evaluation.paired import Pair, Swapped, label_pair, mcnemar, swap, swap_mean, value_pair
 from crossflare.evaluation.predictions import ANSWER_METRICS, AnswerPredictions, Predictions
-from crossflare.evaluation.significance import Sample, sample, sample_values
+from crossflare.evaluation.significance import Sample, macro, sample, sample_values
 from crossflare.progress import track
 from crossflare.report.runs import MACRO, Run, RunFolder, align
 
@@ -83,6 +83,39 @@ def _method(run: Run) -> str:
     return str(run.record.method["name"])
 
 
+LEFT_OUT = "not in recipe"
+"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
+NOT_MEASURED = "not measured"
+"""The gap of a metric that does not exist for a method: a model that writes text points at no position."""
+Samples = Mapping[tuple[str, str, str], Sample]
+"""Metric, method and language -> the sample of their scores."""
+
+
+def samples_of(folder: RunFolder) -> Samples:
+    """Resample every language once for all its methods and seeds."""
+    found: dict[tuple[str, str, str], Sample] = {}
+    for language in track(folder.languages, "resampling", len(folder.languages)):
+        runs = [run for method in folder.methods for run in folder.of(method, language)]
+        for (metric, method), drawn in resample(runs).items():
+            found[metric, method, language] = drawn
+    return found
+
+
+def sample_in(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
+    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
+    if language != MACRO:
+        gap = "not run" if folder.asked(method, language) else LEFT_OUT
+        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
+    parts = [samples.get((metric, method, each)) for each in folder.languages]
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
+        if not present and any(folder.of(method, each) for each in folder.languages):
+            return NOT_MEASURED
+        return f"{len(present)} of {len(parts)} languages" if present else "not run"
+    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
+    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
+
+
 Methods = tuple[str, str]
 
 
@@ -91,7 +124,7 @@ class PairedTests:
     """What tests over examples say of two methods with the seeds that both have."""
 
     p: float | None
-    """Of the permutation test, two-sided; None where `refusal` says why."""
+    """The two-sided p of the permutation test; None where `refusal` says why."""
     mcnemar: float | None = None
     """The exact p of McNemar's test: of accuracy with a single seed, which is what it tests."""
     refusal: str = ""

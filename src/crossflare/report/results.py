@@ -1,7 +1,8 @@
-"""Every number of a report as values, collected from its runs: scores, differences, ranks, with intervals."""
+"""A run folder's numbers become values here: scores, differences and ranks, with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,20 +16,34 @@ from crossflare.evaluation.significance import (
     Sample,
     average_ranks,
     interval,
-    macro,
     paired_difference,
 )
-from crossflare.progress import track
-from crossflare.report.calibration import Calibrated, calibrations
-from crossflare.report.labels import PerLabel, best_methods, per_label
+from crossflare.report.details import (
+    Calibrated,
+    PerLabel,
+    Place,
+    Power,
+    best_methods,
+    calibrations,
+    costs,
+    per_label,
+    powers,
+)
 from crossflare.report.methods import unranked, upper_bounds
-from crossflare.report.resample import PairedTests, compare_pairs, resample
+from crossflare.report.resample import (
+    NOT_MEASURED,
+    PairedTests,
+    Samples,
+    compare_pairs,
+    sample_in,
+    samples_of,
+)
 from crossflare.report.runs import MACRO, RunFolder, read_runs
 
 
 @dataclass(frozen=True, slots=True)
 class MethodScore:
-    """One number: a method's mean over seeds in one language, or over all of them. Never made up: see `gap`."""
+    """One number: a method's mean over seeds in one language, or over all languages. `gap` says why there is none."""
 
     metric: str
     method: str
@@ -83,14 +98,18 @@ class Results:
     subject: str | None
     reference: str | None
     cells: Mapping[tuple[str, str, str], MethodScore]
-    """By metric, method and language."""
+    """Metric, method and language -> the score."""
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
-    """By metric and method: the mean over languages of its rank, among those run in all with the same seeds."""
-    per_label: Mapping[tuple[str, str], PerLabel] = field(default_factory=dict[tuple[str, str], PerLabel])
-    """By method and language, of the best methods; empty for questions."""
-    calibrated: Mapping[tuple[str, str], Calibrated] = field(default_factory=dict[tuple[str, str], Calibrated])
-    """By method and language, where records have temperatures."""
+    """Metric and method -> the mean of its ranks over languages, among the methods run in all with the same seeds."""
+    per_label: Mapping[Place, PerLabel] = field(default_factory=dict[Place, PerLabel])
+    """Method and language -> the scores of single labels, for the best methods; empty for questions."""
+    calibrated: Mapping[Place, Calibrated] = field(default_factory=dict[Place, Calibrated])
+    """Method and language -> what the probabilities are worth, where records have temperatures."""
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    """Kind of cost -> method -> the mean cost of a run."""
+    power: Mapping[str | None, Power] = field(default_factory=dict[str | None, Power])
+    """Language, or None for their mean -> what the test rows can show of subject and reference, where both are."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -116,10 +135,8 @@ class Results:
 
 
 SUBJECT, REFERENCE = "flare", "lora"
-LEFT_OUT = "not in recipe"
-"""The gap of a language that the recipe leaves out for a method: nothing is missing there."""
-NOT_MEASURED = "not measured"
-"""The gap of a metric that a method's way to answer has not: who writes text points at no position."""
+Sampled = Callable[[str, str, str], Sample | str]
+"""Metric, method and language to a sample, or why there is none."""
 
 
 def collect(run_dir: Path) -> Results:
@@ -129,7 +146,9 @@ def collect(run_dir: Path) -> Results:
         UserError: See `read_runs`.
     """
     folder = read_runs(run_dir)
-    samples = _samples(folder)
+    samples = samples_of(folder)
+    sample = cache(partial(sample_in, folder, samples))
+    difference = cache(partial(_difference, folder, sample))
     metrics = _metrics(folder)
     subject, reference = _role(folder, SUBJECT), _role(folder, REFERENCE)
     pairs = [(subject, each) for each in folder.methods if subject is not None and each != subject]
@@ -140,11 +159,11 @@ def collect(run_dir: Path) -> Results:
     for metric in metrics:
         for method in folder.methods:
             for language in folder.columns:
-                cell = _cell(folder, samples, metric, method, language, reference)
+                cell = _cell(folder, sample, difference, metric, method, language, reference)
                 test = tests.get((metric, (method, reference or ""), language)) if cell.against else None
                 cells[metric, method, language] = replace(cell, tested=test)
                 if subject is not None and method != subject:
-                    found = _difference(folder, samples, metric, subject, method, language)
+                    found = difference(metric, subject, method, language)
                     gap, value = (found, None) if isinstance(found, str) else ("", found)
                     both = all(folder.asked(each, language) for each in (subject, method))
                     out = value is None and (gap == NOT_MEASURED or not both)
@@ -157,38 +176,20 @@ def collect(run_dir: Path) -> Results:
         (method, language): cell.score for (metric, method, language), cell in cells.items() if metric == metrics[0]
     }
     labels = per_label(folder, best_methods(folder, main, subject, upper_bounds(folder)))
+    main_pair = (subject, reference) if subject and reference and subject != reference else None
     return Results(
-        folder, metrics, subject, reference, _adjust(cells), _adjust(contrasts), ranks, labels, calibrations(folder)
+        folder,
+        metrics,
+        subject,
+        reference,
+        _adjust(cells),
+        _adjust(contrasts),
+        ranks,
+        per_label=labels,
+        calibrated=calibrations(folder),
+        costs=costs(folder),
+        power=powers(folder, main_pair, metrics[0]) if main_pair else {},
     )
-
-
-Samples = Mapping[tuple[str, str, str], Sample]
-"""By metric, method and language."""
-
-
-def _samples(folder: RunFolder) -> Samples:
-    """Resample every language once for all its methods and seeds."""
-    found: dict[tuple[str, str, str], Sample] = {}
-    for language in track(folder.languages, "resampling", len(folder.languages)):
-        runs = [run for method in folder.methods for run in folder.of(method, language)]
-        for (metric, method), drawn in resample(runs).items():
-            found[metric, method, language] = drawn
-    return found
-
-
-def _sample(folder: RunFolder, samples: Samples, metric: str, method: str, language: str) -> Sample | str:
-    """Return a sample, or why there is none; the macro average is over the seeds that all languages have."""
-    if language != MACRO:
-        gap = "not run" if folder.asked(method, language) else LEFT_OUT
-        return samples.get((metric, method, language)) or (NOT_MEASURED if folder.of(method, language) else gap)
-    parts = [samples.get((metric, method, each)) for each in folder.languages]
-    present = [part for part in parts if part is not None]
-    if len(present) < len(parts):
-        if not present and any(folder.of(method, each) for each in folder.languages):
-            return NOT_MEASURED
-        return f"{len(present)} of {len(parts)} languages" if present else "not run"
-    seeds = [seed for seed in folder.seeds if all(seed in part.seeds for part in present)]
-    return macro([part.pick(seeds) for part in present]) if seeds else "no seed in all languages"
 
 
 def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds: tuple[int, ...]) -> Signature:
@@ -199,9 +200,15 @@ def _signature(folder: RunFolder, metric: str, method: str, language: str, seeds
 
 
 def _cell(
-    folder: RunFolder, samples: Samples, metric: str, method: str, language: str, reference: str | None
+    folder: RunFolder,
+    sample: Sampled,
+    difference: Callable[[str, str, str, str], Difference | str],
+    metric: str,
+    method: str,
+    language: str,
+    reference: str | None,
 ) -> MethodScore:
-    found = _sample(folder, samples, metric, method, language)
+    found = sample(metric, method, language)
     if isinstance(found, str):
         out = not folder.asked(method, language) or found == NOT_MEASURED
         return MethodScore(
@@ -213,18 +220,16 @@ def _cell(
         signature = _signature(folder, metric, method, language, found.seeds)
     except UserError as error:
         return MethodScore(metric, method, language, None, found.seeds, by_seed, missing, None, None, gap=str(error))
-    against = None
-    if reference is not None and method != reference:
-        difference = _difference(folder, samples, metric, method, reference, language)
-        against = None if isinstance(difference, str) else difference
+    less = difference(metric, method, reference, language) if reference is not None and method != reference else ""
+    against = None if isinstance(less, str) else less
     return MethodScore(metric, method, language, interval(found), found.seeds, by_seed, missing, signature, against)
 
 
 def _difference(
-    folder: RunFolder, samples: Samples, metric: str, first: str, second: str, language: str
+    folder: RunFolder, sample: Sampled, metric: str, first: str, second: str, language: str
 ) -> Difference | str:
     """Return first - second over the seeds both have, or why there is none."""
-    a, b = (_sample(folder, samples, metric, method, language) for method in (first, second))
+    a, b = (sample(metric, method, language) for method in (first, second))
     if isinstance(a, str) or isinstance(b, str):
         return a if isinstance(a, str) else str(b)
     seeds = tuple(seed for seed in a.seeds if seed in b.seeds)

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from crossflare.errors import UserError
 from crossflare.evaluation.answers import exact_match, f1, normaliser
+from crossflare.evaluation.folder import CELLS, RunFiles
 from crossflare.evaluation.metrics import METRICS, FloatArray, score
-from crossflare.evaluation.packed import SUFFIX, load_packed
-from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions
-from crossflare.evaluation.record import Record, load_record
-from crossflare.experiment.steps.graph import CELLS
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions
+from crossflare.evaluation.record import Record
 
 MACRO = "macro"
-"""Stands in a language's place for the mean over all languages."""
+"""The name that stands in a language's place for the mean over all languages."""
 Key = tuple[str, str, int]
 """Method, language, seed."""
 
@@ -90,24 +88,27 @@ def read_runs(folder: Path) -> RunFolder:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a run folder, found none; check the path")
-    paths = sorted((folder / "records").glob("*.json"))
-    if not paths:
+    files = RunFiles(folder)
+    if not files.records:
         raise UserError(f"{folder}: expected finished runs in records/, found none; run the recipe first")
-    if not (folder / "predictions").is_dir():
+    if not files.all_predictions.is_dir():
         raise UserError(
             f"{folder}: its predictions were not kept, so that no table can be made again; read its report.md, or run "
             "its recipe anew"
         )
     runs: dict[Key, Run] = {}
-    for path in paths:
-        run = _read(folder, path)
+    rows: dict[Path, Any] = {}
+    for path in files.records:
+        record, found = files.read_result(path, rows)
+        recount(path, record, found)
+        run = Run(path, record, found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__)))
         key = (str(run.record.method["name"]), run.record.language, run.record.seed)
         if key in runs:
             twins = f"{runs[key].path.name} and {path.name}"
             raise UserError(f"{folder}: {twins} are both {_place(key)}; delete the one of the older recipe")
         runs[key] = run
     _check_same_task(list(runs.values()))
-    recipe, spec = _recipe(folder / "spec.yaml")
+    recipe, spec = files.read_recipe()
     return RunFolder(
         path=folder,
         name=str(spec.get("name") or next(iter(runs.values())).record.spec_name) + _cell(folder),
@@ -145,21 +146,6 @@ def _gold(predictions: Predictions | AnswerPredictions) -> Sequence[Any]:
     return predictions.golds if isinstance(predictions, AnswerPredictions) else predictions.gold.tolist()
 
 
-def _read(folder: Path, path: Path) -> Run:
-    record = load_record(path)
-    source = (folder / record.predictions).resolve()
-    if not source.is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{path}: the predictions '{record.predictions}' lie outside of the run folder; delete the record"
-        )
-    if source.name.endswith(SUFFIX):
-        found = load_packed(source, record.predictions_sha256)
-    else:
-        found = load_predictions(source, record.predictions_sha256)
-    recount(path, record, found)
-    return Run(path, record, found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__)))
-
-
 def _check_same_task(runs: Sequence[Run]) -> None:
     first = runs[0]
     for other in runs[1:]:
@@ -168,19 +154,6 @@ def _check_same_task(runs: Sequence[Run]) -> None:
             raise UserError(
                 f"{pair}: expected records of one task, got two tasks or versions; keep one run folder for each"
             )
-
-
-def _recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
-    if not path.is_file():
-        return "", {}
-    text = path.read_text(encoding="utf-8")
-    try:
-        spec = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path}: expected YAML, but it is damaged ({error}); run the recipe again to restore it"
-        ) from error
-    return text, spec if isinstance(spec, dict) else {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -6,10 +6,11 @@ from itertools import combinations
 from typing import Any
 
 from crossflare.evaluation.predictions import Predictions
+from crossflare.report.grid import p_text, points, span
 from crossflare.report.methods import upper_bounds
 from crossflare.report.results import Contrast, Results
 from crossflare.report.runs import MACRO, RunFolder
-from crossflare.report.tables import metric_name, p_text, points, span
+from crossflare.report.tables import metric_name
 from crossflare.training.loop.settings import few_steps
 
 RULES = {

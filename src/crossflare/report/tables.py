@@ -1,10 +1,21 @@
-"""The report's tables as plain values."""
+"""The main tables of a report: scores, and differences of the subject to every other method."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
 
-from crossflare.evaluation.significance import Interval
+from crossflare.report.grid import (
+    BETTER,
+    DASH,
+    MAYBE_BETTER,
+    MAYBE_WORSE,
+    MINUS,
+    WORSE,
+    Entry,
+    Grid,
+    p_text,
+    points,
+    span,
+    text_entry,
+)
 from crossflare.report.methods import grouped, upper_bounds
 from crossflare.report.results import Contrast, MethodScore, Results
 from crossflare.report.runs import MACRO
@@ -25,42 +36,9 @@ METRIC_NOTES = {
     "compares texts."
 }
 """What a reader must know of a metric that is not what its neighbours are."""
-BETTER, WORSE = "▲", "▼"
-MAYBE_BETTER, MAYBE_WORSE = "△", "▽"
 ALPHA = 0.05
-MINUS, DASH = "−", "–"
 _FITS = 32
 """Characters of a reason that a cell can hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One cell: a number with what stands under it."""
-
-    text: str
-    small: tuple[str, ...] = ()
-    best: bool = False
-    mark: str = ""
-    note: str = ""
-    """Why something is missing."""
-    empty: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """One table."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
-    legend: str = ""
-    groups: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Name of a row -> heading of its group; rows of one group stand together."""
-
-    def blocks(self) -> Iterator[tuple[str, list[tuple[str, tuple[Entry, ...]]]]]:
-        """Yield each group's heading with its rows; one without a heading where there are no groups."""
-        for heading, rows in groupby(self.rows, lambda row: self.groups.get(row[0], "")):
-            yield heading, list(rows)
 
 
 def metric_name(metric: str) -> str:
@@ -71,24 +49,6 @@ def metric_name(metric: str) -> str:
 def metric_title(metric: str) -> str:
     """Return a metric's name as it stands above a table."""
     return METRIC_TITLES.get(metric, metric_name(metric))
-
-
-def points(value: float, *, signed: bool = False) -> str:
-    """Return a score in points of a hundred with one decimal; differences carry their sign."""
-    text = f"{100 * abs(value):.1f}"
-    sign = "" if text == "0.0" else MINUS if value < 0 else "+" if signed else ""
-    return sign + text
-
-
-def span(found: Interval, *, signed: bool = False) -> str:
-    """Return an interval as `69.8–72.5`, or `[+0.2, +1.9]` of a difference."""
-    low, high = points(found.low, signed=signed), points(found.high, signed=signed)
-    return f"[{low}, {high}]" if signed else f"{low}{DASH}{high}"
-
-
-def p_text(p: float) -> str:
-    """Return a p-value to three decimals."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def scores(results: Results, metric: str) -> Grid:
@@ -152,6 +112,37 @@ def contrasts(results: Results, metric: str) -> Grid:
     )
 
 
+SCORE_COLUMNS = (
+    "metric", "method", "language", "score", "low", "high", "seeds", "missing_seeds", "less_reference",
+    "less_reference_low", "less_reference_high", "less_reference_p", "less_reference_p_permutation",
+    "less_reference_q", "gap", "signature",
+)  # fmt: skip
+
+
+def score_list(results: Results) -> Grid:
+    """Return every score in a row with its interval, its difference to the reference, and its signature.
+
+    Numbers have all their digits, between 0 and 1: the list is for programs.
+    """
+    rows: list[tuple[str, tuple[Entry, ...]]] = []
+    for cell in results.cells.values():
+        less, tested = cell.against, cell.tested
+        values = [
+            cell.method,
+            cell.language,
+            *((cell.score.score, cell.score.low, cell.score.high) if cell.score else (None,) * 3),
+            seeds_text(cell.seeds),
+            seeds_text(cell.missing),
+            *((less.score, less.low, less.high, less.p) if less else (None,) * 4),
+            tested.p if tested else None,
+            cell.q,
+            cell.gap,
+            cell.signature,
+        ]
+        rows.append((cell.metric, tuple(Entry("" if value is None else str(value)) for value in values)))
+    return Grid("every score", SCORE_COLUMNS, tuple(rows))
+
+
 def _several(results: Results) -> bool:
     return len(results.folder.seeds) > 1
 
@@ -167,13 +158,8 @@ def column_name(language: str) -> str:
 
 def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str], str], legend: str = "") -> Grid:
     """Return methods by languages of plain text; an empty text is shown as missing."""
-    rows = tuple(
-        (
-            method,
-            tuple(Entry(text or DASH, empty=not text) for text in (cell(method, x) for x in results.folder.languages)),
-        )
-        for method in grouped(results.folder)
-    )
+    languages = results.folder.languages
+    rows = tuple((name, tuple(text_entry(cell(name, each)) for each in languages)) for name in grouped(results.folder))
     return Grid(title, (corner, *results.folder.languages), rows, legend)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.evaluation.predict import predict
+from crossflare.evaluation.scoring import predict
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
@@ -143,7 +143,7 @@ class TrainedAdapter(Saved):
     def read(
         self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64
     ) -> Outputs:
-        """Run the model over N rows and return what it says as it is scored and kept; see `evaluation.predict`."""
+        """Run the model over N rows and return what it says, as it is scored and kept; see `predict` in `scoring`."""
         return predict(
             self.model,
             self.form(with_source=reads == "both"),
@@ -192,7 +192,7 @@ def open_adapter(
         base: Folder or hub name of the base model, which may be fetched; None: the one that the adapter names, which
             must be here, since an adapter's files start no look-up.
         revision: Commit, tag or branch of the adapter on the hub.
-        device: As torch names it, such as `cpu` or `cuda:1`; None: the best one (see `CROSSFLARE_DEVICE`).
+        device: The device as torch names it, such as `cpu` or `cuda:1`; None: the best one (see `CROSSFLARE_DEVICE`).
 
     Raises:
         UserError: The folder is not whole or was not trained by `crossflare run`, the hub does not give it, or the base

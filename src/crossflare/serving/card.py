@@ -98,9 +98,9 @@ class ReadSettings:
     max_length: int = Training.max_length
     """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
     stride: int = Training.stride
-    """Of questions: tokens of the context that a window repeats of the one before."""
+    """Tokens of a question's context that a window repeats from the one before it."""
     answer_tokens: int = Training.answer_tokens
-    """Of questions: most tokens of an answer."""
+    """The most tokens that the answer to a question has."""
     precision: Precision = "auto"
 
 

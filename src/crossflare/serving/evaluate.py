@@ -59,13 +59,13 @@ def evaluate(
     True
 
     Args:
-        adapter: From `crossflare.open_adapter`.
+        adapter: An adapter that `crossflare.open_adapter` returned.
         rows: N dicts, or rows of `datasets`. A row has `text`, or `premise` and `hypothesis`, or `question` and
             `context`; the gold `label` by its name, or the gold `answers` (a list of texts, or SQuAD's object); and
             maybe an `id`. For an adapter that reads sources it also has `source` (of two texts `source_premise` and so
             on), which is None where the row is read alone.
         task: How labels are written or answers compared, where it is not as in training; None: the adapter's.
-        language: Of the texts, for the rules by which answers are compared; None: the adapter's.
+        language: The language of the texts, for the rules by which answers are compared; None: the adapter's.
         translator: Makes the sources instead; see `TrainedAdapter.predict`.
         batch_size: Rows in one forward pass.
 

@@ -11,8 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from crossflare import devices
 from crossflare.disk.files import clear_unfinished
 from crossflare.evaluation.calibration import fit_calibration
-from crossflare.evaluation.predict import predict
-from crossflare.evaluation.scoring import scoring
+from crossflare.evaluation.scoring import predict, scoring
 from crossflare.experiment.data.checks import one_label
 from crossflare.experiment.data.controls import digest, joined_tag
 from crossflare.experiment.making.building import (

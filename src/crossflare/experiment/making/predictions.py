@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from crossflare.disk.files import CARD, digest_file, read_json, write_atomic
+from crossflare.evaluation.folder import RunFiles
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import Record, save_record
-from crossflare.evaluation.scoring import scoring
-from crossflare.evaluation.stacking import stack
+from crossflare.evaluation.scoring import scoring, stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import MIXING_OPTIONS
@@ -106,7 +106,7 @@ def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> 
 
 def _write_examples(step: PredictionStep, split: Split) -> None:
     """Write the texts of the test rows once, for people who look at single rows; nothing is computed from them."""
-    path = step.context.folder / "examples" / f"{step.language}.jsonl"
+    path = RunFiles(step.context.folder).examples(step.language)
     if not path.is_file():
         rows = ({"id": e.id, "texts": e.texts, "source": e.source} for e in split)
         write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

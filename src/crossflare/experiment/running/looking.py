@@ -4,16 +4,15 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from crossflare.disk.files import content_id, read_json, write_json
+from crossflare.disk.files import content_id, write_json
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.inspection.found import Look
 from crossflare.inspection.recipes import look_at
 from crossflare.inspection.remarks import warnings_of
 
 _log = logging.getLogger(__name__)
-FILE = "inspection.json"
-"""In the folder of a run, or of a cell."""
 MOST = 20_000
 """Rows that a run looks at for their characters and tokens; of more, it takes one in so many."""
 
@@ -36,16 +35,16 @@ def look_before(contexts: Sequence[Context]) -> list[str]:
     seen: dict[str, Look | None] = {}
     lines: list[str] = []
     for context in contexts:
-        path, key = context.folder / FILE, _key(context)
+        files, key = RunFiles(context.folder), _key(context)
         look = None
         with suppress(UserError):
-            kept = read_json(path)
+            kept = files.read_look()
             if isinstance(kept, dict) and kept.get("key") == key:
-                look = Look.of(kept["look"], str(path))
+                look = Look.of(kept["look"], str(files.look))
         if look is None:
             look = seen[key] = seen[key] if key in seen else _quick_look(context)
             if look is not None:
-                write_json(path, {"key": key, "look": look.values()})
+                write_json(files.look, {"key": key, "look": look.values()})
         if look is not None:
             lines += warnings_of(look)
             lines += _some(look)

@@ -14,8 +14,8 @@ from typing import Any
 
 from crossflare import progress
 from crossflare.errors import UserError
-from crossflare.evaluation.predictions import first_look, load_predictions
-from crossflare.evaluation.record import load_record
+from crossflare.evaluation.folder import RunFiles
+from crossflare.evaluation.predictions import first_look
 from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.plan import Pace
 from crossflare.experiment.steps.step import Result, Step
@@ -161,10 +161,9 @@ def _told(step: Step, made: Made) -> str:
 
 def _score(step: Step, result: Result) -> str:
     cell, metric = step.context.cell, step.context.data.task.main_metric
-    path, predictions = step.files
+    path = step.files[0]
     try:
-        record = load_record(path)
-        found = load_predictions(predictions, record.predictions_sha256)
+        record, found = RunFiles(step.context.folder).read_result(path)
         score = first_look(found, len(record.task["labels"]), metric)
         language = find_language(result.language).name
     except (UserError, KeyError):  # it is told again, and aloud, where the report reads it

@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from crossflare.disk.files import CARD, read_json
+from crossflare.disk.files import read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.running.board import load_failures
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.graph import CELLS, all_steps, contexts_of, run_folder
+from crossflare.experiment.steps.graph import all_steps, contexts_of, run_folder
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
@@ -102,7 +103,8 @@ def measured(top: Path) -> Speeds:
     """Return the speeds of all that ran in the folder of a run; what cannot be read is passed over."""
     steps, rows = defaultdict[Work, list[float]](list), defaultdict[Work, list[float]](list)
     lengths: dict[str, int] = {}
-    for path in sorted(top.glob(f"models/*/{CARD}")):
+    files = RunFiles(top)
+    for path in files.cards:
         card = _read(path)
         try:
             work = (card["model"]["name"], card["kind"], card["max_length"])
@@ -110,15 +112,14 @@ def measured(top: Path) -> Speeds:
             lengths[path.parent.name] = card["max_length"]
         except (KeyError, TypeError, ZeroDivisionError):
             continue
-    for place in ("records", f"{CELLS}/*/records", "parts", f"{CELLS}/*/parts"):
-        for path in sorted(top.glob(f"{place}/*.json")):
-            record = _read(path)
-            try:
-                model = record["model"]
-                work = (model["name"], record["method"]["kind"], lengths[model["id"]])
-                rows[work].append(record["timings"]["predict"] / record["data"]["n_test"])
-            except (KeyError, TypeError, ZeroDivisionError):
-                continue
+    for path in files.all_records:
+        record = _read(path)
+        try:
+            model = record["model"]
+            work = (model["name"], record["method"]["kind"], lengths[model["id"]])
+            rows[work].append(record["timings"]["predict"] / record["data"]["n_test"])
+        except (KeyError, TypeError, ZeroDivisionError):
+            continue
     return Speeds({work: median(found) for work, found in steps.items()}, {w: median(f) for w, f in rows.items()})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from crossflare.disk.files import point_to
 from crossflare.disk.storage import sweep
 from crossflare.errors import Kind, UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.promise.check import cautions, check
 from crossflare.experiment.running.board import (
     Board,
@@ -159,7 +160,7 @@ def name_adapters(graph: Graph) -> None:
     """Link each finished adapter under a name that a person finds: `adapters/<method>-<language>-seed<n>`."""
     for step in graph.steps:
         if step.link and step.done():
-            place, (card,) = step.context.folder / "adapters", step.files
+            place, (card,) = RunFiles(step.context.folder).adapters, step.files
             with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
                 point_to(place / step.link, Path(os.path.relpath(card.parent, place)))
 
@@ -171,8 +172,7 @@ def set_aside(graph: Graph) -> None:
     """
     wanted = {path for step in graph.steps if step.result and step.done() for path in step.files}
     for context in graph.contexts:
-        records = context.folder / "records"
-        for path in records.glob("*.json"):
+        for path in RunFiles(context.folder).records:
             if path not in wanted:
-                (records / "old").mkdir(exist_ok=True)
-                path.replace(records / "old" / path.name)
+                (path.parent / "old").mkdir(exist_ok=True)
+                path.replace(path.parent / "old" / path.name)

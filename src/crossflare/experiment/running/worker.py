@@ -14,6 +14,7 @@ from pathlib import Path
 from crossflare.disk.files import content_id
 from crossflare.disk.locks import claimed
 from crossflare.errors import UserError
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.making.make import make
 from crossflare.experiment.running.board import Board, Failure, OldFailures, clear_failures, save_failure
 from crossflare.experiment.running.news import Made, News, note
@@ -81,7 +82,7 @@ class Order:
 
     def carry_out(self) -> None:
         """Make steps until none is left to make; who gave the order says what is finished."""
-        if not all((folder / "spec.yaml").is_file() for _, folder in self.cells):
+        if not all(RunFiles(folder).spec.is_file() for _, folder in self.cells):
             raise UserError(
                 f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
                 "all of them share, at the same path"

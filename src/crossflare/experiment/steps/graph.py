@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossflare.disk.files import json_text, write_if_new
+from crossflare.disk.versions import FORMATS
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.recipe.grid import Cell, Recipe
+from crossflare.recipe.grid import Recipe
 from crossflare.recipe.spec import Spec
 
 
@@ -69,19 +71,9 @@ def all_steps(*contexts: Context) -> list[Step]:
     return list(build_graph(contexts).steps)
 
 
-CELLS = "cells"
-GRID_FILE = "grid.json"
-FORMAT = 1
-
-
 def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
     """Return the folder of a recipe's run."""
     return root / recipe.name
-
-
-def cell_folder(cell: Cell, top: Path) -> Path:
-    """Return what is a cell's alone in the folder of its run."""
-    return top / CELLS / cell.name if cell.name else top
 
 
 def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:
@@ -102,14 +94,14 @@ def _over_the_same_rows(one: Spec, other: Spec) -> bool:
 
 def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
     """Return the contexts of the cells that are to be run."""
-    return open_cells([(cell.spec, cell_folder(cell, top)) for cell in recipe.chosen], top)
+    return open_cells([(cell.spec, RunFiles(top).cell(cell.name).folder) for cell in recipe.chosen], top)
 
 
 def write_recipes(recipe: Recipe, top: Path) -> None:
     """Write what the run is of: each chosen cell's recipe with all defaults, and the grid they are cells of."""
     for cell in recipe.chosen:
-        write_if_new(cell_folder(cell, top) / "spec.yaml", cell.spec.to_yaml())
+        write_if_new(RunFiles(top).cell(cell.name).spec, cell.spec.to_yaml())
     if recipe.axes:
         cells = [{"name": cell.name, "values": list(cell.values.values())} for cell in recipe.cells]
-        made = {"format": FORMAT, "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
-        write_if_new(top / GRID_FILE, json_text(made))
+        made = {"format": FORMATS["a grid"], "name": recipe.name, "axes": list(recipe.axes), "cells": cells}
+        write_if_new(RunFiles(top).grid, json_text(made))

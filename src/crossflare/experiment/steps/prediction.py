@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.disk.files import content_id
+from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.step import Result, Step
@@ -146,12 +147,12 @@ class PredictionStep(Step):
     @property
     def record(self) -> Path:
         """The record's file."""
-        return self.context.folder / ("parts" if self.hidden else "records") / f"{self.id}.json"
+        return RunFiles(self.context.folder).record(self.id, hidden=self.hidden)
 
     @property
     def predictions(self) -> Path:
         """The predictions' file."""
-        return self.context.folder / "predictions" / f"{self.id}.jsonl"
+        return RunFiles(self.context.folder).predictions(self.id)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -1,31 +1,78 @@
-"""The report's tables as text: for a terminal, as Markdown, CSV and LaTeX."""
+"""A table as data, the numbers in it as text, and the table as Markdown, CSV, LaTeX and on a terminal.
+
+Nothing here knows what a table is about, and nothing computes a number.
+"""
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from crossflare.report.results import Results
-from crossflare.report.summary import summary
-from crossflare.report.tables import (
-    BETTER,
-    DASH,
-    MAYBE_BETTER,
-    MAYBE_WORSE,
-    MINUS,
-    WORSE,
-    Entry,
-    Grid,
-    contrasts,
-    scores,
-    seeds_text,
-)
+from crossflare.evaluation.significance import Interval
+
+BETTER, WORSE = "▲", "▼"
+MAYBE_BETTER, MAYBE_WORSE = "△", "▽"
+MINUS, DASH = "−", "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell: a number with what stands under it."""
+
+    text: str
+    small: tuple[str, ...] = ()
+    best: bool = False
+    mark: str = ""
+    note: str = ""
+    """Why something is missing."""
+    empty: bool = False
+
+
+def text_entry(text: str) -> Entry:
+    """Return a cell of plain text; one without text has a dash and counts as empty."""
+    return Entry(text or DASH, empty=not text)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """One table."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    legend: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of a row -> heading of its group; rows of one group stand together."""
+
+    def blocks(self) -> Iterator[tuple[str, list[tuple[str, tuple[Entry, ...]]]]]:
+        """Yield each group's heading with its rows; one without a heading where there are no groups."""
+        for heading, rows in groupby(self.rows, lambda row: self.groups.get(row[0], "")):
+            yield heading, list(rows)
+
+
+def points(value: float, *, signed: bool = False) -> str:
+    """Return a score in points of a hundred with one decimal; differences carry their sign."""
+    text = f"{100 * abs(value):.1f}"
+    sign = "" if text == "0.0" else MINUS if value < 0 else "+" if signed else ""
+    return sign + text
+
+
+def span(found: Interval, *, signed: bool = False) -> str:
+    """Return an interval as `69.8–72.5`, or `[+0.2, +1.9]` of a difference."""
+    low, high = points(found.low, signed=signed), points(found.high, signed=signed)
+    return f"[{low}, {high}]" if signed else f"{low}{DASH}{high}"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value to three decimals."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def to_markdown(grid: Grid) -> str:
@@ -37,22 +84,12 @@ def to_markdown(grid: Grid) -> str:
     return "\n".join([*lines, "", grid.legend]).rstrip() + "\n"
 
 
-def to_csv(results: Results) -> str:
-    """Return every score, one row each, with its interval, its difference to the reference, and its signature."""
+def to_csv(grid: Grid) -> str:
+    """Return the table's heads and cells as comma-separated values, without its title, legend and groups."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["metric", "method", "language", "score", "low", "high", "seeds", "missing_seeds", "less_reference",
-         "less_reference_low", "less_reference_high", "less_reference_p", "less_reference_p_permutation",
-         "less_reference_q", "gap", "signature"]
-    )  # fmt: skip
-    for cell in results.cells.values():
-        score = (cell.score.score, cell.score.low, cell.score.high) if cell.score else ("", "", "")
-        less = cell.against
-        row = (less.score, less.low, less.high, less.p) if less else ("", "", "", "")
-        row = (*row, *("" if each is None else each for each in (cell.tested and cell.tested.p, cell.q)))
-        seeds = (seeds_text(cell.seeds), seeds_text(cell.missing))
-        writer.writerow([cell.metric, cell.method, cell.language, *score, *seeds, *row, cell.gap, cell.signature or ""])
+    writer.writerow(grid.head)
+    writer.writerows([name, *(entry.text for entry in entries)] for name, entries in grid.rows)
     return text.getvalue()
 
 
@@ -97,27 +134,13 @@ def to_latex(grid: Grid, *, small: bool = False) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def report_tables(results: Results) -> str:
-    """Return the main table and the differences as floats, with intervals: for a paper to take in."""
-    return "% Needs \\usepackage{booktabs}; wide tables may want \\resizebox or a landscape page.\n" + "\n".join(
-        _float(grid, label) for grid, label in _grids(results)
-    )
-
-
 def escape(text: str) -> str:
     """Return a text as LaTeX prints it."""
     return "".join(_SPECIAL.get(sign, sign) for sign in text)
 
 
-def _grids(results: Results) -> Iterator[tuple[Grid, str]]:
-    for metric in results.metrics:
-        yield scores(results, metric), f"tab:{results.folder.name}-{metric}"
-        less = contrasts(results, metric)
-        if less.rows:
-            yield less, f"tab:{results.folder.name}-{metric}-differences"
-
-
-def _float(grid: Grid, label: str) -> str:
+def to_latex_float(grid: Grid, label: str) -> str:
+    """Return the table as a float with a caption and a label, its small print beside the numbers."""
     name = "".join(sign if sign.isascii() and (sign.isalnum() or sign in ":-") else "-" for sign in label)
     caption = escape(f"{grid.title[0].upper()}{grid.title[1:]}. {grid.legend}")
     return (
@@ -133,21 +156,23 @@ def _cell(entry: Entry, small: bool) -> str:
 
 
 WIDEST = 10_000
-"""Characters: no table is wider."""
+"""Characters that no table needs more of."""
 
 
-def console_table(results: Results) -> Group:
-    """Return the table of the main metric for the terminal, and its legend."""
-    grid = scores(results, results.metrics[0])
-    subject = results.subject
-    ways = (_table(grid, subject), _table(_closer(grid), subject, SIMPLE_HEAD), _table(_first(grid), subject))
-    warnings = [Text(f"! {warning}", style="yellow") for warning in summary(results).warnings]
-    title = Text(f"{results.folder.name}: {grid.title}", style="italic")
-    return Group(title, _Fitting(ways), *warnings, Text(grid.legend, style="dim"))
+def to_terminal(grid: Grid, strong: str | None = None) -> "FittingTable":
+    """Return the table for a terminal, in the widest form that it has room for.
+
+    Args:
+        grid: The table.
+        strong: The name of the row that stands out.
+    """
+    return FittingTable(
+        (_table(grid, strong), _table(_closer(grid), strong, SIMPLE_HEAD), _table(_first(grid), strong))
+    )
 
 
-class _Fitting:
-    """The first of several tables that is no wider than the terminal; failing that the last, and where the rest is."""
+class FittingTable:
+    """Show the first of several tables that fits; if none does, show the last and say where the rest is."""
 
     def __init__(self, ways: Sequence[Table]) -> None:
         self.ways = ways
@@ -179,7 +204,7 @@ def _first(grid: Grid) -> Grid:
     return replace(grid, head=grid.head[:2], rows=tuple((name, entries[:1]) for name, entries in grid.rows))
 
 
-def _table(grid: Grid, subject: str | None, box: Box = HEAVY_HEAD) -> Table:
+def _table(grid: Grid, strong: str | None, box: Box = HEAVY_HEAD) -> Table:
     several = len(list(grid.blocks())) > 1
     close = box is SIMPLE_HEAD
     table = Table(box=box, show_lines=not several, collapse_padding=close, pad_edge=not close)
@@ -190,7 +215,7 @@ def _table(grid: Grid, subject: str | None, box: Box = HEAVY_HEAD) -> Table:
             table.add_section()
             table.add_row(Text(heading, style="italic dim"))
         for name, entries in rows:
-            table.add_row(Text(name, style="bold" if name == subject else ""), *map(_shown, entries))
+            table.add_row(Text(name, style="bold" if name == strong else ""), *map(_shown, entries))
     return table
 
 

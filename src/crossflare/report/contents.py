@@ -1,101 +1,31 @@
-"""What stands behind the numbers: checks, cost, training, translations, and what the runs ran on."""
+"""A report makes its words and tables here, once, from its values; all its forms show them."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
+from crossflare.evaluation.folder import RunFiles
 from crossflare.evaluation.record import Record, Trial
-from crossflare.report.calibration_tables import TITLE as CALIBRATION
-from crossflare.report.calibration_tables import calibration_grids
-from crossflare.report.cost import cost_grid, detectable_grid
-from crossflare.report.label_tables import label_grids
+from crossflare.inspection.found import Look
+from crossflare.inspection.remarks import warnings_of
+from crossflare.inspection.show import Sheet, languages_sheet, pairs_sheet, parts_sheet
+from crossflare.report.detail_tables import (
+    calibration_grids,
+    cost_grid,
+    detectable_grid,
+    label_grids,
+    translation_grids,
+)
+from crossflare.report.grid import Entry, Grid, points
+from crossflare.report.methods import descriptions
 from crossflare.report.results import Results
-from crossflare.report.summary import range_text
-from crossflare.report.tables import DASH, Entry, Grid, matrix, points
+from crossflare.report.runs import RunFolder
+from crossflare.report.summary import Summary, range_text, summary
+from crossflare.report.tables import contrasts, matrix, score_list, scores
 
-ROUTES = {"to_target": "into the target", "to_source": "into the source"}
-
-
-def translation_grids(records: Sequence[Record]) -> list[Grid]:
-    """Return the tables of flagged translations, of projected answers and of measured translators.
-
-    Args:
-        records: All records of a run; those that used the same translations say the same of them.
-
-    Returns:
-        A grid for each that has something to say.
-    """
-    return [grid for grid in (_flagged(records), _projected(records), _measured(records)) if grid.rows]
-
-
-def _flagged(records: Sequence[Record]) -> Grid:
-    """Return one row for each language, part and route: rows, flagged ones, and each flag that was raised."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        parts: Mapping[str, Any] = record.counts.get("translation") or {}
-        for part in ("train", "dev", "test"):
-            for route, counts in sorted((parts.get(part) or {}).items()):
-                found[f"{record.language}, {part}, {ROUTES.get(route, route)}"] = counts
-    flags = sorted({name for counts in found.values() for name in counts} - {"rows", "flagged"})
-    head = ("rows", "flagged", *flags)
-    rows = [(name, [_share(counts, column) for column in head]) for name, counts in found.items()]
-    legend = "Rows with an empty, copied or looping translation, another script, a length or numbers that do not fit."
-    return _grid("translations that look wrong", head, rows, legend)
-
-
-def _projected(records: Sequence[Record]) -> Grid:
-    """Return one row for each language: how many translated questions kept their answer, and by which way."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        counts: Mapping[str, Any] | None = record.data.get("projection")
-        if counts is not None:
-            found[str(counts.get("language", record.language))] = dict(counts)
-    ways = sorted({way for counts in found.values() for way in cast(dict[str, Any], counts.get("ways") or {})})
-    rows = [
-        (
-            language,
-            [
-                str(counts["rows"]),
-                _of(counts["dropped"], counts["rows"]),
-                *(str((counts.get("ways") or {}).get(way, 0)) for way in ways),
-            ],
-        )
-        for language, counts in found.items()
-    ]
-    legend = "Training questions; answers by how each was found again in the translation."
-    return _grid("answers carried into the translation", ("rows", "dropped", *ways), rows, legend)
-
-
-def _measured(records: Sequence[Record]) -> Grid:
-    """Return one row for each direction of a translator that was trained: BLEU and chrF in points."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        found |= cast(dict[str, Any], record.translation.get("measured") or {})
-    rows = [
-        (way.replace("-", " to ", 1), [f"{100 * s['bleu']:.1f}", f"{100 * s['chrf']:.1f}", str(s["texts"])])
-        for way, s in found.items()
-    ]
-    signatures = dict.fromkeys("; ".join(scores["signatures"]) for scores in found.values())
-    return _grid("translator trained here, on its test part", ("BLEU", "chrF++", "texts"), rows, " ".join(signatures))
-
-
-def _share(counts: Mapping[str, Any], column: str) -> str:
-    return str(counts["rows"]) if column == "rows" else _of(int(counts.get(column, 0)), int(counts["rows"]))
-
-
-def _of(count: int, rows: int) -> str:
-    """Return a count with its share of the rows; nothing for none."""
-    return f"{count} ({count / rows:.1%})" if count and rows else ""
-
-
-def _grid(title: str, head: Iterable[str], rows: Iterable[tuple[str, Sequence[str]]], legend: str) -> Grid:
-    made = tuple((name, tuple(Entry(text or DASH, empty=not text) for text in texts)) for name, texts in rows)
-    return Grid(title, ("", *head), made, legend)
-
-
-LEAST = "What the test sets can show"
+LEAST, COST, CALIBRATION, DATA = "What the test sets can show", "Cost and quality", "Calibration", "The data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +36,73 @@ class Section:
     grids: tuple[Grid, ...]
     folded: bool = False
     """Whether the page and the Markdown show it when they are asked to."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that the forms of a report show."""
+
+    results: Results
+    head: Summary
+    data: tuple[list[Grid], list[str]]
+    """See `data_grids`."""
+    methods: tuple[tuple[str, str], ...]
+    """See `descriptions`."""
+    scores: Mapping[str, Grid]
+    """The table of each metric, the main one first."""
+    contrasts: Mapping[str, Grid]
+    """The table of each metric; a table without a row is left out."""
+    every_score: Grid
+    sections: list[Section]
+    environment: dict[str, list[str]]
+    """See `environment`."""
+
+    @property
+    def main(self) -> Grid:
+        """The scores of the main metric."""
+        return self.scores[self.results.metrics[0]]
+
+
+def contents_of(results: Results) -> Contents:
+    """Return all that a report says.
+
+    Raises:
+        UserError: The file of the look at the data is damaged.
+    """
+    less = {metric: contrasts(results, metric) for metric in results.metrics if results.subject}
+    return Contents(
+        results,
+        summary(results),
+        data_grids(results.folder),
+        descriptions(results.folder),
+        {metric: scores(results, metric) for metric in results.metrics},
+        {metric: grid for metric, grid in less.items() if grid.rows},
+        score_list(results),
+        sections(results),
+        environment(results),
+    )
+
+
+def data_grids(folder: RunFolder) -> tuple[list[Grid], list[str]]:
+    """Return the tables of the rows that a run was made with, and its warnings; nothing of a run without a look.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    files = RunFiles(folder.path)
+    kept = files.read_look()
+    if kept is None:
+        return [], []
+    look = Look.of(kept.get("look") if isinstance(kept, dict) else None, str(files.look))
+    sheets = [parts_sheet(look), languages_sheet(look), pairs_sheet(look.pairs)]
+    return [_data_grid(sheet) for sheet in sheets if sheet.rows], warnings_of(look)
+
+
+def _data_grid(sheet: Sheet) -> Grid:
+    """Return a table of the report: what names a row becomes one name."""
+    keys = sheet.keys
+    rows = tuple((" ".join(row[:keys]), tuple(Entry(cell) for cell in row[keys:])) for row in sheet.rows)
+    return Grid(sheet.title.lower(), ("", *sheet.head[keys:]), rows, sheet.legend)
 
 
 def sections(results: Results) -> list[Section]:
@@ -137,7 +134,7 @@ def sections(results: Results) -> list[Section]:
         Section(LEAST, (least,) if least else ()),
         Section("Label by label: the best methods", label_grids(results), folded=True),
         Section(CALIBRATION, calibration_grids(results)),
-        Section("Cost and quality", (cost,) if cost else ()),
+        Section(COST, (cost,) if cost else ()),
         Section("Test texts that were cut, empty or without a source", _filled(checks)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
