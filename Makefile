@@ -12,6 +12,8 @@
 #   make upgrade    make new locks, and show what changed; make locks: only what pyproject.toml has changed
 #   make faults     kills, damaged files and failing disks for BUDGET minutes; writes docs/reliability.md
 #   make mutations  take each flush, rename, lock and check out of the reliability code: some test must turn red
+#   make architectures
+#                   every model type of transformers with a head for text; writes docs/models.md (ten minutes of a core)
 #   make bench      measure the cost of a FLARE step; writes bench/results.json
 #   make docs       run the examples of the documentation and follow its links
 #   make peft-suite PEFT_TESTS=FOLDER
@@ -40,7 +42,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all paper test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations
+.PHONY: setup demo test check format lint types test-all paper test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations architectures
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -85,6 +87,9 @@ faults: $(VENV)/.dev
 
 mutations: $(VENV)/.dev
 	$(BIN)/python -W ignore tests/faults/mutate.py $(ARGS)
+
+architectures: $(VENV)/.dev
+	$(BIN)/python tests/families/sweep.py $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

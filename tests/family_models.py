@@ -168,7 +168,7 @@ FAMILIES: dict[str, Family] = {
             projections=("Wqkv", "Wqkv"),
             pre_norm=True,
             key_rows=_second_third,
-        ),  # fmt: skip
+        ),
         _t5("t5", "T5", tied=True),
         _t5("mt5", "MT5", tied=False),
         _t5("umt5", "UMT5", tied=False),

@@ -10,7 +10,9 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,11 @@ from reference.slow_flare import alone, phi
 Word = Literal["right", "refused", "not built", "wrong"]
 CROSS = re.compile(r"EncDecAttention|encoder_attn|crossattention|cross_attn")
 """In the name of a decoder's attention to the encoder, which does not fuse by default."""
+HEADS = {"SEQ_CLS": "text", "TOKEN_CLS": "tokens", "QUESTION_ANS": "answers", "CAUSAL_LM": "writing"}
+HEADS |= {"SEQ_2_SEQ_LM": "encoder-decoder"}
+ROOT = Path(__file__).parents[2]
+STATE, PAGE = ROOT / "docs/results/architectures.json", ROOT / "docs/models.md"
+START, STOP = "<!-- types: python tests/families/sweep.py -->\n", "\n<!-- end of types -->"
 CLOSE = 2e-4
 """What float32 results agree to."""
 
@@ -297,21 +304,64 @@ def _keeping_output(into: dict[str, Tensor], name: str) -> Any:
     return hook
 
 
+def examined(pair: Pair) -> Verdict:
+    """Return the verdict; what fails in any other way is wrong, too."""
+    try:
+        return examine(pair)
+    except Exception as error:
+        return Verdict("wrong", f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+
+
+def of_this_week(kinds: Iterable[str], week: int) -> list[str]:
+    """Return a fifth of the model types, another one each week."""
+    return [kind for kind in kinds if zlib.crc32(kind.encode()) % 5 == week % 5]
+
+
+def table(state: dict[str, Any]) -> str:
+    """Return what stands in docs/models.md of all types."""
+    lines: dict[str, list[str]] = {word: [] for word in ("right", "refused", "not built", "wrong")}
+    for kind, verdicts in state["types"].items():
+        for word, found in lines.items():
+            those = {task: each["why"] for task, each in verdicts.items() if each["word"] == word}
+            if those:
+                heads = "" if len(those) == len(verdicts) else f" ({', '.join(HEADS[task] for task in those)})"
+                why = "" if word == "right" else f": {short(next(iter(those.values())))}"
+                found.append(f"`{kind}`{heads}{why}")
+    pairs_of = Counter(each["word"] for verdicts in state["types"].values() for each in verdicts.values())
+    counts = ", ".join(f"{pairs_of[word]} {word}" for word in lines)
+    parts = [f"transformers {state['transformers']}: {len(state['types'])} types, with their heads {counts}."]
+    parts.append("**Right**: " + ", ".join(lines["right"]) + ".")
+    for word, title in (("refused", "Refused, in one line"), ("not built", "Not tried"), ("wrong", "Wrong")):
+        if lines[word]:
+            parts.append(f"**{title}**:\n\n" + "\n".join(f"- {line}" for line in lines[word]))
+    return "\n\n".join(parts)
+
+
+def short(why: str) -> str:
+    """Return the reason without the class's name, names of modules and advice."""
+    return re.split(r"; | \(names seen|, got ", re.sub(r"^[A-Z]\w+(: | )", "", why))[0].replace("<", "").strip()
+
+
+def written(text: str, state: dict[str, Any]) -> str:
+    """Return the page's text with this table between its marks."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(STOP)
+    assert after, "docs/models.md has lost the marks around its list of types"
+    return before + START + table(state) + STOP + after
+
+
 def main(names: list[str]) -> None:
-    """Examine pairs and print a line for each."""
+    """Examine pairs and print a line for each; without names all of them, and write what was found."""
     chosen = [pair for pair in pairs() if not names or pair.type in names]
     found: dict[str, dict[str, Any]] = {}
     for number, pair in enumerate(chosen, 1):
-        try:
-            verdict = examine(pair)
-        except Exception as error:
-            verdict = Verdict("wrong", f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        verdict = examined(pair)
         found.setdefault(pair.type, {})[pair.task] = asdict(verdict)
         print(f"{number}/{len(chosen)} {pair.type} {pair.task}: {verdict.word} {verdict.why}", flush=True)
     if not names:
         state = {"transformers": transformers.__version__, "types": found}
-        place = Path(__file__).parents[2] / "docs/results/architectures.json"
-        place.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        STATE.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), state), encoding="utf-8")
 
 
 if __name__ == "__main__":
