@@ -146,7 +146,7 @@ def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = 
         inside_adapter = ".lora_" in name  # whose own name may be that of a projection
         projection = name.rpartition(".")[2]
         if match and not inside_adapter and projection in projections:
-            if match["rest"] == projection:
+            if match["list"].endswith("attentions"):  # XLM, FlauBERT
                 raise UserError(
                     f"{type(model).__name__} keeps its attentions in a list of their own ({match['list']}), apart from "
                     "the rest of its blocks; this architecture is not supported: take another model"

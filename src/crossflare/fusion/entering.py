@@ -14,16 +14,39 @@ from torch.utils.hooks import RemovableHandle
 from crossflare.errors import UserError
 from crossflare.fusion.blocks import Site, input_norm
 from crossflare.fusion.frame import keep_input, keep_output
+from crossflare.libraries.torch import unwrapped
 
 
-@dataclass(frozen=True)
-class _Way:
-    """From a block's input to a projection of its self-attention; the lists hold what one pass brings."""
+@dataclass(frozen=True, eq=False)
+class Way:
+    """From a block's input to a projection of its self-attention."""
 
     site: Site
     block: nn.Module
     norm: nn.Module | None
     projection: nn.Module
+
+
+def find_ways(model: nn.Module, sites: Iterable[Site]) -> list[Way]:
+    """Return the ways to the projections that fuse; those of cross-attention are left out.
+
+    Args:
+        model: With its adapters. Wrappers that are put around its blocks later do no harm.
+        sites: The projections.
+    """
+    part = model.get_submodule
+    return [
+        Way(site, unwrapped(part(f"{site.stack}.{site.block}")), input_norm(model, site), part(site.name))
+        for site in sites
+        if site.role == "self"
+    ]
+
+
+@dataclass
+class _Seen:
+    """What one pass brought along a way."""
+
+    way: Way
     into_block: list[Tensor] = field(default_factory=list[Tensor])
     into_norm: list[Tensor] = field(default_factory=list[Tensor])
     out_of_norm: list[Tensor] = field(default_factory=list[Tensor])
@@ -33,37 +56,27 @@ class _Way:
 class Watch:
     """Sees one pass of a view of a model (see `reading.base_view`)."""
 
-    def __init__(self, model: nn.Module, sites: Iterable[Site]) -> None:
-        """Find the ways.
-
-        Args:
-            model: With its adapters.
-            sites: The projections that fuse; those of cross-attention are left out.
-        """
+    def __init__(self, model: nn.Module, ways: Iterable[Way]) -> None:
+        """Say along which ways of a model."""
         self._name = type(model).__name__
-        part = model.get_submodule
-        self._ways = [
-            _Way(site, part(f"{site.stack}.{site.block}"), input_norm(model, site), part(site.name))
-            for site in sites
-            if site.role == "self"
-        ]
+        self._seen = [_Seen(way) for way in ways]
         self._handles: list[RemovableHandle] = []
 
     @property
     def modules(self) -> list[nn.Module]:
         """The modules whose copies must have tables of hooks of their own."""
-        found = [each for way in self._ways for each in (way.block, way.norm, way.projection)]
+        found = [each for seen in self._seen for each in (seen.way.block, seen.way.norm, seen.way.projection)]
         return [each for each in found if each is not None]
 
     def begin(self, twins: Mapping[int, nn.Module]) -> None:
         """Look at the next pass of the view whose modules these are."""
-        for way in self._ways:
-            before = {way.block: way.into_block, way.projection: way.entered}
-            if way.norm is not None:
-                before[way.norm] = way.into_norm
-                self._handles.append(twins[id(way.norm)].register_forward_hook(keep_output(way.out_of_norm)))
-            for module, seen in before.items():
-                hook = keep_input(seen)
+        for seen in self._seen:
+            before = {seen.way.block: seen.into_block, seen.way.projection: seen.entered}
+            if seen.way.norm is not None:
+                before[seen.way.norm] = seen.into_norm
+                self._handles.append(twins[id(seen.way.norm)].register_forward_hook(keep_output(seen.out_of_norm)))
+            for module, states in before.items():
+                hook = keep_input(states)
                 self._handles.append(twins[id(module)].register_forward_pre_hook(hook, with_kwargs=True))
 
     def end(self) -> bool:
@@ -74,29 +87,30 @@ class Watch:
         """
         for handle in self._handles:
             handle.remove()
-        ran = [way for way in self._ways if way.entered]
-        for way in ran:
-            if not _as_known(way):
-                raise UserError(self._refusal(way))
-        return len(ran) == len(self._ways)
+        ran = [seen for seen in self._seen if seen.entered]
+        for seen in ran:
+            if not _as_known(seen):
+                raise UserError(self._refusal(seen))
+        return len(ran) == len(self._seen)
 
-    def _refusal(self, way: _Way) -> str:
-        through = "" if way.norm is None else f" through {type(way.norm).__name__}"
-        known = f"the input of block {way.site.block}{through}"
-        said = f"{self._name}: expected {known} to enter {way.site.name}, found something else"
-        if not way.into_block or way.entered[0].shape != way.into_block[0].shape:
+    def _refusal(self, seen: _Seen) -> str:
+        norm, site = seen.way.norm, seen.way.site
+        through = "" if norm is None else f" through {type(norm).__name__}"
+        known = f"the input of block {site.block}{through}"
+        said = f"{self._name}: expected {known} to enter {site.name}, found something else"
+        if not seen.into_block or seen.entered[0].shape != seen.into_block[0].shape:
             return f"{said}; this architecture is not supported: take another model"
         return f"{said}; take another model, or set source_norm=False in FlareConfig to fuse the source's states raw"
 
 
-def _as_known(way: _Way) -> bool:
-    if not way.into_block:  # the block ran without its hooks
+def _as_known(seen: _Seen) -> bool:
+    if not seen.into_block:  # the block ran without its hooks
         return False
-    if way.norm is None:
-        return _equal(way.entered[0], way.into_block[0])
-    if not way.into_norm:
+    if seen.way.norm is None:
+        return _equal(seen.entered[0], seen.into_block[0])
+    if not seen.into_norm:
         return False
-    return _equal(way.into_norm[0], way.into_block[0]) and _equal(way.entered[0], way.out_of_norm[0])
+    return _equal(seen.into_norm[0], seen.into_block[0]) and _equal(seen.entered[0], seen.out_of_norm[0])
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
