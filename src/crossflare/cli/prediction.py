@@ -118,6 +118,7 @@ def predict(
         "empty texts": counts.empty,
         "rows without a source": counts.no_source,
         "texts cut": counts.truncated,
+        "texts read in windows": counts.in_windows,
     }
     said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
     say(f"{counts.rows} rows -> {plain(output)}{said}")

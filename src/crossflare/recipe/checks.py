@@ -255,6 +255,8 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     quantise = spec.model.quantise if reader.sound("model") else "none"
     if method.about.learns == "model" and quantise != "none":
         reader.wrong(path, f"all weights are trained, and those in {quantise} cannot be; set model.quantise: none")
+    if method.about.joins and spec.task.long == "windows":
+        reader.wrong(path, "both texts are one sequence, which is not for windows; take it out, or set task.long: cut")
     annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
     if annealed and (written or spec.task.asks):
         advice = "annealed sources are for labels by a head; say train_source: original, machine or mixed(p)"

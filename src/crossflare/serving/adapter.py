@@ -167,6 +167,7 @@ class TrainedAdapter(Saved):
             joined=self.kind.joins,
             mixes=self.kind.mixes,
             padded=self.kind.padded,
+            long=self.long,
             stride=self.reading.stride,
             answer_tokens=self.reading.answer_tokens,
             words=self.card["task"].get("words"),

@@ -13,7 +13,7 @@ from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
 from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import ModelSpec, Training
-from crossflare.recipe.task import Answering
+from crossflare.recipe.task import Answering, Long
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import Metric, QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
@@ -58,6 +58,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "texts": (either(none, one_of(1, 2)), "1 or 2"),
         "form": (either(none, one_of("head", "text")), "head or text"),
         "words": (either(none, _words), "an object of texts"),
+        "long": (either(none, one_of(*get_args(Long))), "cut or windows"),
         "normalisation": (either(none, one_of("squad", "mlqa")), "squad or mlqa"),
         "main_metric": NAME,
     },
@@ -98,7 +99,7 @@ class ReadSettings:
     max_length: int = Training.max_length
     """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
     stride: int = Training.stride
-    """Of questions: tokens of the context that a window repeats of the one before."""
+    """Tokens that a window of a question's context, or of a long text, repeats of the one before."""
     answer_tokens: int = Training.answer_tokens
     """Of questions: most tokens of an answer."""
     precision: Precision = "auto"
@@ -129,6 +130,12 @@ class Saved:
         """Whether a head answers, or the model in its own words."""
         said: Answering | None = self.card["task"].get("form")
         return said or "head"
+
+    @property
+    def long(self) -> Long:
+        """How a text longer than the window is read."""
+        said: Long | None = self.card["task"].get("long")
+        return said or "cut"
 
     @property
     def train_source(self) -> Mapping[str, Any]:

@@ -93,7 +93,12 @@ OutputRow = dict[str, Any]
 
 
 def output_rows(
-    names: Sequence[str | int], said: Sequence[Prediction], *, sources: bool = False, abstains: bool = False
+    names: Sequence[str | int],
+    said: Sequence[Prediction],
+    *,
+    sources: bool = False,
+    abstains: bool = False,
+    windows: bool = False,
 ) -> list[OutputRow]:
     """Return what is written of each row.
 
@@ -102,12 +107,14 @@ def output_rows(
         said: N predictions.
         sources: Whether the adapter reads texts in the source language: then the one that it read is written, too.
         abstains: Whether it may abstain: then it is written whether it did.
+        windows: Whether it reads longer texts in windows: then it is written in how many.
     """
     return [
         {"id": name, "prediction": each.label, **_numbers(each)}
         | ({"abstained": each.abstained} if abstains else {})
         | ({"source": each.source} if sources else {})
         | {"truncated": each.truncated}
+        | ({"windows": each.windows} if windows else {})
         for name, each in zip(names, said, strict=True)
     ]
 
@@ -175,6 +182,8 @@ class Counts:
     """Rows that were read without a source though one was asked for."""
     truncated: int
     """Rows of which a side was longer than the model's window."""
+    in_windows: int = 0
+    """Rows that were longer than the window, and read in several."""
     abstained: int = 0
     """Rows that got no label."""
     calibration: Calibration | None = None
@@ -236,7 +245,9 @@ def predict_file(
     trained = load_trained(saved, base=other_base(saved, base))
     said = trained.answer(examples, reads, states_from=encoder, coverage=coverage, batch_size=batch_size)
     names = names_of(rows, id_column)
-    made = output_rows(names, said, sources=saved.kind.reads == "both", abstains=coverage is not None)
+    made = output_rows(
+        names, said, sources=saved.kind.reads == "both", abstains=coverage is not None, windows=saved.long == "windows"
+    )
     write_atomic(output, write(made))
     counted = Counter(each.label for each in said)
     return Counts(
@@ -245,6 +256,7 @@ def predict_file(
         empty=sum(any(not text.strip() for text in example.texts) for example in examples),
         no_source=sum(is_bare(example) for example in examples) if reads == "both" else 0,
         truncated=sum(each.truncated for each in said),
+        in_windows=sum(each.windows > 1 for each in said),
         abstained=sum(each.abstained for each in said),
         calibration=saved.calibration,
     )

@@ -45,6 +45,8 @@ class Prediction:
     """The text in the source language that was read beside the row; None: the row was read alone."""
     truncated: bool = False
     """Whether the row, or its source, was longer than the model's window."""
+    windows: int = 1
+    """In how many windows the row was read; more than one where the adapter reads a longer text so, and cuts none."""
     calibrated: bool = False
     """Whether the probabilities went through the temperature that was fitted on dev rows."""
     abstained: bool = False
@@ -75,7 +77,8 @@ def predictions_of(
         return [Prediction(text, score, source=source, truncated=cut) for text, score, (source, cut) in said]
     logs = outputs.log_probabilities
     logs = logs if calibration is None else tempered(logs, calibration.temperature)
-    rows = zip(outputs.predicted.tolist(), np.exp(logs).tolist(), beside, strict=True)
+    windows = np.ones(len(logs), dtype=np.int64) if outputs.windows is None else outputs.windows
+    rows = zip(outputs.predicted.tolist(), np.exp(logs).tolist(), beside, windows.tolist(), strict=True)
     return [
         Prediction(
             "" if row[best] < threshold else task.labels[best],
@@ -83,10 +86,11 @@ def predictions_of(
             dict(zip(task.labels, row, strict=True)),
             source,
             cut,
+            number,
             calibrated=calibration is not None,
             abstained=row[best] < threshold,
         )
-        for best, row, (source, cut) in rows
+        for best, row, (source, cut), number in rows
     ]
 
 

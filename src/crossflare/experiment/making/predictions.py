@@ -26,18 +26,22 @@ from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
 
+Cut = dict[str, dict[str, int]]
+"""`truncated`: rows longer than the window, by side; `windows`: `rows` that were read in several, how many were `read`,
+and `most` of one row."""
+
 
 def make_prediction(step: PredictionStep) -> None:
     """Predict the test rows and write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
-    outputs = _combine(step) if step.parts else _read(step, split)
+    outputs, cut = _combine(step) if step.parts else _read_alone(step, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
     if step.test_source == "machine" and step.split == "test":
         _write_examples(step, split)
     scores = scored.scores(split.examples, outputs)
-    save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
+    save_record(step.record, _record(step, split, scores, cut, time.monotonic() - started))
 
 
 def load_model(step: PredictionStep) -> TrainedAdapter:
@@ -66,8 +70,21 @@ def _read(step: PredictionStep, split: Split) -> Outputs:
     return outputs
 
 
-def _combine(step: PredictionStep) -> Outputs:
-    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack."""
+def _read_alone(step: PredictionStep, split: Split) -> tuple[Outputs, Cut]:
+    """Return what the step's model says of the test rows, and how many were cut or read in windows."""
+    outputs = _read(step, split)
+    cut: Cut = {"truncated": outputs.truncated}
+    if isinstance(outputs, Choices) and outputs.windows is not None:
+        several = outputs.windows[outputs.windows > 1]
+        cut["windows"] = {"rows": len(several), "read": int(several.sum()), "most": int(several.max(initial=1))}
+    return outputs, cut
+
+
+def _combine(step: PredictionStep) -> tuple[Outputs, Cut]:
+    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack.
+
+    Of what its parts cut the larger counts are returned.
+    """
     parts = [_log_probabilities(part) for part in step.parts]
     if step.fitted_on:
         dev = step.fitted_on
@@ -77,9 +94,14 @@ def _combine(step: PredictionStep) -> Outputs:
         made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     else:
         made = average(*parts)
-    truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
-    most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return Choices(made, None, most)
+    cut: Cut = {"truncated": {"target": 0, "source": 0}}
+    for part in step.parts:
+        said = read_json(part.record)["counts"]
+        for what in ("truncated", "windows"):
+            for name, count in said.get(what, {}).items():
+                own = cut.setdefault(what, {})
+                own[name] = max(own.get(name, 0), count)
+    return Choices(made, None), cut
 
 
 def _split(step: PredictionStep) -> Split:
@@ -112,9 +134,7 @@ def _write_examples(step: PredictionStep, split: Split) -> None:
         write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _record(
-    step: PredictionStep, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
-) -> Record:
+def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: Cut, seconds: float) -> Record:
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
     training = dict(model["training"])
@@ -142,7 +162,7 @@ def _record(
         },
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
-        counts={"truncated": truncated, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
+        counts={**cut, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
         calibration={} if step.parts else _calibration(model, step.language),
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
