@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 import crossflare
 from crossflare.disk.files import CARD, commit_dir, open_dir, read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
@@ -147,7 +148,8 @@ def test_an_opened_probe_says_what_the_run_said(spec: Spec, ran: Path) -> None:
     texts = [row.texts[0] for row in step.context.data.test("sw", "none")]
     adapter = crossflare.open_adapter(ran / "adapters" / "probe-sw-seed0")
     found = [list(each.probabilities.values()) for each in adapter.predict(texts, batch_size=2)]
-    assert np.allclose(found, np.exp(said(ran, spec, "probe")), atol=1e-4)
+    assert adapter.calibration is not None
+    assert np.allclose(found, np.exp(tempered(said(ran, spec, "probe"), adapter.calibration.temperature)), atol=1e-4)
     with pytest.raises(UserError, match="probe reads no source"):
         adapter.predict(texts, texts)
 

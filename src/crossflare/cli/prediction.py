@@ -72,6 +72,13 @@ def predict(
             "adapter is least sure, gets no label.",
         ),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TAG",
+            help="Language of the texts, for an adapter of several: it says which temperature is theirs.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
     base: Annotated[
         str | None,
@@ -105,6 +112,7 @@ def predict(
             batch_size=batch_size,
             base=base,
             coverage=coverage,
+            language=language,
         )
     shown = table("label", "rows", right=["rows"])
     for label, number in counts.labels.items():
@@ -113,6 +121,9 @@ def predict(
     if counts.calibration is not None:
         known = counts.calibration
         say(f"probabilities calibrated: temperature {known.temperature:.2f}, fitted on {known.rows} dev rows")
+    elif counts.calibrated:
+        known = ", ".join(counts.calibrated)
+        say(f"probabilities as the model says them: temperatures are known of {plain(known)}, --language names one")
     notes = {
         "without a label (not sure enough)": counts.abstained,
         "empty texts": counts.empty,

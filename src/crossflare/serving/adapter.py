@@ -21,6 +21,7 @@ from crossflare.serving.prediction import (
     Text,
     examples_from,
     given_of,
+    language_of,
     predictions_of,
     reads_of,
     states_of,
@@ -70,6 +71,7 @@ class TrainedAdapter(Saved):
         *,
         translator: Translator | None = None,
         coverage: float | None = None,
+        language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
         """Say the label of each text, or the answer to each question.
@@ -86,6 +88,8 @@ class TrainedAdapter(Saved):
             translator: Makes the sources instead; for FLARE MT the engine whose states it was trained on.
             coverage: The share of rows to answer, above 0 and at most 1, were they like the dev rows: the others, of
                 which the adapter is least sure, get no label. None: every row is answered.
+            language: Of the texts, for an adapter of several languages: it says which temperature is theirs, and from
+                what a translator translates. None: the adapter's, if it has one alone.
             batch_size: Rows in one forward pass; it changes no more than the last digits.
 
         Returns:
@@ -98,13 +102,16 @@ class TrainedAdapter(Saved):
         """
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        language = language_of(self, language)
         examples, any_source = examples_from(texts, sources, self.task.text_count)
         if not examples:
             return []
         reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
         if translator is not None and reads == "both":
-            examples = translated(self, examples, translator)
-        return self.answer(examples, reads, states_from=translator, coverage=coverage, batch_size=batch_size)
+            examples = translated(self, examples, translator, language)
+        return self.answer(
+            examples, reads, states_from=translator, coverage=coverage, language=language, batch_size=batch_size
+        )
 
     def answer(
         self,
@@ -113,6 +120,7 @@ class TrainedAdapter(Saved):
         *,
         states_from: Any = None,
         coverage: float | None = None,
+        language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
         """Say what the adapter makes of N rows, with their sources where it `reads` them.
@@ -122,15 +130,16 @@ class TrainedAdapter(Saved):
             reads: See `reads_of`.
             states_from: For FLARE MT, the translation engine.
             coverage: See `predict`.
+            language: See `predict`; as `language_of` returns it.
             batch_size: Rows in one forward pass.
         """
-        threshold = threshold_of(self, coverage)
+        threshold = threshold_of(self, coverage, language)
         rows = without_blanks(examples)
         outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
         form = self.form(with_source=reads == "both")
         cut = [any(form.truncated([row]).values()) for row in rows]
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
-        return predictions_of(self.task, outputs, sources, cut, self.calibration, threshold)
+        return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
 
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64

@@ -145,11 +145,25 @@ class Saved:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What dev rows said of its probabilities; None where that is not known, or differs between its languages."""
+        """See `calibration_in`, where the language of the texts is not known."""
+        return self.calibration_in(None)
+
+    def calibration_in(self, language: str | None) -> Calibration | None:
+        """Return what dev rows said of its probabilities.
+
+        Args:
+            language: Of the texts, as a tag; None: the only one that the adapter was trained in.
+
+        Returns:
+            None where that is not known: no dev rows were in this language; or none is named and there are several, or
+            it is the source language: such a model is read in others, where this temperature does harm.
+        """
         found: dict[str, Any] = self.card.get("calibration") or {}
-        if len(found) != 1 or not self.task.labels:
+        alone = language is None and len(found) == 1 and self.card.get("source") not in found
+        known = next(iter(found)) if alone else language
+        if known not in found or not self.task.labels:
             return None
-        return calibration_from(next(iter(found.values())), f"{self.folder / CARD}: calibration")
+        return calibration_from(found[known], f"{self.folder / CARD}: calibration")
 
     def reading_in_training(self) -> ReadSettings:
         """Return how the adapter's own training read its rows."""
@@ -176,7 +190,8 @@ def read_saved(folder: Path) -> Saved:
     said = card.get("model") or {}
     base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
     saved = Saved(folder, card, task, kind, base, opened.stage1 if isinstance(opened, Opened) else None)
-    _ = saved.calibration  # refused here, before a model is loaded
+    for language in (card.get("calibration") or {}) if task.labels else ():
+        saved.calibration_in(language)  # refused here, before a model is loaded
     return saved
 
 

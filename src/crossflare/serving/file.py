@@ -22,6 +22,7 @@ from crossflare.serving.prediction import (
     Given,
     Prediction,
     is_bare,
+    language_of,
     languages_of,
     reads_of,
     text_columns,
@@ -188,6 +189,8 @@ class Counts:
     """Rows that got no label."""
     calibration: Calibration | None = None
     """What the probabilities are calibrated by; None: they are as the model says them."""
+    calibrated: tuple[str, ...] = ()
+    """The languages that the adapter has temperatures for."""
 
 
 def predict_file(
@@ -203,6 +206,7 @@ def predict_file(
     batch_size: int = 64,
     base: str | None = None,
     coverage: float | None = None,
+    language: str | None = None,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
 
@@ -220,6 +224,7 @@ def predict_file(
         base: Folder or name of the base model, which may be fetched. None: the one that the card names, which is not:
             a stranger's card starts no look-up.
         coverage: See `TrainedAdapter.predict`.
+        language: See `TrainedAdapter.predict`.
 
     Raises:
         UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
@@ -230,7 +235,8 @@ def predict_file(
         raise UserError(f"{output}: the output would replace the input; name another file")
     saved = read_saved(adapter)
     task = saved.task
-    threshold_of(saved, coverage)
+    language = language_of(saved, language)
+    threshold_of(saved, coverage, language)
     reads = reads_of(saved, _given(source, no_source), ADVICE)
     rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
     examples = examples_of(rows, columns_of(texts, task, rows[0]), id_column)
@@ -238,12 +244,14 @@ def predict_file(
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
     elif source is not None and reads == "both":
-        examples = translated(saved, examples, _engine(source, *languages_of(saved)))
-    encoder = (
-        _engine(source, *languages_of(saved)) if isinstance(source, EngineOptions) and reads == "latents" else None
-    )
+        examples = translated(saved, examples, _engine(source, *languages_of(saved, language)), language)
+    encoder = None
+    if isinstance(source, EngineOptions) and reads == "latents":
+        encoder = _engine(source, *languages_of(saved, language))
     trained = load_trained(saved, base=other_base(saved, base))
-    said = trained.answer(examples, reads, states_from=encoder, coverage=coverage, batch_size=batch_size)
+    said = trained.answer(
+        examples, reads, states_from=encoder, coverage=coverage, language=language, batch_size=batch_size
+    )
     names = names_of(rows, id_column)
     made = output_rows(
         names, said, sources=saved.kind.reads == "both", abstains=coverage is not None, windows=saved.long == "windows"
@@ -258,7 +266,8 @@ def predict_file(
         truncated=sum(each.truncated for each in said),
         in_windows=sum(each.windows > 1 for each in said),
         abstained=sum(each.abstained for each in said),
-        calibration=saved.calibration,
+        calibration=saved.calibration_in(language),
+        calibrated=tuple(saved.card.get("calibration") or ()) if task.labels else (),
     )
 
 

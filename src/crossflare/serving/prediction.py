@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from crossflare.errors import UserError
+from crossflare.errors import UserError, choose
 from crossflare.evaluation.calibration import Calibration, tempered
 from crossflare.languages import tag_of
 from crossflare.recipe.kinds import Reads
@@ -94,7 +94,7 @@ def predictions_of(
     ]
 
 
-def threshold_of(saved: Saved, coverage: float | None) -> float:
+def threshold_of(saved: Saved, coverage: float | None, language: str | None = None) -> float:
     """Return the score below which an adapter abstains so as to answer a share of the rows; 0 where none is asked for.
 
     Raises:
@@ -102,9 +102,12 @@ def threshold_of(saved: Saved, coverage: float | None) -> float:
     """
     if coverage is None:
         return 0.0
-    if (known := saved.calibration) is None:
-        why = "answers questions" if not saved.task.labels else "has no calibration of one language on its card"
-        raise UserError(f"{saved.folder}: it {why}, so no threshold is known; leave coverage out, or train it again")
+    if (known := saved.calibration_in(language)) is None:
+        in_it = f"in '{language}'" if language else "of one language"
+        why = "answers questions" if not saved.task.labels else f"has no calibration {in_it} on its card"
+        raise UserError(
+            f"{saved.folder}: it {why}, so no threshold is known; name another language, or leave coverage out"
+        )
     return known.threshold(coverage)
 
 
@@ -232,24 +235,40 @@ def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:
     return wanted
 
 
-def languages_of(saved: Saved) -> tuple[str, str]:
-    """Return the language of an adapter's texts, and that of their sources.
+def language_of(saved: Saved, named: str | None) -> str | None:
+    """Return the tag of the language that a caller names for the texts of an adapter; None where none is named.
 
     Raises:
-        UserError: The adapter was trained on several languages at once.
+        UserError: It is no language, or the adapter was trained in several and this is none of them.
     """
-    language = str(saved.card.get("language"))
+    if named is None:
+        return None
+    tag, own = tag_of(named), str(saved.card.get("language")).split("+")
+    if len(own) > 1:
+        choose("language of the adapter", tag, own)
+    return tag
+
+
+def languages_of(saved: Saved, named: str | None = None) -> tuple[str, str]:
+    """Return the language of an adapter's texts, which a caller may have named, and that of their sources.
+
+    Raises:
+        UserError: None was named, and the adapter was trained in several languages at once.
+    """
+    language = named or str(saved.card.get("language"))
     if "+" in language:
         raise UserError(
             f"{saved.folder}: it reads several languages ({language}), so which one to translate is not known; "
-            "translate the texts first and give the translations"
+            "name the language, or translate the texts first and give the translations"
         )
     return tag_of(language), tag_of(str(saved.card.get("source")))
 
 
-def translated(saved: Saved, examples: Sequence[Example], engine: Translator) -> list[Example]:
+def translated(
+    saved: Saved, examples: Sequence[Example], engine: Translator, language: str | None = None
+) -> list[Example]:
     """Return examples with the translations of their texts, of any length, as their sources."""
-    source, target = languages_of(saved)
+    source, target = languages_of(saved, language)
     texts = [text for example in examples for text in example.texts]
     done = iter(for_long_texts(engine).translate(texts, source=source, target=target))
     return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]

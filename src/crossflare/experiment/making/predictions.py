@@ -16,6 +16,7 @@ from crossflare.evaluation.scoring import scoring
 from crossflare.evaluation.stacking import stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
+from crossflare.experiment.making.calibrating import calibration_of
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
@@ -35,13 +36,16 @@ def make_prediction(step: PredictionStep) -> None:
     """Predict the test rows and write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
-    outputs, cut = _combine(step) if step.parts else _read_alone(step, split)
+    model = None if step.parts else load_model(step)
+    outputs, cut = _combine(step) if model is None else _read_alone(step, model, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
     if step.test_source == "machine" and step.split == "test":
         _write_examples(step, split)
     scores = scored.scores(split.examples, outputs)
-    save_record(step.record, _record(step, split, scores, cut, time.monotonic() - started))
+    seconds = time.monotonic() - started
+    calibration = calibration_of(step, lambda dev, rows: _read_dev(dev, rows, model))
+    save_record(step.record, replace(_record(step, split, scores, cut, seconds), calibration=calibration))
 
 
 def load_model(step: PredictionStep) -> TrainedAdapter:
@@ -58,9 +62,17 @@ def read_split(step: PredictionStep, model: TrainedAdapter, split: Split) -> Out
     return model.read(split.examples, reads, latents=latents)
 
 
-def _read(step: PredictionStep, split: Split) -> Outputs:
-    """Load the step's model, let it read the test rows, and bring answers into their language."""
-    context, outputs = step.context, read_split(step, load_model(step), split)
+def _read_dev(step: PredictionStep, rows: Split, model: TrainedAdapter | None) -> Outputs:
+    """Return what a method says of dev rows: as it was kept for a stack, or read by its model, which may be here."""
+    if not step.done():
+        return read_split(step, model or load_model(step), rows)
+    source = _source_log_probabilities(step.predictions, len(step.context.data.task.labels))
+    return Choices(_log_probabilities(step), source)
+
+
+def _read(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
+    """Let a model read the test rows, and bring answers into their language."""
+    context, outputs = step.context, read_split(step, model, split)
     if step.about.reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
@@ -70,9 +82,9 @@ def _read(step: PredictionStep, split: Split) -> Outputs:
     return outputs
 
 
-def _read_alone(step: PredictionStep, split: Split) -> tuple[Outputs, Cut]:
+def _read_alone(step: PredictionStep, model: TrainedAdapter, split: Split) -> tuple[Outputs, Cut]:
     """Return what the step's model says of the test rows, and how many were cut or read in windows."""
-    outputs = _read(step, split)
+    outputs = _read(step, model, split)
     cut: Cut = {"truncated": outputs.truncated}
     if isinstance(outputs, Choices) and outputs.windows is not None:
         several = outputs.windows[outputs.windows > 1]
@@ -163,7 +175,6 @@ def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: C
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
         counts={**cut, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
-        calibration={} if step.parts else _calibration(model, step.language),
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
         hardware=hardware(),
@@ -172,15 +183,6 @@ def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: C
         predictions_sha256=digest_file(step.predictions),
         warnings=list(dict.fromkeys([*said, *so_far()])),
     )
-
-
-def _calibration(card: dict[str, Any], language: str) -> dict[str, Any]:
-    """Return what a model's card says of its probabilities in a language; of another's where it knows no other."""
-    found: dict[str, dict[str, Any]] = card.get("calibration") or {}
-    fitted = language if language in found else next(iter(found)) if len(found) == 1 else None
-    if fitted is None:
-        return {}
-    return {"temperature": found[fitted]["temperature"], "language": fitted, "rows": found[fitted]["rows"]}
 
 
 def _left_out(step: PredictionStep) -> dict[str, int]:
