@@ -15,7 +15,7 @@ Make = Callable[..., Path]
 
 
 def with_temperatures(folder: Path, heat: float = 2.0, without: str = "") -> Path:
-    """Give every run but those of a method log-probabilities that are too sure by `heat`, and the temperature that undoes it."""
+    """Make log-probabilities too sure by `heat`, with the temperature that undoes it; `without` one method."""
     for path in sorted((folder / "records").glob("*.json")):
         record = load_record(path)
         if record.method["name"] == without:

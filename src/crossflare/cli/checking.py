@@ -68,9 +68,9 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         texts = [(f"# {cell.name}\n" if cell.name else "") + cell.spec.to_yaml() for cell in recipe.cells]
         typer.echo("---\n".join(texts), nl=False)
         return
+    _say_methods([cell.spec for cell in recipe.cells])  # before rows and models are looked at, which may refuse
     contexts = contexts_of(recipe, Path())
     check(contexts)
-    _say_methods([cell.spec for cell in recipe.cells])
     for cell, context in zip(recipe.cells, contexts, strict=True):
         spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
