@@ -76,7 +76,7 @@ def test_files_that_are_not_there_and_the_methods_are_said_before_the_check(
     told = " ".join("".join(capsys.readouterr()).split())
     assert "methods that the data allow: zero-shot, translate-test" in told
     assert "pivot" in told
-    assert "needs training rows in the target: no train rows in 'sw'" in told
+    assert "needs training rows in the target: task.files.sw.train: missing" in told
     assert told.index("methods that the data allow") < told.index("expected a file or folder at")
 
 

@@ -77,7 +77,7 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
         said = re.sub(r"^.*?: (methods\.[^ :]+: )?", "", error.lines[0])
         lacking = TRANSLATOR if "to_source" in said else ENCODER if "latents" in said else ""
         if file := re.match(r"task\.files\.([^.]+)\.(train|dev|test): missing", said):
-            lacking = _rows_of(Need(*file.groups()), spec, about)
+            lacking = _rows_of(Need(file[1], file[2]), spec, about)
         return f"needs {lacking}: {said}" if lacking else said
     for need in needs(tried):
         if need.part not in parts.get(need.language, ()):
