@@ -46,13 +46,16 @@ def _fresh() -> Iterator[None]:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "py3langid").mkdir()
     (tmp_path / "py3langid" / "__init__.py").write_text("")
     (tmp_path / "py3langid" / "langid.py").write_text(STAND_IN)
     for name in ("py3langid", "py3langid.langid"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("py3langid", "py3langid.langid"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, lo
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import ReadSettings, Saved, read_saved
+from crossflare.serving.card import ReadSettings, Saved, other_base, read_saved
 from crossflare.serving.hub import folder_of
+from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
     examples_from,
     given_of,
-    language_of,
     predictions_of,
     reads_of,
     states_of,
@@ -210,13 +210,6 @@ def open_adapter(
     """
     saved = read_saved(folder_of(folder_or_hub_id, revision))
     return load_trained(saved, base=other_base(saved, base), device=device)
-
-
-def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
-    """Return the base that a caller names in place of the adapter's, at the adapter's revision if it is the same."""
-    if name is None:
-        return None
-    return saved.base if name == saved.base.name else ModelSpec(name, quantise=saved.base.quantise)
 
 
 def load_trained(

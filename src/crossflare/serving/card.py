@@ -195,6 +195,13 @@ def read_saved(folder: Path) -> Saved:
     return saved
 
 
+def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
+    """Return the base that a caller names in place of the adapter's, at the adapter's revision if it is the same."""
+    if name is None:
+        return None
+    return saved.base if name == saved.base.name else ModelSpec(name, quantise=saved.base.quantise)
+
+
 def open_trained(folder: Path) -> Opened | OpenedTensors:
     """Check the files of a folder, an adapter's or another's, as far as that needs no model.
 

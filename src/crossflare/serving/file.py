@@ -16,14 +16,13 @@ from crossflare.evaluation.scoring import finite
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
-from crossflare.serving.adapter import check_texts, load_trained, other_base
-from crossflare.serving.card import read_saved
+from crossflare.serving.adapter import check_texts, load_trained
+from crossflare.serving.card import other_base, read_saved
+from crossflare.serving.languages import language_of, languages_of
 from crossflare.serving.prediction import (
     Given,
     Prediction,
     is_bare,
-    language_of,
-    languages_of,
     reads_of,
     text_columns,
     threshold_of,

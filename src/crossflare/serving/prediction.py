@@ -6,11 +6,11 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from crossflare.errors import UserError, choose
+from crossflare.errors import UserError
 from crossflare.evaluation.calibration import Calibration, tempered
-from crossflare.languages import tag_of
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
+from crossflare.serving.languages import languages_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask
@@ -233,35 +233,6 @@ def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:
             f"{saved.folder}: this adapter reads texts with their translations into '{source}'; {advice[wanted]}"
         )
     return wanted
-
-
-def language_of(saved: Saved, named: str | None) -> str | None:
-    """Return the tag of the language that a caller names for the texts of an adapter; None where none is named.
-
-    Raises:
-        UserError: It is no language, or the adapter was trained in several and this is none of them.
-    """
-    if named is None:
-        return None
-    tag, own = tag_of(named), str(saved.card.get("language")).split("+")
-    if len(own) > 1:
-        choose("language of the adapter", tag, own)
-    return tag
-
-
-def languages_of(saved: Saved, named: str | None = None) -> tuple[str, str]:
-    """Return the language of an adapter's texts, which a caller may have named, and that of their sources.
-
-    Raises:
-        UserError: None was named, and the adapter was trained in several languages at once.
-    """
-    language = named or str(saved.card.get("language"))
-    if "+" in language:
-        raise UserError(
-            f"{saved.folder}: it reads several languages ({language}), so which one to translate is not known; "
-            "name the language, or translate the texts first and give the translations"
-        )
-    return tag_of(language), tag_of(str(saved.card.get("source")))
 
 
 def translated(

@@ -132,7 +132,7 @@ def _train_and_save(
     card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
     if form.labels:
         said = _read_dev(model, form, dev, settings, latents and latents[1])
-        card["calibration"] = calibrations(said, dev, step.languages)
+        card["calibration"] = fitted_calibrations(said, dev, step.languages)
     clear_unfinished(step.path)  # the step's lock is ours
     if isinstance(model, PeftModel):
         save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
@@ -157,7 +157,7 @@ def _read_dev(model: Any, form: Form, dev: Split, settings: Settings, latents: L
     return said
 
 
-def calibrations(said: Choices, dev: Split, languages: Sequence[str]) -> dict[str, Any]:
+def fitted_calibrations(said: Choices, dev: Split, languages: Sequence[str]) -> dict[str, Any]:
     """Return what the dev rows of each language, which take turns, say of the probabilities that they were given."""
     gold = [-1 if example.label is None else example.label for example in dev]
     turns = {language: slice(place, None, len(languages)) for place, language in enumerate(languages)}

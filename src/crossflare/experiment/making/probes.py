@@ -8,7 +8,7 @@ from torch import Tensor
 from crossflare import devices
 from crossflare.disk.files import clear_unfinished
 from crossflare.experiment.making.building import form_of, load_base_of
-from crossflare.experiment.making.models import about_of, calibrations, card_of, data_card, measure_of
+from crossflare.experiment.making.models import about_of, card_of, data_card, fitted_calibrations, measure_of
 from crossflare.experiment.steps.models import Stage2
 from crossflare.fusion.tensor_files import PROBE, save_tensors
 from crossflare.training.forms.protocol import Choices, choices
@@ -57,6 +57,6 @@ def make_probe(step: Stage2) -> None:
     }
     read_as = {"precision": training.precision}
     card = card_of(step, read_as, about_of(step), data_card(step, rows, dev), trained)
-    card["calibration"] = calibrations(said(fitted.tensors), dev, step.languages)
+    card["calibration"] = fitted_calibrations(said(fitted.tensors), dev, step.languages)
     clear_unfinished(step.path)
     save_tensors(fitted.tensors, step.path, PROBE, base=base.identity, card=card)
