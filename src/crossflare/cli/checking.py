@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import BAD, OK, bars, err, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
 
 
 def _say_methods(specs: "Sequence[Spec]") -> None:
-    """Say which methods the data allow, once where recipes agree."""
+    """Say which methods the data allow, once where recipes agree, and beside what a script would read."""
     from crossflare.experiment.promise.check import methods_allowed
 
     said: list[str] = []
@@ -96,7 +96,7 @@ def _say_methods(specs: "Sequence[Spec]") -> None:
         except UserError:
             continue
         for line in lines if lines != said else ():
-            say(f"[dim]{plain(line)}[/]")
+            err().print(f"[dim]{plain(line)}[/]", soft_wrap=True)
         said = lines
 
 

@@ -63,8 +63,11 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
             met[need.language, need.part] = _first_rows(rows)
         except UserError as error:
             said = _said(spec, need, str(error))
-            tied = any(each.why and (each.language, each.part) == (need.language, need.part) for each in wanted)
-            wrong.append(said.replace(OWN_ADVICE, "") if tied else said)  # these rows must be translations
+            tied = any(
+                each.why.startswith("translation.") and (each.language, each.part) == (need.language, need.part)
+                for each in wanted
+            )
+            wrong.append(said.replace(OWN_ADVICE, "") if tied else said)
     wrong += _never_taught(spec, data, met) if not wrong else []
     wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
     if wrong:
