@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.experiment.promise.check import check, methods_allowed
 from crossflare.experiment.steps.graph import contexts_of
@@ -39,12 +40,16 @@ def said(lab: Lab, changes: dict[str, Any]) -> dict[str, str]:
         ({}, "flare-mt", "translation.latents is missing"),
         ({"translation.to_source": None}, "flare", "translation.to_source is missing"),
         ({"translation.to_source": None}, "flare-no-source", "reads translated test rows"),
-        ({"task.align": "none"}, "flare", "needs 'sw' train rows with the set's own text in 'en' beside them"),
+        (
+            {"task.align": "none"},
+            "flare",
+            "needs their source texts: 'sw' train rows with the set's own text in 'en' beside them",
+        ),
         ({"task.align": "none"}, "lora", ""),
         ({**NATIVE, "task.align": "none"}, "flare", ""),
-        ({**NATIVE, "stage1": "none"}, "zero-shot", "stage 1 is left out"),
+        ({**NATIVE, "stage1": "none"}, "zero-shot", "needs stage 1 (labelled source rows): it is left out"),
         ({**NATIVE, "stage1": "none"}, "lora", ""),
-        ({}, "pivot", "needs train rows in a related language beside the targets, and there are none"),
+        ({}, "pivot", "needs training rows in a related language: no train rows beside"),
     ],
 )
 def test_what_lacks_is_named(lab: Lab, changes: dict[str, Any], kind: str, why: str) -> None:
@@ -52,6 +57,27 @@ def test_what_lacks_is_named(lab: Lab, changes: dict[str, Any], kind: str, why: 
     assert set(found) == set(KINDS)
     assert why in found[kind]
     assert bool(why) == bool(found[kind])
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"translation.to_source": None}, {"task.align": "none"}, {**NATIVE, "stage1": "none"}]
+)
+def test_what_lacks_is_called_as_methods_calls_it(lab: Lab, changes: dict[str, Any]) -> None:
+    for kind, why in said(lab, changes).items():
+        needed = {each for name in (kind, *KINDS[kind].of) for each in data_needed(KINDS[name])}
+        assert not why or why.removeprefix("needs ").partition(": ")[0] in needed, (kind, why)
+
+
+def test_files_that_are_not_there_and_the_methods_are_said_before_the_check(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.data("sw", "train").unlink()
+    assert main(["validate", str(lab.write({}, ("zero-shot", "lora")))]) == 2
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "methods that the data allow: zero-shot, translate-test" in told
+    assert "pivot" in told
+    assert "needs training rows in the target: task.files.sw.train: missing" in told
+    assert told.index("methods that the data allow") < told.index("expected a file or folder at")
 
 
 def test_parts_that_are_not_there_are_named(lab: Lab) -> None:
@@ -67,7 +93,7 @@ def test_parts_that_a_named_set_lacks_are_named(lab: Lab, tmp_path: Path) -> Non
         (tmp_path / f"{name}.tsv").write_text("index_id\tcategory\ttext\n1\ttravel\ta\n")
     found = said(lab, {"task": {"set": "sib200", "folder": str(tmp_path)}})
     assert found["zero-shot"] == ""
-    assert found["lora"] == "needs train rows in 'sw', and there are none"
+    assert found["lora"] == "needs training rows in the target: no train rows in 'sw'"
 
 
 def test_no_row_is_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,14 @@ from transformers import AutoModel, AutoTokenizer
 import crossflare
 from crossflare.disk.files import CARD, commit_dir, open_dir, read_json
 from crossflare.errors import UserError
+from crossflare.evaluation.calibration import tempered
+from crossflare.experiment.making.building import form_of, load_base_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.fusion.tensor_files import PROBE
+from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.example import Split
@@ -147,7 +150,8 @@ def test_an_opened_probe_says_what_the_run_said(spec: Spec, ran: Path) -> None:
     texts = [row.texts[0] for row in step.context.data.test("sw", "none")]
     adapter = crossflare.open_adapter(ran / "adapters" / "probe-sw-seed0")
     found = [list(each.probabilities.values()) for each in adapter.predict(texts, batch_size=2)]
-    assert np.allclose(found, np.exp(said(ran, spec, "probe")), atol=1e-4)
+    assert adapter.calibration is not None
+    assert np.allclose(found, np.exp(tempered(said(ran, spec, "probe"), adapter.calibration.temperature)), atol=1e-4)
     with pytest.raises(UserError, match="probe reads no source"):
         adapter.predict(texts, texts)
 
@@ -229,3 +233,17 @@ def test_what_cannot_be_is_refused(lab: Lab, changes: dict[str, Any], message: s
 def test_the_source_itself_can_be_a_target_of_the_probe_that_was_trained_there(lab: Lab) -> None:
     spec = lab.spec({"methods": {"probe-en": METHODS["probe-en"]}, "targets": ["en", "es", "sw"]})
     assert spec.targets == ("en", "es", "sw")
+
+
+def test_a_probe_reads_the_very_tokens_that_lora_reads(spec: Spec, ran: Path) -> None:
+    """No method puts a word before a text, such as the `query: ` that E5 was trained with."""
+    step = model_of(ran, spec, "probe")
+    base = load_base_of(step.context, 0)
+    rows = step.splits[0].examples
+    made = [
+        form_of(step.context, step.training, base.model, base.tokenizer, KINDS[kind], "none").encode(rows)
+        for kind in ("probe", "lora")
+    ]
+    for probe, lora in zip(*made, strict=True):
+        assert np.array_equal(probe.target.ids, lora.target.ids)
+        assert probe.target.ids.tolist() == base.tokenizer(rows[probe.position].texts[0]).input_ids

@@ -255,3 +255,16 @@ def test_a_name_on_the_hub_is_checked_in_the_cache(folder: Path, tmp_path: Path)
     hub_snapshot(folder, tmp_path / "pickled")
     with pytest.raises(UserError, match=r"a/b: .*cannot be fetched .* only safetensors are read"):
         PeftModel.from_pretrained(base(), "a/b", cache_dir=str(tmp_path / "pickled"))
+
+
+def test_what_peft_saved_is_told_how_to_become_ours(folder: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        crossflare.open_adapter(folder)
+    assert "saved by peft (save_pretrained)" in str(caught.value)
+    assert "crossflare.save_adapter(model, folder, base=...)" in str(caught.value)
+    model = PeftModel.from_pretrained(base(), folder)
+    ours = folder.parent / "ours"
+    crossflare.save_adapter(model, ours, base=crossflare.identify(base(), "bert"))
+    with pytest.raises(UserError, match="its card does not say which labels it predicts"):
+        crossflare.open_adapter(ours)  # it can be loaded, and was not trained by a recipe
+    assert crossflare.load_adapter(base(), ours, base=crossflare.identify(base(), "bert")) is not None

@@ -129,3 +129,21 @@ def test_questions_without_an_answer_are_left_out_and_counted(lab: Lab, tmp_path
 def test_a_file_without_any_answer_is_unlabelled(tmp_path: Path) -> None:
     data = own_questions("own", {"sw": {"test": asked(tmp_path / "none.jsonl", 0, 2)}})
     assert (len(data.split("sw", "test")), data.left_out("sw", "test")) == (2, 0)
+
+
+def test_a_file_in_the_place_of_the_runs_is_named_as_that(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = lab.folder / "runs"
+    runs.write_text("")
+    assert main(["run", str(lab.write({}, ("zero-shot",))), "--runs", str(runs), "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "a file stands where a folder is needed: move it away, or choose another folder" in " ".join(said.split())
+    assert "free space" not in said
+
+
+def test_rows_that_a_dictionary_learns_from_are_not_offered_to_stay_unaligned(lab: Lab) -> None:
+    lab.edit("sw", "train", lambda rows: rows[0].update(id="another"))
+    learns = {"translation.to_source": {"engine": "dictionary", "learn": "train"}}
+    for changes, offered in (({}, True), (learns, False)):
+        with pytest.raises(UserError) as caught:
+            Data(lab.spec(changes, ("lora", "translate-test")), lab.folder / "runs").check()
+        assert ("align: none" in str(caught.value)) is offered

@@ -16,10 +16,12 @@ from crossflare.report.results import collect
 Make = Callable[..., Path]
 
 
-def with_temperatures(folder: Path, heat: float = 2.0) -> Path:
-    """Give every run log-probabilities that are too sure by `heat`, and the temperature that undoes it."""
+def with_temperatures(folder: Path, heat: float = 2.0, without: str = "") -> Path:
+    """Make log-probabilities too sure by `heat`, with the temperature that undoes it; `without` one method."""
     for path in sorted((folder / "records").glob("*.json")):
         record = load_record(path)
+        if record.method["name"] == without:
+            continue
         file = folder / record.predictions
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         right = np.mean([row["correct"] for row in rows])
@@ -62,3 +64,10 @@ def test_the_error_falls_where_the_temperature_undoes_what_is_wrong(make: Make) 
     rows = json.loads(report.json.read_text(encoding="utf-8"))["calibration"]
     assert len(rows) == len(found)
     assert rows[0]["error"]["score"] > rows[0]["error_calibrated"]["score"]
+
+
+def test_what_has_no_temperature_is_named_in_one_sentence(make: Make) -> None:
+    results = collect(with_temperatures(make(), without="zero-shot"))
+    named = f"for want of a temperature of dev rows in the language: zero-shot ({' '.join(results.folder.languages)})."
+    assert named in to_text(results)
+    assert "for want of" not in to_text(collect(with_temperatures(make())))

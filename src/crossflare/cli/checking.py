@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossflare.cli.terminal import BAD, OK, bars, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import BAD, OK, bars, err, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         texts = [(f"# {cell.name}\n" if cell.name else "") + cell.spec.to_yaml() for cell in recipe.cells]
         typer.echo("---\n".join(texts), nl=False)
         return
+    _say_methods([cell.spec for cell in recipe.cells])  # before rows and models are looked at, which may refuse
     contexts = contexts_of(recipe, Path())
     check(contexts)
-    _say_methods([cell.spec for cell in recipe.cells])
     for cell, context in zip(recipe.cells, contexts, strict=True):
         spec, parts = cell.spec, context.data.check()
         shown = table("language", *PARTS, right=PARTS, title=plain(cell.name) or None)
@@ -86,7 +86,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
 
 
 def _say_methods(specs: "Sequence[Spec]") -> None:
-    """Say which methods the data allow, once where recipes agree."""
+    """Say which methods the data allow, once where recipes agree, and beside what a script would read."""
     from crossflare.experiment.promise.check import methods_allowed
 
     said: list[str] = []
@@ -96,7 +96,7 @@ def _say_methods(specs: "Sequence[Spec]") -> None:
         except UserError:
             continue
         for line in lines if lines != said else ():
-            say(f"[dim]{plain(line)}[/]")
+            err().print(f"[dim]{plain(line)}[/]", soft_wrap=True)
         said = lines
 
 

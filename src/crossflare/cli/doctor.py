@@ -92,7 +92,7 @@ def _extra_packages() -> dict[str, list[str]]:
     extras: dict[str, list[str]] = {}
     for text in requires("crossflare") or []:
         wanted = Requirement(text)
-        for extra in ("report", "demo", "multilingual", "mt", "bergamot", "quant"):
+        for extra in ("report", "demo", "multilingual", "mt", "bergamot", "language-id", "quant"):
             if wanted.marker is not None and wanted.marker.evaluate({"extra": extra}) and wanted.name != "crossflare":
                 extras.setdefault(extra, []).append(wanted.name)
     return extras

@@ -16,6 +16,7 @@ import typer
 from crossflare.cli import analysis, checking, experiments, facts, inspecting, laboratory, prediction, translation
 from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
+from crossflare.disk.storage import file_in_the_way
 from crossflare.errors import Kind, UserError
 from crossflare.heard import listening
 
@@ -131,8 +132,9 @@ def explain(error: Exception) -> tuple[Kind, list[str], int]:
         said = f"{message}; see {context.command_path if context else 'crossflare'} -h"
         return "usage", [said] if message else [], USER  # empty when help was shown for want of a verb
     said = " ".join(str(error).split())
-    if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in THEIRS:
-        return "disk", [f"{said}; free space, or choose another place that may be read and written"], USER
+    if isinstance(error, OSError) and (errno.errorcode.get(error.errno or 0) in THEIRS or file_in_the_way(error)):
+        advice = file_in_the_way(error) or "free space, or choose another place that may be read and written"
+        return "disk", [f"{said}; {advice}"], USER
     name = type(error).__name__
     return "internal", [f"internal error: {name}: {said}" if said else f"internal error: {name}"], OURS
 

@@ -72,6 +72,13 @@ def predict(
             "adapter is least sure, gets no label.",
         ),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TAG",
+            help="Language of the texts, for an adapter of several: it says which temperature is theirs.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows read at once.")] = 64,
     base: Annotated[
         str | None,
@@ -105,6 +112,7 @@ def predict(
             batch_size=batch_size,
             base=base,
             coverage=coverage,
+            language=language,
         )
     shown = table("label", "rows", right=["rows"])
     for label, number in counts.labels.items():
@@ -113,11 +121,15 @@ def predict(
     if counts.calibration is not None:
         known = counts.calibration
         say(f"probabilities calibrated: temperature {known.temperature:.2f}, fitted on {known.rows} dev rows")
+    elif counts.calibrated:
+        known = ", ".join(counts.calibrated)
+        say(f"probabilities as the model says them: temperatures are known of {plain(known)}, --language names one")
     notes = {
         "without a label (not sure enough)": counts.abstained,
         "empty texts": counts.empty,
         "rows without a source": counts.no_source,
         "texts cut": counts.truncated,
+        "texts read in windows": counts.in_windows,
     }
     said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
     say(f"{counts.rows} rows -> {plain(output)}{said}")

@@ -36,10 +36,19 @@ class StorageError(UserError):
     """Whether its place may only be read."""
 
 
+def file_in_the_way(error: OSError) -> str:
+    """Return what to do where a file stands in the place of a folder; empty where that is not what went wrong."""
+    place = error.filename
+    if error.errno == errno.ENOTDIR or (error.errno == errno.EEXIST and place and Path(os.fsdecode(place)).is_file()):
+        return "a file stands where a folder is needed: move it away, or choose another folder"
+    return ""
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Return the error for a file that could not be written."""
     reason = error.strerror or str(error)
-    said = f"{path}: could not be written ({reason}); free space or choose another folder; nothing was lost"
+    advice = file_in_the_way(error) or "free space or choose another folder"
+    said = f"{path}: could not be written ({reason}); {advice}; nothing was lost"
     made = StorageError(said, "disk")
     made.read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
     return made

@@ -73,7 +73,8 @@ class Record:
     translation: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Identity of the engine `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored."""
+    """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored;
+    `windows`, where longer texts are read in them: `rows` of several, how many were `read`, and `most` of one row."""
     training: TrainingRecord = field(default_factory=lambda: TrainingRecord())
     calibration: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`temperature` of the probabilities, the `language` of the dev rows that it was fitted on, and how many `rows`;

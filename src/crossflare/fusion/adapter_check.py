@@ -63,6 +63,11 @@ def check_folder(folder: Path) -> Opened:
         UserError: A file is missing, changed, not named by the manifest, no regular file or too large; the card or a
             configuration is not one of an adapter.
     """
+    if all((folder / name).is_file() for name in (CONFIG, WEIGHTS)) and not (folder / MANIFEST).exists():
+        raise UserError(
+            f"{folder}: saved by peft (save_pretrained), so nothing says which base and task it is of; open it with "
+            "PeftModel.from_pretrained, and save it with crossflare.save_adapter(model, folder, base=...)"
+        )
     names = open_dir(folder, LIMITS, dict.fromkeys((WEIGHTS, CONFIG, CARD), EXPECTED))
     card, base = read_base(folder)
     chain: list[Path] = []

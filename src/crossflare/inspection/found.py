@@ -43,6 +43,14 @@ class PartLook:
     """Of them, rows with another label than that row's."""
     unlike_at: Places
     tokens: Lengths | None
+    judged: int = 0
+    """Rows of which the language identifier can tell the language; 0 also where none is installed."""
+    foreign: int = 0
+    """Of them, rows that do not look like the language."""
+    foreign_at: str = ""
+    """The first of them."""
+    foreign_as: str = ""
+    """The language that most of them look like."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class LanguageLook:
     pieces: int | None
     """Of the base's tokenizer, without special tokens; None: no base was named."""
     unknown: int
+    identified: bool | None = None
+    """Whether the language identifier knows the language; None: none is installed."""
 
     @property
     def unknown_share(self) -> float:

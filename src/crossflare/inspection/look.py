@@ -9,6 +9,7 @@ from typing import Any
 from crossflare.errors import UserError
 from crossflare.inspection.counting import Keys, RowTally
 from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
+from crossflare.inspection.identify import IdentityTally, knows
 from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
 from crossflare.inspection.texts import TextTally
 from crossflare.inspection.tokens import BaseTokenizer, TokenTally
@@ -46,6 +47,7 @@ class _Seen:
     own: KeptRows
     beside: KeptRows
     """The source texts that stand in the rows themselves."""
+    identity: IdentityTally
     has_beside: bool = False
     looked: int = 0
     sentences: int = 0
@@ -76,7 +78,11 @@ class Looker:
         with bar("looking at the rows", total) as done:
             for share in shares:
                 seen = _Seen(
-                    RowTally(contexts=Keys() if self.asks else None), TokenTally(), KeptRows(MOST), KeptRows(MOST)
+                    RowTally(contexts=Keys() if self.asks else None),
+                    TokenTally(),
+                    KeptRows(MOST),
+                    KeptRows(MOST),
+                    IdentityTally(share.language),
                 )
                 with suppress(UserError) if share.only_compared else nullcontext():
                     for batch in _batches(share.rows()):
@@ -101,6 +107,7 @@ class Looker:
         tally = self._texts.setdefault(share.language, TextTally(share.language))
         for example in looked:
             tally.add(example.texts, example.origin)
+            seen.identity.add(example.texts, example.origin)
         if self.pieces is not None and looked:
             for example, found in zip(looked, self.pieces.read([each.texts for each in looked]), strict=True):
                 seen.tokens.add(*found, example.origin)
@@ -157,6 +164,10 @@ class Looker:
             unlike=unlike,
             unlike_at=unlike_at,
             tokens=lengths,
+            judged=seen.identity.judged,
+            foreign=seen.identity.unlike,
+            foreign_at=seen.identity.first,
+            foreign_as=next((tag for tag, _ in seen.identity.looks.most_common(1)), ""),
         )
 
     def _language(self, tally: TextTally) -> LanguageLook:
@@ -178,6 +189,7 @@ class Looker:
             composed=tally.composed,
             pieces=pieces,
             unknown=sum(each.unknown for each in tokens),
+            identified=knows(language),
         )
 
     def _leaks(self) -> Iterator[LeakLook]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from crossflare.errors import UserError
 from crossflare.inspection.found import LanguageLook, Look, PairLook, PartLook
 from crossflare.languages import find_language
 from crossflare.languages.scripts import NAMES, script_words
 
-UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY = 0.05, 0.1, 0.01, 0.05, 0.2, 0.05, 0.9
+UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY, FOREIGN = 0.05, 0.1, 0.01, 0.05, 0.2, 0.05, 0.9, 0.1
 """Shares above which something is said: of unknown pieces, and of rows that are cut, that repeat others, that are in
-another script than the tag's, in two scripts, copied from the source, of one label."""
+another script than the tag's, in two scripts, copied from the source, of one label, not like their language."""
 
 
 SOME = 5
@@ -21,6 +22,7 @@ def warnings_of(look: Look) -> list[str]:
     found += [line for pair in look.pairs for line in _pairs(pair)]
     found += [*_leaks(look), *_cut(look)]
     found += [line for language in look.languages for line in _scripts(language)]
+    found += [line for part in look.parts for line in _foreign(part)]
     found += [*_signs(look)]
     return found + [line for part in look.parts for line in _rows(part)]
 
@@ -77,6 +79,20 @@ def _scripts(found: LanguageLook) -> Iterator[str]:
         yield f"{tag}: {said}{latin}, which the tag says; is it the language, and is the tag right?"
     if kinds.get("mixed", 0) > MIXED * found.rows:
         yield f"{tag}: {percent(kinds['mixed'] / found.rows)} of the texts mix two scripts"
+
+
+def _foreign(part: PartLook) -> Iterator[str]:
+    if part.foreign >= SOME and part.foreign > FOREIGN * part.judged:
+        said = f"{percent(part.foreign / part.judged)} of the texts do not look like {_name(part.language)}"
+        most = f"most of them look like {_name(part.foreign_as)}, the first is {part.foreign_at}"
+        yield f"{part.language} {part.part}: {said}: {most}; is it the language, and is the tag right?"
+
+
+def _name(tag: str) -> str:
+    try:
+        return find_language(tag).name
+    except UserError:  # the identifier knows some that are in no table of ours
+        return f"'{tag}'"
 
 
 def _signs(look: Look) -> Iterator[str]:

@@ -55,8 +55,8 @@ def parts_sheet(look: Look) -> Sheet:
     """Return rows, labels, repeated and empty texts, and lengths, by language and part."""
     several = len({part.part for part in look.parts}) > 1 or look.parts[0].part != "file"
     over = "windows" if look.asks else "cut"
-    columns = ["rows", "labels", "same", "empty", "median", "p95", "max", over]
-    rows = [[*_counts(look, part), *_lengths(part)] for part in look.parts]
+    columns = ["rows", "labels", "same", "empty", "median", "p95", "max", over, "unlike"]
+    rows = [[*_counts(look, part), *_lengths(part), _unlike(part)] for part in look.parts]
     kept = [place for place, name in enumerate(columns) if _tells(name, [row[place] for row in rows])]
     made = [
         (part.language, *([part.part] if several else []), *(row[place] for place in kept))
@@ -69,6 +69,10 @@ def parts_sheet(look: Look) -> Sheet:
     if look.model:
         limit = f", of {' or '.join(map(str, limits))} at most" if limits else ""
         legend += [f"median, p95, max: tokens of {Path(look.model).name}{limit}"]
+    unlike = "unlike: texts that do not look like the language, of those long enough to tell"
+    legend += [unlike] if any(part.judged for part in look.parts) else []
+    unknown = [each.language for each in look.languages if each.identified is False]
+    legend += [f"the language identifier does not know {', '.join(unknown)}"] if unknown else []
     head = ("language", *([PART] if several else []), *(columns[place] for place in kept))
     return Sheet("Rows", head, tuple(made), 1 + several, "; ".join(legend))
 
@@ -82,6 +86,12 @@ def _counts(look: Look, part: PartLook) -> list[str]:
     labels = " ".join(map(str, counts)) if len(counts) <= FEW else f"{min(counts)} to {max(counts)}"
     labels = (labels if sum(counts) else "") + (f" none {part.unlabelled}" if part.unlabelled and look.labels else "")
     return [f"{part.rows:,}", labels.strip(), counted_text(part.again), counted_text(part.empty)]
+
+
+def _unlike(part: PartLook) -> str:
+    if not part.judged:
+        return ""
+    return percent(part.foreign / part.judged) if part.foreign else "0 %"
 
 
 def _lengths(part: PartLook) -> list[str]:

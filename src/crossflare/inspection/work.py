@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from crossflare.recipe.needs import Route, needs, routes
+from crossflare.recipe.needs import Route, brings, needs, routes
 from crossflare.recipe.spec import Spec
 
 
 def translated_parts(spec: Spec, language: str) -> list[str]:
     """Return the parts in a target language that are there, and that are translated back."""
     found = {need.part for need in needs(spec) if need.language == language}
-    return sorted(found if _back(spec) else found & {"test"})
+    return sorted(found if _back(spec) else found & {"test", *_combined(spec)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,18 @@ def jobs(spec: Spec) -> list[Translating]:
         there = tuple((language, part) for part in translated_parts(spec, language))
         into = spec.source if route == "to_source" else language
         found.append(Translating(route, options.engine, language, into, there))
-        if spec.translation.translates and (route == "latents" or _back(spec)):
-            found.append(Translating(route, options.engine, language, into, tuple(own), made=True))
+        whole = own if route == "latents" or _back(spec) else [each for each in own if each[1] in _combined(spec)]
+        if spec.translation.translates:
+            found.append(Translating(route, options.engine, language, into, tuple(whole), made=True))
     return [job for job in found if job.parts]
+
+
+def _combined(spec: Spec) -> tuple[str, ...]:
+    """Return the part on which combinations are fitted or calibrated, where a method is one and they are translated."""
+    engine = spec.translation.to_source
+    able = engine is not None and engine.engine != "precomputed"
+    fitted = [method.about.fitted or able for method in spec.methods if method.about.combines]
+    return ("dev",) if any(fitted) and not brings(spec) else ()
 
 
 def _back(spec: Spec) -> bool:

@@ -10,6 +10,7 @@ from crossflare.recipe.fields import Reader
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
 from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.needs import ORIGINALS
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.task_checks import check_task
@@ -25,7 +26,7 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(path, "reads the states of a translation encoder, but translation.latents is missing; add one")
     beside = spec.translation.translates and spec.translation.has_native
     both = method.about.trains and method.about.reads == "both"
-    if beside and both and str(method.train_source).startswith(_ORIGINALS_NEEDED):
+    if beside and both and str(method.train_source).startswith(ORIGINALS):
         reader.wrong((*path, "train_source"), "the target's own rows (native) have no original; say machine, or none")
     if is_translated(method.training_source):
         _needs_engine(engine, path, reader)
@@ -35,9 +36,6 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
                 f"{method.train_source} needs training rows translated back, which the set's own texts "
                 f"({engine.engine}) cannot do; name an engine in translation.to_source",
             )
-
-
-_ORIGINALS_NEEDED = ("original", "mixed", "annealed")
 
 
 def check_translation(translation: TranslationSpec, task: TaskSpec | None, reader: Reader) -> None:
@@ -255,6 +253,8 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     quantise = spec.model.quantise if reader.sound("model") else "none"
     if method.about.learns == "model" and quantise != "none":
         reader.wrong(path, f"all weights are trained, and those in {quantise} cannot be; set model.quantise: none")
+    if method.about.joins and spec.task.long == "windows":
+        reader.wrong(path, "both texts are one sequence, which is not for windows; take it out, or set task.long: cut")
     annealed = str(method.train_source).startswith("annealed(") and "train_source" in method.options
     if annealed and (written or spec.task.asks):
         advice = "annealed sources are for labels by a head; say train_source: original, machine or mixed(p)"

@@ -10,6 +10,8 @@ from crossflare.recipe.translation import is_translated
 if TYPE_CHECKING:
     from crossflare.recipe.spec import Spec
 
+ORIGINALS = ("original", "mixed", "annealed")
+"""What training sources begin with that hold the labelled source text itself."""
 Route = Literal["to_target", "to_source", "latents", "answers"]
 
 
@@ -95,7 +97,7 @@ def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]
         yield from (Need(each, "train") for each in learnt)
     if not _own(spec):
         return
-    original = trained.about.reads == "both" and str(trained.train_source).startswith(("original", "mixed", "annealed"))
+    original = trained.about.reads == "both" and str(trained.train_source).startswith(ORIGINALS)
     out = "say train_source: machine to learn from translations of the targets' rows"
     why = f"{trained.name} learns from them (train_source: {trained.train_source}); {out}" if original else ""
     for each in learnt:

@@ -75,7 +75,8 @@ class Training:
     max_length: Annotated[int, Bounds(4)] = 128
     """Tokens of a text, of a pair, or of a prompt; longer ones are cut. Of questions, tokens of a window."""
     stride: Annotated[int, Bounds(0)] = 128
-    """For questions: tokens of the context that a window repeats from the one before."""
+    """Tokens that a window repeats from the one before: of a question's context, at most two thirds of it; with
+    task.long: windows, of a long text, at most a half."""
     answer_tokens: Count = 30
     """For questions: most tokens of an answer."""
     balance: Balance = "none"

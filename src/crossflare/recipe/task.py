@@ -15,6 +15,8 @@ from crossflare.tasks.sets import KNOWN_SETS, KnownSet
 
 Part = Literal["train", "dev", "test"]
 Answering = Literal["head", "text"]
+Long = Literal["cut", "windows"]
+"""What becomes of a text that is longer than the model's window: its end is left out, or it is read piece by piece."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class TaskSpec(FileLayout):
     """How the model answers: by a new head over its states, or in its own words (models that write)."""
     words: dict[str, str] = field(default_factory=dict[str, str])
     """With form `text`: label -> the word that the model writes for it, where that is not the label itself."""
+    long: Long = "cut"
+    """A text of more than max_length tokens, of one text by a head: `cut`, or read in `windows` of so many tokens, and
+    answered by the mean of the windows' log-probabilities. A model trains on the first window. Questions have windows
+    of their own."""
     questions: bool = False
     """The own files hold questions with a context and answers, in SQuAD's layout or as flat rows."""
     labels: tuple[Label, ...] = ()
@@ -96,7 +102,9 @@ class TaskSpec(FileLayout):
         return KNOWN_SETS.get(self.set or "")
 
     def choosing(self) -> dict[str, Any]:
-        """Return what a trained model is named by, too: the main metric, where it is not the one by default."""
+        """Return what a trained model is named by, too: what is not so by default of metric and long texts."""
         usual = "f1" if self.asks else "accuracy" if self.set is None else None  # a named set of labels has its own
         named = self.main_metric not in (None, usual)
-        return {"main_metric": self.main_metric} if named else {}
+        return ({"main_metric": self.main_metric} if named else {}) | (
+            {} if self.long == "cut" else {"long": self.long}
+        )

@@ -18,6 +18,8 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     _hub(task, reader)
     if task.words and task.form == "head":
         reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
+    if task.long == "windows":
+        _windows(task, reader)
     if task.questions:
         _questions(task, spec, reader)
         return
@@ -53,6 +55,19 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     _options_of_files(task, get_args(Metric), reader)
     if task.files and reader.sound("source") and reader.sound("targets"):
         _files(task, spec, reader)
+
+
+def _windows(task: TaskSpec, reader: Reader) -> None:
+    """Check that long texts can be read in windows; what a named set has for texts is checked with the model."""
+    why = ""
+    if task.asks:
+        why = "questions have windows of their own (max_length and stride of the stages); take it out"
+    elif task.form == "text":
+        why = "windows are for a head over the text; set form: head, or long: cut"
+    elif any(len(layout.texts) > 1 for _, layout in _layouts(task)):
+        why = "a pair of texts is read as one and is not for windows; set long: cut"
+    if why:
+        reader.wrong(("task", "long"), why)
 
 
 def _hub(task: TaskSpec, reader: Reader) -> None:

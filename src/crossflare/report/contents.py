@@ -124,6 +124,10 @@ def sections(results: Results) -> list[Section]:
         matrix("empty texts", "method", results, count("empty")),
         matrix("texts without a source", "method", results, count("no_source")),
     ]
+    long = [
+        matrix("rows longer than the window", "method", results, count("windows", "rows")),
+        matrix("windows in which they were read", "method", results, count("windows", "read"), "Of all these rows."),
+    ]
     trained = [
         matrix("learning rate, chosen on the dev part", "method", results, chosen, "×n: by n of the seeds."),
         matrix("rates tried: dev score, in points", "method", results, tried, "Mean over seeds."),
@@ -136,6 +140,7 @@ def sections(results: Results) -> list[Section]:
         Section(CALIBRATION, calibration_grids(results)),
         Section(COST, (cost,) if cost else ()),
         Section("Test texts that were cut, empty or without a source", _filled(checks)),
+        Section("Test texts read in windows", _filled(long)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
     ]

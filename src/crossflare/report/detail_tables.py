@@ -89,8 +89,20 @@ def calibration_grids(results: Results) -> tuple[Grid, ...]:
         f"chance alone. T {COLDEST:.2f} and T {HOTTEST:.2f} are bounds: the dev rows ask for more, as those of a model "
         "that has learnt little do."
     )
+    legend += _without_temperature(results)
     title = "expected calibration error, in points"
     return (Grid(title, ("method", *results.folder.languages), rows, legend),) if rows else ()
+
+
+def _without_temperature(results: Results) -> str:
+    """Return a sentence that names what has no temperature, each method with its languages; nothing where all have."""
+    found: dict[str, list[str]] = {}
+    for method in grouped(results.folder):
+        for language in results.folder.languages:
+            if results.folder.of(method, language) and (method, language) not in results.calibrated:
+                found.setdefault(method, []).append(language)
+    named = ", ".join(f"{method} ({' '.join(languages)})" for method, languages in found.items())
+    return f" As the models say them, for want of a temperature of dev rows in the language: {named}." if named else ""
 
 
 def _calibration_entry(results: Results, method: str, language: str) -> Entry:

@@ -14,8 +14,9 @@ from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, lo
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import ReadSettings, Saved, read_saved
+from crossflare.serving.card import ReadSettings, Saved, other_base, read_saved
 from crossflare.serving.hub import folder_of
+from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
@@ -70,6 +71,7 @@ class TrainedAdapter(Saved):
         *,
         translator: Translator | None = None,
         coverage: float | None = None,
+        language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
         """Say the label of each text, or the answer to each question.
@@ -86,6 +88,8 @@ class TrainedAdapter(Saved):
             translator: Makes the sources instead; for FLARE MT the engine whose states it was trained on.
             coverage: The share of rows to answer, above 0 and at most 1, were they like the dev rows: the others, of
                 which the adapter is least sure, get no label. None: every row is answered.
+            language: Of the texts, for an adapter of several languages: it says which temperature is theirs, and from
+                what a translator translates. None: the adapter's, if it has one alone.
             batch_size: Rows in one forward pass; it changes no more than the last digits.
 
         Returns:
@@ -98,13 +102,16 @@ class TrainedAdapter(Saved):
         """
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        language = language_of(self, language)
         examples, any_source = examples_from(texts, sources, self.task.text_count)
         if not examples:
             return []
         reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
         if translator is not None and reads == "both":
-            examples = translated(self, examples, translator)
-        return self.answer(examples, reads, states_from=translator, coverage=coverage, batch_size=batch_size)
+            examples = translated(self, examples, translator, language)
+        return self.answer(
+            examples, reads, states_from=translator, coverage=coverage, language=language, batch_size=batch_size
+        )
 
     def answer(
         self,
@@ -113,6 +120,7 @@ class TrainedAdapter(Saved):
         *,
         states_from: Any = None,
         coverage: float | None = None,
+        language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
         """Say what the adapter makes of N rows, with their sources where it `reads` them.
@@ -122,15 +130,16 @@ class TrainedAdapter(Saved):
             reads: See `reads_of`.
             states_from: For FLARE MT, the translation engine.
             coverage: See `predict`.
+            language: See `predict`; as `language_of` returns it.
             batch_size: Rows in one forward pass.
         """
-        threshold = threshold_of(self, coverage)
+        threshold = threshold_of(self, coverage, language)
         rows = without_blanks(examples)
         outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
         form = self.form(with_source=reads == "both")
         cut = [any(form.truncated([row]).values()) for row in rows]
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
-        return predictions_of(self.task, outputs, sources, cut, self.calibration, threshold)
+        return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
 
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
@@ -167,6 +176,7 @@ class TrainedAdapter(Saved):
             joined=self.kind.joins,
             mixes=self.kind.mixes,
             padded=self.kind.padded,
+            long=self.long,
             stride=self.reading.stride,
             answer_tokens=self.reading.answer_tokens,
             words=self.card["task"].get("words"),
@@ -200,13 +210,6 @@ def open_adapter(
     """
     saved = read_saved(folder_of(folder_or_hub_id, revision))
     return load_trained(saved, base=other_base(saved, base), device=device)
-
-
-def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
-    """Return the base that a caller names in place of the adapter's, at the adapter's revision if it is the same."""
-    if name is None:
-        return None
-    return saved.base if name == saved.base.name else ModelSpec(name, quantise=saved.base.quantise)
 
 
 def load_trained(

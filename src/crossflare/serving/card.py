@@ -13,7 +13,7 @@ from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
 from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import ModelSpec, Training
-from crossflare.recipe.task import Answering
+from crossflare.recipe.task import Answering, Long
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import Metric, QuestionTask, TextTask
 from crossflare.training.loop.settings import Precision
@@ -58,6 +58,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "texts": (either(none, one_of(1, 2)), "1 or 2"),
         "form": (either(none, one_of("head", "text")), "head or text"),
         "words": (either(none, _words), "an object of texts"),
+        "long": (either(none, one_of(*get_args(Long))), "cut or windows"),
         "normalisation": (either(none, one_of("squad", "mlqa")), "squad or mlqa"),
         "main_metric": NAME,
     },
@@ -98,7 +99,7 @@ class ReadSettings:
     max_length: int = Training.max_length
     """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
     stride: int = Training.stride
-    """Tokens of a question's context that a window repeats from the one before it."""
+    """Tokens that a window of a question's context, or of a long text, repeats from the one before it."""
     answer_tokens: int = Training.answer_tokens
     """The most tokens that the answer to a question has."""
     precision: Precision = "auto"
@@ -131,6 +132,12 @@ class Saved:
         return said or "head"
 
     @property
+    def long(self) -> Long:
+        """How a text longer than the window is read."""
+        said: Long | None = self.card["task"].get("long")
+        return said or "cut"
+
+    @property
     def train_source(self) -> Mapping[str, Any]:
         """The identity of the engine whose translations were trained on; empty where that was no engine."""
         said = self.card.get("train_source")
@@ -138,11 +145,25 @@ class Saved:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What dev rows said of its probabilities; None where that is not known, or differs between its languages."""
+        """See `calibration_in`, where the language of the texts is not known."""
+        return self.calibration_in(None)
+
+    def calibration_in(self, language: str | None) -> Calibration | None:
+        """Return what dev rows said of its probabilities.
+
+        Args:
+            language: Of the texts, as a tag; None: the only one that the adapter was trained in.
+
+        Returns:
+            None where that is not known: no dev rows were in this language; or none is named and there are several, or
+            it is the source language: such a model is read in others, where this temperature does harm.
+        """
         found: dict[str, Any] = self.card.get("calibration") or {}
-        if len(found) != 1 or not self.task.labels:
+        alone = language is None and len(found) == 1 and self.card.get("source") not in found
+        known = next(iter(found)) if alone else language
+        if known not in found or not self.task.labels:
             return None
-        return calibration_from(next(iter(found.values())), f"{self.folder / CARD}: calibration")
+        return calibration_from(found[known], f"{self.folder / CARD}: calibration")
 
     def reading_in_training(self) -> ReadSettings:
         """Return how the adapter's own training read its rows."""
@@ -169,8 +190,16 @@ def read_saved(folder: Path) -> Saved:
     said = card.get("model") or {}
     base = ModelSpec(said.get("name") or opened.base.name, said.get("revision"), said.get("quantise") or "none")
     saved = Saved(folder, card, task, kind, base, opened.stage1 if isinstance(opened, Opened) else None)
-    _ = saved.calibration  # refused here, before a model is loaded
+    for language in (card.get("calibration") or {}) if task.labels else ():
+        saved.calibration_in(language)  # refused here, before a model is loaded
     return saved
+
+
+def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
+    """Return the base that a caller names in place of the adapter's, at the adapter's revision if it is the same."""
+    if name is None:
+        return None
+    return saved.base if name == saved.base.name else ModelSpec(name, quantise=saved.base.quantise)
 
 
 def open_trained(folder: Path) -> Opened | OpenedTensors:

@@ -65,7 +65,8 @@ def evaluate(
             maybe an `id`. For an adapter that reads sources it also has `source` (of two texts `source_premise` and so
             on), which is None where the row is read alone.
         task: How labels are written or answers compared, where it is not as in training; None: the adapter's.
-        language: The language of the texts, for the rules by which answers are compared; None: the adapter's.
+        language: The language of the texts, for the rules by which answers are compared, and for the translator; None:
+            the adapter's.
         translator: Makes the sources instead; see `TrainedAdapter.predict`.
         batch_size: Rows in one forward pass.
 
@@ -93,7 +94,7 @@ def evaluate(
     given = given_of(named, any(each.source is not None for each in examples), translator)
     reads = reads_of(adapter, given, ADVICE)
     if translator is not None and reads == "both":
-        examples = translated(adapter, examples, translator)
+        examples = translated(adapter, examples, translator, language)
     outputs = adapter.outputs(without_blanks(examples), reads, states_from=translator, batch_size=batch_size)
     found = _against_gold(known, examples, outputs, language or str(adapter.card.get("language")))
     scores = run_intervals(found, len(known.labels))

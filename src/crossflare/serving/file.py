@@ -16,13 +16,13 @@ from crossflare.evaluation.scoring import finite
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
-from crossflare.serving.adapter import check_texts, load_trained, other_base
-from crossflare.serving.card import read_saved
+from crossflare.serving.adapter import check_texts, load_trained
+from crossflare.serving.card import other_base, read_saved
+from crossflare.serving.languages import language_of, languages_of
 from crossflare.serving.prediction import (
     Given,
     Prediction,
     is_bare,
-    languages_of,
     reads_of,
     text_columns,
     threshold_of,
@@ -93,7 +93,12 @@ OutputRow = dict[str, Any]
 
 
 def output_rows(
-    names: Sequence[str | int], said: Sequence[Prediction], *, sources: bool = False, abstains: bool = False
+    names: Sequence[str | int],
+    said: Sequence[Prediction],
+    *,
+    sources: bool = False,
+    abstains: bool = False,
+    windows: bool = False,
 ) -> list[OutputRow]:
     """Return what is written of each row.
 
@@ -102,12 +107,14 @@ def output_rows(
         said: N predictions.
         sources: Whether the adapter reads texts in the source language: then the one that it read is written, too.
         abstains: Whether it may abstain: then it is written whether it did.
+        windows: Whether it reads longer texts in windows: then it is written in how many.
     """
     return [
         {"id": name, "prediction": each.label, **_numbers(each)}
         | ({"abstained": each.abstained} if abstains else {})
         | ({"source": each.source} if sources else {})
         | {"truncated": each.truncated}
+        | ({"windows": each.windows} if windows else {})
         for name, each in zip(names, said, strict=True)
     ]
 
@@ -175,10 +182,14 @@ class Counts:
     """Rows that were read without a source though one was asked for."""
     truncated: int
     """Rows of which a side was longer than the model's window."""
+    in_windows: int = 0
+    """Rows that were longer than the window, and read in several."""
     abstained: int = 0
     """Rows that got no label."""
     calibration: Calibration | None = None
     """What the probabilities are calibrated by; None: they are as the model says them."""
+    calibrated: tuple[str, ...] = ()
+    """The languages that the adapter has temperatures for."""
 
 
 def predict_file(
@@ -194,6 +205,7 @@ def predict_file(
     batch_size: int = 64,
     base: str | None = None,
     coverage: float | None = None,
+    language: str | None = None,
 ) -> Counts:
     """Predict a label for every row of a file, in its order.
 
@@ -211,6 +223,7 @@ def predict_file(
         base: Folder or name of the base model, which may be fetched. None: the one that the card names, which is not:
             a stranger's card starts no look-up.
         coverage: See `TrainedAdapter.predict`.
+        language: See `TrainedAdapter.predict`.
 
     Raises:
         UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
@@ -221,7 +234,8 @@ def predict_file(
         raise UserError(f"{output}: the output would replace the input; name another file")
     saved = read_saved(adapter)
     task = saved.task
-    threshold_of(saved, coverage)
+    language = language_of(saved, language)
+    threshold_of(saved, coverage, language)
     reads = reads_of(saved, _given(source, no_source), ADVICE)
     rows = list(iterate(input)) if input.suffix.lower() == ".txt" else read_rows(input, quotes=quotes)
     examples = examples_of(rows, columns_of(texts, task, rows[0]), id_column)
@@ -229,14 +243,18 @@ def predict_file(
     if isinstance(source, Column):
         examples = with_columns(examples, rows, source.names, task.text_count)
     elif source is not None and reads == "both":
-        examples = translated(saved, examples, _engine(source, *languages_of(saved)))
-    encoder = (
-        _engine(source, *languages_of(saved)) if isinstance(source, EngineOptions) and reads == "latents" else None
-    )
+        examples = translated(saved, examples, _engine(source, *languages_of(saved, language)), language)
+    encoder = None
+    if isinstance(source, EngineOptions) and reads == "latents":
+        encoder = _engine(source, *languages_of(saved, language))
     trained = load_trained(saved, base=other_base(saved, base))
-    said = trained.answer(examples, reads, states_from=encoder, coverage=coverage, batch_size=batch_size)
+    said = trained.answer(
+        examples, reads, states_from=encoder, coverage=coverage, language=language, batch_size=batch_size
+    )
     names = names_of(rows, id_column)
-    made = output_rows(names, said, sources=saved.kind.reads == "both", abstains=coverage is not None)
+    made = output_rows(
+        names, said, sources=saved.kind.reads == "both", abstains=coverage is not None, windows=saved.long == "windows"
+    )
     write_atomic(output, write(made))
     counted = Counter(each.label for each in said)
     return Counts(
@@ -245,8 +263,10 @@ def predict_file(
         empty=sum(any(not text.strip() for text in example.texts) for example in examples),
         no_source=sum(is_bare(example) for example in examples) if reads == "both" else 0,
         truncated=sum(each.truncated for each in said),
+        in_windows=sum(each.windows > 1 for each in said),
         abstained=sum(each.abstained for each in said),
-        calibration=saved.calibration,
+        calibration=saved.calibration_in(language),
+        calibrated=tuple(saved.card.get("calibration") or ()) if task.labels else (),
     )
 
 

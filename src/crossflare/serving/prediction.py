@@ -8,9 +8,9 @@ import numpy as np
 
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import Calibration, tempered
-from crossflare.languages import tag_of
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
+from crossflare.serving.languages import languages_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask
@@ -45,6 +45,8 @@ class Prediction:
     """The text in the source language that was read beside the row; None: the row was read alone."""
     truncated: bool = False
     """Whether the row, or its source, was longer than the model's window."""
+    windows: int = 1
+    """In how many windows the row was read; more than one where the adapter reads a longer text so, and cuts none."""
     calibrated: bool = False
     """Whether the probabilities went through the temperature that was fitted on dev rows."""
     abstained: bool = False
@@ -75,7 +77,8 @@ def predictions_of(
         return [Prediction(text, score, source=source, truncated=cut) for text, score, (source, cut) in said]
     logs = outputs.log_probabilities
     logs = logs if calibration is None else tempered(logs, calibration.temperature)
-    rows = zip(outputs.predicted.tolist(), np.exp(logs).tolist(), beside, strict=True)
+    windows = np.ones(len(logs), dtype=np.int64) if outputs.windows is None else outputs.windows
+    rows = zip(outputs.predicted.tolist(), np.exp(logs).tolist(), beside, windows.tolist(), strict=True)
     return [
         Prediction(
             "" if row[best] < threshold else task.labels[best],
@@ -83,14 +86,15 @@ def predictions_of(
             dict(zip(task.labels, row, strict=True)),
             source,
             cut,
+            number,
             calibrated=calibration is not None,
             abstained=row[best] < threshold,
         )
-        for best, row, (source, cut) in rows
+        for best, row, (source, cut), number in rows
     ]
 
 
-def threshold_of(saved: Saved, coverage: float | None) -> float:
+def threshold_of(saved: Saved, coverage: float | None, language: str | None = None) -> float:
     """Return the score below which an adapter abstains so as to answer a share of the rows; 0 where none is asked for.
 
     Raises:
@@ -98,9 +102,12 @@ def threshold_of(saved: Saved, coverage: float | None) -> float:
     """
     if coverage is None:
         return 0.0
-    if (known := saved.calibration) is None:
-        why = "answers questions" if not saved.task.labels else "has no calibration of one language on its card"
-        raise UserError(f"{saved.folder}: it {why}, so no threshold is known; leave coverage out, or train it again")
+    if (known := saved.calibration_in(language)) is None:
+        in_it = f"in '{language}'" if language else "of one language"
+        why = "answers questions" if not saved.task.labels else f"has no calibration {in_it} on its card"
+        raise UserError(
+            f"{saved.folder}: it {why}, so no threshold is known; name another language, or leave coverage out"
+        )
     return known.threshold(coverage)
 
 
@@ -228,24 +235,11 @@ def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:
     return wanted
 
 
-def languages_of(saved: Saved) -> tuple[str, str]:
-    """Return the language of an adapter's texts, and that of their sources.
-
-    Raises:
-        UserError: The adapter was trained on several languages at once.
-    """
-    language = str(saved.card.get("language"))
-    if "+" in language:
-        raise UserError(
-            f"{saved.folder}: it reads several languages ({language}), so which one to translate is not known; "
-            "translate the texts first and give the translations"
-        )
-    return tag_of(language), tag_of(str(saved.card.get("source")))
-
-
-def translated(saved: Saved, examples: Sequence[Example], engine: Translator) -> list[Example]:
+def translated(
+    saved: Saved, examples: Sequence[Example], engine: Translator, language: str | None = None
+) -> list[Example]:
     """Return examples with the translations of their texts, of any length, as their sources."""
-    source, target = languages_of(saved)
+    source, target = languages_of(saved, language)
     texts = [text for example in examples for text in example.texts]
     done = iter(for_long_texts(engine).translate(texts, source=source, target=target))
     return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]

@@ -14,6 +14,7 @@ from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
 from crossflare.tasks.example import Example, Split
 from crossflare.tasks.outline import ANSWER, BLANK, NATIVE, SOURCE, Outline
+from crossflare.tasks.own import OWN_ADVICE
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
@@ -61,7 +62,12 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
             found[need.language, need.part] = _part(spec, data, need, rows)
             met[need.language, need.part] = _first_rows(rows)
         except UserError as error:
-            wrong.append(_said(spec, need, str(error)))
+            said = _said(spec, need, str(error))
+            tied = any(
+                each.why.startswith("translation.") and (each.language, each.part) == (need.language, need.part)
+                for each in wanted
+            )
+            wrong.append(said.replace(OWN_ADVICE, "") if tied else said)
     wrong += _never_taught(spec, data, met) if not wrong else []
     wrong += [said for method in spec.methods if (said := _shared(spec, data, method.name))] if not wrong else []
     if wrong:

@@ -102,6 +102,7 @@ def form_of(
         mixes=about.mixes if about.reads == "both" else "none",
         padded=about.padded,
         annealing=None if k is None else Annealing(k, seed),
+        long=context.spec.task.long,
         stride=training.stride,
         answer_tokens=training.answer_tokens,
         words=context.spec.task.words,
@@ -158,6 +159,7 @@ def task_card(context: Context) -> dict[str, Any]:
         "texts": task.text_count,
         "form": context.spec.task.form,
         **({"words": context.spec.task.words} if context.spec.task.words else {}),
+        **({} if context.spec.task.long == "cut" else {"long": context.spec.task.long}),
         **({"normalisation": task.normalisation} if isinstance(task, QuestionTask) else {}),
         "main_metric": task.main_metric,
     }

@@ -130,7 +130,8 @@ def _train_and_save(
     trained = _summary(outcome, lr, model) | ({} if memory is None else {"peak_memory": memory})
     card = card_of(step, asdict(settings), about, data_card(step, rows, dev), trained)
     if form.labels:
-        card["calibration"] = _calibrations(model, form, dev, step.languages, settings, latents and latents[1])
+        said = _read_dev(model, form, dev, settings, latents and latents[1])
+        card["calibration"] = fitted_calibrations(said, dev, step.languages)
     clear_unfinished(step.path)  # the step's lock is ours
     if isinstance(model, PeftModel):
         save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
@@ -140,15 +141,8 @@ def _train_and_save(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _calibrations(
-    model: PeftModel,
-    form: Form,
-    dev: Split,
-    languages: Sequence[str],
-    settings: Settings,
-    latents: Latents | None,
-) -> dict[str, Any]:
-    """Return what the dev rows of each language, which take turns, say of the model's probabilities."""
+def _read_dev(model: Any, form: Form, dev: Split, settings: Settings, latents: Latents | None) -> Choices:
+    """Return what a trained model says of the dev rows."""
     said = predict(
         model,
         form,
@@ -159,6 +153,11 @@ def _calibrations(
         precision=settings.precision,
     )
     assert isinstance(said, Choices), "a form with labels gives choices"
+    return said
+
+
+def fitted_calibrations(said: Choices, dev: Split, languages: Sequence[str]) -> dict[str, Any]:
+    """Return what the dev rows of each language, which take turns, say of the probabilities that they were given."""
     gold = [-1 if example.label is None else example.label for example in dev]
     turns = {language: slice(place, None, len(languages)) for place, language in enumerate(languages)}
     return {

@@ -16,6 +16,7 @@ from crossflare.evaluation.record import Record, save_record
 from crossflare.evaluation.scoring import scoring, stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
+from crossflare.experiment.making.calibrating import calibration_of
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
@@ -26,18 +27,25 @@ from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
 
+Cut = dict[str, dict[str, int]]
+"""`truncated`: rows longer than the window, by side; `windows`: `rows` that were read in several, how many were `read`,
+and `most` of one row."""
+
 
 def make_prediction(step: PredictionStep) -> None:
     """Predict the test rows and write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
-    outputs = _combine(step) if step.parts else _read(step, split)
+    model = None if step.parts else load_model(step)
+    outputs, cut = _combine(step) if model is None else _read_alone(step, model, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
     if step.test_source == "machine" and step.split == "test":
         _write_examples(step, split)
     scores = scored.scores(split.examples, outputs)
-    save_record(step.record, _record(step, split, scores, outputs.truncated, time.monotonic() - started))
+    seconds = time.monotonic() - started
+    calibration = calibration_of(step, lambda dev, rows: _read_dev(dev, rows, model))
+    save_record(step.record, replace(_record(step, split, scores, cut, seconds), calibration=calibration))
 
 
 def load_model(step: PredictionStep) -> TrainedAdapter:
@@ -54,9 +62,17 @@ def read_split(step: PredictionStep, model: TrainedAdapter, split: Split) -> Out
     return model.read(split.examples, reads, latents=latents)
 
 
-def _read(step: PredictionStep, split: Split) -> Outputs:
-    """Load the step's model, let it read the test rows, and bring answers into their language."""
-    context, outputs = step.context, read_split(step, load_model(step), split)
+def _read_dev(step: PredictionStep, rows: Split, model: TrainedAdapter | None) -> Outputs:
+    """Return what a method says of dev rows: as it was kept for a stack, or read by its model, which may be here."""
+    if not step.done():
+        return read_split(step, model or load_model(step), rows)
+    source = _source_log_probabilities(step.predictions, len(step.context.data.task.labels))
+    return Choices(_log_probabilities(step), source)
+
+
+def _read(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
+    """Let a model read the test rows, and bring answers into their language."""
+    context, outputs = step.context, read_split(step, model, split)
     if step.about.reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
         foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
@@ -66,8 +82,21 @@ def _read(step: PredictionStep, split: Split) -> Outputs:
     return outputs
 
 
-def _combine(step: PredictionStep) -> Outputs:
-    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack."""
+def _read_alone(step: PredictionStep, model: TrainedAdapter, split: Split) -> tuple[Outputs, Cut]:
+    """Return what the step's model says of the test rows, and how many were cut or read in windows."""
+    outputs = _read(step, model, split)
+    cut: Cut = {"truncated": outputs.truncated}
+    if isinstance(outputs, Choices) and outputs.windows is not None:
+        several = outputs.windows[outputs.windows > 1]
+        cut["windows"] = {"rows": len(several), "read": int(several.sum()), "most": int(several.max(initial=1))}
+    return outputs, cut
+
+
+def _combine(step: PredictionStep) -> tuple[Outputs, Cut]:
+    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack.
+
+    Of what its parts cut the larger counts are returned.
+    """
     parts = [_log_probabilities(part) for part in step.parts]
     if step.fitted_on:
         dev = step.fitted_on
@@ -77,9 +106,14 @@ def _combine(step: PredictionStep) -> Outputs:
         made = average(*parts, _source_log_probabilities(step.parts[0].predictions, parts[0].shape[1]))
     else:
         made = average(*parts)
-    truncated = [read_json(part.record)["counts"]["truncated"] for part in step.parts]
-    most = {side: max(each.get(side, 0) for each in truncated) for side in ("target", "source")}
-    return Choices(made, None, most)
+    cut: Cut = {"truncated": {"target": 0, "source": 0}}
+    for part in step.parts:
+        said = read_json(part.record)["counts"]
+        for what in ("truncated", "windows"):
+            for name, count in said.get(what, {}).items():
+                own = cut.setdefault(what, {})
+                own[name] = max(own.get(name, 0), count)
+    return Choices(made, None), cut
 
 
 def _split(step: PredictionStep) -> Split:
@@ -112,9 +146,7 @@ def _write_examples(step: PredictionStep, split: Split) -> None:
         write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _record(
-    step: PredictionStep, split: Split, scores: dict[str, float], truncated: dict[str, int], seconds: float
-) -> Record:
+def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: Cut, seconds: float) -> Record:
     context, data = step.context, step.context.data
     model = read_json(step.model.path / CARD)
     training = dict(model["training"])
@@ -142,8 +174,7 @@ def _record(
         },
         scores=scores,
         signature=_signature(step, split, model["base"]["digest"]),
-        counts={"truncated": truncated, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
-        calibration={} if step.parts else _calibration(model, step.language),
+        counts={**cut, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
         training=training,  # type: ignore[arg-type]  # the fields of a Training
         timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
         hardware=hardware(),
@@ -152,15 +183,6 @@ def _record(
         predictions_sha256=digest_file(step.predictions),
         warnings=list(dict.fromkeys([*said, *so_far()])),
     )
-
-
-def _calibration(card: dict[str, Any], language: str) -> dict[str, Any]:
-    """Return what a model's card says of its probabilities in a language; of another's where it knows no other."""
-    found: dict[str, dict[str, Any]] = card.get("calibration") or {}
-    fitted = language if language in found else next(iter(found)) if len(found) == 1 else None
-    if fitted is None:
-        return {}
-    return {"temperature": found[fitted]["temperature"], "language": fitted, "rows": found[fitted]["rows"]}
 
 
 def _left_out(step: PredictionStep) -> dict[str, int]:

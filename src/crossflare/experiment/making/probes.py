@@ -8,10 +8,10 @@ from torch import Tensor
 from crossflare import devices
 from crossflare.disk.files import clear_unfinished
 from crossflare.experiment.making.building import form_of, load_base_of
-from crossflare.experiment.making.models import about_of, card_of, data_card, measure_of
+from crossflare.experiment.making.models import about_of, card_of, data_card, fitted_calibrations, measure_of
 from crossflare.experiment.steps.models import Stage2
 from crossflare.fusion.tensor_files import PROBE, save_tensors
-from crossflare.training.forms.protocol import choices
+from crossflare.training.forms.protocol import Choices, choices
 from crossflare.training.loop import distributed
 from crossflare.training.loop.memory import resolve
 from crossflare.training.probe import BIAS, WEIGHT, Probe, fit_probe, sentence_vectors
@@ -38,9 +38,12 @@ def make_probe(step: Stage2) -> None:
     )
     measure, read = measure_of(context, step.languages), torch.from_numpy(others).float()
 
-    def score(tensors: dict[str, Tensor]) -> float:
+    def said(tensors: dict[str, Tensor]) -> Choices:
         logits = read @ tensors[WEIGHT].T + tensors[BIAS]
-        return measure(choices(logits, torch.full_like(logits, torch.nan)), dev)
+        return choices(logits, torch.full_like(logits, torch.nan))
+
+    def score(tensors: dict[str, Tensor]) -> float:
+        return measure(said(tensors), dev)
 
     fitted = fit_probe(vectors, [example.label or 0 for example in rows], labels, score)
     trained = {
@@ -54,5 +57,6 @@ def make_probe(step: Stage2) -> None:
     }
     read_as = {"precision": training.precision}
     card = card_of(step, read_as, about_of(step), data_card(step, rows, dev), trained)
+    card["calibration"] = fitted_calibrations(said(fitted.tensors), dev, step.languages)
     clear_unfinished(step.path)
     save_tensors(fitted.tensors, step.path, PROBE, base=base.identity, card=card)

@@ -136,6 +136,12 @@ def methods_allowed(spec: Spec) -> list[str]:
         UserError: The set cannot be opened.
     """
     cut = spec.task.dev_from_train is not None
+    absent = {(language, part) for language, part, _ in _absent_files(spec)}
+    files = {
+        language: {part: given for part, given in parts.items() if (language, part) not in absent}
+        for language, parts in spec.task.files.items()
+    }
+    spec = replace(spec, task=replace(spec.task, files=files))
     data = open_set(replace(spec, task=replace(spec.task, dev_from_train=None)))
     parts = {each: set(data.parts(each)) for each in data.languages}
     parts = {each: there | ({"dev"} if cut and "train" in there else set()) for each, there in parts.items()}
@@ -158,19 +164,21 @@ def missing_paths(spec: Spec) -> list[str]:
         found["model.name"] = spec.model.name
     if (spec.task.hub or "").startswith("/"):
         found["task.hub"] = spec.task.hub
-    return _missing_files(spec) + [
+    missing: list[str] = []
+    for language, part, path in _absent_files(spec):
+        what = "files of such names" if is_pattern(path) else "a file or folder"
+        missing.append(f"task.files.{language}.{part}: expected {what} at {path}, found none")
+    return missing + [
         f"{name}: expected a file or folder at {path}, found none"
         for name, path in found.items()
         if path is not None and not Path(path).exists()
     ]
 
 
-def _missing_files(spec: Spec) -> list[str]:
-    missing: list[str] = []
+def _absent_files(spec: Spec) -> Iterator[tuple[str, str, Path]]:
+    """Yield (language, part, path) of each file of the user's own that is not there."""
     for language, parts in spec.task.files.items():
         for part, given in parts.items():
-            for path in paths_of(given):
-                if not is_on_hub(path) and not files_of(path):
-                    what = "files of such names" if is_pattern(path) else "a file or folder"
-                    missing.append(f"task.files.{language}.{part}: expected {what} at {path}, found none")
-    return missing
+            yield from (
+                (language, part, path) for path in paths_of(given) if not is_on_hub(path) and not files_of(path)
+            )

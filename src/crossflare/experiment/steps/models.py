@@ -210,12 +210,13 @@ class Stage2(Model):
     def _contents_of_probe(self) -> dict[str, Any]:
         """Return what a probe is named by: the base, its rows, and how they are read."""
         context, read = self.context, self.training.deciding()
+        names = {"max_length", "precision"} | ({"stride"} if context.spec.task.long == "windows" else set[str]())
         return {
             "probe": 1,
             "base": context.base_key,
             "labels": context.data.task.labels,
             "rows": context.training_key(self.languages, self.reads),
-            "training": {name: value for name, value in read.items() if name in ("max_length", "precision")},
+            "training": {name: value for name, value in read.items() if name in names},
             **context.spec.task.choosing(),
         }
 

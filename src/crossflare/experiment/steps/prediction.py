@@ -126,6 +126,8 @@ class PredictionStep(Step):
     def _reading(self) -> dict[str, Any]:
         """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
         names, own = ["max_length", "precision"], dict[str, Any]()
+        if self.context.spec.task.long == "windows":
+            names.append("stride")
         if isinstance(self.context.data.task, QuestionTask):
             names += ["stride", "answer_tokens"]
             if self.about.reads == "source":

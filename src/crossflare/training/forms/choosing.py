@@ -18,12 +18,18 @@ from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
 from crossflare.training.text.collators import PairCollator
 from crossflare.training.text.encoded import Encoded, Latents, count_truncated, encode
+from crossflare.training.text.long_texts import in_windows
 from crossflare.training.text.prompts import Prompter, PromptRows, encode_prompts, template_of
+from crossflare.training.text.windows import Places
 from crossflare.training.text.writing import PromptCollator, first_logits, written_loss
 
 
 class HeadForm:
-    """A classification head over the texts; with `annealing`, rows in training choose between their two sources."""
+    """A classification head over the texts.
+
+    With `annealing`, rows in training choose between their two sources. With a `stride`, texts that are longer than
+    `max_length` are read in windows (see `long_texts`); they are cut without one, and in training.
+    """
 
     def __init__(
         self,
@@ -34,8 +40,9 @@ class HeadForm:
         with_source: bool,
         annealing: Annealing | None = None,
         padded: bool = False,
+        stride: int | None = None,
     ) -> None:
-        self.labels, self.longest = len(task.labels), max_length
+        self.labels, self.longest, self.stride = len(task.labels), max_length, stride
         self.tokenizer, self.max_length, self.with_source = tokenizer, max_length, with_source
         self.annealing = annealing
         width = max_length if padded else 8
@@ -66,18 +73,24 @@ class HeadForm:
     ) -> Choices:
         """Return what the head says."""
         parts: list[tuple[list[int], Tensor]] = []
+        owners = None
+        if self.stride is not None:
+            rows = in_windows(self.tokenizer, examples, rows, self.max_length, self.stride)
+            owners = rows.owners
         for places, batch in batches(model, rows, self.collate, batch_size, precision, description):
             batch.pop("labels", None)
             output = model(**machine_made(batch))
             parts.append((places, _both(output.logits, getattr(output, "source_logits", None))))
-        return _choices(parts)
+        return _choices(parts, owners)
 
     def given(self, batch: Batch, step: int) -> Batch:
         """Return a training batch with the sources that are read in this step."""
         return batch if self.annealing is None else self.annealing.pick(batch, step)
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
-        """Count the texts that are cut."""
+        """Count the texts that are cut: none where they are read in windows."""
+        if self.stride is not None:
+            return {"target": 0, "source": 0}
         return count_truncated(self.tokenizer, examples, self.max_length)
 
 
@@ -150,6 +163,6 @@ def _both(fused: Tensor, source: Tensor | None) -> Tensor:
     return torch.stack([fused, torch.full_like(fused, torch.nan) if source is None else source.float().cpu()], 1)
 
 
-def _choices(parts: Sequence[tuple[list[int], Tensor]]) -> Choices:
+def _choices(parts: Sequence[tuple[list[int], Tensor]], owners: Places | None = None) -> Choices:
     both = in_order(parts)
-    return choices(both[:, 0], both[:, 1])
+    return choices(both[:, 0], both[:, 1], owners)

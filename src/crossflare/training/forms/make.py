@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare.errors import UserError
 from crossflare.recipe.spec import Training
+from crossflare.recipe.task import Long
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.forms.answering import answers_spans
@@ -34,6 +35,7 @@ def make_form(
     mixes: Mixes = "none",
     annealing: "Annealing | None" = None,
     padded: bool = False,
+    long: Long = "cut",
     stride: int = Training.stride,
     answer_tokens: int = Training.answer_tokens,
     words: dict[str, str] | None = None,
@@ -52,7 +54,8 @@ def make_form(
         annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
         padded: Every batch is as wide as the longest text may be, on both sides, as in the authors' released code; not
             for spans.
-        stride: Tokens that a window of a long context repeats of the one before.
+        long: How a text longer than `max_length` is read, by a head with labels alone and not `joined`.
+        stride: Tokens that a window of a long context, or of a long text, repeats of the one before.
         answer_tokens: Most tokens of an answer.
         words: Label -> the word that stands for it, where that is not the label itself.
 
@@ -70,6 +73,8 @@ def make_form(
         raise UserError("batches of one width are for labels and written answers, got spans; set form: text")
     if mixes != "none":
         _check_prepared(model, mixes, form, joined=joined)
+    if long == "windows" and (joined or form != "labels" or task.text_count != 1):
+        raise UserError("long: windows is for single texts and a head with labels, got another task; set long: cut")
     from crossflare.training.forms.answering import SpanForm, TextForm
     from crossflare.training.forms.choosing import HeadForm, WordForm
     from crossflare.training.forms.joining import JoinedForm, as_pair, by_field
@@ -96,7 +101,10 @@ def make_form(
         return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source, padded=padded)
     if answering == "head":
         labels = XMixupForm if mixes == "published" else HeadForm
-        return labels(task, tokenizer, max_length, with_source=with_source, annealing=annealing, padded=padded)
+        repeated = stride if long == "windows" else None
+        return labels(
+            task, tokenizer, max_length, with_source=with_source, annealing=annealing, padded=padded, stride=repeated
+        )
     return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source, padded=padded)
 
 

@@ -35,11 +35,14 @@ class Choices:
     """[N,K] the base model's own for the source; NaN in rows without one, None when no row has one."""
     truncated: dict[str, int] = field(default_factory=dict[str, int])
     """Examples longer than the window, by side."""
+    windows: NDArray[np.int64] | None = None
+    """[N] windows in which each was read; None: whatever is longer than the window is cut."""
 
     def take(self, which: slice) -> "Choices":
         """Return these rows."""
         source = None if self.source is None else self.source[which]
-        return Choices(self.log_probabilities[which], source, self.truncated)
+        windows = None if self.windows is None else self.windows[which]
+        return Choices(self.log_probabilities[which], source, self.truncated, windows)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -72,21 +75,35 @@ class Answers:
 Outputs = Choices | Answers
 
 
-def choices(fused: Tensor, source: Tensor) -> Choices:
-    """Return logits as choices.
+def choices(fused: Tensor, source: Tensor, owners: NDArray[np.int64] | None = None) -> Choices:
+    """Return logits as choices; of a row read in several windows, the mean of their log-probabilities, normalised.
 
     Args:
-        fused: [N,K] logits.
-        source: [N,K] the base model's own for the source; NaN in rows that have none.
+        fused: [W,K] logits.
+        source: [W,K] the base model's own for the source; NaN in rows that have none.
+        owners: [W] which of the N rows each is a window of, in their order; None: each is a row of its own.
 
     Raises:
         UserError: A fused logit is not finite.
     """
     wrong = (~fused.isfinite().all(-1)).nonzero().flatten().tolist()
     if wrong:
-        row = wrong[0] + 1
+        row = (wrong[0] if owners is None else int(owners[wrong[0]])) + 1
         raise UserError(f"the model's outputs are not finite, first in row {row}; lower lr or use fp32", "numbers")
-    return Choices(_log_softmax(fused), _log_softmax(source) if source.isfinite().any() else None)
+    said, beside = _log_softmax(fused), _log_softmax(source) if source.isfinite().any() else None
+    if owners is None:
+        return Choices(said, beside)
+    windows = np.bincount(owners)
+    return Choices(_mean(said, windows), None if beside is None else _mean(beside, windows), windows=windows)
+
+
+def _mean(values: _Floats, windows: NDArray[np.int64]) -> _Floats:
+    """Return the normalised mean [N,K] over the windows of each row; one of a single window is as it is."""
+    first = np.cumsum(windows) - windows
+    mean = np.add.reduceat(values, first, axis=0) / windows[:, None]
+    several = windows > 1
+    mean[several] -= np.logaddexp.reduce(mean[several], axis=1, keepdims=True)
+    return mean
 
 
 def average(*parts: _Floats) -> _Floats:

@@ -125,17 +125,17 @@ def encode(
     assert latents is None or len(latents) == len(examples), f"{len(latents)} latents for {len(examples)} examples"
     for example in examples:
         _check_texts(example, example.source if with_source else None)
-    target = _tokens(tokenizer, [e.texts for e in examples], max_length, "tokenising")
+    target = encode_side(tokenizer, [e.texts for e in examples], max_length, "tokenising")
     for example, length in zip(examples, target.lengths, strict=True):
         if not length:
             raise UserError(f"{_where(example)}: no tokens in {example.texts!r:.80}; give it text or drop the row")
     source = None
     if with_source and any(example.source for example in examples):
-        source = _tokens(tokenizer, [e.source or None for e in examples], max_length, "tokenising sources")
+        source = encode_side(tokenizer, [e.source or None for e in examples], max_length, "tokenising sources")
     clean = None
     if source is not None and with_clean and any(example.clean_source for example in examples):
         texts = [e.clean_source or e.source or None for e in examples]
-        clean = _tokens(tokenizer, texts, max_length, "tokenising clean sources")
+        clean = encode_side(tokenizer, texts, max_length, "tokenising clean sources")
     return Encoded([e.id for e in examples], target, source, [e.label for e in examples], latents, clean)
 
 
@@ -143,7 +143,7 @@ def count_truncated(tokenizer: Any, examples: Sequence[Example], max_length: int
     """Return how many targets and how many sources are longer than `max_length` tokens."""
     sides = {"target": [e.texts for e in examples], "source": [e.source or None for e in examples]}
     return {
-        side: int((_tokens(tokenizer, texts, None, f"measuring {side} texts").lengths > max_length).sum())
+        side: int((encode_side(tokenizer, texts, None, f"measuring {side} texts").lengths > max_length).sum())
         for side, texts in sides.items()
     }
 
@@ -162,10 +162,10 @@ def _check_texts(example: Example, source: tuple[str, ...] | None) -> None:
         )
 
 
-def _tokens(
+def encode_side(
     tokenizer: Any, texts: Sequence[tuple[str, ...] | None], max_length: int | None, description: str
 ) -> Tokens:
-    """Tokenise one side of N examples; one without texts takes no room."""
+    """Tokenise one side of N examples, at `max_length` tokens or whole; one without texts takes no room."""
     cut: dict[str, Any] = {} if max_length is None else {"truncation": "longest_first", "max_length": max_length}
     lengths = np.zeros(len(texts), dtype=np.int64)
     ids: list[Numbers] = []
