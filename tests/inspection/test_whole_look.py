@@ -13,11 +13,11 @@ from crossflare.errors import UserError
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.running.looking import FILE, look_before, looks_of
 from crossflare.experiment.steps.context import Context
-from crossflare.inspection import look as looking
+from crossflare.inspection import looker as looking
 from crossflare.inspection.counting import RowTally
 from crossflare.inspection.found import Look
-from crossflare.inspection.recipes import look_at
-from crossflare.inspection.remarks import warnings_of
+from crossflare.inspection.looks import look_at
+from crossflare.inspection.show import warnings_of
 from crossflare.recipe.spec import Spec
 from tiny_experiment import LABELS, Lab
 
@@ -145,7 +145,7 @@ def test_something_else_is_no_look() -> None:
 
 MANY = """
 import resource
-from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.looker import Looker, Share
 from crossflare.tasks.example import Example
 
 def rows(count):

@@ -8,7 +8,7 @@ import pytest
 
 from crossflare.disk.files import write_json
 from crossflare.errors import UserError
-from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.looker import Looker, Share
 from crossflare.report.build import to_text
 from crossflare.report.data import data_grids
 from crossflare.report.page import render_page

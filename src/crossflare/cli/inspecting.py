@@ -62,7 +62,7 @@ def inspect(
     Also whether rows correspond that should be translations, and how much text is to be translated.
     """
     from crossflare.inspection.found import refused
-    from crossflare.inspection.remarks import warnings_of
+    from crossflare.inspection.show import warnings_of
     from crossflare.recipe.strict_yaml import GatheredError
 
     of_file = {"--model": model, "--language": language, "--text": text, "--label": label, "--format": file_format}
@@ -76,7 +76,7 @@ def inspect(
             raise UserError(f"{path} is no recipe, whose names end in .yaml: leave --set out")
         if language is None:
             raise UserError(f"{path}: expected the language of the texts, got none; add --language TAG, as in sw")
-        from crossflare.inspection.files import look_at_file
+        from crossflare.inspection.looks import look_at_file
         from crossflare.tasks.layout import FileLayout
 
         places = {"header": False} if no_header else {}

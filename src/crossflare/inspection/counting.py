@@ -9,7 +9,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.tasks.outline import hash_of_id
+from crossflare.tasks.example import hash_of_id
 
 SHOWN = 2
 """Examples of a finding."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.tasks.outline import hash_of_id
+from crossflare.tasks.example import hash_of_id
 
 MOST, BLOCK, LONGEST = 1500, 50, 1000
 """Rows of a language that are compared, rows of a block of them, and characters of a text that are looked at."""

@@ -3,8 +3,7 @@
 from crossflare.disk.files import read_json
 from crossflare.experiment.running.looking import FILE
 from crossflare.inspection.found import Look
-from crossflare.inspection.remarks import warnings_of
-from crossflare.inspection.show import Sheet, languages_sheet, pairs_sheet, parts_sheet
+from crossflare.inspection.show import Sheet, languages_sheet, pairs_sheet, parts_sheet, warnings_of
 from crossflare.report.runs import RunFolder
 from crossflare.report.tables import Entry, Grid
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.errors import UserError
-from crossflare.tasks.example import Example
+from crossflare.tasks.example import Example, check_ids, check_partners, outline_of
 from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.layout import FileLayout, rows_of
 from crossflare.tasks.objects import class_names
-from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
 def read_examples(

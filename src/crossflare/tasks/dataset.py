@@ -8,9 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
 from crossflare.tasks.columns import attach_sources
-from crossflare.tasks.example import Example, Split
+from crossflare.tasks.example import NATIVE, Example, Outline, Split, check_ids, check_partners, outline_of
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.tasks.outline import NATIVE, Outline, check_ids, check_partners, outline_of
 
 PARTS = ("train", "dev", "test")
 

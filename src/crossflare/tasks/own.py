@@ -9,11 +9,10 @@ from crossflare.errors import UserError, choose, listed
 from crossflare.languages import tag_of
 from crossflare.tasks.columns import iterate_examples, read_examples
 from crossflare.tasks.dataset import PARTS, LanguageParts, Machine, Reader, Task
-from crossflare.tasks.example import Example, Split
+from crossflare.tasks.example import Example, Outline, Split
 from crossflare.tasks.hub import fetched, is_on_hub
 from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
 from crossflare.tasks.layout import Align, FileLayout, FilePart, Given, files_of, is_pattern, paths_of
-from crossflare.tasks.outline import Outline
 from crossflare.tasks.squad import read_questions
 
 Files = Mapping[str, Mapping[str, Given]]

@@ -12,8 +12,7 @@ from crossflare.recipe.needs import Need, needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
-from crossflare.tasks.example import Example, Split
-from crossflare.tasks.outline import ANSWER, BLANK, NATIVE, SOURCE, Outline
+from crossflare.tasks.example import ANSWER, BLANK, NATIVE, SOURCE, Example, Outline, Split
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:

@@ -19,7 +19,7 @@ from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
-from crossflare.recipe.adapter import SHAPING
+from crossflare.recipe.methods import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, read_saved
 from crossflare.tasks.dataset import left_out

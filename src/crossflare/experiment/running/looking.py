@@ -8,8 +8,8 @@ from crossflare.disk.files import content_id, read_json, write_json
 from crossflare.errors import UserError
 from crossflare.experiment.steps.context import Context
 from crossflare.inspection.found import Look
-from crossflare.inspection.recipes import look_at
-from crossflare.inspection.remarks import warnings_of
+from crossflare.inspection.looks import look_at
+from crossflare.inspection.show import warnings_of
 
 _log = logging.getLogger(__name__)
 FILE = "inspection.json"

@@ -10,11 +10,10 @@ from crossflare.errors import UserError
 from crossflare.inspection.counting import Keys, RowTally
 from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
 from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
-from crossflare.inspection.texts import TextTally
-from crossflare.inspection.tokens import BaseTokenizer, TokenTally
-from crossflare.inspection.work import Translating
+from crossflare.inspection.texts import BaseTokenizer, TextTally, TokenTally
 from crossflare.languages import find_language
 from crossflare.progress import bar
+from crossflare.recipe.engines import Translating
 from crossflare.tasks.dataset import PARTS, Align
 from crossflare.tasks.example import Example
 from crossflare.translation.sentences import sentences
