@@ -19,6 +19,7 @@ from crossflare.inspection.found import Look
 from crossflare.inspection.looks import look_at
 from crossflare.inspection.show import warnings_of
 from crossflare.recipe.spec import Spec
+from crossflare.tasks.example import Example
 from tiny_experiment import LABELS, Lab
 
 METHODS = ("zero-shot", "flare")
@@ -172,10 +173,10 @@ def test_a_million_rows_take_little_memory() -> None:
     assert int(done.stdout) < 100e6, "bytes beyond those for ten thousand rows"
 
 
-def test_a_row_costs_fourteen_bytes() -> None:
+def test_a_row_costs_fifteen_bytes() -> None:
     made = RowTally()
     for number in range(1000):
-        made.add((f"row {number}",), 0, f"many.csv:{number + 2}")
-    held = [made.texts.keys, made.texts.lines, made.of_row]
-    assert sum(each.itemsize * len(each) for each in held) == 14 * 1000
-    assert len(made.texts.files) == len(made.labels) == 1
+        made.count(Example("", (f"row {number}",), 0, None, f"many.csv:{number + 2}"))
+    held = [made.keys, made.lines, made.labels, made.flags]
+    assert sum(each.itemsize * len(each) for each in held) == 15 * 1000
+    assert len(made.files) == len(made.labelled()) == 1

@@ -1,17 +1,18 @@
 """A look at the rows that a recipe reads, and at one file that no recipe names yet."""
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from crossflare.errors import UserError, listed
 from crossflare.inspection.found import Look
 from crossflare.inspection.looker import Looker, Share
-from crossflare.inspection.texts import BaseTokenizer
 from crossflare.languages import find_language, tag_of
-from crossflare.recipe.engines import jobs
+from crossflare.recipe.engines import jobs, model_place
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import Spec
 from crossflare.tasks.dataset import PARTS, DataSet, aligned_by, iterate_part
@@ -54,7 +55,7 @@ def look_at(
         list(data.task.labels),
         spec.task.asks,
         spec.source,
-        BaseTokenizer(spec.model.name, spec.model.revision),
+        BaseTokenizer(spec.model.name, spec.model.revision).read,
         spec.model.name,
         aligned_by(data),
         1 if most is None or not total else -(-total // most),
@@ -98,7 +99,7 @@ def look_at_file(path: Path, language: str, layout: FileLayout, model: str | Non
         UserError: The file cannot be read, its columns cannot be guessed, or the language or the model is not known.
     """
     tag = find_language(language).tag
-    pieces = None if model is None else BaseTokenizer(model)
+    pieces = None if model is None else BaseTokenizer(model).read
     if path.is_dir():
         raise UserError(f"{path}: expected a recipe or a file of rows, found a folder; name one of its files")
     layout = replace(layout, format=layout.format or format_of(path) or ("fasttext" if _is_fasttext(path) else None))
@@ -153,3 +154,82 @@ def _examples(path: Path, layout: FileLayout, labels: list[str]) -> Iterator[Exa
             label = known.setdefault(str(cell), len(known))
             labels += [str(cell)] if label == len(labels) else []
         yield Example(str(number), tuple(row.text(name) for name in layout.texts), label, None, row.origin)
+
+
+FILE = "tokenizer.json"
+
+
+class BaseTokenizer:
+    """The tokenizer of a base model; `tokenizers` reads the file that fast ones are read from, and needs no torch.
+
+    Raises:
+        UserError: The model is not there.
+    """
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        from tokenizers import Tokenizer
+
+        self._slow: Any = None
+        self._fast: Any = None
+        unknown: int | None = None
+        if (path := _file(name, revision)) is None:
+            self._slow = _transformers(name, revision)
+            unknown = self._slow.unk_token_id
+        else:
+            self._fast = Tokenizer.from_file(str(path))
+            self._fast.no_truncation()
+            self._fast.no_padding()
+            model = json.loads(path.read_text(encoding="utf-8"))["model"]
+            word = model.get("unk_token")
+            unknown = model.get("unk_id") if word is None else self._fast.token_to_id(word)
+        self._unknown = -1 if unknown is None else unknown
+
+    def read(self, rows: Sequence[tuple[str, ...]]) -> list[tuple[int, int, int]]:
+        """Return (tokens, special ones included; pieces, without them; unknown pieces) of each row of texts."""
+        if self._fast is None:
+            found: list[list[int]] = [self._slow(*texts, verbose=False)["input_ids"] for texts in rows]
+        else:
+            given: list[Any] = [texts if texts[1:] else texts[0] for texts in rows]
+            found = [each.ids for each in self._fast.encode_batch_fast(given)]
+        more: dict[bool, int] = {
+            pair: (self._fast or self._slow).num_special_tokens_to_add(pair) for pair in (False, True)
+        }
+        special = [more[len(texts) > 1] for texts in rows]
+        return [
+            (len(ids), len(ids) - extra, ids.count(self._unknown)) for ids, extra in zip(found, special, strict=True)
+        ]
+
+
+def _file(name: str, revision: str | None) -> Path | None:
+    """Return the tokenizer's file, fetched from the hub if need be; None where the model has no such file."""
+    from crossflare.training.bases.packaged import base_place
+
+    where = Path(base_place(model_place(name))).expanduser()
+    if where.is_dir():
+        return where / FILE if (where / FILE).is_file() else None
+    if name.startswith((".", "/", "~")):
+        raise UserError(f"model '{name}': there is no such folder; check the path, or give a name on the hub", "usage")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, FILE, revision=revision))
+    except LocalEntryNotFoundError as error:
+        said = "is not on this machine, and the hub cannot be reached; give the folder of a copy"
+        raise UserError(f"model '{name}' {said}", "usage") from error
+    except EntryNotFoundError:
+        return None
+    except (OSError, HFValidationError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"model '{name}' cannot be read from the hub ({said:.200}); check the name", "usage") from error
+
+
+def _transformers(name: str, revision: str | None) -> Any:
+    """Return the tokenizer of a model that has no file of a fast one; this loads torch."""
+    from transformers import AutoTokenizer
+
+    from crossflare.libraries.transformers import quiet
+    from crossflare.training.bases.load import loading, place_of
+
+    with loading(name), quiet():
+        return AutoTokenizer.from_pretrained(place_of(name, revision), trust_remote_code=False, revision=revision)

@@ -81,10 +81,28 @@ class Split:
         return content_id([rows, answers] if any(answers) else rows)
 
 
-SOURCE, BLANK, ANSWER = 1, 2, 4
-"""Flags of a row: it has a source; none of its texts holds more than blanks; it has an answer."""
+SOURCE, BLANK, ANSWER, GAP = 1, 2, 4, 8
+"""Flags of a row: it has a source; none of its texts holds more than blanks; it has an answer; one text is blank."""
 _AT_ONCE = 1 << 18
 """Rows compared at once."""
+
+
+class Tally:
+    """Rows counted one by one: 11 bytes of each are kept."""
+
+    def __init__(self) -> None:
+        self.keys, self.labels, self.flags = array("Q"), array("h"), array("B")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, key: int, example: Example) -> None:
+        """Count a row under a hash of 8 bytes, by which rows are told apart."""
+        self.keys.append(key)
+        self.labels.append(-1 if example.label is None else example.label)
+        there = [bool(text.strip()) for text in example.texts]
+        gaps = BLANK * (not any(there)) + GAP * (not all(there))
+        self.flags.append(SOURCE * (example.source is not None) + ANSWER * bool(example.answers) + gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,7 @@ class Outline:
     labels: NDArray[np.int16]
     """[N] labels, -1 where there is none."""
     flags: NDArray[np.uint8]
-    """[N] sums of `SOURCE`, `BLANK` and `ANSWER`."""
+    """[N] sums of `SOURCE`, `BLANK`, `ANSWER` and `GAP`."""
     read: Callable[[], Iterable[Example]]
     """Reads the rows again, to name one."""
 
@@ -106,15 +124,11 @@ class Outline:
     @classmethod
     def of(cls, read: Callable[[], Iterable[Example]]) -> "Outline":
         """Read rows once, one at a time; `read` raises `UserError` for what is wrong with one."""
-        keys, labels, flags = array("Q"), array("h"), array("B")
+        made = Tally()
         for example in read():
-            keys.append(hash_of_id(example.id))
-            labels.append(-1 if example.label is None else example.label)
-            blank = not any(text.strip() for text in example.texts)
-            flags.append(SOURCE * (example.source is not None) + BLANK * blank + ANSWER * bool(example.answers))
-        return cls(
-            np.frombuffer(keys, np.uint64), np.frombuffer(labels, np.int16), np.frombuffer(flags, np.uint8), read
-        )
+            made.add(hash_of_id(example.id), example)
+        keys, labels = np.frombuffer(made.keys, np.uint64), np.frombuffer(made.labels, np.int16)
+        return cls(keys, labels, np.frombuffer(made.flags, np.uint8), read)
 
     def row(self, number: int) -> Example:
         """Return the row at a place, read again."""
@@ -128,6 +142,11 @@ class Outline:
     def having(self, flag: int, count: int | None = None) -> int:
         """Return how many of the first `count` rows have a flag; None: of all."""
         return int(np.count_nonzero(self.flags[:count] & flag))
+
+    def only_label(self, count: int | None = None) -> int | None:
+        """Return the one label of the first `count` rows, or of all; None where they have several, or none."""
+        read = self.labels[:count]
+        return int(read[0]) if len(read) and read[0] >= 0 and bool((read == read[0]).all()) else None
 
     def with_sources(self, there: bool) -> "Outline":
         """Return the same rows, all with a source or none."""
