@@ -39,7 +39,7 @@ class PartLook:
     again: int
     """Rows with the text of an earlier row."""
     unlike: int
-    """Of them, rows with another label than that row's."""
+    """Rows with the text of an earlier row and another label than that row's."""
     unlike_at: Places
     tokens: Lengths | None
 
@@ -56,20 +56,20 @@ class LanguageLook:
     spaced: bool
     """Whether words are written apart."""
     script: str
-    """Of most letters."""
+    """The script of most letters."""
     share: float
-    """Of all letters."""
+    """The share of all letters that are of it."""
     kinds: dict[str, int]
     """See `KINDS`."""
     first: dict[str, str]
     composed: int
     pieces: int | None
-    """Of the base's tokenizer, without special tokens; None: no base was named."""
+    """What the base's tokenizer makes of them, without special tokens; None: no base was named."""
     unknown: int
 
     @property
     def unknown_share(self) -> float:
-        """Of all pieces, those that the base does not know."""
+        """The share of pieces that the base does not know."""
         return self.unknown / self.pieces if self.pieces else 0.0
 
 

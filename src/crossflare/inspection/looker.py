@@ -41,7 +41,7 @@ class _Seen:
 
     rows: RowTally = field(default_factory=RowTally)
     contexts: RowTally = field(default_factory=lambda: RowTally(CONTEXT))
-    """Of questions, their contexts alone."""
+    """The contexts alone, where the rows are questions."""
     tokens: TokenTally = field(default_factory=TokenTally)
     own: KeptRows = field(default_factory=lambda: KeptRows(MOST))
     beside: KeptRows = field(default_factory=lambda: KeptRows(MOST))

@@ -1,7 +1,7 @@
 """What a look found, in words and tables: what a person should know before training, and all counts."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.inspection.found import LanguageLook, Look, PairLook, PartLook, WorkLook
@@ -10,8 +10,6 @@ from crossflare.languages import SCRIPT_LETTERS, find_language, script_words
 UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY = 0.05, 0.1, 0.01, 0.05, 0.2, 0.05, 0.9
 """Shares above which something is said: of unknown pieces, and of rows that are cut, that repeat others, that are in
 another script than the tag's, in two scripts, copied from the source, of one label."""
-
-
 SOME = 5
 """Rows that repeat others, from which their share counts."""
 
@@ -153,20 +151,6 @@ def sheets(look: Look) -> list[Sheet]:
     return [sheet for sheet in made if sheet.rows and len(sheet.head) > sheet.named]
 
 
-def halves(sheet: Sheet) -> tuple[Sheet, Sheet]:
-    """Return a table as two, each with its first columns and half of the others."""
-    keys = sheet.keys
-    middle = keys + (len(sheet.head) - keys + 1) // 2
-
-    def some(start: int, end: int) -> Sheet:
-        rows = tuple((*row[:keys], *row[start:end]) for row in sheet.rows)
-        named = keys + max(0, min(end, sheet.named) - start)
-        return Sheet(sheet.title, (*sheet.head[:keys], *sheet.head[start:end]), rows, named)
-
-    rest = replace(some(middle, len(sheet.head)), title=f"{sheet.title}, continued", legend=sheet.legend)
-    return some(keys, middle), rest
-
-
 def parts_sheet(look: Look) -> Sheet:
     """Return rows, labels, repeated and empty texts, and lengths, by language and part."""
     several = len({part.part for part in look.parts}) > 1 or look.parts[0].part != "file"
@@ -267,17 +251,14 @@ def work_sheet(look: Look) -> Sheet:
         )
         for job in look.work
     ]
-    legend = "~: not counted one by one, or of texts that are to be translated first" if _about(look) else ""
+    about = not all(job.exact for job in look.work)
+    legend = "~: not counted one by one, or of texts that are to be translated first" if about else ""
     return Sheet("To translate", ("from", "engine", "rows", "sentences", "characters"), tuple(rows), 2, legend)
 
 
 def _way(job: WorkLook) -> str:
     way = f"{job.source} to {job.target}" if job.route != "latents" else f"states of {job.source}"
     return f"{way}, round trip" if job.made and job.route == "to_source" else way
-
-
-def _about(look: Look) -> bool:
-    return not all(job.exact for job in look.work)
 
 
 def counted_text(count: int) -> str:

@@ -111,7 +111,7 @@ def identity_of(row: Row, column: Column) -> str:
         return str(value)
     identity = row.text(column)
     if not identity:
-        raise UserError(f"{row.origin}: the id in column '{column}' is empty; fill it, or name no id column")
+        raise UserError(f"{row.origin}: the id in column '{column}' is empty; give each row one")
     return identity
 
 

@@ -43,11 +43,11 @@ class Example:
     origin: str = ""
     """`file:line` the row was read from, for messages."""
     answers: tuple[Answer, ...] = ()
-    """Of a question: every gold answer, in `texts`' own language."""
+    """Every gold answer to a question, in `texts`' own language."""
     clean_source: tuple[str, ...] | None = None
     """The labelled text that a machine-made `source` stands for; None: there is no other source than `source`."""
     source_answers: tuple[Answer, ...] = ()
-    """Of a question: the gold answers in `source`, where it is labelled."""
+    """The gold answers to a question in `source`, where it is labelled."""
 
     def with_source(self, source: tuple[str, ...] | None) -> "Example":
         """Return the same example with another source, of which no more is known."""
