@@ -6,25 +6,10 @@ from pathlib import Path
 
 from crossflare.errors import UserError, choose
 from crossflare.tasks import named_sets
-from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
-from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks.dataset import DataSet
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.tasks.own import own_questions, own_set
 from crossflare.tasks.phrasebook import lexicon, phrasebook
 from crossflare.tasks.released import Release, open_folder, open_on_hub
-
-__all__ = [
-    "KNOWN_SETS",
-    "PARTS",
-    "DataSet",
-    "KnownSet",
-    "dev_ids",
-    "load_set",
-    "own_questions",
-    "own_set",
-    "split_off_dev",
-    "with_dev",
-]
 
 
 @dataclass(frozen=True, slots=True)

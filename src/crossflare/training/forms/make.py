@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Training
+from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.forms.answering import SpanForm, TextForm, answers_spans
@@ -12,7 +14,7 @@ from crossflare.training.forms.choosing import HeadForm, WordForm
 from crossflare.training.forms.filter import is_prepared, prepare_filter
 from crossflare.training.forms.joining import Annealing, JoinedForm, as_pair, by_field
 from crossflare.training.forms.mixing import GATE, prepare_mixing
-from crossflare.training.forms.protocol import Answering, Form, FormName, Mixes
+from crossflare.training.forms.protocol import Form, FormName
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 
 
