@@ -41,7 +41,7 @@ def checkpointed(device: torch.device) -> Measures:
 
 
 def two_forwards(device: torch.device) -> Measures:
-    """The same, where two calls with different sources come before both backward passes."""
+    """Two calls with different sources before both backward passes give the gradients that each gives by itself."""
     for kind in TASKS:
         for name, options in FEW.items():
             both = [SOURCES, OTHERS]
