@@ -40,7 +40,9 @@ class Here(Pool):
 def test_a_lost_job_comes_once_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     pool = Here(1)
     pool.deaths = 3
-    assert sorted(pool.run(str.upper, ["a", "bad", "b", "c"])) == [("a", "A"), ("b", "B"), ("bad", "BAD"), ("c", "C")]
+    found = list(pool.run(str.upper, ["a", "bad", "b", "c"]))
+    assert sorted(filter(None, found)) == [("a", "A"), ("b", "B"), ("bad", "BAD"), ("c", "C")]
+    assert len(found) == 4
     assert pool.given == 7
     assert caplog.text.count("a worker disappeared") == 3
 
