@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from crossflare.fusions import FUSIONS
-from crossflare.recipe.adapter import adapter_options
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import Bounds, Keyed, Names, describe, field_types, has_default
-from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.methods import MethodSpec, adapter_options
 from crossflare.recipe.schema import field_docs
 from crossflare.recipe.spec import ModelSpec, Spec, Training
 from crossflare.recipe.strict_yaml import LIMIT

@@ -9,7 +9,7 @@ from zlib import crc32
 from crossflare import devices
 from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError
-from crossflare.tasks.label_sets import NUSAX, XNLI
+from crossflare.tasks.named_sets import NUSAX, XNLI
 from crossflare_lab.tiny_rows import place, tiny_languages, vocabulary
 from crossflare_lab.tokenizer import LONGEST, Family
 

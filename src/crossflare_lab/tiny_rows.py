@@ -14,8 +14,7 @@ from typing import Any
 from crossflare.disk.files import commit_dir, write_atomic
 from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError
-from crossflare.tasks.label_sets import NUSAX, XNLI, XNLI_HEADER
-from crossflare.tasks.question_sets import TYDIQA
+from crossflare.tasks.named_sets import NUSAX, TYDIQA, XNLI, XNLI_HEADER
 
 VERSION = 1
 """Raised whenever the same call would write other files."""

@@ -21,7 +21,7 @@ def package() -> Path:
 
 @pytest.fixture(scope="session")
 def trees() -> dict[str, ast.Module]:
-    """Dotted module name, "crossflare.tasks.label_sets" or "crossflare.tasks" for its __init__, -> syntax tree."""
+    """Dotted module name, "crossflare.tasks.named_sets" or "crossflare.tasks" for its __init__, -> syntax tree."""
     folder = package_folder()
     found = {}
     for path in sorted(folder.rglob("*.py")):

@@ -101,7 +101,7 @@ def test_control_a_wrong_tree_is_seen(repository):
     assert paths == ["src/crossflare/", "src/crossflare/api.py", "src/crossflare/nowhere/", "tests/"]
     assert missing(paths, repository) == ["src/crossflare/nowhere/"]
     assert "src/crossflare/errors.py" in unnamed(paths, repository)
-    drawn = "```text\nsrc/crossflare/\n├── api.py   x\n└── tasks/\n    └── label_sets.py\n```\n"
+    drawn = "```text\nsrc/crossflare/\n├── api.py   x\n└── tasks/\n    └── named_sets.py\n```\n"
     assert tree_of(drawn) == [
-        "src/crossflare/", "src/crossflare/api.py", "src/crossflare/tasks/", "src/crossflare/tasks/label_sets.py",
+        "src/crossflare/", "src/crossflare/api.py", "src/crossflare/tasks/", "src/crossflare/tasks/named_sets.py",
     ]  # fmt: skip

@@ -12,7 +12,6 @@ import pytest
 
 from crossflare.disk.files import read_json
 from crossflare.errors import UserError
-from crossflare.experiment.running.pools import REPLACED, _replace
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import Order
 from crossflare.experiment.steps.context import Context
@@ -77,14 +76,6 @@ def test_a_node_that_is_killed_in_the_middle(
 
 def _lines(log: Path) -> list[str]:
     return [line for line in log.read_text().splitlines() if line.endswith("}")] if log.is_file() else []
-
-
-def test_a_worker_is_replaced_three_times_aloud(caplog: pytest.LogCaptureFixture) -> None:
-    left = {1: REPLACED, 2: REPLACED}
-    assert [_replace(2, left) for _ in range(5)] == [True, True, True, False, False]
-    assert left[1] == REPLACED
-    assert caplog.messages[0] == "worker 2 is replaced (1 of 3 times)"
-    assert caplog.messages[3] == "worker 2 disappeared 4 times and is not replaced any more"
 
 
 def test_an_order_is_the_same_in_another_process(lab: Lab, tmp_path: Path) -> None:

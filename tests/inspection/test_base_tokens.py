@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from crossflare.errors import UserError
-from crossflare.inspection.tokens import BaseTokenizer, TokenTally
+from crossflare.inspection.counting import TokenTally
+from crossflare.inspection.looks import BaseTokenizer
 from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import encode
 from tiny_experiment import make_base

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.inspection.texts import TextTally
+from crossflare.inspection.counting import TextTally
 
 ODD = ("decomposed", "hidden", "control", "mixed", "romanised", "other_script")
 

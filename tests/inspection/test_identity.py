@@ -10,7 +10,7 @@ import pytest
 
 from crossflare.inspection import identify
 from crossflare.inspection.found import Look
-from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.looker import Looker, Share
 from crossflare.inspection.remarks import warnings_of
 from crossflare.inspection.show import parts_sheet
 from crossflare.libraries import guard

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.inspection.show import PART, Sheet, halves
+from crossflare.cli.inspecting import halves
+from crossflare.inspection.show import PART, Sheet
 
 
 @given(st.booleans(), st.integers(2, 9), st.integers(1, 4))

@@ -14,12 +14,13 @@ from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.running.looking import look_before, looks_of
 from crossflare.experiment.steps.context import Context
-from crossflare.inspection import look as looking
+from crossflare.inspection import looker as looking
 from crossflare.inspection.counting import RowTally
 from crossflare.inspection.found import Look
-from crossflare.inspection.recipes import look_at
+from crossflare.inspection.looks import look_at
 from crossflare.inspection.remarks import warnings_of
 from crossflare.recipe.spec import Spec
+from crossflare.tasks.example import Example
 from tiny_experiment import LABELS, Lab
 
 METHODS = ("zero-shot", "flare")
@@ -146,7 +147,7 @@ def test_something_else_is_no_look() -> None:
 
 MANY = """
 import resource
-from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.looker import Looker, Share
 from crossflare.tasks.example import Example
 
 def rows(count):
@@ -173,10 +174,10 @@ def test_a_million_rows_take_little_memory() -> None:
     assert int(done.stdout) < 100e6, "bytes beyond those for ten thousand rows"
 
 
-def test_a_row_costs_fourteen_bytes() -> None:
+def test_a_row_costs_fifteen_bytes() -> None:
     made = RowTally()
     for number in range(1000):
-        made.add((f"row {number}",), 0, f"many.csv:{number + 2}")
-    held = [made.texts.keys, made.texts.lines, made.of_row]
-    assert sum(each.itemsize * len(each) for each in held) == 14 * 1000
-    assert len(made.texts.files) == len(made.labels) == 1
+        made.count(Example("", (f"row {number}",), 0, None, f"many.csv:{number + 2}"))
+    held = [made.keys, made.lines, made.labels, made.flags]
+    assert sum(each.itemsize * len(each) for each in held) == 15 * 1000
+    assert len(made.files) == len(made.labelled()) == 1

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from crossflare.libraries import bitsandbytes as seams
 from crossflare.libraries import guard
+from crossflare.libraries import torch as seams
 
 bitsandbytes = pytest.importorskip("bitsandbytes")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.libraries import ctranslate2 as seams
 from crossflare.libraries import guard
+from crossflare.libraries import translators as seams
 
 converters = pytest.importorskip("ctranslate2.converters")
 

@@ -11,8 +11,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.data.checks import check_rows
 from crossflare.experiment.data.opening import open_set
 from crossflare.recipe.read import spec_from
-from crossflare.tasks.example import Example
-from crossflare.tasks.outline import Outline, check_ids, check_partners, outline_of
+from crossflare.tasks.example import Example, Outline, check_ids, check_partners, outline_of
 
 RECIPE = """
 name: many
@@ -90,7 +89,7 @@ def test_no_partner_at_all() -> None:
 
 
 def test_hashes_that_are_equal_by_chance_are_no_doubled_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossflare.tasks.outline.hash_of_id", lambda id: 7)
+    monkeypatch.setattr("crossflare.tasks.example.hash_of_id", lambda id: 7)
     made = outline_of(examples("a", "b"))
     assert np.array_equal(made.keys, [7, 7])
     check_ids(made)

@@ -16,7 +16,7 @@ from crossflare.fusion import functions
 from crossflare.fusion.attachment import Attachment
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.inputs import Inputs
-from crossflare.selftest import many_calls, models, one_call, run, writing
+from crossflare.selftest import many_calls, models, one_call, run
 from crossflare.selftest.models import CLOSE, Measure, agree, differ
 from crossflare.selftest.run import ELSEWHERE, LAWS, Law
 
@@ -168,8 +168,8 @@ def one_device_has_other_weights(monkeypatch: Patch) -> None:
 
 
 BROKEN: list[tuple[Callable[[Patch], None], Law, str]] = [
-    (cached_steps_forget_the_source, writing.cached, "decoder, add_relu by position, written with the cache"),
-    (prompts_of_a_batch_read_padding, writing.prompt_alone, "decoder, add_relu by position, "),
+    (cached_steps_forget_the_source, one_call.cached, "decoder, add_relu by position, written with the cache"),
+    (prompts_of_a_batch_read_padding, one_call.prompt_alone, "decoder, add_relu by position, "),
     (padding_is_read, one_call.row_alone, "encoder, add_relu by position, row 1 by itself and in a batch"),
     (padding_is_read, one_call.padding, "encoder, add_relu by position, the source padded by 4 columns more"),
     (no_source_is_read, one_call.source, "encoder, add_relu by position, with a source and without"),

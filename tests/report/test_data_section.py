@@ -8,7 +8,7 @@ import pytest
 
 from crossflare.disk.files import write_json
 from crossflare.errors import UserError
-from crossflare.inspection.look import Looker, Share
+from crossflare.inspection.looker import Looker, Share
 from crossflare.report.contents import contents_of, data_grids
 from crossflare.report.page import render_page, to_text
 from crossflare.report.results import Results

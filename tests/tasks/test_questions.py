@@ -155,10 +155,10 @@ GOOD = {"id": "a", "question": "Who?", "context": "I do.", "answers": {"text": [
         ({"answers": ["I"]}, "question 'a': expected an object with 'text', found list"),
         ({"question": " "}, "question 'a': the question is empty"),
         ({"context": "\n"}, "question 'a': the context is empty"),
-        ({"question": 3}, "question 'a': 'question' should hold text, found int (3)"),
-        ({"context": "half \ud83d"}, "question 'a': 'context' holds half of a surrogate pair"),
-        ({"id": ""}, "the id is empty"),
-        ({"id": None}, "'id' should hold text, found NoneType"),
+        ({"question": 3}, "a.jsonl:1: column 'question' should hold text, found a number (3)"),
+        ({"context": "half \ud83d"}, "a.jsonl:1: column 'context' holds half of a surrogate pair"),
+        ({"id": ""}, "a.jsonl:1: the id in column 'id' is empty; give each row one"),
+        ({"id": None}, "a.jsonl:1: column 'id' should hold text, found nothing (null)"),
     ],
 )
 def test_mistakes_name_file_and_question(tmp_path: Path, change: dict[str, Any], says: str) -> None:

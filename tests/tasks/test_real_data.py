@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from crossflare.tasks.sets import load_set, with_dev
+from crossflare.tasks.cutting import with_dev
+from crossflare.tasks.sets import load_set
 
 pytestmark = pytest.mark.data
 

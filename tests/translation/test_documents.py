@@ -12,9 +12,9 @@ import pytest
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
+from crossflare.jobs import Cluster, Pool, Processes
 from crossflare.translation import documents
 from crossflare.translation.documents import TranslatedFile, translate_file
-from crossflare.translation.workers import Cluster, Pool, Processes
 
 WORDS = {"one": "moja", "two": "mbili", "house": "nyumba", "big": "kubwa"}
 
@@ -125,13 +125,11 @@ def test_two_nodes_of_a_cluster_give_the_same_bytes(tmp_path: Path, engine: dict
 class _Dies:
     """A pool whose workers finish two jobs, and then the process is gone."""
 
-    def run(self, jobs):  # type: ignore[no-untyped-def]
-        from crossflare.translation.workers import translate_job
-
+    def run(self, work, jobs):  # type: ignore[no-untyped-def]
         for number, job in enumerate(jobs):
             if number == 2:
                 raise KeyboardInterrupt
-            yield job, translate_job(job)
+            yield job, work(job)
 
 
 def test_what_workers_finished_is_kept(tmp_path: Path, engine: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from crossflare import devices
 from crossflare.cli.terminal import BAD, OK, plain, print_json, say
 from crossflare.errors import UserError
 from crossflare.libraries.guard import MOVING, installed, outside, untested
-from crossflare.selftest.verdict import Verdict, in_one_line
+from crossflare.selftest import Verdict, in_one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def methods(
     if kinds[name].of:
         say(f"of: {', '.join(sorted(kinds[name].of))}")
     if "adapter" in options[name]:
-        from crossflare.recipe.adapter import adapter_options
+        from crossflare.recipe.methods import adapter_options
 
         say(f"adapter: {', '.join(adapter_options())}")
 

@@ -1,5 +1,6 @@
 """The verb that looks at data before any work: inspect."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,7 @@ def inspect(
             raise UserError(f"{path} is no recipe, whose names end in .yaml: leave --set out")
         if language is None:
             raise UserError(f"{path}: expected the language of the texts, got none; add --language TAG, as in sw")
-        from crossflare.inspection.files import look_at_file
+        from crossflare.inspection.looks import look_at_file
         from crossflare.tasks.layout import FileLayout
 
         places = {"header": False} if no_header else {}
@@ -110,7 +111,7 @@ def _recipe(path: Path, assignments: list[str]) -> "list[Look]":
 
 
 def _show(look: "Look", warnings: list[str]) -> None:
-    from crossflare.inspection.show import halves, sheets
+    from crossflare.inspection.show import sheets
 
     waiting = sheets(look)
     while waiting:
@@ -126,6 +127,21 @@ def _show(look: "Look", warnings: list[str]) -> None:
         say(f"[yellow]![/] {plain(line)}")
     if not warnings:
         say(f"{OK} {plain(look.name)}: nothing to warn of")
+
+
+def halves(sheet: "Sheet") -> "tuple[Sheet, Sheet]":
+    """Return a table as two, each with its first columns and half of the others."""
+    keys = sheet.keys
+    middle = keys + (len(sheet.head) - keys + 1) // 2
+
+    def some(start: int, end: int) -> "Sheet":
+        rows = tuple((*row[:keys], *row[start:end]) for row in sheet.rows)
+        named = keys + max(0, min(end, sheet.named) - start)
+        head = (*sheet.head[:keys], *sheet.head[start:end])
+        return replace(sheet, head=head, rows=rows, named=named, legend="")
+
+    rest = replace(some(middle, len(sheet.head)), title=f"{sheet.title}, continued", legend=sheet.legend)
+    return some(keys, middle), rest
 
 
 def _width(drawn: "Table") -> int:

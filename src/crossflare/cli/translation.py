@@ -67,11 +67,11 @@ def translate(
     """Translate a file, row by row; after an interruption the same command goes on where it was."""
     from dataclasses import asdict
 
+    from crossflare.jobs import Cluster, Processes
     from crossflare.languages import tag_of
     from crossflare.recipe.translation import engine_from_flags
     from crossflare.translation.documents import translate_file
     from crossflare.translation.quality import Flag
-    from crossflare.translation.workers import Cluster, Processes
 
     targets = list(dict.fromkeys(tag_of(name) for name in to.split(",") if name.strip()))
     if not targets:

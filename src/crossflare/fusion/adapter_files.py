@@ -38,8 +38,8 @@ from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.fusion.tuner import unchanged_on_failure
-from crossflare.libraries.bitsandbytes import is_quantised
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
+from crossflare.libraries.torch import is_quantised
 
 
 def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:

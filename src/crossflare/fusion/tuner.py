@@ -26,8 +26,8 @@ from crossflare.fusion.identity import head_modules
 from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
 from crossflare.fusion.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
-from crossflare.libraries.bitsandbytes import keep_differentiable
 from crossflare.libraries.peft import LoraLayer, LoraModel, add_adapter_weights, all_linear, is_on, is_targeted, lora_a
+from crossflare.libraries.torch import keep_differentiable
 from crossflare.libraries.transformers import own_fault
 
 

@@ -4,10 +4,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.inspection.counting import Places
 
 FORMAT = 1
-Places = list[tuple[str, str]]
-"""`file:line` of two rows that belong together."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PartLook:
     again: int
     """Rows with the text of an earlier row."""
     unlike: int
-    """Of them, rows with another label than that row's."""
+    """Rows with the text of an earlier row and another label than that row's."""
     unlike_at: Places
     tokens: Lengths | None
     judged: int = 0
@@ -65,22 +64,22 @@ class LanguageLook:
     spaced: bool
     """Whether words are written apart."""
     script: str
-    """Of most letters."""
+    """The script of most letters."""
     share: float
-    """Of all letters."""
+    """The share of all letters that are of it."""
     kinds: dict[str, int]
-    """See `texts.KINDS`."""
+    """See `KINDS`."""
     first: dict[str, str]
     composed: int
     pieces: int | None
-    """Of the base's tokenizer, without special tokens; None: no base was named."""
+    """What the base's tokenizer makes of them, without special tokens; None: no base was named."""
     unknown: int
     identified: bool | None = None
     """Whether the language identifier knows the language; None: none is installed."""
 
     @property
     def unknown_share(self) -> float:
-        """Of all pieces, those that the base does not know."""
+        """The share of pieces that the base does not know."""
         return self.unknown / self.pieces if self.pieces else 0.0
 
 
@@ -99,24 +98,38 @@ class LeakLook:
 
 
 @dataclass(frozen=True)
-class PairLook:
-    """Rows against the source language's: see `parallel.Fit`."""
+class Fit:
+    """How texts go with the sources that they are paired with."""
+
+    rows: int
+    """Pairs that were compared."""
+    fit: float
+    """Share of other rows' sources that a text's own source beats, the mean over texts: 0.5 by chance."""
+    copied: int
+    """Texts that are their source, sign by sign."""
+    parallel: bool | None
+    """False: they look like texts of unlike content. None: too few, or nothing to tell it from."""
+    shift: int | None = None
+    """Each of the shifted texts fits the source so many ids or rows further on."""
+    by: str = "rows"
+    """`ids` where the distance is one of ids."""
+    shifted: int = 0
+    """Texts that clearly do so; of a whole shift all."""
+    places: Places = field(default_factory=list[tuple[str, str]])
+    """(the text, the source that fits it) of the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLook(Fit):
+    """The texts of one language against those of the source language."""
 
     language: str
     source: str
-    rows: int
-    fit: float
-    copied: int
-    parallel: bool | None
-    shift: int | None
-    by: str
-    shifted: int
-    places: Places
 
 
 @dataclass(frozen=True)
 class WorkLook:
-    """What is translated into one language: see `work.Translating`."""
+    """What is translated into one language: see `Translating`."""
 
     route: str
     engine: str

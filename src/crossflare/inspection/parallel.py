@@ -11,13 +11,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossflare.tasks.outline import hash_of_id
+from crossflare.inspection.found import Fit
+from crossflare.tasks.example import hash_of_id
 
 MOST, BLOCK, LONGEST = 1500, 50, 1000
 """Rows of a language that are compared, rows of a block of them, and characters of a text that are looked at."""
@@ -72,28 +72,6 @@ class KeptRows:
         return [row for block in sorted(self._blocks) for row in self._blocks[block]]
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How texts go with the sources that they are paired with."""
-
-    rows: int
-    """Pairs that were compared."""
-    fit: float
-    """Share of other rows' sources that a text's own source beats, the mean over texts: 0.5 by chance."""
-    copied: int
-    """Texts that are their source, sign by sign."""
-    parallel: bool | None
-    """False: they look like texts of unlike content. None: too few, or nothing to tell it from."""
-    shift: int | None = None
-    """Each of the shifted texts fits the source so many ids or rows further on."""
-    by: str = "rows"
-    """`ids` where the distance is one of ids."""
-    shifted: int = 0
-    """Texts that clearly do so; of a whole shift all."""
-    places: tuple[tuple[str, str], ...] = ()
-    """(the text, the source that fits it) of the first of them."""
-
-
 def fit_of(pairs: Sequence[tuple[KeptRow, KeptRow]]) -> Fit:
     """Compare texts with the sources that they are paired with.
 
@@ -112,12 +90,12 @@ def fit_of(pairs: Sequence[tuple[KeptRow, KeptRow]]) -> Fit:
     found = _whole(words, shapes[0][:, 0], shapes[1][:, 0])
     if found and fit + 3 * error < ALIKE:
         there = [(pairs[row][0].origin, pairs[row + found][1].origin) for row in range(max(0, -found), count)[:2]]
-        return Fit(count, fit, copied, True, found, "rows", count - abs(found), tuple(there))
+        return Fit(count, fit, copied, True, found, "rows", count - abs(found), there)
     part = _some(scores, pairs)
     if part is not None:
         by, shift, rows = part
         places = [(pairs[row][0].origin, pairs[best][1].origin) for row, best in rows[:2]]
-        return Fit(count, fit, copied, True, shift, by, len(rows), tuple(places))
+        return Fit(count, fit, copied, True, shift, by, len(rows), places)
     if fit + 3 * error >= ALIKE:
         return Fit(count, fit, copied, True)
     taught = beaten(_taught(texts, sources))

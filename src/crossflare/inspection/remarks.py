@@ -1,17 +1,14 @@
-"""What of a look a person should know before training: one line for each, in the order in which it matters."""
+"""What a person should know of data before training, in a line each."""
 
 from collections.abc import Iterator
 
 from crossflare.errors import UserError
 from crossflare.inspection.found import LanguageLook, Look, PairLook, PartLook
-from crossflare.languages import find_language
-from crossflare.languages.scripts import NAMES, script_words
+from crossflare.languages import SCRIPT_LETTERS, find_language, script_words
 
 UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY, FOREIGN = 0.05, 0.1, 0.01, 0.05, 0.2, 0.05, 0.9, 0.1
 """Shares above which something is said: of unknown pieces, and of rows that are cut, that repeat others, that are in
 another script than the tag's, in two scripts, copied from the source, of one label, not like their language."""
-
-
 SOME = 5
 """Rows that repeat others, from which their share counts."""
 
@@ -73,7 +70,7 @@ def _scripts(found: LanguageLook) -> Iterator[str]:
     kinds, tag = found.kinds, found.language
     off = kinds.get("other_script", 0) + kinds.get("romanised", 0)
     if script_words(tag) and off > SCRIPT * found.rows:
-        declared = NAMES.get(find_language(tag).script or "", "").capitalize()
+        declared = SCRIPT_LETTERS.get(find_language(tag).script or "", "").capitalize()
         said = f"most letters of {percent(off / found.rows)} of the texts are not {declared}"
         latin = f" ({kinds['romanised']} are in Latin letters)" if kinds.get("romanised") else ""
         yield f"{tag}: {said}{latin}, which the tag says; is it the language, and is the tag right?"

@@ -1,7 +1,7 @@
-"""What a look found as tables of plain text, for a terminal and for a report."""
+"""What a look found, as tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.inspection.found import Look, PairLook, PartLook, WorkLook
@@ -37,31 +37,14 @@ def sheets(look: Look) -> list[Sheet]:
     return [sheet for sheet in made if sheet.rows and len(sheet.head) > sheet.named]
 
 
-def halves(sheet: Sheet) -> tuple[Sheet, Sheet]:
-    """Return a table as two, each with its first columns and half of the others."""
-    keys = sheet.keys
-    middle = keys + (len(sheet.head) - keys + 1) // 2
-
-    def some(start: int, end: int) -> Sheet:
-        rows = tuple((*row[:keys], *row[start:end]) for row in sheet.rows)
-        named = keys + max(0, min(end, sheet.named) - start)
-        return Sheet(sheet.title, (*sheet.head[:keys], *sheet.head[start:end]), rows, named)
-
-    rest = replace(some(middle, len(sheet.head)), title=f"{sheet.title}, continued", legend=sheet.legend)
-    return some(keys, middle), rest
-
-
 def parts_sheet(look: Look) -> Sheet:
     """Return rows, labels, repeated and empty texts, and lengths, by language and part."""
     several = len({part.part for part in look.parts}) > 1 or look.parts[0].part != "file"
     over = "windows" if look.asks else "cut"
     columns = ["rows", "labels", "same", "empty", "median", "p95", "max", over, "unlike"]
     rows = [[*_counts(look, part), *_lengths(part), _unlike(part)] for part in look.parts]
-    kept = [place for place, name in enumerate(columns) if _tells(name, [row[place] for row in rows])]
-    made = [
-        (part.language, *([part.part] if several else []), *(row[place] for place in kept))
-        for part, row in zip(look.parts, rows, strict=True)
-    ]
+    keys = [(part.language, *([part.part] if several else [])) for part in look.parts]
+    kept, made = _telling(columns, keys, rows, ("rows",))
     limits = sorted({part.tokens.limit for part in look.parts if part.tokens is not None and part.tokens.limit})
     legend = [f"labels: {', '.join(look.labels)}"] if look.labels and len(look.labels) <= FEW else []
     legend += [f"labels: {len(look.labels)}, the rarest and the commonest"] if len(look.labels) > FEW else []
@@ -73,12 +56,17 @@ def parts_sheet(look: Look) -> Sheet:
     legend += [unlike] if any(part.judged for part in look.parts) else []
     unknown = [each.language for each in look.languages if each.identified is False]
     legend += [f"the language identifier does not know {', '.join(unknown)}"] if unknown else []
-    head = ("language", *([PART] if several else []), *(columns[place] for place in kept))
-    return Sheet("Rows", head, tuple(made), 1 + several, "; ".join(legend))
+    head = ("language", *([PART] if several else []), *kept)
+    return Sheet("Rows", head, made, 1 + several, "; ".join(legend))
 
 
-def _tells(name: str, cells: list[str]) -> bool:
-    return name == "rows" or any(cell not in ("", NOTHING) for cell in cells)
+def _telling(
+    columns: Sequence[str], keys: Sequence[tuple[str, ...]], rows: Sequence[Sequence[str]], always: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the columns that tell something in some row, and each row's key with its cells in them."""
+    kept = [n for n, name in enumerate(columns) if name in always or any(row[n] not in ("", NOTHING) for row in rows)]
+    made = tuple((*key, *(row[n] for n in kept)) for key, row in zip(keys, rows, strict=True))
+    return tuple(columns[n] for n in kept), made
 
 
 def _counts(look: Look, part: PartLook) -> list[str]:
@@ -117,31 +105,25 @@ def languages_sheet(look: Look) -> Sheet:
         odd = [counted_text(found.kinds.get(kind, 0)) for kind in kinds]
         rows.append([script, f"{found.words:,}", *known, *odd, counted_text(hidden)])
     keep = ("script", "words", "pieces/word", "unknown") if look.model else ("script", "words")
-    kept = [n for n, name in enumerate(columns) if name in keep or _tells(name, [row[n] for row in rows])]
-    made = [(found.language, *(row[n] for n in kept)) for found, row in zip(look.languages, rows, strict=True)]
+    kept, made = _telling(columns, [(found.language,) for found in look.languages], rows, keep)
     said = {
         "mixed": "mixed: two scripts in one text",
         "roman": "roman: in Latin letters, not the script of the tag",
         "other": "other: mostly of another script than the tag's",
         "hidden": "hidden: rows with zero-width, direction or control signs",
     }
-    legend = "; ".join(text for name, text in said.items() if name in {columns[n] for n in kept})
-    return Sheet("Texts", ("language", *(columns[n] for n in kept)), tuple(made), 2, legend)
+    return Sheet("Texts", ("language", *kept), made, 2, "; ".join(text for name, text in said.items() if name in kept))
 
 
 def pairs_sheet(pairs: Sequence[PairLook]) -> Sheet:
     """Return how well the rows of each language go with those of the source language."""
     shown = [pair for pair in pairs if pair.fit]
-    rows = [
-        (pair.language, _verdict(pair), counted_text(pair.rows), percent(pair.fit), counted_text(pair.copied))
-        for pair in shown
-    ]
+    rows = [(_verdict(pair), counted_text(pair.rows), percent(pair.fit), counted_text(pair.copied)) for pair in shown]
+    columns = ("", "compared", "fit", "copied")
+    kept, made = _telling(columns, [(pair.language,) for pair in shown], rows, columns[:-1])
     source = shown[0].source if shown else ""
     legend = f"fit: of the other rows' {source} texts, those that a text's own one beats; 50 % by chance"
-    head = ("language", "", "compared", "fit", "copied")
-    if not any(pair.copied for pair in shown):
-        head, rows = head[:-1], [row[:-1] for row in rows]
-    return Sheet(f"Rows beside those of {source}", head, tuple(rows), 2, legend)
+    return Sheet(f"Rows beside those of {source}", ("language", *kept), made, 2, legend)
 
 
 def _verdict(pair: PairLook) -> str:
@@ -161,17 +143,14 @@ def work_sheet(look: Look) -> Sheet:
         )
         for job in look.work
     ]
-    legend = "~: not counted one by one, or of texts that are to be translated first" if _about(look) else ""
+    about = not all(job.exact for job in look.work)
+    legend = "~: not counted one by one, or of texts that are to be translated first" if about else ""
     return Sheet("To translate", ("from", "engine", "rows", "sentences", "characters"), tuple(rows), 2, legend)
 
 
 def _way(job: WorkLook) -> str:
     way = f"{job.source} to {job.target}" if job.route != "latents" else f"states of {job.source}"
     return f"{way}, round trip" if job.made and job.route == "to_source" else way
-
-
-def _about(look: Look) -> bool:
-    return not all(job.exact for job in look.work)
 
 
 def counted_text(count: int) -> str:

@@ -1,5 +1,6 @@
 """Languages: what a user writes (BCP-47, ISO 639-3, FLORES, an English name) and what each engine calls it."""
 
+import unicodedata
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -203,3 +204,29 @@ def _by_name() -> dict[str, str]:
     bare = [row.name.split(" (")[0].lower() for row in all_languages()]
     unique = {name: row.tag for name, row in zip(bare, all_languages(), strict=True) if bare.count(name) == 1}
     return unique | names | {alias.lower(): tag for alias, tag in ALIASES.items()}
+
+
+SCRIPT_LETTERS = {
+    "Latn": "LATIN", "Cyrl": "CYRILLIC", "Arab": "ARABIC", "Deva": "DEVANAGARI", "Beng": "BENGALI", "Grek": "GREEK",
+    "Hani": "CJK", "Hans": "CJK", "Hant": "CJK", "Jpan": "CJK HIRAGANA KATAKANA", "Hang": "HANGUL", "Kore": "HANGUL",
+    "Hebr": "HEBREW", "Armn": "ARMENIAN", "Geor": "GEORGIAN", "Ethi": "ETHIOPIC", "Thai": "THAI", "Laoo": "LAO",
+    "Khmr": "KHMER", "Mymr": "MYANMAR", "Taml": "TAMIL", "Telu": "TELUGU", "Knda": "KANNADA", "Mlym": "MALAYALAM",
+    "Gujr": "GUJARATI", "Guru": "GURMUKHI", "Orya": "ORIYA", "Sinh": "SINHALA", "Tibt": "TIBETAN", "Olck": "OL",
+    "Tfng": "TIFINAGH", "Mong": "MONGOLIAN", "Thaa": "THAANA", "Nkoo": "NKO", "Syrc": "SYRIAC", "Mtei": "MEETEI",
+    "Cans": "CANADIAN", "Cher": "CHEROKEE", "Java": "JAVANESE", "Sund": "SUNDANESE", "Bugi": "BUGINESE",
+}  # fmt: skip
+"""ISO 15924 -> the first words of the Unicode names of its letters."""
+LETTER_WORDS = frozenset(word for names in SCRIPT_LETTERS.values() for word in names.split())
+"""Every first word of a letter's name that says its script."""
+
+
+@lru_cache(maxsize=65536)
+def script_word(letter: str) -> str:
+    """Return the first word of the Unicode name of a letter, which for most letters is that of its script."""
+    return unicodedata.name(letter, "").split(" ")[0].split("-")[0]
+
+
+@lru_cache
+def script_words(language: str) -> frozenset[str]:
+    """Return the first words of the names of a language's letters; empty where its script is not known."""
+    return frozenset(SCRIPT_LETTERS.get(find_language(language).script or "", "").split())

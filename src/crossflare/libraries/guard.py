@@ -18,7 +18,7 @@ from packaging.version import Version
 from crossflare.errors import UserError
 
 MOVING = ("torch", "transformers", "peft", "accelerate", "datasets", "ctranslate2", "bitsandbytes")
-"""Libraries whose inner names crossflare uses; each has its module here, torch excepted."""
+"""Libraries whose inner names crossflare uses."""
 TORCH = SpecifierSet("==2.13.*")
 """pyproject.toml admits other releases of torch, which users have for their GPU; tested is this one."""
 ADVICE = "install a tested version, or run `crossflare doctor --self-test` to see whether this one is right"

@@ -1,18 +1,19 @@
-"""What crossflare relies on in torch beyond its documented API."""
+"""What crossflare relies on in torch and in the layers of bitsandbytes beyond their documented API."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from crossflare.libraries.guard import name
+from crossflare.libraries import guard
 
 OWN_STATE = frozenset(vars(nn.Module()))
 """Names of what every module keeps for torch: its tables of parameters, buffers, modules and hooks."""
 HOOKS = tuple(each for each in OWN_STATE if "forward" in each and "hooks" in each)
 """Names of the tables of hooks that run with a forward pass."""
 
-_backward_pass = name("torch._C:_current_graph_task_id")
+_backward_pass = guard.name("torch._C:_current_graph_task_id")
 
 
 def in_backward() -> bool:
@@ -45,3 +46,30 @@ def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
 def is_compiled(module: nn.Module) -> bool:
     """Whether `module.compile()` was called: calls of it run its graph."""
     return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module is a linear layer of 4 or 8 bits."""
+    if "bitsandbytes" not in sys.modules:  # whoever made such a layer has imported it
+        return False
+    kinds = guard.name("bitsandbytes:nn.Linear4bit"), guard.name("bitsandbytes:nn.Linear8bitLt")
+    return isinstance(module, kinds)
+
+
+def keep_differentiable(model: nn.Module) -> int:
+    """Stop 4-bit layers from turning into their form for inference, which has no gradient; return how many there are.
+
+    On CPUs with bfloat16 instructions a call without gradients, such as the source pass, repacks a 4-bit layer's
+    weights for a fast kernel. The training pass that follows would use it, too: its gradients would be missing or torn.
+    """
+    layers: list[Any] = [
+        module
+        for module in model.modules()
+        if is_quantised(module) and isinstance(module, guard.name("bitsandbytes:nn.Linear4bit"))
+    ]
+    for layer in layers:
+        guard.part("bitsandbytes", layer, "support_avx512bf16_for_cpu")
+        layer.support_avx512bf16_for_cpu = False
+        if layer.weight.device.type == "cpu":
+            layer.state_dict()  # saving brings repacked weights back to the common form, and has no private name
+    return len(layers)

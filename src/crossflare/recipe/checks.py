@@ -126,7 +126,7 @@ def _languages(spec: Spec, reader: Reader) -> None:
 
 
 def _source_as_target(spec: Spec, reader: Reader) -> None:
-    """The source language can be scored, too, by methods that neither train in it nor translate from it."""
+    """Refuse the source language as a target of methods that train in it or translate from it."""
     for method in spec.methods or (None,):
         why = "" if method is None else _uses_source_language(method, spec.source)
         if method is None or why:

@@ -1,13 +1,38 @@
-"""What a recipe says of a method: its kind, out of the table of kinds, and its options."""
+"""What a recipe says of a method: its kind, its options, and further options of its FLARE adapter."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from crossflare.fusions import ALIGNMENTS, FUSIONS
-from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.kinds import KINDS, Group, Kind, group_of
 from crossflare.recipe.marks import Bounds, Checked, LanguageTag, Names
 from crossflare.recipe.translation import Count, Rate, Share, check_train_source
+
+SHAPING = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
+"""Options of `FlareConfig` that a method has itself, under the same names."""
+_FOLLOWING = ("lora_alpha", "mt_dim", "released", "flare_format")
+"""Those that follow from its training and its kind."""
+
+
+def adapter_options() -> dict[str, Any]:
+    """Return the type of each option; the first call loads torch and peft."""
+    from crossflare.fusion.config import FlareConfig
+
+    hints = get_type_hints(FlareConfig)
+    return {name: hints[name] for name in FlareConfig.__annotations__ if name not in (*SHAPING, *_FOLLOWING)}
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """Options of `FlareConfig`, under the names that they have there."""
+
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+
+    @staticmethod
+    def more(content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the types of the options; nothing is loaded where none is given."""
+        return adapter_options() if content else {}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, cast
 from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.recipe import strict_yaml
-from crossflare.recipe.adapter import AdapterOptions
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import (
     Bounds,
@@ -20,7 +19,7 @@ from crossflare.recipe.marks import (
     is_path,
     item_type,
 )
-from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.methods import AdapterOptions, MethodSpec
 from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.translation import (
     Count,

@@ -47,11 +47,11 @@ class TaskSpec(FileLayout):
     """A repository of data on the hub, `owner/name`, or a folder (starting with `.`, `~`, `$` or `/`) that is a copy of
     one. Its card says which files it has; nothing in it is run. `texts`, `label` and the rest are as for own files."""
     revision: str | None = None
-    """Of `hub`: the commit, tag or branch; None: the newest."""
+    """The commit, tag or branch of `hub`; None: the newest."""
     language_names: dict[LanguageTag, str] = field(default_factory=dict[str, str])
-    """Of `hub`: language -> its configuration, or its name in `language_column`, where that is no name of it."""
+    """Language -> its configuration in `hub`, or its name in `language_column`, where that is no name of it."""
     language_column: str | None = None
-    """Of `hub`: the column that says the language, where one configuration holds all; None: each has one of its own."""
+    """The column that says the language, where one configuration of `hub` holds all; None: each has one of its own."""
     dev_from_train: Count | None = None
     """Rows cut from the end of train to be dev; None: the set has a dev part."""
     limit: Limit = field(default_factory=Limit)

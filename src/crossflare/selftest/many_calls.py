@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crossflare.libraries.transformers import with_checkpointing
+from crossflare.selftest import in_one_line
 from crossflare.selftest.models import (
     CLOSE,
     FEW,
@@ -22,7 +23,6 @@ from crossflare.selftest.models import (
     batch,
 )
 from crossflare.selftest.one_call import answers, logits, write_greedily
-from crossflare.selftest.verdict import in_one_line
 
 ROUNDS = 10
 """Calls of each thread."""
@@ -41,7 +41,7 @@ def checkpointed(device: torch.device) -> Measures:
 
 
 def two_forwards(device: torch.device) -> Measures:
-    """The same, where two calls with different sources come before both backward passes."""
+    """Two calls with different sources before both backward passes give the gradients that each gives by itself."""
     for kind in TASKS:
         for name, options in FEW.items():
             both = [SOURCES, OTHERS]

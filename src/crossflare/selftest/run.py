@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 import torch
 
 from crossflare.libraries.transformers import quiet
-from crossflare.selftest import many_calls, one_call, writing
+from crossflare.selftest import Verdict, in_one_line, many_calls, one_call
 from crossflare.selftest.models import Measure, Measures
-from crossflare.selftest.verdict import Verdict, in_one_line
 
 Law = Callable[[torch.device], Measures]
 
 LAWS: dict[str, Law] = {
-    "writing with the cache is writing without it": writing.cached,
-    "a prompt by itself is answered as in a batch": writing.prompt_alone,
+    "writing with the cache is writing without it": one_call.cached,
+    "a prompt by itself is answered as in a batch": one_call.prompt_alone,
     "a text by itself gives what it gives in a batch": one_call.row_alone,
     "padding changes nothing": one_call.padding,
     "a source changes the result, another one otherwise": one_call.source,

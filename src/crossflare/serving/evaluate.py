@@ -22,9 +22,8 @@ from crossflare.serving.prediction import (
     without_blanks,
 )
 from crossflare.tasks.dataset import Task
-from crossflare.tasks.example import Answer, Example
+from crossflare.tasks.example import Answer, Example, check_ids, outline_of
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.tasks.outline import check_ids, outline_of
 from crossflare.training.forms.protocol import Answers, Outputs
 from crossflare.translation.engines.protocol import Translator
 

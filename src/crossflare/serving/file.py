@@ -30,9 +30,8 @@ from crossflare.serving.prediction import (
 )
 from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.dataset import Task
-from crossflare.tasks.example import Example
+from crossflare.tasks.example import Example, check_ids, outline_of
 from crossflare.tasks.files import Row, read_rows
-from crossflare.tasks.outline import check_ids, outline_of
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.engines.registry import ENGINES
 from crossflare.translation.rows import iterate

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossflare.errors import UserError
-from crossflare.tasks.example import Example
+from crossflare.tasks.example import Example, check_ids, check_partners, outline_of
 from crossflare.tasks.files import Column, Row, format_of
 from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.layout import FileLayout, rows_of
 from crossflare.tasks.objects import class_names
-from crossflare.tasks.outline import check_ids, check_partners, outline_of
 
 
 def read_examples(
@@ -112,7 +111,7 @@ def identity_of(row: Row, column: Column) -> str:
         return str(value)
     identity = row.text(column)
     if not identity:
-        raise UserError(f"{row.origin}: the id in column '{column}' is empty; fill it, or name no id column")
+        raise UserError(f"{row.origin}: the id in column '{column}' is empty; give each row one")
     return identity
 
 

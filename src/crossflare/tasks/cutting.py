@@ -56,21 +56,6 @@ def dev_ids(splits: Sequence[Split], rows: int, seed: int, shared: int = 0) -> f
     return frozenset(chosen)
 
 
-def split_off_dev(split: Split, rows: int, seed: int, family: Sequence[Split] = ()) -> tuple[Split, Split]:
-    """Return (train, dev), both in the order of `split`.
-
-    Args:
-        split: A train part.
-        rows: Size of dev; see `dev_ids`.
-        seed: See `dev_ids`.
-        family: The same part in all languages of the experiment; the same family gives the same ids in each.
-    """
-    chosen = dev_ids(family or (split,), rows, seed)
-    train = tuple(example for example in split if example.id not in chosen)
-    dev = tuple(example for example in split if example.id in chosen)
-    return Split("train", split.language, train), Split("dev", split.language, dev)
-
-
 def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
     """Return the set with a dev part cut from train, the same items in every language; an older dev part is dropped.
 

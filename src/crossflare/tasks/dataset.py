@@ -1,16 +1,15 @@
 """What a data set offers to the later stages, and the one implementation that all sets share."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
 from crossflare.tasks.columns import attach_sources
-from crossflare.tasks.example import Example, Split
+from crossflare.tasks.example import NATIVE, Example, Outline, Split, check_ids, check_partners, outline_of
 from crossflare.tasks.kinds import QuestionTask, TextTask
-from crossflare.tasks.outline import NATIVE, Outline, check_ids, check_partners, outline_of
 
 PARTS = ("train", "dev", "test")
 
@@ -45,7 +44,7 @@ class DataSet(Protocol):
         ...
 
     def parts(self, language: str) -> tuple[str, ...]:
-        """Which of train, dev and test the language has."""
+        """Return which of train, dev and test the language has."""
         ...
 
     def split(self, language: str, part: str) -> Split:
@@ -127,6 +126,9 @@ class LanguageParts:
         align: How languages correspond: by example id, by row, or not at all.
         machine: Reads shipped machine translations; None: there are none.
         iterate: Yields what `read` returns, one row at a time; None: rows are only read whole.
+        beside: Source language -> (language, part) of the rows that hold the source text themselves; it comes before
+            another language's file.
+        advice: What else a user can do about files that do not correspond.
     """
 
     def __init__(
@@ -139,6 +141,8 @@ class LanguageParts:
         align: Align = "id",
         machine: Machine | None = None,
         iterate: Callable[[str, str], Iterable[Example]] | None = None,
+        beside: Mapping[str, Collection[tuple[str, str]]] | None = None,
+        advice: str = "",
     ) -> None:
         self.name = name
         self.task: Task = task
@@ -149,10 +153,14 @@ class LanguageParts:
         self.align: Align = align
         self._machine = machine
         self._iterate = iterate
+        self._beside = {
+            (tag_of(language), part, tag_of(source))
+            for source, parts in (beside or {}).items()
+            for language, part in parts
+        }
+        self._advice = advice
         self._cache: dict[tuple[str, str], Split] = {}
-
-    _advice = ""
-    """What else a user can do about files that do not correspond."""
+        self._left_out: dict[tuple[str, str], int] = {}
 
     def chosen_by(self, metric: str) -> "LanguageParts":
         """Return the set with another main metric."""
@@ -161,18 +169,28 @@ class LanguageParts:
         return other
 
     def left_out(self, language: str, part: str) -> int:
-        """Return how many questions of a part are left out, since they have no answer."""
-        return 0
+        """Return how many questions of a part have no answer where others have."""
+        if isinstance(self.task, TextTask):
+            return 0  # so that no file is read whole for it
+        self.split(language, part)
+        return self._left_out[self._key(language, part)]
 
     def parts(self, language: str) -> tuple[str, ...]:
-        """Which of train, dev and test the language has; `UserError` when the set lacks the language."""
+        """Return which of train, dev and test the language has; `UserError` when the set lacks the language."""
         return self._parts[choose(f"language of {self.name}", tag_of(language), self.languages)]
 
     def split(self, language: str, part: str) -> Split:
-        """Return one part in one language; `UserError` when the set lacks it."""
+        """Return one part in one language, of questions those with an answer if any has one.
+
+        Raises:
+            UserError: The set lacks it.
+        """
         key = self._key(language, part)
         if key not in self._cache:
-            self._cache[key] = Split(part, key[0], tuple(self._read(self._own[key[0]], part)))
+            rows = tuple(self._read(self._own[key[0]], part))
+            answered = tuple(row for row in rows if row.answers) or rows
+            self._cache[key] = Split(part, key[0], answered)
+            self._left_out[key] = len(rows) - len(answered)
         return self._cache[key]
 
     def _key(self, language: str, part: str) -> tuple[str, str]:
@@ -199,10 +217,15 @@ class LanguageParts:
     def has_sources(self, language: str, part: str, source: str) -> bool:
         """Whether the rows of a part have the set's own text in `source`, as far as that is known without reading."""
         known = tag_of(source) in self.languages and part in self.parts(source)
-        return self.align != "none" and known
+        return self._has_beside(language, part, source) or (self.align != "none" and known)
+
+    def _has_beside(self, language: str, part: str, source: str) -> bool:
+        return (tag_of(language), part, tag_of(source)) in self._beside
 
     def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
         _, part = key
+        if self._has_beside(*key, source):
+            return rows
         if self.align == "none" or part not in self.parts(source):
             return rows.with_sources(False)
         check_partners(rows, self.outline(source, part), self.align, self._advice, first_advice=_first_advice(part))
@@ -211,6 +234,8 @@ class LanguageParts:
     def parallel(self, language: str, part: str, source: str) -> Split:
         """Return one part with its parallel text in `source`; see `DataSet.parallel`."""
         target = self.split(language, part)
+        if self._has_beside(language, part, source):
+            return target
         if self.align == "none" or part not in self.parts(source):
             return replace(target, examples=tuple(example.with_source(None) for example in target))
         others = self.split(source, part).examples

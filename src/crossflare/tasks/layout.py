@@ -29,7 +29,7 @@ class FileLayout:
     source_texts: tuple[Column, ...] = ()
     """The columns that hold the same texts in the source language, where the files have them."""
     question: Column | None = None
-    """Of flat rows of questions: the column of the question; None: `question`."""
+    """The column of the question, in flat rows of questions; None: `question`."""
     context: Column | None = None
     """The column of its context; None: `context`."""
     answers: Column | None = None

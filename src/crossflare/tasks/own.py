@@ -1,19 +1,16 @@
 """A data set from the user's own files: texts with labels, or questions with their contexts."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from crossflare.errors import UserError, choose, listed
-from crossflare.languages import tag_of
 from crossflare.tasks.columns import iterate_examples, read_examples
-from crossflare.tasks.dataset import PARTS, LanguageParts, Machine, Reader, Task
-from crossflare.tasks.example import Example, Split
+from crossflare.tasks.dataset import PARTS, LanguageParts, Machine, Task
+from crossflare.tasks.example import Example
 from crossflare.tasks.hub import fetched, is_on_hub
 from crossflare.tasks.kinds import Metric, QuestionMetric, QuestionTask, TextTask
 from crossflare.tasks.layout import Align, FileLayout, FilePart, Given, files_of, is_pattern, paths_of
-from crossflare.tasks.outline import Outline
 from crossflare.tasks.squad import read_questions
 
 Files = Mapping[str, Mapping[str, Given]]
@@ -77,7 +74,7 @@ def own_questions(
 ) -> LanguageParts:
     """Make a set of questions from files; answers are compared by MLQA's rules for each language.
 
-    Questions without an answer, as SQuAD 2.0 has them beside others, are left out: see `left_out`.
+    Questions without an answer, as SQuAD 2.0 has them beside others, are left out: see `LanguageParts`.
 
     Args:
         name: Its name in reports.
@@ -136,16 +133,15 @@ def set_of_files(
         return iterate_examples(fetched(paths), task, each)
 
     numbered = not asks and any(each.id is None for _, each in found.values())
-    return (_OwnQuestions if asks else _OwnSet)(
+    return LanguageParts(
         task.name,
         task,
         parts,
         read,
         align=align or ("row" if numbered else "id"),
-        given=source_language,
-        beside=beside,
         machine=machine,
         iterate=None if asks else iterate,
+        beside={source_language: beside},
         advice=OWN_ADVICE if own else "",
     )
 
@@ -180,54 +176,3 @@ def _files(path: Path, language: str, part: str, name: str) -> list[Path]:
         advice = "check the pattern" if is_pattern(path) else "check the path"
         raise UserError(f"{path}: the {part} file of '{language}' in {name} is missing; {advice}")
     return found
-
-
-class _OwnSet(LanguageParts):
-    """Its files may hold the source text beside each text; that comes before another language's file."""
-
-    def __init__(
-        self,
-        name: str,
-        task: Task,
-        parts: Mapping[str, Sequence[str]],
-        read: Reader,
-        *,
-        align: Align,
-        given: str,
-        beside: Collection[tuple[str, str]],
-        machine: Machine | None,
-        iterate: Callable[[str, str], Iterable[Example]] | None,
-        advice: str,
-    ) -> None:
-        super().__init__(name, task, parts, read, align=align, machine=machine, iterate=iterate)
-        self._advice = advice
-        self._given = tag_of(given)
-        self._beside = {(tag_of(language), part) for language, part in beside}
-
-    def _has_beside(self, language: str, part: str, source: str) -> bool:
-        return (tag_of(language), part) in self._beside and tag_of(source) == self._given
-
-    def has_sources(self, language: str, part: str, source: str) -> bool:
-        """See `LanguageParts.has_sources`; columns beside the texts count."""
-        return self._has_beside(language, part, source) or super().has_sources(language, part, source)
-
-    def parallel(self, language: str, part: str, source: str) -> Split:
-        if self._has_beside(language, part, source):
-            return self.split(language, part)
-        return super().parallel(language, part, source)
-
-    def _paired(self, rows: Outline, key: tuple[str, str], source: str) -> Outline:
-        return rows if self._has_beside(*key, source) else super()._paired(rows, key, source)
-
-
-class _OwnQuestions(_OwnSet):
-    """Of a file that has answers, the questions that have one."""
-
-    def split(self, language: str, part: str) -> Split:
-        whole = super().split(language, part)
-        answered = tuple(example for example in whole if example.answers)
-        return replace(whole, examples=answered) if answered else whole
-
-    def left_out(self, language: str, part: str) -> int:
-        """Return how many questions of a part have no answer where others have."""
-        return len(super().split(language, part)) - len(self.split(language, part))

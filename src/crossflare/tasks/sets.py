@@ -5,26 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossflare.errors import UserError, choose
-from crossflare.tasks import label_sets, question_sets
-from crossflare.tasks.cutting import dev_ids, split_off_dev, with_dev
-from crossflare.tasks.dataset import PARTS, DataSet
+from crossflare.tasks import named_sets
+from crossflare.tasks.dataset import DataSet
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.tasks.own import own_questions, own_set
 from crossflare.tasks.phrasebook import lexicon, phrasebook
 from crossflare.tasks.released import Release, open_folder, open_on_hub
-
-__all__ = [
-    "KNOWN_SETS",
-    "PARTS",
-    "DataSet",
-    "KnownSet",
-    "dev_ids",
-    "load_set",
-    "own_questions",
-    "own_set",
-    "split_off_dev",
-    "with_dev",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,56 +58,56 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "NusaX-senti: sentiment in 10 languages of Indonesia, Indonesian and English",
             "Winata et al., EACL 2023, https://aclanthology.org/2023.eacl-main.57",
             "CC BY-SA 4.0",
-            label_sets.NUSAX,
+            named_sets.NUSAX,
         ),
         KnownSet(
             "xnli",
             "XNLI: entailment in 15 languages",
             "Conneau et al., EMNLP 2018, https://aclanthology.org/D18-1269",
             "CC BY-NC 4.0",
-            label_sets.XNLI,
+            named_sets.XNLI,
         ),
         KnownSet(
             "sib200",
             "SIB-200: topics of sentences in 200 languages",
             "Adelani et al., EACL 2024, https://arxiv.org/abs/2309.07445",
             "CC BY-SA 4.0",
-            label_sets.SIB200,
+            named_sets.SIB200,
         ),
         KnownSet(
             "afrisenti",
             "AfriSenti: sentiment of tweets in 14 languages of Africa",
             "Muhammad et al., EMNLP 2023, https://aclanthology.org/2023.emnlp-main.862",
             "CC BY 4.0",
-            label_sets.AFRISENTI,
+            named_sets.AFRISENTI,
         ),
         KnownSet(
             "masakhanews",
             "MasakhaNEWS: topics of news in 16 languages spoken in Africa",
             "Adelani et al., IJCNLP-AACL 2023, https://arxiv.org/abs/2304.09972",
             "see its repository; for research, the texts belong to their news sites",
-            label_sets.MASAKHANEWS,
+            named_sets.MASAKHANEWS,
         ),
         KnownSet(
             "afrixnli",
             "AfriXNLI: entailment in 16 languages of Africa, English and French",
             "Adelani et al., 2024, https://arxiv.org/abs/2406.03368",
             "see its repository; the texts are those of XNLI, CC BY-NC 4.0",
-            label_sets.AFRIXNLI,
+            named_sets.AFRIXNLI,
         ),
         KnownSet(
             "americasnli",
             "AmericasNLI: entailment in 10 indigenous languages of the Americas",
             "Ebrahimi et al., ACL 2022, https://aclanthology.org/2022.acl-long.435",
             "CC BY-SA 4.0",
-            label_sets.AMERICASNLI,
+            named_sets.AMERICASNLI,
         ),
         KnownSet(
             "paws-x",
             "PAWS-X: paraphrases in 7 languages",
             "Yang et al., EMNLP 2019, https://aclanthology.org/D19-1382",
             "free for any purpose, with thanks to Google",
-            label_sets.PAWSX,
+            named_sets.PAWSX,
         ),
         KnownSet(
             "phrasebook",
@@ -139,14 +124,14 @@ KNOWN_SETS: dict[str, KnownSet] = {
             "TyDiQA gold passage: questions in 9 languages",
             "Clark et al., TACL 2020, https://aclanthology.org/2020.tacl-1.30",
             "Apache-2.0",
-            question_sets.TYDIQA,
+            named_sets.TYDIQA,
         ),
         KnownSet(
             "xquad",
             "XQuAD: questions of SQuAD in 12 languages",
             "Artetxe et al., ACL 2020, https://aclanthology.org/2020.acl-main.421",
             "CC BY-SA 4.0",
-            question_sets.XQUAD,
+            named_sets.XQUAD,
         ),
         _of_the_laboratory("lab-qa", "Questions about made-up texts in made-up languages", asks=True),
     )

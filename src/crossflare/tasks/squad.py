@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError, nearest
+from crossflare.tasks.columns import identity_of, source_of
 from crossflare.tasks.example import Answer, Example
 from crossflare.tasks.files import Row, format_of
 from crossflare.tasks.layout import FileLayout, rows_of
@@ -189,17 +190,12 @@ def _nested(path: Path) -> Iterator[_Question]:
 
 
 def _flat(path: Path, layout: FileLayout) -> Iterator[_Question]:
-    names = [layout.named(name) for name in ("question", "context")]
     for _, row in rows_of([path], layout):
-        key = _id({"id": row.cell(layout.named("id"))}, "id", row.origin)
+        key = identity_of(row, layout.named("id"))
         place = f"{path}: question '{key}'"
-        question, context = (_text({str(name): row.cell(name)}, str(name), place) for name in names)
-        source = None
-        if layout.source_texts and any(row.cell(name) is not None for name in layout.source_texts):
-            source = tuple(_text({str(name): row.cell(name)}, str(name), place) for name in layout.source_texts)
-        yield _Question(
-            place, Example(key, (question, context), None, source, row.origin, _answers(row, layout, place))
-        )
+        texts = tuple(row.text(layout.named(name)) for name in ("question", "context"))
+        source = source_of(row, layout.source_texts) if layout.source_texts else None
+        yield _Question(place, Example(key, texts, None, source, row.origin, _answers(row, layout, place)))
 
 
 def _answers(row: Row, layout: FileLayout, place: str) -> tuple[Answer, ...]:
@@ -213,7 +209,7 @@ def _answers(row: Row, layout: FileLayout, place: str) -> tuple[Answer, ...]:
     text = row.cell(one)
     if text in (None, ""):
         return ()
-    return (Answer(_text({str(one): text}, str(one), place), _start(row.cell(start), place)),)
+    return (Answer(row.text(one), _start(row.cell(start), place)),)
 
 
 def paired_answers(value: Any, place: str) -> tuple[Answer, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.jobs import Pool
 from crossflare.languages import find_language
 from crossflare.progress import Advance, bar
 from crossflare.tasks.files import Row
@@ -16,7 +17,7 @@ from crossflare.translation.quality import Flag, find_flags
 from crossflare.translation.rows import blocks, check_output, count_lines, iterate, written
 from crossflare.translation.store import Shelf, Store
 from crossflare.translation.translate import translate_block
-from crossflare.translation.workers import Job, Pool, Route
+from crossflare.translation.workers import Job, Route, translate_jobs
 
 TEXTS = 256
 """Texts in a job of a worker."""
@@ -180,7 +181,7 @@ def _fill(
                     yield Job(route, tuple(missing[start : start + TEXTS]))
                 speed(len(block))
 
-    for job, translations in pool.run(jobs()):
+    for job, translations in translate_jobs(pool, jobs()):
         place = places[job.route]
         shelves[place].append(list(zip(job.texts, translations, strict=True)))
         directions[place].translated += len(job.texts)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from crossflare.errors import UserError
-from crossflare.languages import find_language
-from crossflare.languages.scripts import script_word, script_words
+from crossflare.languages import find_language, script_word, script_words
 from crossflare.translation.translate import UNSPACED
 
 LENGTH_RATIO = 3.0

@@ -194,8 +194,6 @@ def encode_rows(
     """
     import torch
 
-    from crossflare.translation.states import encode_stored
-
     texts = [text for row in rows for text in row]
     limit: int = engine.max_tokens
     counts: list[int] = engine.count_tokens(texts)

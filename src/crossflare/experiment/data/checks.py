@@ -12,15 +12,13 @@ from crossflare.recipe.needs import Need, needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.tasks.dataset import PARTS, DataSet, left_out, outline
-from crossflare.tasks.example import Example, Split
-from crossflare.tasks.outline import ANSWER, BLANK, NATIVE, SOURCE, Outline
+from crossflare.tasks.example import ANSWER, BLANK, NATIVE, SOURCE, Example, Outline, Split, outline_of
 from crossflare.tasks.own import OWN_ADVICE
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
     """Return the label that all rows of a part have; None where they have several, or none."""
-    found = {example.label for example in split}
-    only = found.pop() if len(found) == 1 and len(labels) > 1 else None
+    only = outline_of(split.examples).only_label() if len(labels) > 1 else None
     return None if only is None else labels[only]
 
 
@@ -141,20 +139,14 @@ def _never_taught(
 
 def _part(spec: Spec, data: DataSet, need: Need, rows: Outline) -> Part:
     labels, used = data.task.labels, _used(spec, need.part, len(rows))
-    only = _only(rows, used) if len(labels) > 1 else None
+    only = rows.only_label(used) if len(labels) > 1 else None
     return Part(
         len(rows),
         used,
         None if only is None else labels[only],
-        only is not None and used < len(rows) and _only(rows, len(rows)) is None,
+        only is not None and used < len(rows) and rows.only_label() is None,
         left_out(data, need.language, need.part),
     )
-
-
-def _only(rows: Outline, count: int) -> int | None:
-    """Return the label that the first rows all have; None where they have several, or none."""
-    read = rows.labels[:count]
-    return int(read[0]) if len(read) and read[0] >= 0 and bool((read == read[0]).all()) else None
 
 
 def _used(spec: Spec, part: str, rows: int) -> int:

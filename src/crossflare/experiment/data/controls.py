@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from crossflare.disk.files import content_id
-from crossflare.tasks.example import Example, Split
+from crossflare.tasks.example import GAP, SOURCE, Example, Split, outline_of
 from crossflare.translation.quality import Flag, clean_rows, count_flags, find_flags
 
 SEED_OF_SHUFFLING = 0
@@ -55,10 +55,8 @@ def digest(*splits: Split) -> str:
 
 def counts(examples: tuple[Example, ...]) -> dict[str, int]:
     """Return how many rows have an empty text, and how many no source."""
-    return {
-        "empty": sum(any(not text.strip() for text in e.texts) for e in examples),
-        "no_source": sum(e.source is None for e in examples),
-    }
+    rows = outline_of(examples)
+    return {"empty": rows.having(GAP), "no_source": len(rows) - rows.having(SOURCE)}
 
 
 Texts = Sequence[tuple[str, ...]]

@@ -52,7 +52,7 @@ def open_set(spec: Spec) -> DataSet:
 
 def _of_repository(spec: Spec) -> TaskSpec:
     """Return the task with the files, and the labels where it names none, of its repository on the hub."""
-    from crossflare.tasks.hub_card import open_repository
+    from crossflare.tasks.hub import open_repository
 
     task = spec.task
     if task.hub is None:

@@ -15,10 +15,9 @@ from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.fusion.blocks import find_projections
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import head_modules
-from crossflare.recipe.adapter import SHAPING
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Kind
-from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.methods import SHAPING, MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.recipe.translation import annealing
 from crossflare.tasks.kinds import QuestionTask

@@ -10,7 +10,7 @@ from crossflare.evaluation.calibration import fit_calibration
 from crossflare.evaluation.metrics import FloatArray
 from crossflare.evaluation.scoring import held_out
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.inspection.work import translated_parts
+from crossflare.recipe.engines import translated_parts
 from crossflare.recipe.needs import routes
 from crossflare.recipe.translation import is_translated
 from crossflare.tasks.example import Split

@@ -20,7 +20,7 @@ from crossflare.experiment.making.calibrating import calibration_of
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
-from crossflare.recipe.adapter import SHAPING
+from crossflare.recipe.methods import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, read_saved
 from crossflare.tasks.dataset import left_out

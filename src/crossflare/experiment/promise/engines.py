@@ -5,8 +5,7 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.experiment.data.rows import Data
-from crossflare.inspection.work import translated_parts
-from crossflare.recipe.engines import check_taught, model_place
+from crossflare.recipe.engines import check_taught, model_place, translated_parts
 from crossflare.recipe.needs import Route, routes
 from crossflare.translation.engines.families import check_named
 from crossflare.translation.engines.precomputed import Precomputed

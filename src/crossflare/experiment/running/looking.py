@@ -9,7 +9,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.inspection.found import Look
-from crossflare.inspection.recipes import look_at
+from crossflare.inspection.looks import look_at
 from crossflare.inspection.remarks import warnings_of
 
 _log = logging.getLogger(__name__)

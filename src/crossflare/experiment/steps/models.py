@@ -8,9 +8,8 @@ from crossflare.experiment.data.controls import joined_tag, read_alone, with_lab
 from crossflare.experiment.steps.context import Context, by_language
 from crossflare.experiment.steps.stage1 import Model, Stage1, base_work
 from crossflare.experiment.steps.step import NotReadyError, Step
-from crossflare.recipe.adapter import SHAPING
 from crossflare.recipe.kinds import Kind
-from crossflare.recipe.methods import MethodSpec
+from crossflare.recipe.methods import SHAPING, MethodSpec
 from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from crossflare.errors import UserError
 from crossflare.libraries.transformers import quiet
+from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.training.bases.load import (
     AUTO,
@@ -24,7 +25,6 @@ from crossflare.training.bases.load import (
 )
 from crossflare.training.bases.quantised import Quantisation, quantised_options
 from crossflare.training.forms.make import form_name
-from crossflare.training.forms.protocol import Answering
 from crossflare.training.loop.checkpoints import tied_weights
 
 

@@ -25,11 +25,12 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.libraries.transformers import quiet
+from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.training.bases.packaged import BASES, base_place
 from crossflare.training.bases.quantised import Quantisation, quantise_model
 from crossflare.training.forms.make import form_name
-from crossflare.training.forms.protocol import Answering, FormName
+from crossflare.training.forms.protocol import FormName
 
 KNOWN = " or ".join(f"'{name}'" for name in BASES)
 PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"

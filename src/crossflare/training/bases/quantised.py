@@ -14,7 +14,7 @@ from torch import nn
 from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError, choose
 from crossflare.fusion.identity import head_modules
-from crossflare.libraries.bitsandbytes import is_quantised, keep_differentiable
+from crossflare.libraries.torch import is_quantised, keep_differentiable
 from crossflare.training.loop.checkpoints import tied_weights
 from crossflare.training.loop.memory import resolve
 

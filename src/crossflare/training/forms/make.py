@@ -1,19 +1,21 @@
 """The form in which a model does a task, chosen by the task, the recipe and the model."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Training
-from crossflare.recipe.task import Long
+from crossflare.recipe.task import Answering, Long
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.training.forms.answering import answers_spans
-from crossflare.training.forms.joining import Annealing
-from crossflare.training.forms.protocol import Answering, Form, FormName, Mixes
-
-if TYPE_CHECKING:
-    from crossflare.training.forms.joining import Annealing
+from crossflare.training.forms.answering import SpanForm, TextForm, answers_spans
+from crossflare.training.forms.choosing import HeadForm, WordForm
+from crossflare.training.forms.filter import is_prepared, prepare_filter
+from crossflare.training.forms.joining import Annealing, JoinedForm, as_pair, by_field
+from crossflare.training.forms.mixing import GATE, prepare_mixing
+from crossflare.training.forms.protocol import Form, FormName
+from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 
 
 def form_name(task: Task, answering: Answering) -> FormName:
@@ -33,7 +35,7 @@ def make_form(
     with_source: bool,
     joined: bool = False,
     mixes: Mixes = "none",
-    annealing: "Annealing | None" = None,
+    annealing: Annealing | None = None,
     padded: bool = False,
     long: Long = "cut",
     stride: int = Training.stride,
@@ -75,11 +77,6 @@ def make_form(
         _check_prepared(model, mixes, form, joined=joined)
     if long == "windows" and (joined or form != "labels" or task.text_count != 1):
         raise UserError("long: windows is for single texts and a head with labels, got another task; set long: cut")
-    from crossflare.training.forms.answering import SpanForm, TextForm
-    from crossflare.training.forms.choosing import HeadForm, WordForm
-    from crossflare.training.forms.joining import JoinedForm, as_pair, by_field
-    from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
-
     if joined:
         inner = make_form(
             task,
@@ -110,9 +107,6 @@ def make_form(
 
 def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:
     """Refuse what cannot mix, and a model that would take the source for an unknown argument."""
-    from crossflare.training.forms.filter import is_prepared
-    from crossflare.training.forms.mixing import GATE
-
     name, ready = ("FILTER", is_prepared(model)) if mixes == "filter" else ("X-Mixup", hasattr(model, GATE))
     if joined or form not in ("labels", "span"):
         raise UserError(f"{name} is for a head over a text beside its source; set form: head, and join no texts")
@@ -139,14 +133,11 @@ def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
         mixes: See `kinds.Kind`.
         mixing: `mix_block` and `mix_blocks` of the method; what is not there is as released.
     """
-    from crossflare.training.forms import filter as joint_blocks
-    from crossflare.training.forms import mixing as mixing_block
-
     block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
     if mixes == "filter":
-        return joint_blocks.prepare_filter(model, block, blocks)
+        return prepare_filter(model, block, blocks)
     if mixes == "none":
         return model
     if block is None:
         block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if answers_spans(model) else 0
-    return mixing_block.prepare_mixing(model, block)
+    return prepare_mixing(model, block)

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossflare.errors import UserError
-from crossflare.recipe.kinds import Mixes
-from crossflare.recipe.task import Answering
 from crossflare.tasks.example import Example
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch, Rows
@@ -117,8 +115,6 @@ def _log_softmax(values: Tensor) -> _Floats:
 
 
 FormName = Literal["labels", "words", "span", "text"]
-
-__all__ = ["Answering", "Form", "FormName", "Mixes"]
 
 
 class Form(Protocol):

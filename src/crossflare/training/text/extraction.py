@@ -1,7 +1,7 @@
 """From start and end logits to answers: the best span over all windows of a question."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +12,6 @@ from crossflare.training.loop.batching import batches
 from crossflare.training.loop.memory import Number
 from crossflare.training.text.spans import SpanCollator, SpanRows
 from crossflare.training.text.windows import Places
-
-if TYPE_CHECKING:
-    pass
-
 
 LONGEST_ANSWER = 30
 CHUNK = 256

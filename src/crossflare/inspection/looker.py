@@ -4,20 +4,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.inspection.counting import Keys, RowTally
+from crossflare.inspection.counting import RowTally, TextTally, TokenTally
 from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
 from crossflare.inspection.identify import IdentityTally, knows
 from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
-from crossflare.inspection.texts import TextTally
-from crossflare.inspection.tokens import BaseTokenizer, TokenTally
-from crossflare.inspection.work import Translating
 from crossflare.languages import find_language
 from crossflare.progress import bar
+from crossflare.recipe.engines import Translating
 from crossflare.tasks.dataset import PARTS, Align
 from crossflare.tasks.example import Example
+from crossflare.tasks.kinds import CONTEXT
 from crossflare.translation.sentences import sentences
 from crossflare.translation.translate import UNSPACED
 
@@ -42,12 +40,14 @@ class Share:
 class _Seen:
     """What is known of a part while it is read."""
 
-    rows: RowTally
-    tokens: TokenTally
-    own: KeptRows
-    beside: KeptRows
-    """The source texts that stand in the rows themselves."""
     identity: IdentityTally
+    rows: RowTally = field(default_factory=RowTally)
+    contexts: RowTally = field(default_factory=lambda: RowTally(CONTEXT))
+    """The contexts alone, where the rows are questions."""
+    tokens: TokenTally = field(default_factory=TokenTally)
+    own: KeptRows = field(default_factory=lambda: KeptRows(MOST))
+    beside: KeptRows = field(default_factory=lambda: KeptRows(MOST))
+    """The source texts that stand in the rows themselves."""
     has_beside: bool = False
     looked: int = 0
     sentences: int = 0
@@ -63,7 +63,8 @@ class Looker:
     """May grow while a file is read that says them itself."""
     asks: bool
     source: str
-    pieces: BaseTokenizer | None = None
+    pieces: Callable[[Sequence[tuple[str, ...]]], list[tuple[int, int, int]]] | None = None
+    """Return (tokens, pieces, unknown pieces) of rows of texts; None: no base was named."""
     model: str = ""
     align: Align = "none"
     every: int = 1
@@ -77,13 +78,7 @@ class Looker:
         """Read parts, under a bar of so many rows."""
         with bar("looking at the rows", total) as done:
             for share in shares:
-                seen = _Seen(
-                    RowTally(contexts=Keys() if self.asks else None),
-                    TokenTally(),
-                    KeptRows(MOST),
-                    KeptRows(MOST),
-                    IdentityTally(share.language),
-                )
+                seen = _Seen(IdentityTally(share.language))
                 with suppress(UserError) if share.only_compared else nullcontext():
                     for batch in _batches(share.rows()):
                         self._add(share, seen, batch)
@@ -101,7 +96,9 @@ class Looker:
         if share.only_compared:
             return
         for example in batch:
-            seen.rows.add(example.texts, example.label, example.origin)
+            seen.rows.count(example)
+            if self.asks:
+                seen.contexts.count(example)
         looked = batch[-start % self.every :: self.every]
         seen.looked += len(looked)
         tally = self._texts.setdefault(share.language, TextTally(share.language))
@@ -109,7 +106,7 @@ class Looker:
             tally.add(example.texts, example.origin)
             seen.identity.add(example.texts, example.origin)
         if self.pieces is not None and looked:
-            for example, found in zip(looked, self.pieces.read([each.texts for each in looked]), strict=True):
+            for example, found in zip(looked, self.pieces([each.texts for each in looked]), strict=True):
                 seen.tokens.add(*found, example.origin)
         if (share.language, share.part) in self.split_up:
             texts = [text for example in looked for text in example.texts]
@@ -133,8 +130,8 @@ class Looker:
     def work(self, job: Translating) -> WorkLook:
         """Return how much text a job has, counted on the rows that were looked at."""
         seen = [self._seen[each] for each in job.parts if each in self._seen]
-        rows = sum(each.rows.rows for each in seen)
-        scale = [each.rows.rows / each.looked if each.looked else 1 for each in seen]
+        rows = sum(len(each.rows) for each in seen)
+        scale = [len(each.rows) / each.looked if each.looked else 1 for each in seen]
         lines = round(sum(each.sentences * more for each, more in zip(seen, scale, strict=True)))
         signs = round(sum(each.characters * more for each, more in zip(seen, scale, strict=True)))
         exact = self.every == 1 and not job.made
@@ -150,17 +147,18 @@ class Looker:
             quantiles = tokens.quantile(0.5), tokens.quantile(0.95)
             lengths = Lengths(*quantiles, max(longest, 0), place, share.max_length, above)
         unlike, unlike_at = rows.unlike()
-        labels = {name: rows.labels[number] for number, name in enumerate(self.labels)}
+        empty, empty_at = rows.empty()
+        labels = rows.labelled()
         return PartLook(
             language=share.language,
             part=share.part,
-            rows=rows.rows,
+            rows=len(rows),
             looked=seen.looked,
-            labels=labels,
-            unlabelled=rows.labels[-1],
-            empty=rows.empty,
-            empty_at=rows.first_empty,
-            again=rows.texts.again(),
+            labels={name: labels[number] for number, name in enumerate(self.labels)},
+            unlabelled=labels[-1],
+            empty=empty,
+            empty_at=empty_at,
+            again=rows.again(),
             unlike=unlike,
             unlike_at=unlike_at,
             tokens=lengths,
@@ -196,20 +194,19 @@ class Looker:
         """Yield for each part of a language the earlier parts that it shares texts with."""
         for share in self._shares:
             for known in PARTS[: PARTS.index(share.part)] if share.part in PARTS else ():
-                earlier, here = self._seen.get((share.language, known)), self._seen[share.language, share.part].rows
-                if earlier is None or not earlier.rows.rows:
-                    continue
-                ways = [("text", here.texts, earlier.rows.texts), ("context", here.contexts, earlier.rows.contexts)]
-                for what, mine, theirs in ways:
-                    if mine is not None and theirs is not None and (met := mine.within(theirs))[0]:
-                        yield LeakLook(share.language, known, share.part, what, *met)
+                earlier, here = self._seen.get((share.language, known)), self._seen[share.language, share.part]
+                for what in ("rows", "contexts") if earlier is not None else ():
+                    met, places = getattr(here, what).within(getattr(earlier, what))
+                    if met:
+                        kind = "text" if what == "rows" else "context"
+                        yield LeakLook(share.language, known, share.part, kind, met, places)
 
     def _pairs(self) -> Iterator[PairLook]:
         for language in dict.fromkeys(share.language for share in self._shares):
             parts = [] if language == self.source else [list(self._paired(language, part)) for part in PARTS]
             share = min(1.0, MOST / max(1, sum(map(len, parts))))
             if pairs := [pair for part in parts for pair in part[: int(share * len(part))]]:
-                yield PairLook(language, self.source, **_listed(asdict(fit_of(pairs))))
+                yield PairLook(language=language, source=self.source, **asdict(fit_of(pairs)))
 
     def _paired(self, language: str, part: str) -> Iterator[tuple[KeptRow, KeptRow]]:
         """Yield the kept rows of a part in a language, each with the row that is its source."""
@@ -226,11 +223,6 @@ class Looker:
 
             known = {place(row): row for row in there.own.rows}
             yield from ((row, known[place(row)]) for row in here.own.rows if place(row) in known)
-
-
-def _listed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values that JSON gives back as they are."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _batches(rows: Iterable[Example]) -> Iterator[list[Example]]:
