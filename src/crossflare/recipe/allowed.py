@@ -64,7 +64,7 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
     try:
         tried = spec_from(tried.to_yaml(), Path("/"))
     except GatheredError as error:
-        return re.sub(r"^.*?: (methods\.[^ :]+: )?", "", error.lines[0])
+        return re.sub(r"^.*?: (methods\.[^ :]+: )?|[;,]( or)? take it out$", "", error.lines[0])  # it need not be there
     for need in needs(tried):
         if need.part not in parts.get(need.language, ()):
             return f"needs {need.part} rows in '{need.language}', and there are none"
