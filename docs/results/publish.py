@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from crossflare.disk.files import write_atomic
@@ -20,12 +21,14 @@ from crossflare.errors import UserError
 from crossflare.evaluation.packed import SUFFIX, pack, packed_text, rows_file
 from crossflare.evaluation.predictions import Predictions, load_predictions
 from crossflare.evaluation.record import sealed
+from crossflare.experiment.running.looking import FILE
 from crossflare.report import build_report
 from crossflare.report.runs import read_runs
 from crossflare.tasks.sets import KNOWN_SETS
 
 PLACE = Path(__file__).parent
-KEPT = ("report.md", "results.json", "results.csv", "spec.yaml")
+MADE = ("report.md", "results.json", "results.csv")
+KEPT = (*MADE, "spec.yaml", FILE)
 TELLING = 16
 """Characters from which on an answer is no common word: found in a copy, it would be a row of data."""
 
@@ -33,7 +36,8 @@ TELLING = 16
 def publish(run: Path, place: Path = PLACE) -> Path:
     """Make a run's report anew, copy it with the records, and return the copy's folder.
 
-    Where the data lay on this machine is written as the recipe has it.
+    Where the data lay on this machine is written as the recipe has it. Where the copy has predictions, its tables
+    are what they give.
 
     Raises:
         UserError: The run cannot be reported, the data's folder is not named, or a copy would hold an answer's text.
@@ -61,7 +65,18 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     for name, copy in (copies | more).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target / name, copy)
+    if more:
+        _tables_of(target)
     return target
+
+
+def _tables_of(target: Path) -> None:
+    """Put a copy's own tables in place of the run's: calibration errors show that probabilities have 16 bits."""
+    with TemporaryDirectory() as aside:
+        again = Path(shutil.copytree(target, Path(aside) / target.name))
+        build_report(again)
+        for name in MADE:
+            write_atomic(target / name, (again / name).read_text(encoding="utf-8"))
 
 
 def _licence(run: Path) -> str:

@@ -4,35 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from fake_runs import with_temperatures
 
-from crossflare.evaluation.record import load_record, sealed
 from crossflare.report.build import build_report, to_text
 from crossflare.report.results import collect
 
 Make = Callable[..., Path]
-
-
-def with_temperatures(folder: Path, heat: float = 2.0) -> Path:
-    """Give every run log-probabilities that are too sure by `heat`, and the temperature that undoes it."""
-    for path in sorted((folder / "records").glob("*.json")):
-        record = load_record(path)
-        file = folder / record.predictions
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        right = np.mean([row["correct"] for row in rows])
-        for row in rows:
-            sure = np.log(np.full(3, (1 - right) / 2))
-            sure[row["prediction"]] = np.log(right)
-            row["log_probabilities"] = (sure * heat - np.logaddexp.reduce(sure * heat)).tolist()
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values |= {
-            "calibration": {"temperature": heat, "language": record.language, "rows": 60},
-            "predictions_sha256": "",
-        }
-        path.write_text(json.dumps(sealed(values)), encoding="utf-8")
-    return folder
 
 
 def test_older_runs_have_no_such_part(run_dir: Path) -> None:
