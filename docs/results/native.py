@@ -16,7 +16,7 @@ from crossflare.disk.files import write_atomic
 
 HERE = Path(__file__).parent
 PAGE = HERE / "native.md"
-LEAST = "### least difference to be found"
+LEAST, AFTER = "### least difference to be found", "The true difference"
 
 
 def table(folder: Path) -> str:
@@ -54,7 +54,7 @@ def _rows(signature: str) -> str:
 def _least(report: str) -> str:
     """Return what the report says of the difference that its test rows can show, in one sentence."""
     lines = r"^\| ([^|]+?) \| (?:[\d,]+|) ?\| [^|]* \| ([\d.]+) \|$"
-    rows = re.findall(lines, report.partition(LEAST)[2], re.MULTILINE)
+    rows = re.findall(lines, report.partition(LEAST)[2].partition(AFTER)[0], re.MULTILINE)
     shown = ", ".join(f"{language} {found} points" for language, found in rows)
     return f"Least difference of accuracy between FLARE and LoRA that these rows can show: {shown}." if rows else ""
 
