@@ -12,7 +12,7 @@ PAIRS = [
     ("mstari mmoja\nna wa pili", "one line\nand a second"),
     ("\ufeffna alama", "with a\u2028separator"),
     ("  nafasi  ", "tab\there, comma"),
-    ("nukuu \" moja", "#ERROR!"),
+    ('nukuu " moja', "#ERROR!"),
 ]
 
 
