@@ -30,7 +30,7 @@ def test_columns_of_a_table(tmp_path: Path, how: int, end: str) -> None:
 
 @pytest.mark.parametrize("last", ["\n", ""])
 def test_lines_of_two_files(tmp_path: Path, last: str) -> None:
-    """Only a line feed ends a line: no separator, form feed or mark inside of a text does, and a blank line is a text."""
+    """Only a line feed ends a line: no separator, form feed or mark inside does, and a blank line is a text."""
     pairs = [*((sw.replace("\n", "\x0c"), en.replace("\n", "\x85")) for sw, en in PAIRS), ("", "nothing"), ("a", "b")]
     for name, texts in zip(("sw", "en"), zip(*pairs, strict=True), strict=True):
         (tmp_path / name).write_bytes(("\n".join(texts) + last).encode())
