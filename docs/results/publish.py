@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from crossflare.disk.files import write_atomic
@@ -34,7 +35,8 @@ from crossflare.report.runs import RunFolder
 from crossflare.tasks.sets import KNOWN_SETS
 
 PLACE = Path(__file__).parent
-KEPT = ("report.md", "results.json", "results.csv", "spec.yaml")
+MADE = ("report.md", "results.json", "results.csv")
+KEPT = (*MADE, "spec.yaml", "inspection.json")
 TELLING = 16
 """Characters from which on an answer is no common word: found in a copy, it would be a row of data."""
 
@@ -42,7 +44,8 @@ TELLING = 16
 def publish(run: Path, place: Path = PLACE) -> Path:
     """Make a run's report anew, copy it with the records, and return the copy's folder.
 
-    Where the data lay on this machine is written as the recipe has it.
+    Where the data lay on this machine is written as the recipe has it. Where the copy has predictions, its tables
+    are what they give.
 
     Raises:
         UserError: The run cannot be reported, the data's folder is not named, or a copy would hold an answer's text.
@@ -71,7 +74,18 @@ def publish(run: Path, place: Path = PLACE) -> Path:
     for name, copy in (copies | more).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target / name, copy)
+    if more:
+        _tables_of(target)
     return target
+
+
+def _tables_of(target: Path) -> None:
+    """Put a copy's own tables in place of the run's: calibration errors show that probabilities have 16 bits."""
+    with TemporaryDirectory() as aside:
+        again = Path(shutil.copytree(target, Path(aside) / target.name))
+        build_report(again)
+        for name in MADE:
+            write_atomic(target / name, (again / name).read_text(encoding="utf-8"))
 
 
 def _licence(run: RunFolder) -> str:

@@ -179,7 +179,7 @@ def loaded(statement: str, among: Sequence[str] = HEAVY) -> set[str]:
     code = f"import sys\n{statement}\nprint(*(name for name in {[*among]} if name in sys.modules), file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    return set(result.stderr.split())
+    return set(result.stderr.splitlines()[-1].split())  # a command may have said something before
 
 
 def verbs(*lines: str) -> str:

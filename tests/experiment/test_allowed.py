@@ -1,5 +1,6 @@
 """Which methods the data of a recipe allow is said without a row being read, and agrees with what `validate` takes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from crossflare.experiment.steps.graph import contexts_of
 from crossflare.recipe.allowed import data_needed
 from crossflare.recipe.grid import load_recipe
 from crossflare.recipe.kinds import KINDS
+from crossflare.recipe.read import spec_from
+from crossflare.recipe.spec import Spec
 from tiny_experiment import Lab
+from tiny_questions import recipe
 
 NATIVE = {"translation.to_target": "none"}
 
@@ -24,7 +28,11 @@ def lab(tmp_path: Path) -> Lab:
 
 def said(lab: Lab, changes: dict[str, Any]) -> dict[str, str]:
     """Return kind -> why not, out of the lines."""
-    first, *others = methods_allowed(lab.spec(changes, ("zero-shot",)))
+    return reasons(lab.spec(changes, ("zero-shot",)))
+
+
+def reasons(spec: Spec) -> dict[str, str]:
+    first, *others = methods_allowed(spec)
     found = dict.fromkeys(first.removeprefix("methods that the data allow: ").split(", "), "")
     for line in others:
         names, _, why = line.removeprefix("not ").partition(": ")
@@ -78,6 +86,14 @@ def test_files_that_are_not_there_and_the_methods_are_said_before_the_check(
     assert "pivot" in told
     assert "needs training rows in the target: task.files.sw.train: missing" in told
     assert told.index("methods that the data allow") < told.index("expected a file or folder at")
+
+
+def test_nobody_is_told_to_take_out_what_the_recipe_does_not_have(tmp_path: Path) -> None:
+    whys = reasons(spec_from(json.dumps(recipe(tmp_path, "bert", {"zero-shot": None})), tmp_path))
+    assert whys["probe"] == "a probe chooses labels, and finds no spans"
+    assert not [why for why in whys.values() if "take it out" in why]
+    whys = reasons(spec_from(json.dumps(recipe(tmp_path, "mt5", {"zero-shot": None})), tmp_path))
+    assert not [why for why in whys.values() if "take it out" in why]
 
 
 def test_parts_that_are_not_there_are_named(lab: Lab) -> None:

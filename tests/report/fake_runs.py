@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from crossflare.disk.files import write_json
 from crossflare.evaluation.answers import exact_match, f1, normaliser
 from crossflare.evaluation.metrics import score
-from crossflare.evaluation.record import CurvePoint, Record, save_record, sealed
+from crossflare.evaluation.record import CurvePoint, Record, load_record, save_record, sealed
+from crossflare.inspection.looker import Looker, Share
+from crossflare.tasks.example import Example
 
 SKILL = {
     "zero-shot": 0.52,
@@ -71,6 +74,38 @@ SIX = {"ace": 0.0, "ban": 0.04, "bug": -0.1, "jv": 0.08, "min": 0.07, "ar": 0.02
 def change_record(path: Path, **values: Any) -> None:
     """Change a record as a run that made another one would have written it."""
     path.write_text(json.dumps(sealed(json.loads(path.read_text()) | values)))
+
+
+def with_temperatures(folder: Path, heat: float = 2.0, without: str = "") -> Path:
+    """Make log-probabilities too sure by `heat`, with the temperature that undoes it; `without` one method."""
+    for path in sorted((folder / "records").glob("*.json")):
+        record = load_record(path)
+        if record.method["name"] == without:
+            continue
+        file = folder / record.predictions
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        right = np.mean([row["correct"] for row in rows])
+        for row in rows:
+            sure = np.log(np.full(3, (1 - right) / 2))
+            sure[row["prediction"]] = np.log(right)
+            row["log_probabilities"] = (sure * heat - np.logaddexp.reduce(sure * heat)).tolist()
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values |= {
+            "calibration": {"temperature": heat, "language": record.language, "rows": 60},
+            "predictions_sha256": "",
+        }
+        path.write_text(json.dumps(sealed(values)), encoding="utf-8")
+    return folder
+
+
+def write_look(folder: Path) -> Path:
+    """Give a run the look at the data that was taken before it."""
+    made = Looker("run", ["bad", "good"], False, "en")
+    rows = [Example(str(n), (f"<b>text</b> {n}\u200b",), n % 2, None, f"a|b.csv:{n + 2}") for n in range(1234)]
+    made.read([Share("ace", "train", lambda: rows), Share("ace", "test", lambda: rows[:5])])
+    write_json(folder / "inspection.json", {"key": "", "look": made.found().values()})
+    return folder
 
 
 def fake_runs(

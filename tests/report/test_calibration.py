@@ -4,39 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from fake_runs import with_temperatures
 
-from crossflare.evaluation.record import load_record, sealed
 from crossflare.report.build import build_report
 from crossflare.report.contents import contents_of
 from crossflare.report.page import to_text
 from crossflare.report.results import collect
 
 Make = Callable[..., Path]
-
-
-def with_temperatures(folder: Path, heat: float = 2.0, without: str = "") -> Path:
-    """Make log-probabilities too sure by `heat`, with the temperature that undoes it; `without` one method."""
-    for path in sorted((folder / "records").glob("*.json")):
-        record = load_record(path)
-        if record.method["name"] == without:
-            continue
-        file = folder / record.predictions
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        right = np.mean([row["correct"] for row in rows])
-        for row in rows:
-            sure = np.log(np.full(3, (1 - right) / 2))
-            sure[row["prediction"]] = np.log(right)
-            row["log_probabilities"] = (sure * heat - np.logaddexp.reduce(sure * heat)).tolist()
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values |= {
-            "calibration": {"temperature": heat, "language": record.language, "rows": 60},
-            "predictions_sha256": "",
-        }
-        path.write_text(json.dumps(sealed(values)), encoding="utf-8")
-    return folder
 
 
 def test_older_runs_have_no_such_part(run_dir: Path) -> None:
@@ -69,5 +45,5 @@ def test_the_error_falls_where_the_temperature_undoes_what_is_wrong(make: Make) 
 def test_what_has_no_temperature_is_named_in_one_sentence(make: Make) -> None:
     results = collect(with_temperatures(make(), without="zero-shot"))
     named = f"for want of a temperature of dev rows in the language: zero-shot ({' '.join(results.folder.languages)})."
-    assert named in to_text(results)
-    assert "for want of" not in to_text(collect(with_temperatures(make())))
+    assert named in to_text(contents_of(results))
+    assert "for want of" not in to_text(contents_of(collect(with_temperatures(make()))))

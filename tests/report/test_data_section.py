@@ -5,24 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_runs import write_look
 
-from crossflare.disk.files import write_json
 from crossflare.errors import UserError
-from crossflare.inspection.looker import Looker, Share
 from crossflare.report.contents import contents_of, data_grids
 from crossflare.report.page import render_page, to_text
 from crossflare.report.results import Results
 from crossflare.report.runs import read_runs
-from crossflare.tasks.example import Example
 
 Make = Callable[..., Path]
-
-
-def write_look(folder: Path) -> None:
-    made = Looker("run", ["bad", "good"], False, "en")
-    rows = [Example(str(n), (f"<b>text</b> {n}\u200b",), n % 2, None, f"a|b.csv:{n + 2}") for n in range(1234)]
-    made.read([Share("ace", "train", lambda: rows), Share("ace", "test", lambda: rows[:5])])
-    write_json(folder / "inspection.json", {"key": "", "look": made.found().values()})
 
 
 def test_the_first_section_is_of_the_data(results: Results, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fake_runs import change_record
+from fake_runs import change_record, with_temperatures, write_look
 
 from crossflare.errors import UserError
 from crossflare.report import build_report
@@ -36,7 +36,7 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 def test_reports_and_records_are_copied_and_nothing_else(
     make: Make, make_answers: Make, script: ModuleType, tmp_path: Path, kind: str
 ) -> None:
-    run = make(seeds=1) if kind == "labels" else make_answers(seeds=1)
+    run = write_look(make(seeds=1) if kind == "labels" else make_answers(seeds=1))
     copy = script.publish(run, tmp_path / "published")
     found = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file())
     records = [f"records/{path.name}" for path in (run / "records").iterdir()]
@@ -47,10 +47,12 @@ def test_reports_and_records_are_copied_and_nothing_else(
 
 
 def test_every_table_of_a_copy_can_be_made_again(make: Make, script: ModuleType, tmp_path: Path) -> None:
-    copy = script.publish(make(), tmp_path / "published")
+    copy = script.publish(write_look(with_temperatures(make())), tmp_path / "published")
     before = {name: (copy / name).read_bytes() for name in ("results.json", "report.md", "results.csv")}
     (copy / "results.json").unlink()
     build_report(copy)
+    assert json.loads(before["results.json"])["calibration"]
+    assert b"## The data" in before["report.md"]
     assert {name: (copy / name).read_bytes() for name in before} == before
 
 

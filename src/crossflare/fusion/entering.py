@@ -18,7 +18,7 @@ from crossflare.libraries.torch import unwrapped
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
+class Passage:
     """From a block's input to a projection of its self-attention."""
 
     site: Site
@@ -27,8 +27,8 @@ class Way:
     projection: nn.Module
 
 
-def find_ways(model: nn.Module, sites: Iterable[Site]) -> list[Way]:
-    """Return the ways to the projections that fuse; those of cross-attention are left out.
+def find_passages(model: nn.Module, sites: Iterable[Site]) -> list[Passage]:
+    """Return the passages to the projections that fuse; those of cross-attention are left out.
 
     Args:
         model: With its adapters. Wrappers that are put around its blocks later do no harm.
@@ -36,7 +36,7 @@ def find_ways(model: nn.Module, sites: Iterable[Site]) -> list[Way]:
     """
     part = model.get_submodule
     return [
-        Way(site, unwrapped(part(f"{site.stack}.{site.block}")), input_norm(model, site), part(site.name))
+        Passage(site, unwrapped(part(f"{site.stack}.{site.block}")), input_norm(model, site), part(site.name))
         for site in sites
         if site.role == "self"
     ]
@@ -44,9 +44,9 @@ def find_ways(model: nn.Module, sites: Iterable[Site]) -> list[Way]:
 
 @dataclass
 class _Seen:
-    """What one pass brought along a way."""
+    """What one pass brought along a passage."""
 
-    way: Way
+    passage: Passage
     into_block: list[Tensor] = field(default_factory=list[Tensor])
     into_norm: list[Tensor] = field(default_factory=list[Tensor])
     out_of_norm: list[Tensor] = field(default_factory=list[Tensor])
@@ -56,25 +56,25 @@ class _Seen:
 class Watch:
     """Sees one pass of a view of a model (see `reading.base_view`)."""
 
-    def __init__(self, model: nn.Module, ways: Iterable[Way]) -> None:
-        """Say along which ways of a model."""
+    def __init__(self, model: nn.Module, passages: Iterable[Passage]) -> None:
+        """Say along which passages of a model."""
         self._name = type(model).__name__
-        self._seen = [_Seen(way) for way in ways]
+        self._seen = [_Seen(passage) for passage in passages]
         self._handles: list[RemovableHandle] = []
 
     @property
     def modules(self) -> list[nn.Module]:
         """The modules whose copies must have tables of hooks of their own."""
-        found = [each for seen in self._seen for each in (seen.way.block, seen.way.norm, seen.way.projection)]
+        found = [each for seen in self._seen for each in (seen.passage.block, seen.passage.norm, seen.passage.projection)]
         return [each for each in found if each is not None]
 
     def begin(self, twins: Mapping[int, nn.Module]) -> None:
         """Look at the next pass of the view whose modules these are."""
         for seen in self._seen:
-            before = {seen.way.block: seen.into_block, seen.way.projection: seen.entered}
-            if seen.way.norm is not None:
-                before[seen.way.norm] = seen.into_norm
-                self._handles.append(twins[id(seen.way.norm)].register_forward_hook(keep_output(seen.out_of_norm)))
+            before = {seen.passage.block: seen.into_block, seen.passage.projection: seen.entered}
+            if seen.passage.norm is not None:
+                before[seen.passage.norm] = seen.into_norm
+                self._handles.append(twins[id(seen.passage.norm)].register_forward_hook(keep_output(seen.out_of_norm)))
             for module, states in before.items():
                 hook = keep_input(states)
                 self._handles.append(twins[id(module)].register_forward_pre_hook(hook, with_kwargs=True))
@@ -83,7 +83,7 @@ class Watch:
         """Stop looking; return whether every block ran.
 
         Raises:
-            UserError: What entered a projection is not what source states become on their way there.
+            UserError: What entered a projection is not what source states become on their passage there.
         """
         for handle in self._handles:
             handle.remove()
@@ -94,7 +94,7 @@ class Watch:
         return len(ran) == len(self._seen)
 
     def _refusal(self, seen: _Seen) -> str:
-        norm, site = seen.way.norm, seen.way.site
+        norm, site = seen.passage.norm, seen.passage.site
         through = "" if norm is None else f" through {type(norm).__name__}"
         known = f"the input of block {site.block}{through}"
         said = f"{self._name}: expected {known} to enter {site.name}, found something else"
@@ -106,7 +106,7 @@ class Watch:
 def _as_known(seen: _Seen) -> bool:
     if not seen.into_block:  # the block ran without its hooks
         return False
-    if seen.way.norm is None:
+    if seen.passage.norm is None:
         return _equal(seen.entered[0], seen.into_block[0])
     if not seen.into_norm:
         return False

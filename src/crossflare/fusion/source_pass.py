@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from crossflare.fusion import released
 from crossflare.fusion.blocks import Site, is_causal, is_encoder_decoder
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.entering import Watch, find_ways
+from crossflare.fusion.entering import Watch, find_passages
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, drop_rows, real_rows, with_stand_ins
 from crossflare.fusion.inputs import Inputs
 from crossflare.fusion.reading import SourceReader
@@ -29,7 +29,7 @@ class SourcePass:
             model: With its adapters.
             sites: The projections that may fuse.
         """
-        self.model, self.ways = model, find_ways(model, sites)
+        self.model, self.passages = model, find_passages(model, sites)
         self.encoder_decoder = is_encoder_decoder(model)
         # The first site of each stack stands for all: they are alike.
         stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
@@ -65,7 +65,7 @@ class SourcePass:
 
     def _watch(self) -> Watch | None:
         """Return what sees the next pass; nothing in a graph that is traced, which has no values to look at."""
-        return None if torch.compiler.is_dynamo_compiling() else Watch(self.model, self.ways)
+        return None if torch.compiler.is_dynamo_compiling() else Watch(self.model, self.passages)
 
     @property
     def first(self) -> str:

@@ -74,7 +74,7 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
     try:
         tried = spec_from(tried.to_yaml(), Path("/"))
     except GatheredError as error:
-        said = re.sub(r"^.*?: (methods\.[^ :]+: )?", "", error.lines[0])
+        said = re.sub(r"^.*?: (methods\.[^ :]+: )?|[;,]( or)? take it out$", "", error.lines[0])  # it need not be there
         lacking = TRANSLATOR if "to_source" in said else ENCODER if "latents" in said else ""
         if file := re.match(r"task\.files\.([^.]+)\.(train|dev|test): missing", said):
             lacking = _rows_of(Need(file[1], file[2]), spec, about)
