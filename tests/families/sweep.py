@@ -1,7 +1,7 @@
 """Every type of transformers with a head for text: right by all laws, refused in one line, or not to be had small.
 
     python tests/families/sweep.py            all of them; writes docs/results/architectures.json and docs/models.md
-    python tests/families/sweep.py bert gpt2  these, and prints what was found
+    python tests/families/sweep.py bert gpt2  these alone
 
 What is expected comes from hooks on the plain base: nothing here knows the names of modules or norms.
 """
@@ -30,7 +30,7 @@ from families.any_model import END, PAD, SOURCE, TARGET, NotBuiltError, Pair, bu
 from reference.slow_flare import alone, phi
 
 Word = Literal["right", "refused", "not built", "wrong"]
-CROSS = re.compile(r"EncDecAttention|encoder_attn|crossattention|cross_attn")
+CROSS = re.compile(r"EncDecAttention|encoder_attn|crossattention|cross_attn|cross_attention")
 """In the name of a decoder's attention to the encoder, which does not fuse by default."""
 HEADS = {"SEQ_CLS": "text", "TOKEN_CLS": "tokens", "QUESTION_ANS": "answers", "CAUSAL_LM": "writing"}
 HEADS |= {"SEQ_2_SEQ_LM": "encoder-decoder"}
@@ -351,17 +351,17 @@ def written(text: str, state: dict[str, Any]) -> str:
 
 
 def main(names: list[str]) -> None:
-    """Examine pairs and print a line for each; without names all of them, and write what was found."""
+    """Examine pairs, all of them without names; print a line for each, and write what was found."""
     chosen = [pair for pair in pairs() if not names or pair.type in names]
     found: dict[str, dict[str, Any]] = {}
     for number, pair in enumerate(chosen, 1):
         verdict = examined(pair)
         found.setdefault(pair.type, {})[pair.task] = asdict(verdict)
         print(f"{number}/{len(chosen)} {pair.type} {pair.task}: {verdict.word} {verdict.why}", flush=True)
-    if not names:
-        state = {"transformers": transformers.__version__, "types": found}
-        STATE.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), state), encoding="utf-8")
+    known: dict[str, Any] = json.loads(STATE.read_text(encoding="utf-8"))["types"] if names else {}
+    state = {"transformers": transformers.__version__, "types": known | found}
+    STATE.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), state), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ class Watch:
     @property
     def modules(self) -> list[nn.Module]:
         """The modules whose copies must have tables of hooks of their own."""
-        found = [each for seen in self._seen for each in (seen.passage.block, seen.passage.norm, seen.passage.projection)]
+        found = [
+            each for seen in self._seen for each in (seen.passage.block, seen.passage.norm, seen.passage.projection)
+        ]
         return [each for each in found if each is not None]
 
     def begin(self, twins: Mapping[int, nn.Module]) -> None:
