@@ -10,7 +10,10 @@ from crossflare.experiment.data.controls import counts
 from crossflare.experiment.data.opening import open_set
 from crossflare.experiment.data.rows import Data
 from crossflare.recipe.strict_yaml import GatheredError
-from crossflare.tasks.example import Split
+from crossflare.tasks.cutting import with_draw
+from crossflare.tasks.dataset import LanguageParts
+from crossflare.tasks.example import Example, Split
+from crossflare.tasks.kinds import TextTask
 from tiny_experiment import WORDS, Lab, make_rows, word_pairs
 
 
@@ -166,6 +169,35 @@ def test_limits_take_the_first_rows(lab: Lab) -> None:
     assert texts(made.training("es", "dev", "original")) == rows("es", "dev")[:3]
     for kind in ("none", "machine", "oracle"):
         assert texts(made.test("es", kind)) == rows("es", "test")[:2]
+
+
+def test_rows_are_drawn_by_the_seed_the_same_in_every_language(lab: Lab) -> None:
+    first, drawn, other, whole = (
+        data(lab, changes)
+        for changes in (
+            {"task.limit": {"train": 5}},
+            {"task.limit": {"train": 5}, "task.draw": 0},
+            {"task.limit": {"train": 5}, "task.draw": 1},
+            {"task.limit": {"train": 500}, "task.draw": 0},
+        )
+    )
+    names = [[e.id for e in made.source_task("train")] for made in (first, drawn, other)]
+    assert [len(each) for each in names] == [5, 5, 5]
+    assert len({tuple(sorted(each)) for each in names}) == 3
+    target = drawn.training("sw", "train", "original")
+    assert [e.id for e in target] == names[1]
+    assert sources(target) == texts(drawn.source_task("train"))
+    assert sorted(e.id for e in whole.source_task("train")) == sorted(row["id"] for row in make_rows("en", "train"))
+    assert [e.id for e in drawn.source_task("dev")] == [e.id for e in first.source_task("dev")]  # without a limit
+
+
+def test_what_a_seed_draws_stands_fast() -> None:
+    """Results name the seed; the order was computed with sha256sum of `[7,"a"]` and so on."""
+    rows = tuple(Example(name, (name,), 0, None, name) for name in "abcdef")
+    whole = LanguageParts("six", TextTask("six", 1, ("x", "y")), {"en": ("train", "dev")}, lambda language, part: rows)
+    drawn = with_draw(whole, 7, ["train"])
+    assert [example.id for example in drawn.split("en", "train")] == list("decbfa")
+    assert [example.id for example in drawn.split("en", "dev")] == list("abcdef")
 
 
 def test_dev_cut_from_train_is_the_same_items_everywhere(lab: Lab) -> None:

@@ -214,6 +214,9 @@ def test_own_files(tmp_path: Path) -> None:
     assert mistakes(OWN.replace("test:", "tset:"), tmp_path) == [
         "9: task.files.sw.tset: unknown key: did you mean 'test'? (known: dev, test, train)"
     ]
+    assert mistakes(OWN, tmp_path, "task.draw=0")[0].endswith(
+        "task.draw: draws nothing without task.limit; say how many rows, or take it out"
+    )
     assert mistakes(OWN, tmp_path, "task.files.ar.train=a")[0].endswith(
         "neither the source nor a target: known: en, sw"
     )

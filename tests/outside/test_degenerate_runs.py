@@ -43,7 +43,7 @@ def test_a_limit_that_takes_the_head_of_a_sorted_file_is_named(lab: Lab) -> None
     sort_by_label(lab, "train", "en", "sw")
     sort_by_label(lab, "test", "sw")
     lines = said(lab, {"task.limit": {"train": 3, "test": 2}, "stage1.epochs": 20, "stage2.epochs": 20})
-    why = "; task.limit takes the first of {} rows, which are sorted: raise it, or shuffle the file"
+    why = "; task.limit takes the first of {} rows, which are sorted: raise it, or set task.draw: 0"
     assert lines == [
         f"en train: all 3 rows have the label bad, so that nothing is learnt from them{why.format(12)}",
         f"sw train: all 3 rows have the label bad, so that nothing is learnt from them{why.format(12)}",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from crossflare.errors import UserError
-from crossflare.recipe.marks import Checked, Label, LanguageTag, Names, PathMark, PathText
+from crossflare.recipe.marks import Bounds, Checked, Label, LanguageTag, Names, PathMark, PathText
 from crossflare.recipe.translation import Count, Limit
 from crossflare.tasks.hub import HUB_NAME, is_on_hub
 from crossflare.tasks.kinds import Metric, QuestionMetric
@@ -53,8 +53,10 @@ class TaskSpec(FileLayout):
     language_column: str | None = None
     """The column that says the language, where one configuration of `hub` holds all; None: each has one of its own."""
     dev_from_train: Count | None = None
-    """Rows cut from the end of train to be dev; None: the set has a dev part."""
+    """Rows of train that become dev instead; None: the set has a dev part."""
     limit: Limit = field(default_factory=Limit)
+    draw: Annotated[int, Bounds(0, 2**32 - 1)] | None = None
+    """A seed: `limit` takes rows drawn by it, the same ids in every language; None: the first rows."""
     form: Answering = "head"
     """How the model answers: by a new head over its states, or in its own words (models that write)."""
     words: dict[str, str] = field(default_factory=dict[str, str])

@@ -9,6 +9,7 @@ from crossflare.recipe.marks import shown
 from crossflare.recipe.needs import needs
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.task import PartSpec, TaskSpec
+from crossflare.recipe.translation import Limit
 from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.layout import QUESTION_COLUMNS, FileLayout
 
@@ -20,6 +21,8 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(("task", "words"), "means nothing with form: head, which writes no words; take it out")
     if task.long == "windows":
         _windows(task, reader)
+    if task.draw is not None and task.limit == Limit():
+        reader.wrong(("task", "draw"), "draws nothing without task.limit; say how many rows, or take it out")
     if task.questions:
         _questions(task, spec, reader)
         return

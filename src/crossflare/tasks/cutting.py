@@ -1,6 +1,6 @@
-"""A dev part cut from the train part, the same items in every language and no text on both sides."""
+"""A dev part cut from the train part, and rows drawn by a seed: the same items in every language."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from crossflare.disk.files import content_id
 from crossflare.errors import UserError
@@ -69,7 +69,12 @@ def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
     if not family:
         raise UserError(f"{data.name} has no train part to cut dev from; give it one")
     shared = CONTEXT if isinstance(data.task, QuestionTask) else 0
-    return _CutSet(data, frozenset[str]().union(*(dev_ids(kin, rows, seed, shared) for kin in _families(family))))
+    chosen = frozenset[str]().union(*(dev_ids(kin, rows, seed, shared) for kin in _families(family)))
+
+    def places(part: str, ids: Sequence[str]) -> list[int]:
+        return [n for n, key in enumerate(ids) if part == "test" or (key in chosen) == (part == "dev")]
+
+    return _ChosenRows(data, places, cuts_dev=True)
 
 
 def _families(splits: Sequence[Split]) -> list[list[Split]]:
@@ -84,12 +89,33 @@ def _families(splits: Sequence[Split]) -> list[list[Split]]:
     return [kin for _, kin in families]
 
 
-class _CutSet:
-    """`data` with the train examples of the ids in `chosen` as its dev part."""
+def with_draw(data: DataSet, seed: int, parts: Collection[str]) -> DataSet:
+    """Return the set with the rows of some parts in an order drawn by `seed`, so that the first N are N drawn ones.
 
-    def __init__(self, data: DataSet, chosen: frozenset[str]) -> None:
-        self._data = data
-        self._chosen = chosen
+    The order is that of a hash of `seed` and the row's id: items with the same id are drawn alike in every language.
+    """
+
+    def places(part: str, ids: Sequence[str]) -> Sequence[int]:
+        drawn = range(len(ids))
+        return sorted(drawn, key=lambda place: content_id([seed, ids[place]], 64)) if part in parts else drawn
+
+    return _ChosenRows(data, places)
+
+
+class _ChosenRows:
+    """`data` with some rows of each part, in some order."""
+
+    def __init__(
+        self, data: DataSet, places: Callable[[str, Sequence[str]], Sequence[int]], *, cuts_dev: bool = False
+    ) -> None:
+        """Choose rows.
+
+        Args:
+            data: The set.
+            places: (part, ids of all rows) -> which of them, in which order.
+            cuts_dev: Dev rows are some of the rows of train.
+        """
+        self._data, self._places, self._cuts_dev = data, places, cuts_dev
 
     @property
     def name(self) -> str:
@@ -109,26 +135,25 @@ class _CutSet:
 
     def parts(self, language: str) -> tuple[str, ...]:
         whole = self._data.parts(language)
-        return tuple(part for part in PARTS if (part if part == "test" else "train") in whole)
+        return tuple(part for part in PARTS if self._from(part) in whole)
 
     def split(self, language: str, part: str) -> Split:
-        return self._cut(part, self._data.split(language, self._from(part)))
+        return self._choose(part, self._data.split(language, self._from(part)))
 
     def parallel(self, language: str, part: str, source: str) -> Split:
-        return self._cut(part, self._data.parallel(language, self._from(part), source))
+        return self._choose(part, self._data.parallel(language, self._from(part), source))
 
     def machine_source(self, language: str, part: str, source: str = "en") -> list[tuple[str, ...]] | None:
         texts = self._data.machine_source(language, self._from(part), source)
         if texts is None:
             return None
         whole = self._data.split(language, self._from(part))
-        return [text for text, example in zip(texts, whole, strict=True) if self._keeps(part, example.id)]
+        return [texts[place] for place in self._places(part, [example.id for example in whole])]
 
     def _from(self, part: str) -> str:
-        return "train" if part == "dev" else part
+        return "train" if self._cuts_dev and part == "dev" else part
 
-    def _keeps(self, part: str, key: str) -> bool:
-        return part == "test" or (key in self._chosen) == (part == "dev")
-
-    def _cut(self, part: str, split: Split) -> Split:
-        return Split(part, split.language, tuple(example for example in split if self._keeps(part, example.id)))
+    def _choose(self, part: str, split: Split) -> Split:
+        rows = split.examples
+        chosen = tuple(rows[place] for place in self._places(part, [example.id for example in rows]))
+        return Split(part, split.language, chosen)

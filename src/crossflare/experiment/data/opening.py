@@ -16,7 +16,7 @@ SEED_OF_DEV = 0
 
 def open_set(spec: Spec) -> DataSet:
     """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
-    from crossflare.tasks.cutting import with_dev
+    from crossflare.tasks.cutting import with_dev, with_draw
     from crossflare.tasks.own import own_questions, own_set
     from crossflare.tasks.sets import load_set
 
@@ -47,7 +47,9 @@ def open_set(spec: Spec) -> DataSet:
             source_language=spec.source,
             main_metric=cast(Metric, task.main_metric or "accuracy"),
         )
-    return with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+    data = with_dev(data, task.dev_from_train, SEED_OF_DEV) if task.dev_from_train else data
+    limited = [part for part, rows in asdict(task.limit).items() if rows]
+    return data if task.draw is None else with_draw(data, task.draw, limited)
 
 
 def _of_repository(spec: Spec) -> TaskSpec:

@@ -36,7 +36,7 @@ def _labels(data: Data) -> Iterator[str]:
     for (language, part), known in data.check().items():
         if known.label is None:
             continue
-        why = f"; task.limit takes the first of {known.rows} rows, which are sorted: raise it, or shuffle the file"
+        why = f"; task.limit takes the first of {known.rows} rows, which are sorted: raise it, or set task.draw: 0"
         said = f"{language} {part}: all {known.used} rows have the label {known.label}, so that {_SO[part]}"
         yield said + (why if known.mixed else "")
 
