@@ -1,6 +1,7 @@
 """What data a kind of method needs, and which kinds the data of a recipe allow; no row is read for it.
 
-Nothing is declared here: a kind is tried by putting it into the recipe, whose own checks and needs then say what lacks.
+Nothing is declared here: a kind is tried by putting it into the recipe. The recipe's own checks and needs then say what
+is missing.
 """
 
 import dataclasses
@@ -54,8 +55,8 @@ def allowed(spec: Spec, parts: Mapping[str, Collection[str]], paired: Paired) ->
     """Return kind of method -> why the data of a recipe do not allow it; empty: they do.
 
     Args:
-        spec: The recipe; only its methods are left out of account.
-        parts: Language -> the parts that it has, dev also where it is cut from train.
+        spec: The recipe; its methods are ignored.
+        parts: Language -> the parts that it has; dev counts, too, where it is cut from train.
         paired: See `Paired`.
     """
     return {kind: _reason(spec, kind, parts, paired) for kind in KINDS}
@@ -64,7 +65,7 @@ def allowed(spec: Spec, parts: Mapping[str, Collection[str]], paired: Paired) ->
 def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired: Paired) -> str:
     about = KINDS[kind]
     base = next(name for name in KINDS if name in about.of and KINDS[name].trains) if about.needs_of else None
-    if kind == "pivot":  # LoRA twice, first in a language that the data have to bring, too
+    if kind == "pivot":  # LoRA twice, first in a language of which the data must have rows, too
         apart = [each for each in parts if "train" in parts[each] and each not in (spec.source, *spec.targets)]
         if not apart and not spec.translation.translates:
             return f"needs {RELATED_ROWS}: no train rows beside those of the targets"
@@ -74,7 +75,7 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
     try:
         tried = spec_from(tried.to_yaml(), Path("/"))
     except GatheredError as error:
-        said = re.sub(r"^.*?: (methods\.[^ :]+: )?|[;,]( or)? take it out$", "", error.lines[0])  # it need not be there
+        said = re.sub(r"^.*?: (methods\.[^ :]+: )?|[;,]( or)? take it out$", "", error.lines[0])  # both are optional
         lacking = TRANSLATOR if "to_source" in said else ENCODER if "latents" in said else ""
         if file := re.match(r"task\.files\.([^.]+)\.(train|dev|test): missing", said):
             lacking = _rows_of(Need(file[1], file[2]), spec, about)

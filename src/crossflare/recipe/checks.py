@@ -1,4 +1,4 @@
-"""What is wrong with a recipe whose values all have the right type: names that do not meet, parts that are missing."""
+"""What is wrong with a recipe whose values all have the right type: names that do not match, parts that are missing."""
 
 import re
 from collections import Counter
@@ -39,7 +39,7 @@ def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
 
 
 def check_translation(translation: TranslationSpec, task: TaskSpec | None, reader: Reader) -> None:
-    """Check what the routes say of each other and of the task; None: it could not be read."""
+    """Check what the routes say about each other and about the task; None: the task could not be read."""
     routes = ("to_target", "to_source", "latents", "answers")
     engines: dict[str, EngineOptions | None] = {name: getattr(translation, name) for name in routes}
     users = [name for name, engine in engines.items() if engine is not None and engine.engine == "trained"]
@@ -87,7 +87,7 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 
 
 def check(spec: Spec, reader: Reader) -> None:
-    """Note in `reader` whatever contradicts itself; parts that could not be read are passed over."""
+    """Note in `reader` every contradiction; parts that could not be read are skipped."""
     if reader.sound("name") and not _NAME.fullmatch(spec.name):
         reader.wrong(
             ("name",), f"expected letters, digits and . _ + - only (it names a folder), got {shown(spec.name)}"
@@ -137,12 +137,12 @@ def _source_as_target(spec: Spec, reader: Reader) -> None:
 
 
 def _uses_source_language(method: MethodSpec, source: str) -> str:
-    """Return what a method would do with the source language as a target that cannot be done; empty: nothing."""
+    """Return what a method would do with the source language as a target, where that is impossible; empty: nothing."""
     if method.languages and source not in method.languages:
         return ""
     if method.about.reads_source and method.test_source != "none":
         return f"{method.name} would translate it into itself"
-    own_rows = method.about.learns == "probe"  # which it reads as they are
+    own_rows = method.about.learns == "probe"  # it reads them as they are
     trains = method.about.adapted and method.trained_in in ((None,) if own_rows else (None, source))
     return f"{method.name} would train an adapter in it" if trains else ""
 

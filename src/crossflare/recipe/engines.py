@@ -1,4 +1,4 @@
-"""The translations of a recipe: what is translated, by which engine, and where the models of the laboratory are."""
+"""The translations of a recipe: what is translated, by which engine, and where the laboratory's models are."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from crossflare.translation.engines.protocol import Translator
 
 
 def check_taught(route: Route, options: EngineOptions) -> None:
-    """Raise `UserError` for a dictionary that is both learnt and given."""
+    """Raise `UserError` for a dictionary that the recipe both gives and asks to learn."""
     taught = options.options.get("learn")
     given = sorted({"lexicon", "source_file", "target_file", "pairs_file"} & options.options.keys())
     if taught is not None and given:
@@ -21,7 +21,7 @@ def check_taught(route: Route, options: EngineOptions) -> None:
 
 
 def build_engine(options: EngineOptions, source: str, target: str) -> Translator:
-    """Build an engine for translating from `source` to `target`; those that serve any pair are not told."""
+    """Build an engine for translating from `source` to `target`; an engine that serves any pair is not told them."""
     from crossflare.translation.engines.registry import ENGINES, make_engine
 
     if options.engine == "lab":
@@ -37,7 +37,7 @@ def build_engine(options: EngineOptions, source: str, target: str) -> Translator
 
 
 def model_place(name: str) -> str:
-    """Return where a model is: a laboratory's own folder, or the name as it is."""
+    """Return where a model is: the folder of a laboratory's model, or the name as it is."""
     if not name.startswith("lab-"):
         return name
     from crossflare_lab.models import find_model
@@ -46,7 +46,7 @@ def model_place(name: str) -> str:
 
 
 def translated_parts(spec: Spec, language: str) -> list[str]:
-    """Return the parts in a target language that are there, and that are translated back."""
+    """Return the parts of a target language that exist and are translated back."""
     found = {need.part for need in needs(spec) if need.language == language}
     return sorted(found if _back(spec) else found & {"test", *_combined(spec)})
 
@@ -58,17 +58,18 @@ class Translating:
     route: Route
     engine: str
     source: str
-    """BCP-47 tag of what is read."""
+    """BCP-47 tag of the language that is read."""
     target: str
-    """BCP-47 tag of what is written; of `latents`, whose states alone are kept, the language that is read."""
+    """BCP-47 tag of the language that is written; for `latents`, which keeps states alone, the language that is
+    read."""
     parts: tuple[tuple[str, str], ...]
     """(language, part) of the rows whose texts are counted."""
     made: bool = False
-    """The texts are translations themselves, so that their size is that of what they were made of."""
+    """The texts are translations themselves, so that their size is that of the texts they were made from."""
 
 
 def jobs(spec: Spec) -> list[Translating]:
-    """Return what is translated, each text once; nothing of the answers, which nobody has given yet."""
+    """Return what is translated, each text once; the answers are left out, since no model has given them yet."""
     own = [(spec.source, part) for part in ("train", "dev")]
     found: list[Translating] = []
     for route, language in routes(spec):
@@ -88,7 +89,7 @@ def jobs(spec: Spec) -> list[Translating]:
 
 
 def _combined(spec: Spec) -> tuple[str, ...]:
-    """Return the part on which combinations are fitted or calibrated, where a method is one and they are translated."""
+    """Return the part on which combinations are fitted or calibrated, where they exist and it is translated."""
     engine = spec.translation.to_source
     able = engine is not None and engine.engine != "precomputed"
     fitted = [method.about.fitted or able for method in spec.methods if method.about.combines]

@@ -1,4 +1,4 @@
-"""Reads plain values into dataclasses by their annotations, gathering every mistake on the way."""
+"""Read plain values into dataclasses by their annotations, and gather every mistake on the way."""
 
 import dataclasses
 import os
@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Turns the values of one document into dataclasses; what is wrong is noted in the document's `problems`."""
+    """Turns the values of one document into dataclasses; mistakes are noted in the document's `problems`."""
 
     def __init__(self, document: Document, folder: Path) -> None:
         self.document = document
         self.folder = folder
         self._wrong: set[KeyPath] = set()
-        """Where something is wrong, with all that leads there."""
+        """The paths where something is wrong, and every path that leads there."""
 
     def wrong(self, path: KeyPath, message: str) -> None:
         """Note one mistake at `path`."""
@@ -51,7 +51,7 @@ class Reader:
         return frozenset(cast(dict[str, Any], inside)) if isinstance(inside, dict) else frozenset()
 
     def sound(self, *path: str | int) -> bool:
-        """Whether nothing wrong was noted at `path` or below it, so that its value can be used."""
+        """Whether no mistake was noted at `path` or below it, so that its value can be used."""
         return path not in self._wrong
 
     def dataclass(self, made: type[T], value: Any, path: KeyPath, fixed: Mapping[str, Any] | None = None) -> T | None:
@@ -60,9 +60,9 @@ class Reader:
         A field that cannot be read takes its default, or None, so that the rest can still be checked.
 
         Args:
-            made: A dataclass whose annotations say what each key takes. With a static method `more`, keys that are no
-                field are read by the annotations that it returns for the mapping, and collected in the field `options`.
-                A text is read as the mapping that the static method `spelled`, if there is one, has for it.
+            made: A dataclass whose annotations say what each key takes. If it has a static method `more`, a key that is
+                no field is read by the annotations that `more` returns for the mapping, and is put into the field
+                `options`. If it has a static method `spelled`, a text is read as the mapping that `spelled` has for it.
             value: A mapping, or None for one with no keys.
             path: Where the value stands.
             fixed: Fields that are known already and are no keys of the mapping.

@@ -25,13 +25,13 @@ from crossflare.recipe.strict_yaml import Document, GatheredError, KeyPath, dott
 
 GRID = "grid"
 MOST = 1000
-"""Cells of one grid: more are a slip of the pen."""
+"""Most cells of one grid: more are a mistake in typing."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One recipe of a grid; of a plain recipe the only one, without a name."""
+    """One recipe of a grid; a plain recipe is one cell without a name."""
 
     spec: Spec
     values: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -45,11 +45,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a file of a recipe says: one cell, or a grid of them."""
+    """What a recipe's file says: one cell, or a grid of them."""
 
     cells: tuple[Cell, ...]
     chosen: tuple[Cell, ...]
-    """Those to be run."""
+    """The cells to be run."""
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Axis -> its values; empty for a plain recipe."""
 
@@ -128,7 +128,7 @@ Axes = dict[str, dict[str, Patch]]
 
 
 def _axes(document: Document) -> Axes:
-    """Return axis -> value -> patch; none where something is wrong with the shape, which is noted."""
+    """Return axis -> value -> patch; nothing where the shape is wrong, which is noted."""
     given, axes, sound = document.value[GRID], Axes(), True
 
     def wrong(path: KeyPath, message: str) -> None:
@@ -171,7 +171,7 @@ def _axes(document: Document) -> Axes:
 
 
 def _contradictions(axes: Axes, document: Document) -> list[str]:
-    """Return what two axes both set, to unlike values: one of them would be lost."""
+    """Return what two axes both set, to different values: one of the values would be lost."""
     found: dict[tuple[str, str, str], str] = {}
     for (one, first), (two, second) in combinations(axes.items(), 2):
         for (a, over), (b, under) in product(second.items(), first.items()):
@@ -193,7 +193,7 @@ def _leaves(patch: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def _laid_over(document: Document, values: Mapping[str, str]) -> Document:
-    """Return the recipe of one cell, each of its values where the file has it."""
+    """Return the recipe of one cell, each of its values at the place where the file has it."""
     top = {key: value for key, value in document.value.items() if key != GRID}
     made = Document(deepcopy(top), document.origin, dict(document.places))
     for axis, value in values.items():
@@ -219,7 +219,7 @@ def _merge(document: Document, inside: dict[str, Any], patch: Patch, path: KeyPa
 
 
 def _named(where: set[str], cells: Mapping[str, tuple[str, ...]], axes: tuple[str, ...]) -> str:
-    """Return which cells a mistake is in: nothing for one that is in all."""
+    """Return which cells have a mistake; nothing where all have it."""
     if len(where) == len(cells) > 1:
         return ""
     for place, axis in enumerate(axes):

@@ -1,4 +1,4 @@
-"""The table of methods: what each kind is made of, in data, model and prediction. All are trained by one recipe.
+"""The table of methods: the data, model and prediction of each kind. One recipe trains all of them.
 
 A recipe names methods of these kinds with their options (`MethodSpec`); `crossflare methods` prints the table.
 """
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Reads = Literal["target", "source", "both", "latents"]
-"""The texts; their sources in their place; both; or the texts with the states of a translation encoder."""
+"""The target texts; their sources instead; both; or the target texts with the states of a translation encoder."""
 Mixes = Literal["none", "published", "plain", "filter"]
-"""How a model that is given both mixes them where it is not FLARE that does (see `training.forms.make_form`)."""
+"""How a model that gets both texts mixes them, where FLARE does not do it (see `training.forms.make_form`)."""
 Learns = Literal["adapter", "probe", "model"]
-"""An adapter on the base with stage 1 in it; a regression on sentence vectors of the base as it is; or all weights of
-the base with stage 1 in it."""
+"""An adapter on the base with stage 1 merged in; a regression on sentence vectors of the base as it is; or all weights
+of the base with stage 1 merged in."""
 Group = Literal["baseline", "rival", "flare", "combination", "control", "upper bound"]
 """Where a table of results puts a method."""
 
@@ -27,39 +27,39 @@ _READERS = frozenset(
 
 @dataclass(frozen=True)
 class Kind:
-    """What one kind of method is made of."""
+    """The properties of one kind of method."""
 
     about: str
     """One line for listings."""
     group: Group
     cites: str = ""
-    """Where it comes from."""
+    """The publication it comes from."""
     options: frozenset[str] = frozenset()
-    """Fields of `MethodSpec` that mean something for this kind."""
+    """Fields of `MethodSpec` that have a meaning for this kind."""
     of: frozenset[str] = frozenset()
     """Kinds whose trained adapters it reads; empty: `of` is refused."""
     trains: bool = False
     """Whether it trains an adapter of its own when it has no `of`."""
     learns: Learns = "adapter"
-    """What that is."""
+    """What it trains."""
     lr: float | None = None
-    """The learning rate where the method names none; None: what the recipe says for stage 2."""
+    """The learning rate where the method names none; None: that of stage 2."""
     train_source: str = "original"
-    """The source in training where the recipe does not say."""
+    """The source in training where the recipe names none."""
     reads_source: bool = False
     """Whether its test rows are read with a translation (unless `test_source` is none)."""
     reads: Reads = "target"
-    """What a model is given, in training and at test time; nothing for combinations of other methods."""
+    """What a model gets, in training and at test time; without meaning for combinations of other methods."""
     fuses: bool = False
-    """Whether its adapter is FLARE's; else LoRA's."""
+    """Whether its adapter is FLARE's; else it is LoRA's."""
     joins: bool = False
     """Whether source and target are one sequence."""
     mixes: Mixes = "none"
     padded: bool = False
-    """Whether every batch is as wide as the longest text may be."""
+    """Whether every batch is padded to the greatest length allowed."""
     combines: Literal["", "own source", "translate-test"] = ""
-    """Whose log-probabilities of labels join the adapter's (answers to questions have none): the base model's for the
-    source, which stand beside the adapter's own, or those of a kind; empty: it reads alone."""
+    """The log-probabilities of labels that join the adapter's: those of the base model for the source, beside the
+    adapter's own, or those of another kind; empty: it reads alone. Answers to questions have no such probabilities."""
     fitted: bool = False
     """Whether the weights of a combination are fitted on the dev rows."""
     fixed: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
@@ -67,17 +67,17 @@ class Kind:
 
     @property
     def adapted(self) -> bool:
-        """Whether an adapter reads, its own or that of another method; else stage 1 as it is."""
+        """Whether an adapter reads the rows, its own or that of another method; else stage 1 reads them as it is."""
         return self.trains or bool(self.of)
 
     @property
     def on_stage1(self) -> bool:
-        """Whether what it reads with stands on stage 1."""
+        """Whether the model that it reads with is built on stage 1."""
         return self.learns != "probe"
 
     @property
     def needs_of(self) -> bool:
-        """Whether the kind is nothing without another method."""
+        """Whether the kind cannot exist without another method."""
         return bool(self.of) and not self.trains
 
 

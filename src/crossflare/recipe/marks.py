@@ -1,4 +1,4 @@
-"""What an annotation of a recipe's dataclass says beside the type, and how a message speaks of types and values."""
+"""What an annotation of a recipe's dataclass says beyond the type, and how a message names types and values."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Names:
-    """The texts a field takes, asked for when it is read."""
+    """The texts that a field takes, looked up when it is read."""
 
     kind: str
     known: Callable[[], "tuple[str, ...]"]
@@ -48,14 +48,14 @@ class Checked:
 
 @dataclass(frozen=True)
 class Made:
-    """A function that makes of a text what the field holds; it raises `UserError` for one that it does not take."""
+    """A function that turns a text into what the field holds; it raises `UserError` for one that it does not take."""
 
     make: Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class AsText:
-    """A whole number or a truth value is read as its text."""
+    """A mark: a whole number or a truth value is read as its text."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Keyed:
 
 @dataclass(frozen=True)
 class PathMark:
-    """A file or folder: `$NAME` and `~` expand, and what is left relative is relative to the recipe.
+    """A file or folder: `$NAME` and `~` expand, and a path that is then relative starts at the recipe's folder.
 
-    With `maybe_name`, only what starts with `.`, `~`, `$` or `/` is taken for a path (a model may be a hub name). What
-    starts with `hf://` is a file on the hub.
+    With `maybe_name`, only a text that starts with `.`, `~`, `$` or `/` is a path (a model may be a hub name). A text
+    that starts with `hf://` is a file on the hub.
     """
 
     maybe_name: bool = False
@@ -101,7 +101,7 @@ def has_default(made: type[Any], name: str) -> bool:
 
 
 def texts_of(made: Any) -> dict[str, dict[str, Any]]:
-    """Return the texts that may stand in place of a dataclass's mapping, each with the mapping that it stands for."""
+    """Return the texts that may stand in place of a dataclass's mapping, each with its mapping."""
     spelled = cast(Callable[[], dict[str, dict[str, Any]]] | None, getattr(made, "spelled", None))
     return {} if spelled is None else spelled()
 

@@ -1,4 +1,4 @@
-"""What a recipe says of a method: its kind, its options, and further options of its FLARE adapter."""
+"""What a recipe says about a method: its kind, its options, and further options of its FLARE adapter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from crossflare.recipe.translation import Count, Rate, Share, check_train_source
 SHAPING = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
 """Options of `FlareConfig` that a method has itself, under the same names."""
 _FOLLOWING = ("lora_alpha", "mt_dim", "released", "flare_format")
-"""Those that follow from its training and its kind."""
+"""Options of `FlareConfig` that follow from the method's training and kind."""
 
 
 def adapter_options() -> dict[str, Any]:
@@ -31,78 +31,83 @@ class AdapterOptions:
 
     @staticmethod
     def more(content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the types of the options; nothing is loaded where none is given."""
+        """Return the types of the options; nothing is loaded where the mapping has none."""
         return adapter_options() if content else {}
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One row of the results: a kind of method with its options. What stage 2 says holds where an option is None."""
+    """One row of the results: a kind of method with its options. Where an option is None, stage 2 decides."""
 
     name: str
     kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
     of: str | None = None
     """The method whose trained adapter this one reads."""
     train_source: Annotated[str, Checked(check_train_source)] | None = None
-    """The source in training: `original`, the labelled rows themselves; `machine`, the round trip: the target rows
-    translated back, as at test time; `mixed(p)`: the round trip for a share p of the rows, drawn by row and seed;
-    `annealed(k)`: the original with the chance k / (k + exp(step / k)), else the round trip, drawn anew at every step
-    (the dev rows of both get the round trip, as the test rows do). As controls: `shuffled`, the translation back of
-    another row, `target`, the target text itself, or `none`, no source at all. None: what the kind says, `original`
-    for most."""
+    """The source text in training. `original`: the labelled source rows themselves. `machine`: the round trip, that is
+    the target rows translated back, as at test time. `mixed(p)`: the round trip for a share p of the rows, drawn by row
+    and seed. `annealed(k)`: the original with probability k / (k + exp(step / k)), else the round trip, drawn again at
+    every step. With `mixed(p)` and `annealed(k)` the dev rows get the round trip, as the test rows do. Controls:
+    `shuffled`, the translation of another row; `target`, the target text itself; `none`, no source at all. None: the
+    kind decides, `original` for most kinds."""
     test_source: Literal["machine", "oracle", "shuffled", "target", "none"] = "machine"
-    """The source at test time: a translation, the set's own source text (an upper bound), another row's translation or
-    the target text itself (controls), or none."""
+    """The source text at test time: `machine`, a translation; `oracle`, the set's own source text (an upper bound); as
+    controls `shuffled`, another row's translation, `target`, the target text itself, or `none`, no source."""
     joint: bool = False
-    """One adapter for all of its languages, trained on all their rows, an item in all languages in one batch (of at
-    most `batch_size` rows); else one for each."""
+    """One adapter for all of the method's languages, trained on the rows of all of them; a batch (at most `batch_size`
+    rows) has each item in all languages. False: one adapter for each language."""
     mix_block: Annotated[int, Bounds(0)] | None = None
-    """xmixup: the block that mixes; filter: the first that does. None: as their authors released them, 0 for labels and
-    15 of 24 for questions; 1."""
+    """xmixup: the block that mixes; filter: the first block that mixes. None: the value of the authors' code, for
+    xmixup 0 for labels and 15 of 24 for questions, for filter 1."""
     mix_blocks: Count | None = None
     """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
     trained_in: LanguageTag | None = None
-    """The target language whose adapter is read in every other one too; None: each language has its own. Of a probe
-    also the source language: it then learns from the labelled rows there, and reads every target with that."""
+    """The target language whose adapter reads all other targets, too; None: each language has its own adapter. A probe
+    may also name the source language: it then learns from the labelled rows there, and reads every target."""
     through: LanguageTag | None = None
     """A related language, a target or not, in which LoRA is trained first, on top of stage 1, with the method's own lr,
-    epochs, r and alpha; its rows come as those of the targets do. It is merged before the method's own adapter."""
+    epochs, r and alpha. Its rows come from where the targets' rows come from. It is merged before the method's
+    adapter."""
     languages: tuple[LanguageTag, ...] = ()
-    """The targets that the method is run in; none: all of them."""
+    """The targets that the method is run in; empty: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None
-    """None: what stage 2 says; of `full` 2e-5, since adapters want far higher rates than all weights do."""
+    """None: the rate of stage 2; for `full` 2e-5, since adapters need far higher rates than all weights do."""
     epochs: Count | None = None
+    """None: that of stage 2."""
     r: Count | None = None
+    """None: that of stage 2."""
     alpha: Count | None = None
+    """None: that of stage 2."""
     fusion: Annotated[str, Names("value", lambda: tuple(FUSIONS))] = "add_relu"
-    """The function phi that makes one low-rank state of the source's and the target's."""
+    """The function phi that makes one low-rank state out of the source's and the target's."""
     alignment: Annotated[str, Names("value", lambda: ALIGNMENTS)] | None = None
-    """None: `position`, or `none` for a function that aligns by itself, as cross_attention does."""
+    """How source states are matched to target states. None: `position`, or `none` for a function that aligns by itself,
+    as cross_attention does."""
     lead: Annotated[int, Bounds(0, 1)] = 1
-    """Blocks by which the source is ahead of the target: 1 as published, 0 as in the released code."""
+    """How many blocks the source is ahead of the target: 1 as published, 0 as in the released code."""
     source_dropout: Share = 0.0
-    """Part of the training rows whose source is left out."""
+    """Share of the training rows whose source is left out."""
     source_norm: bool = True
     """Whether a pre-norm model's source states pass through the block's input norm; false in the released code."""
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
-    """Further options of `FlareConfig`, as `fuse_cross_attention: true`; `crossflare methods flare` lists them."""
+    """Further options of `FlareConfig`, such as `fuse_cross_attention: true`; `crossflare methods flare` lists them."""
 
     def __post_init__(self) -> None:
         kind, fusion = KINDS.get(self.kind), FUSIONS.get(self.fusion)
         made: dict[str, Any] = {"alignment": self.alignment or (fusion.alignment if fusion else "position")}
-        if kind is not None:  # an unknown one is a mistake of the recipe, which is told elsewhere
+        if kind is not None:  # an unknown kind is a mistake of the recipe, which is reported elsewhere
             made |= {"train_source": self.train_source or kind.train_source, **kind.fixed}
         for name, value in made.items():
             object.__setattr__(self, name, value)
 
     @property
     def about(self) -> Kind:
-        """What the kind is made of."""
+        """The properties of the kind."""
         return KINDS[self.kind]
 
     @property
     def group(self) -> Group:
-        """Where a table puts it."""
+        """Where a table of results puts it."""
         sources = {name: getattr(self, name) for name in ("train_source", "test_source") if name in self.about.options}
         return group_of({"kind": self.kind, **sources}) or self.about.group
 
@@ -115,7 +120,7 @@ class MethodSpec:
 
     @property
     def options(self) -> frozenset[str]:
-        """The fields that mean something here: an adapter that is trained elsewhere takes no training options."""
+        """The fields that have a meaning here: an adapter that another method trains takes no training options."""
         own = self.about.options & {"test_source"} if self.of else self.about.options
         own |= {"adapter"} if self.about.fuses and not self.of else frozenset()
         apart = not self.joint and (self.about.trains or self.about.needs_of)

@@ -1,4 +1,4 @@
-"""Which rows of its set and which translators a recipe uses, told from the recipe alone."""
+"""Which rows of its set and which translators a recipe uses, read from the recipe alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crossflare.recipe.spec import Spec
 
 ORIGINALS = ("original", "mixed", "annealed")
-"""What training sources begin with that hold the labelled source text itself."""
+"""The beginnings of training sources that hold the labelled source text itself."""
 Route = Literal["to_target", "to_source", "latents", "answers"]
 
 
@@ -24,11 +24,11 @@ class Need:
     paired: bool = False
     """Its rows get the set's own text in the source language, where the set has it."""
     why: str = ""
-    """What cannot be done where the set has no such text; empty: nothing."""
+    """What is impossible where the set has no such text; empty: nothing."""
 
 
 def needs(spec: "Spec") -> list[Need]:
-    """Return each part that is read, once for each way; of the targets' training rows those that nobody translates."""
+    """Return each part that is read, once for each way; the targets' training rows only where no engine makes them."""
     first = spec.stage1.trains and any(method.about.on_stage1 for method in spec.methods)
     labelled = first or spec.translation.translates
     found = [Need(spec.source, part) for part in ("train", "dev") if labelled]
@@ -65,7 +65,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
 
 
 def brings(spec: "Spec") -> bool:
-    """Whether the set itself has the translations of test rows, so that nobody has to make them."""
+    """Whether the set itself has the translations of test rows, so that no engine has to make them."""
     engine = spec.translation.to_source
     return engine is not None and engine.engine in ("precomputed", "parallel") and not engine.options
 
@@ -86,7 +86,7 @@ def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
 def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]:
     """Yield the train and dev rows that a method's adapter learns from, and the dev rows that it is fitted on."""
     trained, native = spec.trained(method), spec.translation.has_native
-    if trained.through is not None and (native or _own(spec)):  # by LoRA, whatever the method does in the target
+    if trained.through is not None and (native or _own(spec)):  # for LoRA, whatever the method does in the target
         parts = ("train", "dev") if _own(spec) else ("train",)
         yield from (Need(trained.through, part, not native) for part in parts)
     learnt = _trained_in(method, spec, language)
@@ -107,7 +107,7 @@ def _training(method: MethodSpec, spec: "Spec", language: str) -> Iterator[Need]
 
 
 def _trained_in(method: MethodSpec, spec: "Spec", language: str) -> tuple[str, ...]:
-    """Return the languages in which the adapter is trained that a method reads in a language; none for stage 1."""
+    """Return the languages in which the adapter that a method reads with is trained; none for stage 1."""
     trained = spec.trained(method)
     if not trained.about.trains:
         return ()

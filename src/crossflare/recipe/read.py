@@ -27,7 +27,7 @@ def spec_from(text: str, folder: Path, origin: str = "recipe") -> Spec:
 
 
 def build_spec(document: strict_yaml.Document, folder: Path) -> Spec:
-    """Read a recipe from a document, in place of a file; relative paths in it start at `folder`."""
+    """Read a recipe from a document instead of a file; relative paths in it start at `folder`."""
     from crossflare.recipe.checks import check  # it needs the classes above
 
     reader = Reader(document, folder)

@@ -1,4 +1,4 @@
-"""The JSON schema of a recipe, for editors: made of the same annotations by which a recipe is read."""
+"""The JSON schema of a recipe, for editors: made from the annotations by which a recipe is read."""
 
 import ast
 import dataclasses
@@ -18,7 +18,7 @@ Node = dict[str, Any]
 
 
 def recipe_schema() -> Node:
-    """Return the schema, in draft 7, which editors know; it holds the rules of single keys, and none across keys."""
+    """Return the schema, in draft 7, which editors know; it has the rules of single keys, and no rules across keys."""
     whole = _object(Spec)
     required = whole.pop("required")
     patches = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
@@ -35,7 +35,7 @@ def recipe_schema() -> Node:
 
 @cache
 def field_docs(made: type[Any]) -> Mapping[str, str]:
-    """Return what stands below each field of a dataclass, as one line; of inherited fields, too."""
+    """Return the docstring below each field of a dataclass, as one line; inherited fields have theirs, too."""
     found: dict[str, str] = {}
     for each in reversed(made.__mro__[:-1]):
         body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
@@ -67,7 +67,7 @@ def _object(made: type[Any], without: str = "", more: Mapping[str, Any] | None =
 
 
 def _variants(made: Any) -> Node:
-    """Return the schema of a dataclass with keys that hang on what one of its fields names."""
+    """Return the schema of a dataclass whose keys depend on what one of its fields names."""
     named = {
         name: mark.known()
         for name, hint in field_types(made).items()

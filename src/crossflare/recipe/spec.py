@@ -1,4 +1,4 @@
-"""What a recipe says, as values: task, model, training, and the whole; `read` reads them."""
+"""A recipe as values: task, model, training, and the whole; `read` reads them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,61 +46,68 @@ class ModelSpec:
     revision: str | None = None
     """The hub commit; None: the newest, which the record then names."""
     quantise: Quantisation = "none"
-    """How the frozen weights are kept while adapters train: as they are, in 4 bits (nf4), or in 8 (int8)."""
+    """How the frozen weights are stored while adapters train: as they are, in 4 bits (nf4), or in 8 bits (int8)."""
 
 
 @dataclass(frozen=True)
 class Training:
     """How one stage trains.
 
-    The released code trains at lr 2e-5 with r 8, alpha 16, batch 32, warm-up 0.1 and no dropout. All but the rate are
-    kept. On a few hundred rows 2e-5 leaves the adapter next to where it began (lora_B starts at zero and moves by
-    about lr a step), so that only the task head learns: adapters want 1e-3 or more, and the best rate should be found
-    for each method alike by giving a list.
+    The released code trains at lr 2e-5 with r 8, alpha 16, batch 32, warm-up 0.1 and no dropout. These defaults are the
+    same except for the rate. On a few hundred rows a rate of 2e-5 leaves the adapter next to where it began (lora_B
+    starts at zero and moves by about lr a step), so that only the task head learns: adapters need 1e-3 or more. Give a
+    list to find the best rate for each method alike.
     """
 
     lr: Rate | tuple[Rate, ...] = 1e-3
-    """Peak learning rate; of a list each is tried and the best on the dev part kept."""
+    """Peak learning rate. Each rate of a list is tried, and the best one on the dev part is kept."""
     epochs: Annotated[int, Bounds(0)] = 10
-    """Times that every row is read; of stage 1 also 0, or `stage1: none`: adapters start on the model as it is."""
+    """How many times every row is read. Stage 1 also takes 0, or `stage1: none`: adapters start on the model as it
+    is."""
     batch_size: Count = 32
+    """Rows per batch."""
     accumulation: Count = 1
-    """Batches of a step: half the batch_size with twice the accumulation trains alike in less memory."""
+    """Batches per step: half the batch_size with twice the accumulation trains alike in less memory."""
     activation_checkpointing: bool = False
     """Compute activations twice rather than keep them: less memory, about a third more time."""
     warmup: Share = 0.1
     """Part of the steps in which the rate rises."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0
+    """Weight decay of AdamW."""
     max_length: Annotated[int, Bounds(4)] = 128
-    """Tokens of a text, of a pair, or of a prompt; longer ones are cut. Of questions, tokens of a window."""
+    """Most tokens of a text, a pair or a prompt; longer ones are cut. For questions: the tokens of a window."""
     stride: Annotated[int, Bounds(0)] = 128
-    """Tokens that a window repeats from the one before: of a question's context, at most two thirds of it; with
-    task.long: windows, of a long text, at most a half."""
+    """Tokens that a window repeats from the window before. For questions: at most two thirds of the window's piece of
+    the context; with `task.long: windows`: at most half of its piece of the text."""
     answer_tokens: Count = 30
-    """For questions: most tokens of an answer."""
+    """For questions: the most tokens of an answer."""
     balance: Balance = "none"
-    """For labels that are not equally frequent: `weights` weighs each row by the inverse frequency of its label;
+    """For labels that are not equally frequent: `weights` weights each row by the inverse frequency of its label;
     `sampling` draws the rows of each epoch so that all labels come equally often."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the device has instructions for it, else fp32."""
     patience: Count | None = None
-    """Evaluations without a better dev score after which training stops; None: never."""
+    """Training stops after this many evaluations without a better dev score; None: never."""
     evaluations: Count = 10
-    """Times a run is scored on the dev part, evenly spaced; the best is kept."""
+    """How many times a run is scored on the dev part, evenly spaced; the best state is kept."""
     r: Count = 8
+    """Rank of the adapter."""
     alpha: Count = 16
+    """The adapter's output is scaled by alpha / r."""
     dropout: Share = 0.0
+    """Dropout of the adapter."""
     modules: Literal["attention", "all"] = "attention"
-    """Which linear layers get LoRA: query and value, or every one (as published for decoder-only models). Only query
-    and value ever fuse."""
+    """Which linear layers get LoRA: query and value (`attention`), or every one (`all`, as published for decoder-only
+    models). Only query and value ever fuse."""
 
     @staticmethod
     def spelled() -> dict[str, dict[str, Any]]:
-        """Return what may stand in place of a mapping, and for which one."""
+        """Return the texts that may stand in place of a mapping, each with its mapping."""
         return {"none": {"epochs": 0}}
 
     @property
     def trains(self) -> bool:
-        """Whether anything is learnt."""
+        """Whether the stage learns anything."""
         return self.epochs > 0
 
     @property
@@ -109,12 +116,12 @@ class Training:
         return self.lr if isinstance(self.lr, tuple) else (self.lr,)
 
     def deciding(self) -> dict[str, Any]:
-        """Return the options that what is trained is named by: those that are not as they are by default."""
+        """Return the options that identify what is trained: those that differ from their defaults."""
         return changed(self, Training())
 
 
 def changed(one: Any, other: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass whose values are not those of another."""
+    """Return the fields of a dataclass whose values differ from those of another."""
     names = [each.name for each in dataclasses.fields(one)]
     return {name: getattr(one, name) for name in names if getattr(one, name) != getattr(other, name)}
 
@@ -130,19 +137,28 @@ class Spec:
     """A whole recipe."""
 
     name: str
-    """Also the name of the run's folder."""
+    """The recipe's name, and the name of the run's folder."""
     task: TaskSpec
+    """The data: a named set, a repository on the hub, or own files."""
     source: LanguageTag
-    """BCP-47 tag of the language with labels; any other tag or name of it is read as this one, here and elsewhere."""
+    """BCP-47 tag of the language with labels. Any other tag or name of a language is read as its tag, here and
+    elsewhere."""
     targets: tuple[LanguageTag, ...]
+    """The target languages, as BCP-47 tags."""
     model: ModelSpec
+    """The pretrained model."""
     seeds: tuple[Annotated[int, Bounds(0, 2**32 - 1)], ...]
+    """Seeds of training; every method is run with each of them."""
     methods: Annotated[tuple[MethodSpec, ...], Keyed("name", "kind")]
+    """The methods to compare."""
     translation: TranslationSpec = field(default_factory=TranslationSpec)
+    """Where translations come from."""
     stage1: Training = field(default_factory=Training)
+    """Training of the base on the labelled source rows."""
     stage2: Training = field(default_factory=Training)
+    """Training of each method's adapter."""
     track: Tracker = "none"
-    """Who is told of loss, learning rate and dev scores while models are trained; no result depends on it."""
+    """The service that receives loss, learning rate and dev scores while models train; no result depends on it."""
     version: Annotated[int, Bounds(1), Checked(_check_version)] = FORMATS["a recipe"]
     """The format of the recipe; a later one than this crossflare knows is refused."""
 
@@ -166,10 +182,10 @@ class Spec:
         return dataclasses.replace(self.stage2, **{name: value for name, value in own.items() if value is not None})
 
     def without_originals(self, silent: Callable[[str], bool]) -> "Spec":
-        """Return the recipe with the translation as training source, where rows of the target's own have no other.
+        """Return the recipe with the translation as training source, where the target's own rows have no other source.
 
         Args:
-            silent: Whether the recipe leaves the source open of the method with this name.
+            silent: Whether the recipe names no source for the method with this name.
         """
         if self.translation is None or not self.translation.has_native:  # pyright: ignore  # it could not be read
             return self

@@ -1,4 +1,4 @@
-"""YAML with no surprises: four plain types, no repeated keys, and the line that every value stands on.
+"""YAML with no surprises: four plain types, no repeated keys, and a known line for every value.
 
 YAML 1.1 reads `no` as false, `1e-3` as text and `010` as eight. Here a plain word is null (`null`, `~` or nothing),
 `true`, `false`, a decimal number, or text; keys are always text; aliases, tags and repeated keys are refused.
@@ -22,7 +22,7 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
 _DEPTH = 30
 LIMIT = 250_000
-"""Bytes of a recipe: the longest that people write have a few thousand."""
+"""Most bytes of a recipe: the longest that people write have a few thousand."""
 
 
 class GatheredError(UserError):
@@ -43,9 +43,9 @@ class Document:
     origin: str
     """The file's name."""
     places: dict[KeyPath, str] = field(default_factory=dict)
-    """`file:line`, or the override, that a value came from."""
+    """Where each value came from: `file:line`, or the override."""
     problems: list[str] = field(default_factory=list)
-    """What was wrong with the text itself, one line each."""
+    """What is wrong with the text itself, one line each."""
 
     def report(self) -> list[str]:
         """Return the problems in the order of the lines they stand on, each once; those of overrides come last."""
@@ -58,7 +58,7 @@ class Document:
         return sorted(dict.fromkeys(self.problems), key=line)
 
     def also(self, path: KeyPath, name: KeyPath) -> None:
-        """Let what stands at `path` be found by another `name`, too."""
+        """Let the value at `path` also be found under another `name`."""
         for known, place in list(self.places.items()):
             if known[: len(path)] == path:
                 self.places.setdefault((*name, *known[len(path) :]), place)
@@ -112,7 +112,7 @@ def parse(text: str, origin: str) -> Document:
 
 
 def document_of(value: Mapping[str, Any], origin: str) -> Document:
-    """Return what Python says in place of a file; tuples are lists, and paths are text.
+    """Return a mapping from Python as a document, as if read from a file; tuples become lists, and paths become text.
 
     Raises:
         UserError: A value is of another type than a recipe has.
@@ -143,7 +143,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 def override(document: Document, assignments: Sequence[str], flag: str = "--set") -> None:
-    """Set values of a document by `a.b=c`, where c is YAML; what is wrong is added to `problems`.
+    """Set values of a document by `a.b=c`, where c is YAML; mistakes are added to `problems`.
 
     Args:
         document: The document, changed in place.
@@ -187,7 +187,7 @@ def _assign(document: Document, path: tuple[str, ...], value: Any, origin: str) 
 def _value(node: yaml.Node, path: KeyPath, document: Document, seen: set[int]) -> Any:
     line = f"{document.origin}:{node.start_mark.line + 1}"
     place = document.origin if document.origin.startswith("--") else line
-    if id(node) in seen:  # its own line is the anchor's
+    if id(node) in seen:  # the place of an alias is the anchor's line
         said = "aliases (*name) are not read here; write the value again"
         document.problems.append(f"{document.place(path)}: {dotted(path)}: {said}")
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with the task of a recipe: own files whose options do not meet, or are missing."""
+"""What is wrong with the task of a recipe: options of own files that contradict each other, or are missing."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -61,7 +61,7 @@ def check_task(task: TaskSpec, spec: Spec, reader: Reader) -> None:
 
 
 def _windows(task: TaskSpec, reader: Reader) -> None:
-    """Check that long texts can be read in windows; what a named set has for texts is checked with the model."""
+    """Check that long texts can be read in windows; the texts of a named set are checked with the model."""
     why = ""
     if task.asks:
         why = "questions have windows of their own (max_length and stride of the stages); take it out"
@@ -86,7 +86,7 @@ def _hub(task: TaskSpec, reader: Reader) -> None:
 
 
 def _questions(task: TaskSpec, spec: Spec, reader: Reader) -> None:
-    """Check own files of questions, whose layout says by itself what is what."""
+    """Check own files of questions, whose layout itself says which field is which."""
     if task.set is not None:
         reader.wrong(("task", "questions"), f"the set {shown(task.set)} says this itself; take it out")
     none = "questions are answered from a context and have no labels; take it out"
@@ -117,7 +117,7 @@ def _layouts(task: TaskSpec) -> list[tuple[tuple[str, ...], FileLayout]]:
 
 
 def _said_by_parts(task: TaskSpec, name: str) -> bool:
-    """Whether every part says an option itself that the task does not say."""
+    """Whether every part itself names an option that the task does not name."""
     parts = [files for given in task.files.values() for files in given.values()]
     return bool(parts) and all(isinstance(files, PartSpec) and getattr(files, name, None) for files in parts)
 
@@ -129,7 +129,7 @@ def _main_metric(task: TaskSpec, metrics: Sequence[str], reader: Reader) -> None
 
 
 def _options_of_files(task: TaskSpec, metrics: Sequence[str], reader: Reader) -> None:
-    """Check what is alike for texts and questions."""
+    """Check what texts and questions have in common."""
     _main_metric(task, metrics, reader)
     said: set[str] = set()
     for path, layout in _layouts(task):

@@ -1,4 +1,4 @@
-"""What a recipe says of translation: sources of text, engines with their options, and the translator that it trains."""
+"""What a recipe says about translation: sources of text, engines and their options, and the translator it trains."""
 
 import hashlib
 import re
@@ -19,11 +19,11 @@ _RECIPE_ENGINES: dict[str, dict[str, Any]] = {
     "trained": {"decode_with": Literal["transformers", "ctranslate2"], "beams": int},
     "lab": {"drop": float, "swap": float, "wrong_sense": float, "seed": int},
 }
-"""Engines and options that only a recipe has: its data set stands behind them."""
+"""Engines and options that only a recipe has, since they use its data set."""
 ENCODERS = ("transformers", "trained")
-"""Engines with an encoder for `latents`, whose states are kept in the run's folder with `store: true`."""
+"""Engines with an encoder for `latents`; its states are kept in the run's folder with `store: true`."""
 _FILES = ("file", "folder", "lexicon")
-"""An option is a file or folder where its name ends so."""
+"""Endings of the names of options that are a file or folder."""
 _GIVEN = frozenset({"source", "target"})
 """Options that the recipe itself fills in: the languages."""
 
@@ -59,12 +59,12 @@ def annealing(source: str) -> float | None:
 
 
 def is_translated(source: str) -> bool:
-    """Whether some rows get a translation for their source, so that there must be an engine."""
+    """Whether some rows get a translation as their source, so that an engine is needed."""
     return source in ("machine", "shuffled") or source.startswith(("mixed(", "annealed("))
 
 
 def flag_names() -> tuple[str, ...]:
-    """Return what can be seen wrong in a translation."""
+    """Return the faults that crossflare can see in a translation."""
     from crossflare.translation.quality import Flag
 
     return tuple(flag.value for flag in Flag)
@@ -99,7 +99,7 @@ Rate = Annotated[float, Bounds(0, 1, open_low=True)]
 
 @dataclass(frozen=True)
 class Limit:
-    """The first N rows of a part, for quick trials; None: all rows."""
+    """The first N rows of a part (with `draw`, N drawn rows), for quick trials; None: all rows."""
 
     train: Count | None = None
     dev: Count | None = None
@@ -120,7 +120,7 @@ class EngineOptions:
 
     @staticmethod
     def spelled() -> dict[str, dict[str, Any]]:
-        """Return what may stand in place of a mapping, and for which one: an engine's name alone."""
+        """Return the texts that may stand in place of a mapping, each with its mapping: an engine's name alone."""
         return {name: {"engine": name} for name in engine_names()}
 
 
@@ -136,11 +136,13 @@ class TranslatorSpec:
     target_file: PathText
     """Its translation, line by line."""
     dev_source_file: PathText | None = None
-    """Text by which the step is chosen; None: the last step."""
+    """Dev text in the source language, by which the best step is chosen; None: the last step is kept."""
     dev_target_file: PathText | None = None
+    """Its translation, line by line."""
     test_source_file: PathText | None = None
-    """Text on which BLEU and chrF are measured, both ways; None: they are not."""
+    """Test text in the source language, on which BLEU and chrF are measured, both ways; None: they are not measured."""
     test_target_file: PathText | None = None
+    """Its translation, line by line."""
     limit: Limit = field(default_factory=Limit)
     """The first N lines of a part."""
     licence: str = "unknown; that of the parallel text"
@@ -159,21 +161,21 @@ class TranslatorSpec:
 
 @dataclass(frozen=True)
 class TranslationSpec:
-    """Who translates: the training rows into the targets, and the rows to be read back into the source language."""
+    """What translates the training rows into the targets, and the test rows back into the source language."""
 
     to_target: EngineOptions = field(default_factory=lambda: EngineOptions("parallel"))
-    """How training and dev rows got their target text; `parallel`: the set's own aligned rows; `none`: nobody makes
-    any, the adapters learn from rows in the target language with labels of their own."""
+    """How training and dev rows get their target text. `parallel`: the set's own aligned rows. `none`: there is no
+    translation, and the adapters learn from rows in the target language that have labels of their own."""
     native: Annotated[int, Bounds(0, 1000)] = 0
-    """With an engine in `to_target`: how often an epoch takes each row of the target's own train file, beside the
-    translated rows; 0: it has none, or they are not trained on. The target's own dev file, if it has one, is the dev
-    part then."""
+    """With an engine in `to_target`: how often each row of the target's own train file comes in an epoch, in addition
+    to the translated rows; 0: there is no such file, or it is not trained on. The target's own dev file, if there is
+    one, is then the dev part."""
     to_source: EngineOptions | None = None
     """How test rows (and, with `train_source: machine`, training rows) get their source text."""
     latents: EngineOptions | None = None
-    """The `transformers` engine whose encoder reads the target text for `flare-mt`."""
+    """The engine whose encoder reads the target text for `flare-mt`: `transformers` or `trained`."""
     answers: EngineOptions | None = None
-    """Who translates the answers of `translate-test` back, since they are read off a text in the source language."""
+    """What translates the answers of `translate-test` back, since they are found in a text in the source language."""
     translator: TranslatorSpec | None = None
     """What the engine `trained` is trained on, and how."""
     drop: tuple[Annotated[str, Names("flag", flag_names)], ...] = ()
@@ -186,7 +188,7 @@ class TranslationSpec:
 
     @property
     def has_native(self) -> bool:
-        """Whether adapters learn from rows of the targets that have labels of their own and no partner."""
+        """Whether adapters learn from rows of the targets that have labels of their own and no counterpart."""
         return self.to_target.engine == "none" or (self.native > 0 and self.translates)
 
 
@@ -236,6 +238,6 @@ def mixed_share(text: str) -> float:
 
 
 def gets_round_trip(row: str, seed: int, share: float) -> bool:
-    """Whether the row with this id gets the round trip; with one seed, rows that do also do at every larger share."""
+    """Whether the row with this id gets the round trip; with one seed, a larger share keeps the rows of a smaller."""
     digest = hashlib.sha256(f"{seed}\0{row}".encode("utf-8", "surrogatepass")).digest()
-    return (int.from_bytes(digest[:7]) >> 3) / 2**53 < share  # exact, and never rounded up to 1
+    return (int.from_bytes(digest[:7]) >> 3) / 2**53 < share  # 53 bits: exact in a float, and never rounded up to 1

@@ -1,1 +1,1 @@
-"""What a row is, how rows are read, and which named sets are known."""
+"""What a row is, how rows are read, and which data sets have a name here."""

@@ -15,7 +15,7 @@ from crossflare.tasks.objects import class_names
 def read_examples(
     path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> tuple[Example, ...]:
-    """Read the files of one language and part, whole.
+    """Read the whole files of one language and part.
 
     Returns:
         One example per row, in the files' order.
@@ -33,7 +33,7 @@ def read_examples(
 def iterate_examples(
     path: Path | str | Sequence[Path], task: TextTask, layout: FileLayout | None = None
 ) -> Iterator[Example]:
-    """Yield the examples of one language and part, of which only one is held in memory.
+    """Yield the examples of one language and part; only one example is in memory at a time.
 
     Args:
         path: A file that `iterate_rows` takes, or several, whose rows follow each other.
@@ -65,7 +65,7 @@ def iterate_examples(
 
 
 def _names_of(path: Path, format: str | None, column: Column) -> tuple[str, ...]:
-    """Return the names of a Parquet file's labels, where the column holds their numbers and the file says the names."""
+    """Return the names of a Parquet file's labels, where the column holds numbers and the file has the names."""
     is_parquet = (format or format_of(path)) == "parquet" and path.is_file()
     return class_names(path).get(str(column), ()) if is_parquet else ()
 
@@ -91,8 +91,8 @@ def attach_sources(
         examples: In the target language.
         other: The same items in the source language.
         by: `id`: items with the same id belong together, and `other` may hold more; `row`: equal places do.
-        advice: What else can be done about rows that do not correspond.
-        first_advice: What is to be tried first.
+        advice: What else a user can do about rows that do not correspond.
+        first_advice: What to try first.
 
     Raises:
         UserError: They do not correspond; see `outline.check_partners`.

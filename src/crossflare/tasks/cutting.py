@@ -15,17 +15,17 @@ def dev_ids(splits: Sequence[Split], rows: int, seed: int, shared: int = 0) -> f
     """Choose the ids that go to dev.
 
     Items that share a text (the premise, or a question's context) in any language go to the same side, together with
-    all that are linked to them so. The groups are taken in the order of a hash of `seed` and of their smallest id,
-    hence whatever the order of the rows; a group that no longer fits is passed over.
+    all items that other shared texts link to them. The groups are taken in the order of a hash of `seed` and of their
+    smallest id, whatever the order of the rows. A group that no longer fits is skipped.
 
     Args:
         splits: The train part in every language concerned.
-        rows: How many ids to choose. Fewer come out when no group is small enough to fill the rest.
+        rows: How many ids to choose. The result has fewer when no group is small enough to fill the rest.
         seed: Another seed, another choice.
         shared: Which text links items: the first, or `CONTEXT` for questions.
 
     Raises:
-        UserError: `rows` is not between 1 and what leaves something to train on, or every group is too large.
+        UserError: `rows` is below 1 or leaves nothing to train on, or every group is too large.
     """
     parent: dict[str, str] = {}
 
@@ -60,10 +60,10 @@ def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
     """Return the set with a dev part cut from train, the same items in every language; an older dev part is dropped.
 
     Languages without a train part have no dev part either. Languages that share no id, as in a set that is not
-    parallel, are cut apart, each to `rows`. No context of a question stands on both sides.
+    parallel, are cut separately, each to `rows`. No context of a question is on both sides.
 
     Raises:
-        UserError: No language has a train part; or see `dev_ids`.
+        UserError: No language has a train part; see also `dev_ids`.
     """
     family = [data.split(language, "train") for language in data.languages if "train" in data.parts(language)]
     if not family:
@@ -78,7 +78,7 @@ def with_dev(data: DataSet, rows: int, seed: int) -> DataSet:
 
 
 def _families(splits: Sequence[Split]) -> list[list[Split]]:
-    """Group the splits that share ids, directly or by way of others."""
+    """Group the splits that share ids, directly or through other splits."""
     families: list[tuple[set[str], list[Split]]] = []
     for split in splits:
         ids, kin = {example.id for example in split}, [split]
@@ -90,7 +90,7 @@ def _families(splits: Sequence[Split]) -> list[list[Split]]:
 
 
 def with_draw(data: DataSet, seed: int, parts: Collection[str]) -> DataSet:
-    """Return the set with the rows of some parts in an order drawn by `seed`, so that the first N are N drawn ones.
+    """Return the set with the rows of some parts in an order drawn by `seed`, so that the first N are N drawn rows.
 
     The order is that of a hash of `seed` and the row's id: items with the same id are drawn alike in every language.
     """
@@ -103,7 +103,7 @@ def with_draw(data: DataSet, seed: int, parts: Collection[str]) -> DataSet:
 
 
 class _ChosenRows:
-    """`data` with some rows of each part, in some order."""
+    """`data` with chosen rows of each part, in a chosen order."""
 
     def __init__(
         self, data: DataSet, places: Callable[[str, Sequence[str]], Sequence[int]], *, cuts_dev: bool = False
@@ -112,8 +112,8 @@ class _ChosenRows:
 
         Args:
             data: The set.
-            places: (part, ids of all rows) -> which of them, in which order.
-            cuts_dev: Dev rows are some of the rows of train.
+            places: (part, ids of all rows) -> the places of the chosen rows, in their order.
+            cuts_dev: Whether dev rows are some of the rows of train.
         """
         self._data, self._places, self._cuts_dev = data, places, cuts_dev
 

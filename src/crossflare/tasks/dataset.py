@@ -1,4 +1,4 @@
-"""What a data set offers to the later stages, and the one implementation that all sets share."""
+"""What a data set offers to later stages, and the one implementation that all sets share."""
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ Align = Literal["id", "row", "none"]
 Reader = Callable[[str, str], Sequence[Example]]
 """(language, part) -> examples."""
 Machine = Callable[[str, str, str], Sequence[Example] | None]
-"""(language, part, source) -> shipped machine translations into the source language, or None where there are none."""
+"""(language, part, source) -> machine translations into the source language that the set ships; None: it ships none."""
 
 
 @runtime_checkable
 class DataSet(Protocol):
-    """The same task in several languages, each of which may be asked for by any tag or name of it."""
+    """The same task in several languages; any tag or name of a language finds it."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class DataSet(Protocol):
     def parallel(self, language: str, part: str, source: str) -> Split:
         """Return the examples with the set's own parallel text in language `source` as their source.
 
-        Where the texts of `source` were made by people this is the oracle: translation without errors. `source` is
+        Where people wrote the texts of `source`, this is the oracle: translation without errors. `source` is
         None in every example when the set has no such part in that language.
         """
         ...
@@ -65,16 +65,16 @@ class DataSet(Protocol):
 
 
 def outline(data: DataSet, language: str, part: str, source: str | None = None) -> Outline:
-    """Return what is known of a part without its texts, read row by row where its files allow it.
+    """Return what is known about a part without its texts; the part is read row by row where its files allow it.
 
     Args:
         data: The set.
         language: BCP-47 tag.
         part: `train`, `dev` or `test`.
-        source: As `DataSet.parallel` pairs the rows with those of this language; None: as they are.
+        source: The rows are paired with those of this language as `DataSet.parallel` does; None: they are not paired.
 
     Raises:
-        UserError: Whatever reading the part, and pairing it, would raise.
+        UserError: For the same reasons as reading the part, and pairing it.
     """
     if isinstance(data, LanguageParts):
         return data.outline(language, part, source)
@@ -83,7 +83,7 @@ def outline(data: DataSet, language: str, part: str, source: str | None = None) 
 
 
 def left_out(data: DataSet, language: str, part: str) -> int:
-    """Return how many questions of a part are left out of it, since they have no answer."""
+    """Return how many questions of a part are left out because they have no answer."""
     return data.left_out(language, part) if isinstance(data, LanguageParts) else 0
 
 
@@ -98,7 +98,7 @@ def aligned_by(data: DataSet) -> Align:
 
 
 def own_names(name: str, languages: Iterable[str]) -> dict[str, str]:
-    """Return tag -> what a set calls the language.
+    """Return tag -> the set's name of the language.
 
     Raises:
         UserError: Two of its names mean the same language.
@@ -122,11 +122,11 @@ class LanguageParts:
         name: The set's name.
         task: The task.
         parts: Which parts each language has.
-        read: Reads one of them, of a language by the name that `parts` has for it.
+        read: Reads one of these parts; it gets the language's name as `parts` has it.
         align: How languages correspond: by example id, by row, or not at all.
         machine: Reads shipped machine translations; None: there are none.
-        iterate: Yields what `read` returns, one row at a time; None: rows are only read whole.
-        beside: Source language -> (language, part) of the rows that hold the source text themselves; it comes before
+        iterate: Yields what `read` returns, one row at a time; None: rows can only be read all at once.
+        beside: Source language -> (language, part) of the rows that hold the source text themselves; it is preferred to
             another language's file.
         advice: What else a user can do about files that do not correspond.
     """
@@ -171,7 +171,7 @@ class LanguageParts:
     def left_out(self, language: str, part: str) -> int:
         """Return how many questions of a part have no answer where others have."""
         if isinstance(self.task, TextTask):
-            return 0  # so that no file is read whole for it
+            return 0  # without reading a whole file
         self.split(language, part)
         return self._left_out[self._key(language, part)]
 
@@ -180,7 +180,7 @@ class LanguageParts:
         return self._parts[choose(f"language of {self.name}", tag_of(language), self.languages)]
 
     def split(self, language: str, part: str) -> Split:
-        """Return one part in one language, of questions those with an answer if any has one.
+        """Return one part in one language; for questions, only those with an answer if any has one.
 
         Raises:
             UserError: The set lacks it.
@@ -215,7 +215,7 @@ class LanguageParts:
         return made if source is None else self._paired(made, key, source)
 
     def has_sources(self, language: str, part: str, source: str) -> bool:
-        """Whether the rows of a part have the set's own text in `source`, as far as that is known without reading."""
+        """Whether the rows of a part have the set's own text in `source`, as far as is known without reading them."""
         known = tag_of(source) in self.languages and part in self.parts(source)
         return self._has_beside(language, part, source) or (self.align != "none" and known)
 

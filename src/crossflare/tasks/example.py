@@ -1,8 +1,8 @@
-"""Rows as every later stage passes them on: an example, the split that holds many, and the outline of a part.
+"""Rows as all later stages use them: an example, the split that holds many, and the outline of a part.
 
-An outline is what is known of a part without its texts: 11 bytes a row, so that files of any size can be checked before
-a run. Whatever is refused of rows beyond their own lines (an id that occurs twice, files that do not correspond) is
-refused here, whether the rows are held in memory or only read once.
+An outline is what is known about a part without its texts: 11 bytes per row, so that files of any size can be checked
+before a run. Faults that span several rows (an id that occurs twice, files that do not correspond) are refused here,
+whether the rows are in memory or are only read once.
 """
 
 from array import array
@@ -25,7 +25,7 @@ class Answer:
 
     text: str
     start: int | None = None
-    """Code points of the context before it; None: it is not a span of the context."""
+    """Code points of the context before it; None: the answer is not a span of the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Example:
     answers: tuple[Answer, ...] = ()
     """Every gold answer to a question, in `texts`' own language."""
     clean_source: tuple[str, ...] | None = None
-    """The labelled text that a machine-made `source` stands for; None: there is no other source than `source`."""
+    """The labelled text that a machine-made `source` stands for; None: there is no source other than `source`."""
     source_answers: tuple[Answer, ...] = ()
     """The gold answers to a question in `source`, where it is labelled."""
 
     def with_source(self, source: tuple[str, ...] | None) -> "Example":
-        """Return the same example with another source, of which no more is known."""
+        """Return the same example with another source and without other facts about its source."""
         return replace(self, source=source, clean_source=None, source_answers=())
 
 
@@ -84,11 +84,11 @@ class Split:
 SOURCE, BLANK, ANSWER, GAP = 1, 2, 4, 8
 """Flags of a row: it has a source; none of its texts holds more than blanks; it has an answer; one text is blank."""
 _AT_ONCE = 1 << 18
-"""Rows compared at once."""
+"""How many rows are compared at once."""
 
 
 class Tally:
-    """Rows counted one by one: 11 bytes of each are kept."""
+    """Rows counted one by one; 11 bytes of each are kept."""
 
     def __init__(self) -> None:
         self.keys, self.labels, self.flags = array("Q"), array("h"), array("B")
@@ -97,7 +97,7 @@ class Tally:
         return len(self.keys)
 
     def add(self, key: int, example: Example) -> None:
-        """Count a row under a hash of 8 bytes, by which rows are told apart."""
+        """Count a row by its key, a hash of 8 bytes that tells rows apart."""
         self.keys.append(key)
         self.labels.append(-1 if example.label is None else example.label)
         there = [bool(text.strip()) for text in example.texts]
@@ -123,7 +123,7 @@ class Outline:
 
     @classmethod
     def of(cls, read: Callable[[], Iterable[Example]]) -> "Outline":
-        """Read rows once, one at a time; `read` raises `UserError` for what is wrong with one."""
+        """Read rows once, one at a time; `read` raises `UserError` for a faulty row."""
         made = Tally()
         for example in read():
             made.add(hash_of_id(example.id), example)
@@ -131,7 +131,7 @@ class Outline:
         return cls(keys, labels, np.frombuffer(made.flags, np.uint8), read)
 
     def row(self, number: int) -> Example:
-        """Return the row at a place, read again."""
+        """Return the row at a place; it is read again."""
         return next(islice(iter(self.read()), number, None))
 
     @property
@@ -144,12 +144,12 @@ class Outline:
         return int(np.count_nonzero(self.flags[:count] & flag))
 
     def only_label(self, count: int | None = None) -> int | None:
-        """Return the one label of the first `count` rows, or of all; None where they have several, or none."""
+        """Return the one label of the first `count` rows, or of all; None where they have several labels, or none."""
         read = self.labels[:count]
         return int(read[0]) if len(read) and read[0] >= 0 and bool((read == read[0]).all()) else None
 
     def with_sources(self, there: bool) -> "Outline":
-        """Return the same rows, all with a source or none."""
+        """Return the same rows, all with a source or all without one."""
         flags = (self.flags | SOURCE) if there else self.flags & (255 - SOURCE)
         return Outline(self.keys, self.labels, flags.astype(np.uint8, copy=False), self.read)
 
@@ -160,7 +160,7 @@ def hash_of_id(id: str) -> int:
 
 
 def check_ids(outline: Outline) -> None:
-    """Raise `UserError` for an id that occurs twice; names the row, and the one that has it already."""
+    """Raise `UserError` for an id that occurs twice; it names the row, and the row that has the id already."""
     keys = np.sort(outline.keys)
     doubled = set(keys[1:][keys[1:] == keys[:-1]].tolist())
     seen: dict[str, str] = {}
@@ -178,7 +178,7 @@ def taken(example: Example, by: str) -> UserError:
 
 
 NATIVE = "say translation.to_target: none to learn from these labels as they are, or "
-"""The first way out for labelled rows that have no partner."""
+"""The first advice for labelled rows that have no partner."""
 
 
 def check_partners(
@@ -190,8 +190,8 @@ def check_partners(
         rows: In the target language.
         others: In the source language.
         by: `id`: items with the same id belong together, and `others` may hold more; `row`: equal places do.
-        advice: What else can be done about it.
-        first_advice: What is to be tried first.
+        advice: What else a user can do about it.
+        first_advice: What to try first.
 
     Raises:
         UserError: The counts differ (`row`), an id has no partner (`id`), or partners carry different labels.
@@ -229,7 +229,7 @@ def check_partners(
 def _partners(
     rows: Outline, others: Outline, order: NDArray[np.int64] | None
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield (first row, place of each row's partner, -1 for none) of some rows at a time."""
+    """Yield (first row, place of each row's partner, -1 for none), some rows at a time."""
     for start in range(0, len(rows), _AT_ONCE):
         keys = rows.keys[start : start + _AT_ONCE]
         if order is None:
@@ -241,5 +241,5 @@ def _partners(
 
 
 def outline_of(examples: Sequence[Example]) -> Outline:
-    """Return the outline of rows that are held in memory."""
+    """Return the outline of rows that are in memory."""
     return Outline.of(lambda: examples)

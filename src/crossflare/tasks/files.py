@@ -1,8 +1,8 @@
-"""Strict reading of CSV, TSV, XLSX, JSON, JSONL, Parquet and fastText: text as written, damage named by its line.
+"""Strict reading of CSV, TSV, XLSX, JSON, JSONL, Parquet and fastText: text as written, faults named by their line.
 
-Nothing is guessed but whether the cells of a TSV file are quoted (see `quoting`): the words NA, null, None and nan stay
-text, blanks stay, an empty text stays empty. Lines end with the line feed alone, because texts hold U+2028, U+0085 and
-the like; a TSV with CR LF at every line loses the CR. Blank lines at the end of a file are no rows.
+Nothing is guessed except whether the cells of a TSV file are quoted (see `quoting`): the words NA, null, None and nan
+stay text, blanks stay, an empty text stays empty. Lines end with the line feed alone, because texts hold U+2028, U+0085
+and the like; a TSV with CR LF at every line loses the CR. Blank lines at the end of a file are not rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ TABLES = ("csv", "tsv", "xlsx")
 """Formats whose columns have places, and may have no names."""
 DELIMITED = ("csv", "tsv")
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
-"""Words for a delimiter -> what it is."""
+"""Word for a delimiter -> the delimiter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +93,21 @@ def iterate_rows(
     quotes: bool | None = None,
     delimiter: str | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of a file, of which one is held in memory (of Parquet one group of rows, of a JSON array all).
+    """Yield the rows of a file; one row is in memory at a time (for Parquet one group of rows, for a JSON array all).
 
     Args:
         path: The file; one whose name ends in .gz, .bz2, .xz or .zst is unpacked as it is read.
         format: See `Format`; by default from the file's name.
         header: Column names of a CSV or TSV file that has no header line; False: it has none, and columns go by places.
-        quotes: Whether a TSV file's cells are quoted, as those of CSV always are; None: as the whole file shows.
+        quotes: Whether a TSV file's cells are quoted, as those of CSV always are; None: found out from the whole file.
         delimiter: What stands between the cells of a table; None: a comma in CSV, a tab in TSV.
 
     Yields:
-        At least one row. Cells of tables are text; those of JSON and Parquet what the file holds.
+        At least one row. Cells of tables are text; those of JSON and Parquet are what the file holds.
 
     Raises:
-        UserError: The file is missing, empty, not UTF-8 or damaged, or a TSV file that may be quoted or not; names the
-            line.
+        UserError: The file is missing, empty, not UTF-8 or damaged, or a TSV file could be quoted or not; the message
+            names the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -148,7 +148,7 @@ def iterate_rows(
 
 
 def format_of(path: Path) -> Format | None:
-    """Return the format that a file's name says; None where it says none."""
+    """Return the format that a file's name indicates; None where it indicates none."""
     return ENDINGS.get(Path(unpacked_name(path)).suffix.lower())
 
 

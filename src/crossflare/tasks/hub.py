@@ -1,7 +1,7 @@
-"""Data sets on the Hugging Face Hub: their files, and what the card of a repository says of them.
+"""Data sets on the Hugging Face Hub: their files, and what the card of a repository says about them.
 
-Files are fetched into the hub's cache and read as files on this machine are. Nothing that a repository holds is ever
-run: a set with a loading script has no files that can be named, or others beside it. A file is named
+Files are fetched into the hub's cache and read like files on this machine. No code from a repository is ever run: a
+set with a loading script has no files that can be named, or has others beside the script. A file is named
 `hf://datasets/OWNER/NAME@REVISION/PATH`, where PATH may be a pattern.
 """
 
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"hf:/{1,2}datasets/([\w.-]+/[\w.-]+)(?:@(refs/\w+/[\w.-]+
 
 
 def address(repository: str, revision: str | None, path: str) -> str:
-    """Return how a file, or a pattern of files, on the hub is named."""
+    """Return the name of a file, or a pattern of files, on the hub."""
     return f"hf://datasets/{repository}{f'@{revision}' if revision else ''}/{path}"
 
 
@@ -33,10 +33,10 @@ def is_on_hub(path: Path | str) -> bool:
 
 
 def fetched(paths: Sequence[Path]) -> list[Path]:
-    """Return paths on this machine: those of the hub are fetched, unless they lie in its cache already.
+    """Return paths on this machine: files on the hub are fetched, unless they are in its cache already.
 
     Raises:
-        UserError: An address is none, the hub cannot be reached or has no such file.
+        UserError: An address is not valid, the hub cannot be reached, or it has no such file.
     """
     return [each for path in paths for each in (_fetch(str(path)) if is_on_hub(path) else [path])]
 
@@ -53,7 +53,7 @@ def _fetch(path: str) -> list[Path]:
 
 
 def snapshot_files(repository: str, revision: str | None, pattern: str) -> list[Path]:
-    """Return the files of a repository of data that a pattern stands for, in the order of their names.
+    """Return the files of a data repository that match a pattern, sorted by name.
 
     Raises:
         UserError: They cannot be fetched, and are not in the cache.
@@ -64,7 +64,7 @@ def snapshot_files(repository: str, revision: str | None, pattern: str) -> list[
     try:
         kind = "dataset"
         folder = Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=[pattern]))
-    except Exception as error:  # the hub's client raises what its transport raises: no common class
+    except Exception as error:  # the hub's client raises its transport's errors, which share no class
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{address(repository, revision, pattern)}: could not be fetched ({type(error).__name__}: {reason}); check "
@@ -75,7 +75,7 @@ def snapshot_files(repository: str, revision: str | None, pattern: str) -> list[
 
 
 SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"}
-"""What repositories call a part -> its name here."""
+"""A repository's name of a part -> its name here."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Repository:
     """A repository of data: a name on the hub, or a folder with a copy of one."""
 
     place: str
-    """`owner/name`, or the folder's path."""
+    """`owner/name`, or the path of the folder."""
     revision: str | None
     card: Mapping[str, Any]
     """The head of its README."""
@@ -106,12 +106,12 @@ class Repository:
         """Return language -> part -> files, as `own_set` takes them.
 
         Args:
-            languages: Tags; those that the repository lacks are left out.
+            languages: Tags; languages that the repository lacks are left out.
             names: Language -> its configuration, or its name in `column`, where that is not a name of the language.
-            column: Where one configuration holds all languages, the column that says which.
+            column: Where one configuration holds all languages, the column that says the language.
 
         Raises:
-            UserError: There is none of the languages.
+            UserError: The repository has none of the languages.
         """
         known = self.configurations
         if column is not None and len(known) > 1 and "default" not in known:
@@ -138,7 +138,7 @@ class Repository:
         return files
 
     def labels(self, column: str, files: Mapping[str, Mapping[str, Given]]) -> tuple[tuple[str, ...], bool]:
-        """Return the names of labels in their numbers' order, or none, and whether the files say them, too."""
+        """Return the names of labels in the order of their numbers, or none, and whether the files have them, too."""
         given = next(part for parts in files.values() for part in parts.values())
         path = fetched(paths_of(given)[:1])[0]
         own = class_names(path).get(column, ()) if path.suffix == ".parquet" else ()
@@ -182,13 +182,13 @@ def open_repository(place: str, revision: str | None) -> Repository:
         raise UserError(f"{paths[0]}: a card of more than {SMALL} bytes is not read; say task.files")
     try:
         card: Any = metadata_load(paths[0])
-    except Exception as error:  # whatever YAML's reader raises for a stranger's text
+    except Exception as error:  # YAML's reader may raise anything for an unknown text
         raise UserError(f"{paths[0]}: its head is no YAML ({' '.join(str(error).split())[:120]})") from error
     return Repository(place, revision, cast(Mapping[str, Any], card) if isinstance(card, Mapping) else {})
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings of a list, or the one that stands in its place."""
+    """Yield the mappings of a list, or the one mapping that is there in place of a list."""
     for each in cast(list[Any], value) if isinstance(value, list) else [value]:
         if isinstance(each, Mapping):
             yield cast(Mapping[str, Any], each)

@@ -1,4 +1,4 @@
-"""The kinds of task: one of K labels for a text or a pair, or an answer out of a context."""
+"""The kinds of task: one of K labels for a text or a pair, or an answer taken from a context."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,15 @@ class TextTask:
 
     name: str
     version: int
-    """Raised whenever the same file would give other examples or another score: part of every number's signature."""
+    """Raised when the same file would give other examples or another score: part of every number's signature."""
     labels: tuple[str, ...]
     """In the order of the model's outputs."""
     aliases: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
-    """Other spellings that files use, each with the label it stands for."""
+    """Other spellings in files -> the label that each stands for."""
     text_count: Literal[1, 2] = 1
     metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
-    """What is measured: one that is in few publications, such as weighted F1, only where models are chosen by it."""
+    """What is measured. A metric that few publications use, such as weighted F1, is only here where it chooses
+    models."""
     main_metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class TextTask:
     def label_index(self, value: object, origin: str) -> int:
         """Return the index in `labels` of what a file gives as a label.
 
-        Numbers and truth values go by their text: 1 is the label `1`, true is `true`, in whatever case it is written.
+        Numbers and truth values are read as their text: 1 is the label `1`, true is `true`, in upper or lower case.
 
         Args:
             value: A label or an alias.
@@ -67,7 +68,7 @@ class TextTask:
         return self.labels.index(name)
 
     def _name(self, text: str) -> str | None:
-        """Return the label that a text names: itself, by an alias, or as a truth value in another case."""
+        """Return the label that a text names: itself, through an alias, or as a truth value in another case."""
         known = {**{label: label for label in self.labels}, **self.aliases}
         if text in known:
             return known[text]
@@ -98,7 +99,7 @@ CONTEXT = 1
 
 @dataclass(frozen=True, slots=True)
 class QuestionTask:
-    """A question and its context in, a text out: for extractive models a span of the context.
+    """A question and its context in, a text out: for extractive models, a span of the context.
 
     Raises:
         UserError: The main metric is not among the metrics.
@@ -106,20 +107,20 @@ class QuestionTask:
 
     name: str
     version: int
-    """Raised whenever the same file would give other examples or another score: part of every number's signature."""
+    """Raised when the same file would give other examples or another score: part of every number's signature."""
     normalisation: Literal["squad", "mlqa"] = "mlqa"
-    """By which published rules answers are compared: see `evaluation.normalise`. Fixed by the set, never by the user
-    of a set: scores under different rules are different numbers."""
+    """The published rules by which answers are compared: see `evaluation.normalise`. The set fixes them, never its
+    user: scores under different rules are different numbers."""
     metrics: tuple[QuestionMetric, ...] = ("exact_match", "f1")
     main_metric: QuestionMetric = "f1"
     text_count: Literal[2] = 2
     labels: tuple[str, ...] = ()
-    """Always empty; here so that every task can be asked."""
+    """Always empty; it is here so that code can ask every task for its labels."""
 
     def __post_init__(self) -> None:
         if self.main_metric not in self.metrics:
             raise UserError(f"task {self.name}: main metric {self.main_metric} is not among {list(self.metrics)}")
 
     def chosen_by(self, metric: str) -> "QuestionTask":
-        """Return the task with another main metric; `UserError` if it is none of answers."""
+        """Return the task with another main metric; `UserError` if answers have no such metric."""
         return replace(self, main_metric=choose("metric of answers", metric, self.metrics))  # type: ignore[arg-type]

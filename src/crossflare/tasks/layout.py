@@ -1,4 +1,4 @@
-"""How a file of rows is written and which of its columns holds what: said once, for recipes and for `own_set`."""
+"""How a file of rows is written and which of its columns holds what: declared once, for recipes and for `own_set`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -9,59 +9,60 @@ from crossflare.errors import UserError, listed
 from crossflare.tasks.files import DELIMITED, DELIMITERS, TABLES, Column, Format, Row, format_of, iterate_rows
 
 QUESTION_COLUMNS = ("question", "context", "answers", "answer", "answer_start")
-"""Options of `FileLayout` that are for flat rows of questions alone."""
+"""Options of `FileLayout` that are only for flat rows of questions."""
 Align = Literal["id", "row", "none"]
-"""How the files of two languages correspond: by the rows' names, by their place, or not at all."""
+"""How the files of two languages correspond: by the rows' ids, by their places, or not at all."""
 Cell = str | int | bool
-"""A value of a cell as `where` names it; numbers and truth values go by their text."""
+"""A value of a cell as `where` names it; numbers and truth values are read as their text."""
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """The options of a file; what is not given is as the task says, or else as the file's name says."""
+    """The options of a file. Where one is not given, that of the task holds, or what the file's name indicates."""
 
     texts: tuple[Column, ...] = ()
-    """The columns of the text, or of the two texts."""
+    """The column of the text, or the two columns of a pair of texts."""
     label: Column | None = None
     """The column of the label."""
     id: Column | None = None
-    """The column of the row's name; None: its number, from 0."""
+    """The column of the row's id; None: the row's number, from 0."""
     source_texts: tuple[Column, ...] = ()
-    """The columns that hold the same texts in the source language, where the files have them."""
+    """The columns with the same texts in the source language, where the files have them."""
     question: Column | None = None
     """The column of the question, in flat rows of questions; None: `question`."""
     context: Column | None = None
-    """The column of its context; None: `context`."""
+    """The column of the question's context; None: `context`."""
     answers: Column | None = None
-    """The column of {text: [...], answer_start: [...]}; None: `answers`, where the rows have it."""
+    """The column of the answers, each cell as {text: [...], answer_start: [...]}; None: `answers`, if the rows have
+    it."""
     answer: Column | None = None
-    """The column of one answer's text, looked at where there is no column of answers; None: `answer`."""
+    """The column of one answer's text, used where there is no column of answers; None: `answer`."""
     answer_start: Column | None = None
-    """The column of the place of `answer` in the context; None: `answer_start`."""
+    """The column of the place where `answer` starts in the context; None: `answer_start`."""
     format: Format | None = None
-    """What kind of file it is; None: as its name says."""
+    """The file's format; None: the format that the file's name indicates."""
     delimiter: str | None = None
-    """What stands between the cells of a CSV file: `;`, `|`, `tab`, ...; None: a comma."""
+    """The delimiter between the cells of a CSV file: `;`, `|`, `tab`, ...; None: a comma."""
     header: tuple[str, ...] | bool | None = None
-    """The names of the columns of a CSV or TSV file without a header line; false: it has none, and columns go by
-    their places; None: the first line has the names."""
+    """The column names of a CSV or TSV file without a header line. false: it has no header line, and columns are named
+    by their places, from 1. None: the first line has the names."""
     quotes: bool | None = None
-    """Whether the cells of TSV files are quoted, as in CSV; None: as each file shows."""
+    """Whether the cells of TSV files are quoted, as in CSV; None: crossflare finds out from each file."""
     where: dict[str, Cell] = field(default_factory=dict[str, Cell])
-    """Column -> the value that it has in the rows that are read; the others are left out. A value that ends in `*`
-    stands for all that begin like it."""
+    """Column -> the value that a row must have there; all other rows are left out. A value that ends in `*` matches
+    every value that begins with the text before it."""
 
     def given(self) -> dict[str, Any]:
-        """Return the options that are given."""
+        """Return the options that have a value."""
         values = {each.name: getattr(self, each.name) for each in fields(FileLayout)}
         return {name: value for name, value in values.items() if value not in (None, (), {})}
 
     def over(self, base: "FileLayout") -> "FileLayout":
-        """Return these options, and those of `base` where none is given here."""
+        """Return these options, with the options of `base` where one has no value here."""
         return FileLayout(**(base.given() | self.given()))
 
     def named(self, name: str) -> Column:
-        """Return a column: the one given, or the one with the option's own name."""
+        """Return the column of an option; by default the column with the option's own name."""
         return getattr(self, name) or name
 
     @property
@@ -99,7 +100,7 @@ class FilePart(FileLayout):
 
 
 Given = Path | str | Sequence[Path | str] | FilePart
-"""A path, which may be a pattern as `train-*.csv`; several of them; or a part with a layout of its own."""
+"""A path, which may be a pattern such as `train-*.csv`; several of them; or a part with a layout of its own."""
 
 
 def paths_of(given: Given) -> list[Path]:
@@ -114,7 +115,7 @@ def is_pattern(path: Path) -> bool:
 
 
 def files_of(path: Path | str) -> list[Path]:
-    """Return the file at a path, or all that a pattern as `train-*.csv` stands for, in their names' order; or none."""
+    """Return the file at a path, or all files that match a pattern such as `train-*.csv`, sorted by name; or none."""
     path = Path(path)
     if path.is_file():
         return [path]
@@ -122,7 +123,7 @@ def files_of(path: Path | str) -> list[Path]:
 
 
 def rows_of(paths: Sequence[Path], layout: FileLayout) -> Iterator[tuple[Path, Row]]:
-    """Yield the rows of files one after the other, each with its file; those alone that `layout.where` keeps.
+    """Yield the rows of files one after the other, each with its file; only rows that match `layout.where`.
 
     Raises:
         UserError: See `iterate_rows`; or no row is kept, or a column is named by its place in a file that has names.
@@ -153,7 +154,7 @@ def _columns(value: Any) -> tuple[Any, ...]:
 
 
 def _differing(row: Row, where: Mapping[str, Cell]) -> str | None:
-    """Return the first cell that is not as wanted, as `column: value`; None: all are."""
+    """Return the first cell that does not match, as `column: value`; None: all match."""
     for name, wanted in where.items():
         value = row.cell(name)
         text, asked = _as_text(value), _as_text(wanted)

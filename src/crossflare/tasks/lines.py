@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 from crossflare.errors import UserError
 
 _AT_ONCE = 1 << 10
-"""Packed bytes unpacked at once: at most 32 MB come out of so many."""
+"""Packed bytes unpacked at once: they give at most 32 MB."""
 
 
 class Zst(io.RawIOBase):
@@ -39,7 +39,7 @@ class Zst(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill a buffer and return how many bytes there are; 0: the end."""
+        """Fill a buffer and return how many bytes were written; 0: the end."""
         while not self._ready:
             self._packed = self._packed or self._file.read(_AT_ONCE)
             if not self._packed:
@@ -52,7 +52,7 @@ class Zst(io.RawIOBase):
         return count
 
     def _unpack(self) -> None:
-        """Unpack what was read, up to the end of a frame: a file may have several."""
+        """Unpack what was read, up to the end of a frame: a file may have several frames."""
         self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
         try:
             self._ready = self._frame.decompress(self._packed)
@@ -72,11 +72,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": Zst}
 """Ending of a packed file -> what opens it."""
 _RATIO, _FREE = 100, 100_000_000
-"""A file may unpack to this many times its size, and to so many bytes (100 MB) whatever its size."""
+"""A file may unpack to this many times its size, and to this many bytes (100 MB) whatever its size."""
 
 
 class _Unpacked(io.RawIOBase):
-    """The unpacked bytes of a file, up to a bound."""
+    """The unpacked bytes of a file, up to a limit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -104,7 +104,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def check_unpacked(path: Path, count: int) -> None:
-    """Refuse a packed file of which so many bytes come, where texts do not pack so well."""
+    """Refuse a packed file that unpacks to so many bytes that it cannot hold plain text."""
     if count > max(_FREE, _RATIO * path.stat().st_size):
         raise UserError(
             f"{path}: unpacks to more than {_RATIO} times its size and more than {_FREE // 1_000_000} MB, "
@@ -113,22 +113,22 @@ def check_unpacked(path: Path, count: int) -> None:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading, unpacked; reading raises `UserError` for a damaged packed file, or one too large."""
+    """Open a file for reading, unpacked; reading raises `UserError` for a packed file that is damaged or too large."""
     if path.suffix.lower() not in PACKED:
         return path.open("rb")
     return cast(BinaryIO, io.BufferedReader(_Unpacked(path), 1 << 16))
 
 
 def unpacked_name(path: Path) -> str:
-    """Return the name of a file without the ending of a packed one."""
+    """Return the name of a file without the ending of its packing."""
     return path.stem if path.suffix.lower() in PACKED else path.name
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, ended by the line feed alone and without it; a byte order mark is left out.
+    """Yield the lines of a UTF-8 file, without the line feed, which alone ends a line, and without a byte order mark.
 
     Raises:
-        UserError: The file is not UTF-8; names the line and the byte.
+        UserError: The file is not UTF-8; the message names the line and the byte.
     """
     offset, utf16 = 0, False
     with open_bytes(path) as file:
@@ -158,7 +158,7 @@ def lines_without_returns(path: Path) -> Iterator[str]:
 
 
 def without_blank_end(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines without the blank ones after the last that is not blank."""
+    """Yield lines up to the last that is not blank."""
     blank: list[str] = []
     for line in lines:
         if not line.strip():

@@ -1,8 +1,9 @@
-"""Named sets, as their releases lay them out: one row each, and what has to be known about its rows.
+"""Named sets, as their releases lay them out: one row for each set, and what a user must know about its rows.
 
-Texts are kept byte for byte, with the blanks around 3 % of those of NusaX and with cells that are broken in the release
-(`#ERROR!`, cut-off texts): stripping changes what an MT system and a content hash see, while subword tokenizers mostly
-ignore it, and numbers stay comparable with those of others only on the released text. Questions are in SQuAD's layout.
+Texts are kept byte for byte, including the blanks around 3 % of those of NusaX and cells that are broken in the release
+(`#ERROR!`, cut-off texts). Stripping would change what an MT system and a content hash see, while most subword
+tokenizers ignore it, and numbers are comparable with published ones only on the released text. Questions are in
+SQuAD's layout.
 """
 
 from crossflare.tasks.kinds import QuestionTask, TextTask
@@ -20,7 +21,7 @@ _PARQUET = {
 
 
 def _same(names: str) -> dict[str, str]:
-    """Return languages that a set calls by their tags."""
+    """Return the languages that a set names by their tags."""
     return {name: name for name in names.split()}
 
 
@@ -44,7 +45,7 @@ NUSAX = Release(
     },
     hub=OnHub(
         "indonlp/NusaX-senti",
-        # The repository itself holds a loading script; the hub keeps this conversion beside it.
+        # The repository itself holds a loading script; the hub keeps this conversion next to it.
         "refs/convert/parquet",
         {
             "train": "{language}/train/*.parquet",
@@ -54,7 +55,7 @@ NUSAX = Release(
         languages=_same("ace ban bbc bjn bug mad min nij") | {"en": "eng", "id": "ind", "jv": "jav", "su": "sun"},
     ),
 )
-"""The same 1000 texts in languages of Indonesia, by human translation. Ngaju ids 100 to 121 and nine of the first 20
+"""The same 1000 texts in languages of Indonesia, translated by people. Ngaju ids 100 to 121 and nine of the first 20
 are known to be misaligned by 100 in the release; labels follow the id, so nothing is moved here."""
 
 XNLI_HEADER = ("premise", "hypo", "label")
@@ -73,8 +74,8 @@ XNLI = Release(
 )
 """Dev and test are human translations, row by row. `train.tsv` is the labelled source, `train_mt.tsv` that file
 machine-translated row by row, `test_mt_en.tsv` the test rows in English by a machine. So `parallel` gives the human
-English text everywhere: as the source of a machine-translated training row it is what translate-train has, as the
-source of a dev or test row it is an oracle. `machine_source` is what one has in earnest."""
+English text everywhere: as the source of a machine-translated training row it is what translate-train has; as the
+source of a dev or test row it is an oracle. `machine_source` is what a real application has."""
 
 SIB200 = Release(
     TextTask(
@@ -98,7 +99,8 @@ AFRISENTI = Release(
     _same("am ha ig pcm sw ts yo")
     | {"arq": "dz", "rw": "kr", "ary": "ma", "om": "or", "pt-MZ": "pt", "ti": "tg", "tw": "twi"},
 )
-"""Tweets labelled in their own languages: no English, and nothing is parallel. On the hub only as a program."""
+"""Tweets labelled in their own languages: there is no English, and nothing is parallel. The hub has it only as a
+program."""
 
 MASAKHANEWS = Release(
     TextTask(
@@ -119,7 +121,7 @@ MASAKHANEWS = Release(
         {part: f"data/{{language}}/{part}.tsv" for part in ("train", "dev", "test")},
     ),
 )
-"""News, each language its own; headline and text are the two texts of a row, as its authors join them."""
+"""News, each language with its own; headline and text are the two texts of a row, as its authors join them."""
 
 AFRIXNLI = Release(
     TextTask("afrixnli", 1, _ENTAILMENT, aliases=_NUMBERED, text_count=2),
@@ -135,7 +137,7 @@ AFRIXNLI = Release(
         {part: f"data/{{language}}/{part}.tsv" for part in ("dev", "test")},
     ),
 )
-"""A part of XNLI translated by people, row by row. It has no train part; one that is put beside the others is read."""
+"""A part of XNLI translated by people, row by row. It has no train part; one that is put next to the others is read."""
 
 AMERICASNLI = Release(
     TextTask("americasnli", 1, _ENTAILMENT, text_count=2),
@@ -149,8 +151,8 @@ AMERICASNLI = Release(
         {part: pattern for part, pattern in _PARQUET.items() if part != "train"},
     ),
 )
-"""XNLI translated by people from Spanish; not all rows are there in all languages, and they have no ids. There is no
-train part: it is read if one is put beside the others, as `train/es.tsv`."""
+"""XNLI translated by people from Spanish; not all rows exist in all languages, and they have no ids. There is no train
+part: one that is put next to the others, as `train/es.tsv`, is read."""
 
 PAWSX = Release(
     TextTask("paws-x", 1, ("different", "paraphrase"), aliases={"0": "different", "1": "paraphrase"}, text_count=2),
@@ -165,7 +167,7 @@ PAWSX = Release(
     hub=OnHub("google-research-datasets/paws-x", "4cd8187c404bda33cb1f62b49b001115862acf37", _PARQUET),
 )
 """Pairs of sentences with nearly the same words. The languages have the same ids, but not the same labels in all dev
-and test rows, so that none counts as the translation of another. A few cells are `NS`: nobody translated them."""
+and test rows, so that no row counts as the translation of another. A few cells are `NS`: they were not translated."""
 
 
 _XQUAD_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
@@ -179,7 +181,7 @@ XQUAD = Release(
         {"test": "xquad.{language}/validation-*.parquet"},
     ),
 )
-"""1190 questions of SQuAD v1.1 translated by people, parallel by id. There is a test part only: train on SQuAD or on
+"""1190 questions of SQuAD v1.1 translated by people, parallel by id. There is only a test part: train on SQuAD or on
 another set. Answers are compared by MLQA's rules for each language."""
 
 _TYDIQA_NAMES = {
@@ -206,8 +208,8 @@ TYDIQA = Release(
         column="id",
     ),
 )
-"""The gold passage task: questions on one paragraph of Wikipedia, not translations of each other. The official dev
-part is what papers score, so it is our `test`, whole; rows to choose models by are cut from `train` (`with_dev`). Some
-Swahili test questions are asked of a context that also stands in train (94 of 499 in the release, two of them under the
-same id). Answers are compared as the official gold passage evaluation does it, by the script of SQuAD v1.1 in every
+"""The gold passage task: questions on one paragraph of Wikipedia, which are not translations of each other. Papers
+score the official dev part, so it is `test` here, whole; rows for choosing models are cut from `train` (`with_dev`).
+Some Swahili test questions have a context that is also in train (94 of 499 in the release, two of them under the same
+id). Answers are compared as the official gold passage evaluation does it, by the script of SQuAD v1.1 in every
 language."""

@@ -28,7 +28,7 @@ def read_jsonl(path: Path) -> Numbered:
 
 
 def read_json_rows(path: Path) -> Numbered:
-    """Yield the objects of a list, of the one list that an object holds, or of JSON lines."""
+    """Yield the objects of a list, of the only list in an object, or of JSON lines."""
     if is_json_lines(path):
         yield from read_jsonl(path)
         return
@@ -40,7 +40,7 @@ def read_json_rows(path: Path) -> Numbered:
 
 
 def load_json(path: Path) -> Any:
-    """Return the value of a JSON file; raise `UserError`, which names it, when it is no JSON."""
+    """Return the value of a JSON file; raise `UserError`, which names the file, when it is not JSON."""
     try:
         with open_bytes(path) as file:
             return json.loads(file.read().decode("utf-8-sig"), object_pairs_hook=_unique)
@@ -52,7 +52,7 @@ def load_json(path: Path) -> Any:
 
 
 def is_json_lines(path: Path) -> bool:
-    """Whether a file holds an object on each line: its first line is one, and no file of rows by itself."""
+    """Whether a file holds an object on each line: its first line is an object, and is not a file of rows by itself."""
     with suppress(ValueError, RecursionError), open_bytes(path) as file:
         first: Any = json.loads(file.readline().decode("utf-8-sig"))
         if isinstance(first, dict):
@@ -92,13 +92,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_parquet(path: Path) -> Numbered:
-    """Yield the rows of a Parquet file, of which one group is held in memory."""
+    """Yield the rows of a Parquet file; one group of rows is in memory at a time."""
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
-        # One file as it is: `read_table` looks at the folder too, for which `language=sw` would name a column.
+        # Only the file: `read_table` would also read the folder's name, and take `language=sw` for a column.
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024):
                 for cells in _cells_of(batch):
@@ -111,7 +111,7 @@ def read_parquet(path: Path) -> Numbered:
 def class_names(path: Path) -> dict[str, tuple[str, ...]]:
     """Return the columns of a Parquet file that hold numbers of labels, each with the labels' names in order.
 
-    `datasets` writes them into the schema; a file of another writer has none.
+    `datasets` writes the names into the schema; a file of another writer has none.
     """
     import pyarrow
     import pyarrow.parquet

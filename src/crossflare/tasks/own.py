@@ -34,20 +34,20 @@ def own_set(
 
     Args:
         name: Its name in reports.
-        files: See `Files`; of what kinds, see `tasks.files.Format`.
+        files: See `Files`; `tasks.files.Format` has the formats.
         labels: The label names, in the order of the model's outputs.
         layout: How the files are written and which column holds what; by default `text` and `label`. What a part of
-            `files` says of its own comes first.
+            `files` itself declares has priority.
         aliases: Other spellings of labels.
         align: How languages correspond; by default by id when `layout` names an id column, else by row. `none`: the
             files are not parallel.
         source_language: The language of the source columns, if a layout names any.
-        main_metric: By which models are chosen.
-        base: Relative paths start here.
+        main_metric: The metric by which models are chosen.
+        base: The folder where relative paths start.
 
     Raises:
-        UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
-            when a part is first read.
+        UserError: A part is unknown or a file is missing (at once, before any work); the contents of the files are
+            checked when a part is first read.
     """
     layout = layout or FileLayout()
     counts = {len(each.text_columns) for _, each in _parts(name, files, layout, base).values()}
@@ -74,7 +74,7 @@ def own_questions(
 ) -> LanguageParts:
     """Make a set of questions from files; answers are compared by MLQA's rules for each language.
 
-    Questions without an answer, as SQuAD 2.0 has them beside others, are left out: see `LanguageParts`.
+    Questions without an answer, which SQuAD 2.0 has among the others, are left out: see `LanguageParts`.
 
     Args:
         name: Its name in reports.
@@ -82,12 +82,12 @@ def own_questions(
         layout: How files of flat rows are written and which column holds what.
         align: How languages correspond; by default by id. `none`: the files are not parallel.
         source_language: The language of the source columns, if a layout names any.
-        main_metric: By which models are chosen.
-        base: Relative paths start here.
+        main_metric: The metric by which models are chosen.
+        base: The folder where relative paths start.
 
     Raises:
-        UserError: A part is unknown or a file is missing (at once, before any work); what the files hold is checked
-            when a part is first read.
+        UserError: A part is unknown or a file is missing (at once, before any work); the contents of the files are
+            checked when a part is first read.
     """
     task = QuestionTask(name, 1, main_metric=main_metric)
     return set_of_files(task, files, layout, align=align, source_language=source_language, base=base)
@@ -104,7 +104,7 @@ def set_of_files(
     machine: Machine | None = None,
     own: bool = True,
 ) -> LanguageParts:
-    """Make a data set of files for a task that is known; see `own_set` and `own_questions`.
+    """Make a data set from files for a given task; see `own_set` and `own_questions`.
 
     Args:
         task: Labels or questions.
@@ -112,9 +112,9 @@ def set_of_files(
         layout: How the files are written and which column holds what.
         align: How languages correspond.
         source_language: The language of the source columns, if a layout names any.
-        base: Relative paths start here.
+        base: The folder where relative paths start.
         machine: Reads shipped machine translations; see `LanguageParts`.
-        own: Whether `align` is the user's to say, so that messages may advise it.
+        own: Whether the user chooses `align`, so that messages may advise about it.
     """
     found = _parts(task.name, files, layout or FileLayout(), base)
     parts = {language: tuple(given) for language, given in files.items()}

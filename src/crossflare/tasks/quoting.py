@@ -1,12 +1,13 @@
 """Whether the cells of a TSV file are quoted, as in CSV, or a quote in it is a sign like any other.
 
-Both are common: pandas and spreadsheets quote the cells that need it, who joins cells with tabs quotes none. The whole
-file is looked at, and a file that could be either is refused with both ways to say it.
+Both are common: pandas and spreadsheets quote the cells that need it; programs that join cells with tabs quote none.
+The whole file is read, and a file that could be either is refused with a message that has both ways to resolve it.
 
-A cell speaks for quoting when it is wrapped in quotes and those inside are doubled: nobody writes this by chance. It
-speaks against it when it holds a quote and is not wrapped so: a writer that quotes would have wrapped it. A cell that
-is wrapped and holds no other quote says nothing (it may be a quotation), unless its whole column is wrapped. Where the
-lines have unlike numbers of cells, only quoted cells with line breaks or tabs in them can explain it.
+A cell is evidence for quoting when it is wrapped in quotes and the quotes inside are doubled: this does not happen by
+chance. A cell is evidence against it when it holds a quote and is not wrapped so: a writer that quotes would have
+wrapped it. A cell that is wrapped and holds no other quote shows nothing (it may be a quotation), unless its whole
+column is wrapped. Where the lines have different numbers of cells, only quoted cells with line breaks or tabs in them
+can explain it.
 """
 
 import csv
@@ -25,7 +26,7 @@ _CLEAN = re.compile(rf"{_CELL}(?:\t{_CELL})*")
 
 @dataclass
 class _Seen:
-    """What the cells of a file say; of each kind the number, and the first line."""
+    """What the cells of a file show: for each kind of cell the lines, or how many there are."""
 
     lines: int = 0
     equal: bool = True
@@ -47,10 +48,10 @@ def is_quoted(path: Path, lines: Callable[[], Iterable[str]]) -> bool:
 
     Args:
         path: The file, for messages.
-        lines: Gives its lines, without their ends, from the first on each time.
+        lines: Returns the file's lines, without their ends, from the first on at each call.
 
     Raises:
-        UserError: It could be either; the lines are named, and what to say.
+        UserError: It could be either; the message names the lines, and what to say.
     """
     seen = _look(lines())
     if not seen.quotes:
@@ -123,5 +124,5 @@ def _doubtful(path: Path, what: str, seen: _Seen) -> UserError:
 
 
 def _some(lines: list[int]) -> str:
-    """Return how many lines there are, and the first."""
+    """Return how many lines there are, and the first one."""
     return f"line {lines[0]} has" if len(lines) == 1 else f"{len(lines)} lines, line {lines[0]} the first, have"

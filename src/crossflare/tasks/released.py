@@ -1,6 +1,6 @@
-"""A published set as a row of a table: what its files are called, in a folder or on the hub, and their columns.
+"""A published set as a row of a table: the names of its files, in a folder or on the hub, and their columns.
 
-Rows are read by the readers of own files; what is said here is only where they lie.
+The readers of own files read the rows; this module only says where they are.
 """
 
 import re
@@ -20,12 +20,12 @@ from crossflare.tasks.layout import FileLayout, FilePart, Given, paths_of
 from crossflare.tasks.own import set_of_files
 
 LANGUAGE = "{language}"
-"""Stands in a pattern for a set's own name of a language."""
+"""A placeholder in a pattern for the set's own name of a language."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnHub:
-    """Where a set lies on the hub."""
+    """The place of a set on the hub."""
 
     repository: str
     """`owner/name`."""
@@ -33,39 +33,39 @@ class OnHub:
     files: Mapping[str, Given]
     """Part -> pattern of its files, with {language}."""
     layout: FileLayout = field(default_factory=FileLayout)
-    """How they differ from those of the release."""
+    """The options in which the files differ from those of the release."""
     languages: Mapping[str, str] = field(default_factory=dict[str, str])
     """Language -> its name there; empty: as in the release."""
     column: str | None = None
-    """Where one file holds all languages, the column that has the name."""
+    """The column with the language's name, where one file holds all languages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """How a set is published."""
+    """The form in which a set is published."""
 
     task: Task
     files: Mapping[str, Given]
-    """Part -> its file in a folder, with {language}; of several the first that is there."""
+    """Part -> its file in a folder, with {language}; of several the first that exists."""
     layout: FileLayout = field(default_factory=FileLayout)
     """How the files are written and which column holds what."""
     align: Align = "id"
     """How the files of two languages correspond."""
     languages: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Language -> the set's name for it; other names are read as any name of a language is. On the hub these are all;
+    """Language -> the set's name of it; other names are read as any name of a language is. The hub has only these;
     empty: every language of FLORES-200, by its code there."""
     machine: FilePart | None = None
     """Machine translations of a part that the release has, with {language}, {part} and {source}."""
     hub: OnHub | None = None
-    """None: it is not there, or only as a program."""
+    """None: the hub does not have it, or only as a program."""
 
     def names(self) -> Mapping[str, str]:
-        """Return language -> the set's name for it."""
+        """Return language -> the set's name of it."""
         return self.languages or {row.tag: row.nllb for row in all_languages() if row.nllb}
 
 
 def open_folder(release: Release, folder: Path) -> LanguageParts:
-    """Open a set in a folder, with the languages and parts that are there.
+    """Open a set in a folder, with the languages and parts that the folder has.
 
     Raises:
         UserError: There is no file of the set.
@@ -116,7 +116,7 @@ def open_on_hub(release: Release) -> LanguageParts:
 
 
 def _matching(folder: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    """Yield (the set's name of a language, its file) for the files of a pattern."""
+    """Yield (the set's name of a language, its file) for the files that match a pattern."""
     name = re.compile(re.escape(pattern).replace(re.escape(LANGUAGE), "([^/]+)"))
     for path in sorted(folder.glob(pattern.replace(LANGUAGE, "*"))):
         found = name.fullmatch(path.relative_to(folder).as_posix())
@@ -125,7 +125,7 @@ def _matching(folder: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 
 def _at(given: Given, paths: Sequence[Path | str], where: Mapping[str, str] | None = None) -> FilePart:
-    """Return a part at other paths, of which only some rows may be read."""
+    """Return a part at other paths; with `where`, only matching rows of it are read."""
     options: dict[str, Any] = given.given() if isinstance(given, FilePart) else {}
     options["where"] = {**options.get("where", {}), **(where or {})}
     return FilePart(**options, path=tuple(paths))

@@ -14,21 +14,21 @@ from crossflare.tasks.released import Release, open_folder, open_on_hub
 
 @dataclass(frozen=True, slots=True)
 class KnownSet:
-    """What is known of a named set without opening it; one row is all that a new set takes."""
+    """What is known about a named set without opening it; a new set needs only one row like this."""
 
     name: str
     title: str
     citation: str
     licence: str
-    """As its authors state it: it covers the data, and the rows are never shipped with crossflare."""
+    """The licence as the authors of the set state it: it covers the data, and crossflare never ships the rows."""
     release: Release | None = None
-    """Where its files are and how they are written; None: the set has no files."""
+    """The places and layout of its files; None: the set has no files."""
     make: Callable[..., DataSet] | None = None
-    """Makes the rows, so many of a part as `train`, `dev` and `test` say; None: they are read."""
+    """Makes the rows; `train`, `dev` and `test` say how many rows a part has. None: rows are read."""
     makes_questions: bool = False
-    """Whether the rows that are made are questions."""
+    """Whether `make` makes questions."""
     lexicon: Callable[[str], Mapping[str, str]] | None = None
-    """Returns its own dictionary, of a language into its source language; None: it brings none."""
+    """Returns the set's own dictionary from a language into its source language; None: it has none."""
 
     @property
     def asks(self) -> bool:
@@ -37,7 +37,7 @@ class KnownSet:
 
     @property
     def on_hub(self) -> bool:
-        """Whether it can be fetched."""
+        """Whether it can be fetched from the hub."""
         return self.release is not None and self.release.hub is not None
 
 
@@ -136,7 +136,7 @@ KNOWN_SETS: dict[str, KnownSet] = {
         _of_the_laboratory("lab-qa", "Questions about made-up texts in made-up languages", asks=True),
     )
 }
-"""In the order in which a recipe's mistakes list them."""
+"""The sets, in the order in which a recipe's mistakes list them."""
 
 
 def load_set(name: str, folder: Path | str | None = None, **sizes: int) -> DataSet:
@@ -144,8 +144,8 @@ def load_set(name: str, folder: Path | str | None = None, **sizes: int) -> DataS
 
     Args:
         name: A key of `KNOWN_SETS`.
-        folder: Where its files are, laid out as in its release; None: fetched from the hub, or made.
-        sizes: Of a set that is made, how many rows its parts `train`, `dev` and `test` have; others are read whole.
+        folder: The folder with its files, in the layout of its release; None: they are fetched from the hub, or made.
+        sizes: For a set that is made, how many rows its parts `train`, `dev` and `test` have; others are read whole.
 
     Raises:
         UserError: The name is unknown, or the folder does not hold the set.

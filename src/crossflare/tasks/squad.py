@@ -1,7 +1,7 @@
 """Files of questions: the nested JSON layout of SQuAD, and flat rows of JSONL, Parquet, CSV or TSV.
 
-Contexts, questions and gold answers arrive exactly as the file has them, leading blanks and all. What is checked is
-that every answer stands in its context where the file says, counted in code points.
+Contexts, questions and gold answers stay exactly as the file has them, including leading blanks. Each answer must stand
+in its context where the file says, counted in code points.
 """
 
 import unicodedata
@@ -20,7 +20,7 @@ from crossflare.tasks.objects import first_object, load_json
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One question as the file has it, its answers not yet checked."""
+    """One question as the file has it; its answers are not yet checked."""
 
     place: str
     """`file: question 'id'`, for messages."""
@@ -31,13 +31,13 @@ def read_questions(path: Path | str | Sequence[Path], layout: FileLayout | None 
     """Read the questions of one language and part.
 
     Args:
-        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `rows_of` takes them (JSON
-            lines or a list may also lie in a `.json` file); or several files, whose questions follow each other.
+        path: A `.json` file in SQuAD's layout, data[].paragraphs[].qas[], or flat rows as `rows_of` takes them (a
+            `.json` file may also hold JSON lines or a list); or several files, whose questions follow each other.
         layout: How flat rows are written, and which column holds what.
 
     Returns:
         One example per question with `texts` (question, context), in the file's order. Questions without answers are
-        unlabelled. An answer whose `answer_start` is null is no span of its context.
+        unlabelled. An answer whose `answer_start` is null is not a span of its context.
 
     Raises:
         UserError: See `rows_of` and `load_json`; or a key is missing, a text is empty, an id occurs twice, an answer
@@ -125,8 +125,8 @@ def _check_offsets(path: Path | str, questions: Sequence[tuple[str, Example]]) -
     wrong = [span for span in spans if not _at_code_point(*span[1:])]
     if not wrong:
         return
-    # Behind plain ASCII all units agree, so a unit is judged by the answers that tell units apart, right ones too:
-    # one wrong offset that happens to fit in bytes does not condemn a file that is otherwise in code points.
+    # After plain ASCII all units agree, so a unit is judged by the answers that distinguish units, right ones too:
+    # one wrong offset that happens to fit in bytes does not decide for a file that is otherwise in code points.
     telling = [span for span in spans if not span[1].isascii()]
     fits = {unit: sum(at(*span[1:]) for span in telling) for unit, at in _UNITS.items()}
     points = sum(_at_code_point(*span[1:]) for span in telling)
@@ -147,7 +147,7 @@ def _check_offsets(path: Path | str, questions: Sequence[tuple[str, Example]]) -
 
 
 def _nowhere(context: str, text: str) -> str:
-    """Return why an answer is not found: it may look alike and be written with other code points."""
+    """Return why an answer is not found: it may look the same and have other code points."""
     for form in ("NFC", "NFD"):
         if unicodedata.normalize(form, text) in unicodedata.normalize(form, context):
             forms = [

@@ -15,10 +15,11 @@ from crossflare.tasks.lines import check_unpacked, lines_without_returns, read_l
 from crossflare.tasks.quoting import is_quoted
 
 Header = Sequence[str] | bool | None
-"""The names of a headless file's columns; False: they go by their places, 1, 2, ...; else the first line has them."""
+"""The column names of a file without a header line; False: columns go by their places, 1, 2, ...; None or True: the
+first line has the names."""
 Numbered = Iterator[tuple[int, Mapping[str, str]]]
 _SPLITTERS = {";": '";"', "\t": "tab", "|": '"|"', ",": '","'}
-"""Delimiters that files have -> how a recipe says them."""
+"""Delimiter that files may have -> how a recipe writes it."""
 _FASTTEXT = re.compile(r"__label__(\S+)\s(.*)", re.DOTALL)
 
 
@@ -26,14 +27,14 @@ def read_csv(path: Path, header: Header, delimiter: str) -> Numbered:
     """Yield the rows of a file with quoted cells."""
     reader = csv.reader((line + "\n" for line in read_lines(path)), delimiter=delimiter, strict=True)
     kind = "TSV with quoted cells" if delimiter == "\t" else "CSV"
-    # The limit guards against a forgotten quote, which strict mode reports anyway; texts may be long.
+    # The limit is for a forgotten quote, which strict mode reports anyway; texts may be long.
     limit = csv.field_size_limit(2**31 - 1)
 
     def records() -> Iterator[tuple[int, list[str]]]:
         line = 1
         try:
             for fields in reader:
-                # The CR of a CR LF line end is eaten by the csv reader; one inside quotes is text and stays.
+                # The csv reader removes the CR of a CR LF line end; a CR inside quotes is text and stays.
                 yield line, fields
                 line = reader.line_num + 1
         except csv.Error as error:
@@ -46,7 +47,7 @@ def read_csv(path: Path, header: Header, delimiter: str) -> Numbered:
 
 
 def read_tsv(path: Path, header: Header, quotes: bool | None) -> Numbered:
-    """Yield the rows of a file of tabs, whose cells are quoted or not; None: as the whole file shows."""
+    """Yield the rows of a tab-separated file, whose cells are quoted or not; None: found out from the whole file."""
     if quotes is None:
         quotes = is_quoted(path, lambda: without_blank_end(lines_without_returns(path)))
     if quotes:
@@ -101,7 +102,7 @@ def _check_header(origin: str, names: Sequence[str]) -> None:
 
 
 def other_delimiter(names: Sequence[str]) -> str:
-    """Return what to say where the only cell of a line shows that another delimiter stands between its cells."""
+    """Return the advice for a line whose only cell shows that another delimiter stands between its cells."""
     for sign, said in _SPLITTERS.items() if len(names) == 1 else ():
         if sign in names[0]:
             return f"; the line is one cell, {names[0]!r:.60}: if {said} stands between cells, say delimiter: {said}"
@@ -109,20 +110,20 @@ def other_delimiter(names: Sequence[str]) -> str:
 
 
 def headless(names: Sequence[str]) -> str:
-    """Return what to say where the first line of a file looks like a row rather than the names of columns."""
+    """Return the advice for a file whose first line looks like a row and not like the names of columns."""
     long = any(len(name) > _LONG or name.count(" ") > _WORDS for name in names)
     advice = "put a line with their names above it, or say header: [names]"
     return f"; the first line is read as the names of the columns: {advice}" if long else ""
 
 
 _LONG, _WORDS = 60, 4
-"""Most characters, and blanks, of what may be the name of a column."""
+"""The most characters, and the most blanks, that the name of a column may have."""
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (row, cells as text) of the one sheet that has cells; blank rows have none.
 
-    Whole numbers and truth values go by their text (1, true), dates as 2026-01-31.
+    Whole numbers and truth values become their text (1, true), dates become 2026-01-31.
 
     Raises:
         UserError: The package openpyxl is not installed, the file is damaged or unpacks to too much, or several sheets
@@ -139,7 +140,7 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged archive or its XML raises
+    except Exception as error:  # a damaged archive or its XML may raise anything
         raise UserError(
             f"{path}: expected a .xlsx file, but it is damaged ({str(error)[:120]}); save it again"
         ) from error
@@ -162,7 +163,7 @@ def _rows(path: Path, book: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _texts(row: tuple[Any, ...]) -> list[str]:
-    """Return the cells of a row as text, without empty ones at its end."""
+    """Return the cells of a row as text, without empty cells at the end."""
     cells = [_text(value) for value in row]
     while cells and not cells[-1]:
         cells.pop()

@@ -1,13 +1,14 @@
-"""The words and templates of the phrase book, and agreement: the forms that a noun asks of the words around it.
+"""The words and templates of the phrase book, and agreement: the forms that a noun requires of the words around it.
 
 Notation of the word lists. Spanish: a noun has its article before it, an adjective is masculine. Swahili: a noun has
 its class after a slash (3, 5, 7 or 9); an adjective is `-stem` (takes the class prefix), `~word` (linked by -a, "of"),
 `+word` (linked by -enye, "having") or unchanging; `{s}` before a verb is the subject prefix.
 
 `words.tsv`: one word or phrase per row in four languages. `part` and `label` say where it may occur (empty: anywhere).
-`types` holds letters: of a noun, what it is (L located, P opens to the public, H serves guests, K sat or slept in,
-E event, B has content, S runs to a timetable, O bought, C coloured, M made of a material, D works or fails, F eaten);
-of an adjective or verb, the kinds of noun it suits (`*`: all). `graded` says whether `very` may stand before it.
+`types` holds letters. For a noun they say what it is (L located, P opens to the public, H serves guests, K sat or slept
+in, E event, B has content, S runs to a timetable, O bought, C coloured, M made of a material, D works or fails,
+F eaten). For an adjective or verb they name the kinds of noun it suits (`*`: all). `graded` says whether `very` may
+stand before it.
 `templates.tsv`: a sentence in four languages with the same slots, and the types of noun that it suits.
 `glosses.tsv`: one English word for each word of the templates.
 """
@@ -43,9 +44,9 @@ class SentenceTemplate:
     """A sentence with slots."""
 
     opinion: bool
-    """May carry a positive or negative word."""
+    """It may carry a positive or negative word."""
     fact: bool
-    """May be neutral."""
+    """It may be neutral."""
     types: str
     texts: dict[str, str]
     """Language -> sentence with slots in braces."""
@@ -86,7 +87,7 @@ def glosses() -> dict[str, dict[str, str]]:
 
 
 def suits(types: str, noun: Word) -> bool:
-    """Say whether something of these types goes with the noun."""
+    """Return whether something of these types goes with the noun."""
     return types == "*" or bool(set(types) & set(noun.types))
 
 
@@ -96,7 +97,7 @@ def _texts(row: Row) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Concord:
-    """The forms that a Swahili noun class asks for."""
+    """The forms that a Swahili noun class requires."""
 
     this: str
     that: str
@@ -104,7 +105,7 @@ class Concord:
     of: str
     having: str
     chosen: str
-    """That I chose."""
+    """The form in "that I chose"."""
     before_consonant: str
     before_vowel: str
 
@@ -119,17 +120,17 @@ CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What fills the slots of one sentence, in all languages."""
+    """The words that fill the slots of one sentence, in all languages."""
 
     noun: Word
     adjectives: tuple[Word, ...] = ()
     intensifier: Word | None = None
     fillers: Mapping[str, Word] = field(default_factory=dict[str, Word])
-    """Slot -> word, for the slots that ask for no agreement, and for the verb."""
+    """Slot -> word, for the slots that need no agreement, and for the verb."""
 
 
 def render(template: SentenceTemplate, choice: Choice, language: str) -> str:
-    """Return the sentence in one language, with every agreement made."""
+    """Return the sentence in one language, with every word in agreement."""
     slots = {name: inflect_verb(word, choice.noun, language) for name, word in choice.fillers.items()}
     slots |= noun_forms(choice.noun, language)
     slots |= {
@@ -147,7 +148,7 @@ def render(template: SentenceTemplate, choice: Choice, language: str) -> str:
 
 
 def noun_forms(noun: Word, language: str) -> dict[str, str]:
-    """Return the slots that a noun fills: itself, and what agrees with it alone."""
+    """Return the slots that a noun fills: the noun itself, and the words that agree only with it."""
     form = noun.forms[language]
     if language == "es":
         article, bare = form.split(" ")
@@ -173,7 +174,7 @@ def noun_forms(noun: Word, language: str) -> dict[str, str]:
 
 
 def inflect_adjective(word: Word, noun: Word, language: str) -> str:
-    """Return the form of an adjective beside a noun."""
+    """Return the form of an adjective next to a noun."""
     form = word.forms[language]
     if language == "es":
         return _feminine(form) if noun.forms["es"].startswith("la ") else form
@@ -214,7 +215,7 @@ def _prefixed(stem: str, number: str) -> str:
     if stem[0] in "aeiou":
         return concord.before_vowel + stem
     if number == "9":
-        # The nasal of class 9 shows before voiced stops and z only.
+        # The nasal of class 9 appears only before voiced stops and z.
         return {"b": "m", "z": "n", "d": "n", "g": "n", "j": "n"}.get(stem[0], "") + stem
     return concord.before_consonant + stem
 

@@ -1,4 +1,4 @@
-"""Sentences of the phrase book, drawn from a seed, and a word list for them with gaps as real ones have."""
+"""Sentences of the phrase book, drawn by a seed, and a word list for them with gaps as real ones have."""
 
 import random
 import re
@@ -41,15 +41,15 @@ Sentence = tuple[str, ...]
 def phrasebook(
     seed: int = 0, *, train: int = SIZES["train"], dev: int = SIZES["dev"], test: int = SIZES["test"]
 ) -> LanguageParts:
-    """Make the set: fully parallel by id, classes equal in number up to one, no sentence twice.
+    """Make the set: fully parallel by id, with class sizes that differ by at most one, and no sentence twice.
 
-    Args:
+    seed: Another seed gives other sentences; the division of the words among the parts stays.
         seed: Another seed, other sentences; the division of the words among the parts stays.
-        train: Number of examples; a smaller part is the beginning of a larger one; 0: no such part.
+        train: Number of examples; a smaller part is the beginning of a larger one. 0: no such part.
         dev: As `train`.
         test: As `train`.
 
-    Raises:
+    UserError: A number is negative, or larger than templates and words allow.
         UserError: A number is negative or beyond what templates and words yield.
     """
     sizes = {"train": train, "dev": dev, "test": test}
@@ -58,7 +58,7 @@ def phrasebook(
             raise UserError(f"phrasebook: expected a number of {part} sentences of 0 or more, got {size}")
     if not any(sizes.values()):
         raise UserError("phrasebook: expected sentences in at least one part, got 0 in each")
-    # Drawn at once, so that too large a number is refused before any work.
+    # All parts are drawn now, so that a number that is too large is refused before any work.
     drawn = {part: _draw_part(seed, part, size) for part, size in sizes.items() if size}
 
     def read(language: str, part: str) -> tuple[Example, ...]:
@@ -91,7 +91,7 @@ def _draw_new(source: random.Random, part: str, label: str, seen: set[tuple[str,
         if choice is None:
             continue
         texts = tuple(render(template, choice, language) for language in LANGUAGES)
-        # New in every language: two English sentences may have one translation.
+        # The sentence must be new in every language: two English sentences may have one translation.
         keys = set(zip(LANGUAGES, texts, strict=True))
         if not keys & seen:
             seen |= keys
@@ -102,7 +102,7 @@ def _draw_new(source: random.Random, part: str, label: str, seen: set[tuple[str,
 def _choose(source: random.Random, template: SentenceTemplate, part: str, label: str) -> Choice | None:
     slots = {name for _, name, _, _ in string.Formatter().parse(template.texts["en"]) if name}
     kind = "adjective" if "a" in slots else "verb" if "v" in slots else None
-    # Words of the class before the noun, so that those which suit few nouns come as often as the others.
+    # The words of the class come before the noun, so that words which suit few nouns come as often as others.
     word = _pick(source, _words(kind, part, label)) if kind else None
     nouns = [
         noun for noun in _words("noun") if suits(template.types, noun) and (word is None or suits(word.types, noun))
@@ -146,13 +146,13 @@ def _pick(source: random.Random, items: Sequence[Item]) -> Item:
 
 
 def lexicon(language: str, coverage: float = 0.85, seed: int = 0) -> dict[str, str]:
-    """Return word -> English word, in small letters.
+    """Return word -> English word, in lower case.
 
     Args:
         language: `es`, `id` or `sw`.
         coverage: Share of the running words of `phrasebook(seed)` that have an entry. The gaps are spread so that the
             words of the templates and those of train, dev and test are each covered to about this share.
-        seed: Chooses the words that lack an entry.
+        seed: Chooses the words that have no entry.
 
     Raises:
         UserError: The language is not one of the three, or `coverage` is not in (0, 1].
@@ -170,7 +170,7 @@ def lexicon(language: str, coverage: float = 0.85, seed: int = 0) -> dict[str, s
         groups.setdefault(entries[token][1], []).append(token)
     missing: set[str] = set()
     budget = 0.0
-    # The shared words come last and pay for what the smaller groups could not spend.
+    # The shared words come last and make up for what the smaller groups could not leave out.
     for group in sorted(groups, reverse=True):
         budget += (1 - coverage) * sum(counts[token] for token in groups[group])
         for token in sorted(groups[group], key=lambda token: content_id([seed, token], 64)):
@@ -181,7 +181,7 @@ def lexicon(language: str, coverage: float = 0.85, seed: int = 0) -> dict[str, s
 
 
 def tokens(text: str) -> list[str]:
-    """Return the words of a text in small letters."""
+    """Return the words of a text in lower case."""
     return re.findall(r"\w+", text.lower())
 
 
@@ -191,7 +191,7 @@ def content_entries(language: str) -> dict[str, tuple[str, str]]:
     entries: dict[str, tuple[str, str]] = {}
     for word in phrase_words():
         for form in _forms(word, language):
-            # What the templates use too ("me", "of") is known as such; the one word left carries the meaning.
+            # Words that templates use too ("me", "of") have their own meaning; the one word left carries the phrase's.
             left = [token for token in tokens(form) if token not in known]
             english = word.forms["en"] if len(tokens(form)) == 1 else re.sub(r"^made me | me$", "", word.forms["en"])
             for token in left:
