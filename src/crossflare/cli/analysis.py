@@ -184,7 +184,7 @@ def _steps(
 
 
 def _each(steps: "list[PredictionStep]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:
-    """Return what is found in each language."""
+    """Return the result of `look` for each language."""
     from crossflare.analysis.opening import load
     from crossflare.progress import track
 
@@ -211,7 +211,7 @@ def _keep(
     values: dict[str, Any],
     pictures: dict[str, str],
 ) -> None:
-    """Write the numbers and the pictures, and say where."""
+    """Write the numbers and the pictures, and print where they are."""
     from crossflare.disk.files import write_atomic, write_json
 
     place = folder or step.context.folder / "analysis"

@@ -1,4 +1,4 @@
-"""The verbs that look for trouble before any work: validate and doctor."""
+"""The verbs that look for problems before any work: validate and doctor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +68,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
         texts = [(f"# {cell.name}\n" if cell.name else "") + cell.spec.to_yaml() for cell in recipe.cells]
         typer.echo("---\n".join(texts), nl=False)
         return
-    _say_methods([cell.spec for cell in recipe.cells])  # before rows and models are looked at, which may refuse
+    _say_methods([cell.spec for cell in recipe.cells])  # before rows and models are read, which may raise
     contexts = contexts_of(recipe, Path())
     check(contexts)
     for cell, context in zip(recipe.cells, contexts, strict=True):
@@ -86,7 +86,7 @@ def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None
 
 
 def _say_methods(specs: "Sequence[Spec]") -> None:
-    """Say which methods the data allow, once where recipes agree, and beside what a script would read."""
+    """Print which methods the data allow, once where recipes agree, and without a change to what a script reads."""
     from crossflare.experiment.promise.check import methods_allowed
 
     said: list[str] = []
@@ -101,7 +101,7 @@ def _say_methods(specs: "Sequence[Spec]") -> None:
 
 
 def _rows(part: "Part | None", there: bool) -> str:
-    """Return how many rows of a part are used, and of how many where the recipe limits them."""
+    """Return how many rows of a part are used, and of how many, where the recipe limits them."""
     if part is None:
         return "[dim]not read[/]" if there else "[dim]none[/]"
     return str(part.rows) if part.used == part.rows else f"{part.used} of {part.rows}"

@@ -1,4 +1,4 @@
-"""What `crossflare doctor` looks at, and a line for each law of its self-test."""
+"""The checks of `crossflare doctor`, and a line for each law of its self-test."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ from crossflare.selftest import Verdict, in_one_line
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is there, or not."""
+    """One thing that is present or missing."""
 
     group: str
     name: str
@@ -30,11 +30,11 @@ class Check:
     advice: str = ""
     """What to do where it is missing."""
     needed: bool = False
-    """Whether crossflare is of no use without it."""
+    """Whether crossflare cannot work without it."""
 
 
 def examine() -> Iterator[Check]:
-    """Yield all checks as they become known: first what is known at once, last what needs torch and transformers."""
+    """Yield all checks as they become known: first those without imports, last those with torch and transformers."""
     yield from _libraries()
     yield from _extras()
     yield from _translation()
@@ -102,7 +102,7 @@ def _models() -> Iterator[Check]:
     yield _hub()
     try:
         from crossflare.training.bases.packaged import BASES
-    except ImportError:  # said of torch above
+    except ImportError:  # already reported with torch above
         return
     for base in BASES.values():
         try:
@@ -176,7 +176,7 @@ IMPORTS = "the libraries can be imported"
 
 
 def show_self_test(as_json: bool) -> None:
-    """Check the laws and print how they fare; exit with 1 if any fails."""
+    """Check the laws and print the results; exit with 1 if any fails."""
     versions = {library: found for library in MOVING if (found := installed(library))}
     if not as_json:
         say("  " + ", ".join(f"{library} {found}" for library, found in versions.items()))
@@ -217,7 +217,7 @@ def _verdicts() -> Iterator[Verdict]:
         from crossflare.selftest.run import self_test
 
         device = best_device()
-    except Exception as error:  # whatever a library raises: it is what the user wants to know
+    except Exception as error:  # a library may raise anything, and the user wants to see it
         yield Verdict(IMPORTS, time.perf_counter() - start, in_one_line(error))
         return
     yield Verdict(f"{IMPORTS}, and compute on {device}", time.perf_counter() - start)

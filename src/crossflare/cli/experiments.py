@@ -90,8 +90,8 @@ def demo(
         typer.echo(recipe.read_text(encoding="utf-8"), nl=False)
         return
     if not full:
-        # Another process would import for longer than it saves of so little work. Threads that spin while they wait
-        # take twenty times as long where something else runs on the cores; torch reads this when it is imported.
+        # Another process would spend more time on imports than it saves. Threads that spin while they wait
+        # take twenty times as long when another program uses the cores; torch reads this when it is imported.
         workers = workers or 1
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     run(Path(str(recipe)), assignments, runs, workers)
@@ -142,7 +142,7 @@ def run(
     if tiny:
         err().print("[yellow]tiny random models on made-up rows: its numbers mean nothing[/]", soft_wrap=True)
     with bars():
-        # seconds of imports, after the first sign of life
+        # seconds of imports, after the first line of output
         from crossflare.experiment.running.run import StepsFailedError
         from crossflare.experiment.running.run import run as make_missing
 

@@ -1,4 +1,4 @@
-"""The verbs that look things up: languages, methods, and the schema of a recipe."""
+"""The verbs that print facts: languages, methods, and the schema of a recipe."""
 
 from typing import Annotated, Any
 
@@ -158,7 +158,7 @@ def _ways(pair: str, engine: str | None, as_json: bool) -> None:
 
 
 def _matching(query: str | None) -> list[dict[str, Any]]:
-    """Return the languages with `query` in a name or code; else the one that `find` makes of it, or its suggestions."""
+    """Return the languages with `query` in a name or code; else the one that `find` returns, or its suggestions."""
     from dataclasses import asdict
 
     from crossflare.languages import all_languages, find_language

@@ -1,6 +1,6 @@
-"""The front page of the command line, `crossflare --help`: drawn without what typer's own page loads, in half its time.
+"""The front page of the command line, `crossflare --help`, drawn without typer's own page, in half its time.
 
-The pages of single verbs are typer's.
+The pages of single verbs come from typer.
 """
 
 import os
@@ -14,15 +14,15 @@ import typer
 from typer.core import TyperGroup
 
 WIDEST = 100
-"""Columns of the page at most."""
+"""The most columns of the page."""
 _TAG = re.compile(r"\[/?(?:bold|dim)\]")
-"""What `terminal.examples` marks its lines with."""
+"""The marks that `terminal.examples` puts into its lines."""
 Row = tuple[str, str]
 """A verb or an option, and what it does."""
 
 
 class Front(TyperGroup):
-    """The verbs, by their panels."""
+    """The verbs, in their panels."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page."""

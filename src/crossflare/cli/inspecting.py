@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from crossflare.inspection.show import Sheet
 RECIPES = (".yaml", ".yml")
 LEAST = 4
-"""Columns of a table that is not parted any more."""
+"""A table with this many columns or fewer is not split."""
 
 
 def register(app: typer.Typer) -> None:
@@ -101,7 +101,7 @@ def inspect(
 
 
 def _recipe(path: Path, assignments: list[str]) -> "list[Look]":
-    """Look at the rows of a recipe; those of the cells of a grid that differ in rows or base."""
+    """Look at the rows of a recipe; for a grid, at the cells that differ in rows or base."""
     from crossflare.experiment.running.looking import looks_of
     from crossflare.experiment.steps.graph import contexts_of
     from crossflare.recipe.grid import load_recipe
@@ -130,7 +130,7 @@ def _show(look: "Look", warnings: list[str]) -> None:
 
 
 def halves(sheet: "Sheet") -> "tuple[Sheet, Sheet]":
-    """Return a table as two, each with its first columns and half of the others."""
+    """Split a table into two, each with its first columns and half of the others."""
     keys = sheet.keys
     middle = keys + (len(sheet.head) - keys + 1) // 2
 
@@ -145,7 +145,7 @@ def halves(sheet: "Sheet") -> "tuple[Sheet, Sheet]":
 
 
 def _width(drawn: "Table") -> int:
-    """Return the characters of a line of a table of which nothing is cut."""
+    """Return how many characters wide a table is when nothing of it is cut."""
     from rich.measure import Measurement
 
     console = out()
@@ -153,7 +153,7 @@ def _width(drawn: "Table") -> int:
 
 
 def _drawn(sheet: "Sheet") -> "Table":
-    """Return a table for the terminal; a language with several parts is named in the first of its rows."""
+    """Return a table for the terminal; a language with several parts has its name only in the first of its rows."""
     shown = table(*sheet.head, title=plain(sheet.title), right=sheet.head[sheet.named :])
     for column in shown.columns:
         column.no_wrap = True

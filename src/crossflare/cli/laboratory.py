@@ -42,7 +42,7 @@ def first(
     runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = RUNS,
 ) -> None:
     """Pre-train a small encoder once, and compare four methods with it: about a minute of one core."""
-    # Threads that spin while they wait cost a small model more than they bring; torch reads this when it is imported.
+    # With a small model, threads that spin while they wait cost more time than they save; torch reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from crossflare_lab.models import SMALL, recipe_of
     from crossflare_lab.pretrain import pretrain as train

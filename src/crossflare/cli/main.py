@@ -23,7 +23,7 @@ from crossflare.heard import listening
 USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""
 THEIRS = frozenset({"ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "EISDIR", "ENOTDIR"})
-"""Errors of the disk that no program can fix."""
+"""Disk errors that no program can fix."""
 
 app = typer.Typer(
     name="crossflare",
@@ -70,14 +70,14 @@ def _crossflare(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    It is 0, 2 (the user's: usage, recipe, data, artefact, disk, or numbers that are not finite), 1 (ours), 130 (Ctrl-C)
-    or 143 (SIGTERM).
+    The code is 0; 2 (a fault of the user's: usage, recipe, data, artefact, disk, or numbers that are not finite); 1 (a
+    fault of crossflare's); 130 (Ctrl-C) or 143 (SIGTERM).
 
     Args:
-        arguments: What stands after the program's name; None: the process's own.
+        arguments: The words after the program's name; None: those of this process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if sys.platform == "win32":  # where a pipe has an encoding without most of the world's letters
+    if sys.platform == "win32":  # there a pipe's encoding lacks most of the world's letters
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="replace")
@@ -89,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
-    except SystemExit as error:  # of SIGTERM, at once or after a checkpoint
+    except SystemExit as error:  # from SIGTERM, at once or after a checkpoint
         result = error.code
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -126,11 +126,11 @@ def explain(error: Exception) -> tuple[Kind, list[str], int]:
         ours = error.kind == "internal"
         return error.kind, list(getattr(error, "lines", (str(error),))), OURS if ours else USER
     usage = getattr(error, "format_message", None)
-    if usage is not None:  # typer's own: a wrong option or argument
+    if usage is not None:  # an error of typer's: a wrong option or argument
         message = str(usage()).rstrip(".")
         context = getattr(error, "ctx", None)
         said = f"{message}; see {context.command_path if context else 'crossflare'} -h"
-        return "usage", [said] if message else [], USER  # empty when help was shown for want of a verb
+        return "usage", [said] if message else [], USER  # empty when help was shown because there was no verb
     said = " ".join(str(error).split())
     if isinstance(error, OSError) and (errno.errorcode.get(error.errno or 0) in THEIRS or file_in_the_way(error)):
         advice = file_in_the_way(error) or "free space, or choose another place that may be read and written"
@@ -140,7 +140,7 @@ def explain(error: Exception) -> tuple[Kind, list[str], int]:
 
 
 def _prints_json(words: Sequence[str]) -> bool:
-    """Whether the verb that is called has an option --json of its own; else it is for errors alone."""
+    """Whether the verb has an option --json of its own; else --json is for errors alone."""
     command: Any = typer.main.get_command(app)
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
@@ -149,13 +149,13 @@ def _prints_json(words: Sequence[str]) -> bool:
 
 @contextmanager
 def terminable() -> Generator[None]:
-    """Let the first SIGTERM end what goes on in order, as Ctrl-C does; a second one ends the process at once."""
+    """Let the first SIGTERM end the work in order, as Ctrl-C does; a second one ends the process at once."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+    if threading.current_thread() is not threading.main_thread():  # Python lets only the main thread set handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, end)

@@ -1,4 +1,4 @@
-"""What `crossflare doctor MODEL` tells: which projections of a model would fuse, from its configuration alone."""
+"""The report of `crossflare doctor MODEL`: which projections of a model would fuse, from its configuration alone."""
 
 import copy
 from collections.abc import Iterable
@@ -25,9 +25,9 @@ class Stack:
     name: str
     blocks: int
     projections: list[str]
-    """Those of a block that fuse."""
+    """The projections of a block that fuse."""
     fusing: int
-    """In all blocks."""
+    """How many projections fuse in all blocks."""
     norm: str
     attention: str
 
@@ -35,10 +35,10 @@ class Stack:
 def examine_model(model: str) -> dict[str, Any]:
     """Return what FLARE would do with a model: its stacks of blocks, its size, its heads; no weights are read.
 
-    `weights` says why its weights, where it has any, cannot be read; None where nothing speaks against it.
+    `weights` says why the model's weights, if it has any, cannot be read; None: nothing was found against them.
 
     Args:
-        model: A folder, a name on the hub, or that of a base in a package, such as `minilm`.
+        model: A folder, a name on the hub, or the name of a base in a package, such as `minilm`.
 
     Raises:
         UserError: No such model, or its query and value projections are not known by name.
@@ -62,7 +62,7 @@ def examine_model(model: str) -> dict[str, Any]:
         for name in dict.fromkeys(site.stack for site in sites)
     ]
     causal = any(stack.attention.startswith("causal") for stack in stacks) and not is_encoder_decoder(shown)
-    if not causal and len(made) > 1:  # an encoder can be made into a language model, which nobody means
+    if not causal and len(made) > 1:  # an encoder can be made into a language model, which is not what the user means
         made.pop("CAUSAL_LM", None)
     text: Any = config.get_text_config()
     heads = config_value(text, "num_attention_heads")
@@ -83,13 +83,13 @@ def examine_model(model: str) -> dict[str, Any]:
 
 
 def _files(where: str) -> Iterable[str]:
-    """Return the names of a model's files: in its folder, on the hub, or else as far as they are in the cache."""
+    """Return the names of a model's files: in its folder, on the hub, or else the files that the cache has."""
     import huggingface_hub
 
     if not Path(where).is_dir():
         try:
             return [name for name in huggingface_hub.list_repo_files(where) if "/" not in name]
-        except Exception:  # no network: whatever the hub's client raises then
+        except Exception:  # without a network the hub's client may raise anything
             known = huggingface_hub.try_to_load_from_cache(where, "config.json")
             if not isinstance(known, str):
                 return []
@@ -98,7 +98,7 @@ def _files(where: str) -> Iterable[str]:
 
 
 def _without_weights(model: str, where: str) -> tuple[Any, dict[str, Any]]:
-    """Return a model's configuration, and for each task that it can have the model without weights."""
+    """Return a model's configuration, and for each task that the model can have, the model without weights."""
     import torch
     import transformers
     from transformers.utils import logging
@@ -111,7 +111,7 @@ def _without_weights(model: str, where: str) -> tuple[Any, dict[str, Any]]:
             for task, name in TASKS.items():
                 kinds: Any = getattr(transformers, f"MODEL_FOR_{name}_MAPPING")
                 if type(config) in kinds:
-                    made[task] = kinds[type(config)](copy.deepcopy(config))  # some change theirs
+                    made[task] = kinds[type(config)](copy.deepcopy(config))  # some models change their configuration
             if not made:
                 made = {"none": transformers.AutoModel.from_config(config, trust_remote_code=False)}
     except (OSError, ValueError, ImportError) as error:

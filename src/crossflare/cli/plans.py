@@ -12,14 +12,14 @@ from crossflare.progress import spoken
 from crossflare.recipe.grid import Recipe
 
 FAILURES = 10
-"""Most failures that are shown one by one."""
+"""The most failures that are shown one by one."""
 
 
 def show_plan(recipe: Recipe, path: Path, steps: Sequence[Planned], words: Sequence[str], as_json: bool) -> None:
     """Print what is done, what failed, and the time that the rest will take.
 
     Args:
-        recipe: What was planned.
+        recipe: The recipe that was planned.
         path: Its file.
         steps: What `crossflare.experiment.running.plan` found.
         words: The arguments of the command that would make the rest.
@@ -49,7 +49,7 @@ def show_plan(recipe: Recipe, path: Path, steps: Sequence[Planned], words: Seque
 
 
 def time_left(steps: Sequence[Planned]) -> list[str]:
-    """Return what is known of the time that the missing steps take, and for which of them nothing is."""
+    """Return what is known about the time that the missing steps take, and for which of them nothing is known."""
     known = [step.seconds for step in steps if step.seconds is not None]
     unknown = [step.like for step in steps if step.like]
     lines: list[str] = []
@@ -73,7 +73,7 @@ def _steps(path: Path, steps: Sequence[Planned]) -> None:
 
 
 def _cells(recipe: Recipe, path: Path, steps: Sequence[Planned]) -> None:
-    """Print a row for each cell; what several share counts with the first of them."""
+    """Print a row for each cell; a step that several cells share counts only with the first of them."""
     numbers = ["done", "of", "failed", "left"]
     shown = table("", *recipe.axes, *numbers, title=plain(path), right=numbers)
     for cell in recipe.chosen:
@@ -90,10 +90,10 @@ def _cells(recipe: Recipe, path: Path, steps: Sequence[Planned]) -> None:
 
 
 def show_counts(recipe: Recipe, path: Path) -> None:
-    """Check a recipe as a run would, with what is on this machine, and print what it comes to; nothing is run.
+    """Check a recipe as a run would, with what is on this machine, and print its counts; nothing is run.
 
     Raises:
-        GatheredError: What a run of it would refuse.
+        GatheredError: A run of the recipe would be refused.
     """
     from crossflare.experiment.promise.check import check
     from crossflare.experiment.steps.graph import contexts_of

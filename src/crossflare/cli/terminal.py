@@ -1,4 +1,4 @@
-"""What every verb prints with: results on standard output, errors and progress on standard error."""
+"""The printing of all verbs: results on standard output, errors and progress on standard error."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def err() -> "Console":
 def bars() -> Generator[None]:
     """Show progress on standard error while inside: bars on a terminal, plain lines in a file or a pipe.
 
-    What the package has to say meanwhile (a licence that binds, a damaged row) stands above the bars.
+    Notes of the package meanwhile (a licence with conditions, a damaged row) are printed above the bars.
     """
     from crossflare import progress
 
@@ -49,16 +49,16 @@ def bars() -> Generator[None]:
 
 
 _drawing: "list[Console]" = []
-"""Consoles that draw bars: what is noted meanwhile goes through the last, so that neither writes over the other."""
+"""Consoles that draw bars: notes go through the last one, so that neither writes over the other."""
 
 
 def print_note(line: str) -> None:
-    """Print what a user should know to standard error."""
+    """Print a note for the user to standard error."""
     (_drawing[-1] if _drawing else err()).print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
 
 
 def say(text: str = "") -> None:
-    """Print one line of rich markup to standard output; the terminal, not we, wraps it."""
+    """Print one line of rich markup to standard output; the terminal wraps it, not crossflare."""
     out().print(text, soft_wrap=True)
 
 
@@ -69,7 +69,7 @@ def complain(lines: Iterable[str]) -> None:
 
 
 def say_untested() -> None:
-    """Print one line to standard error where a library's version is not a tested one, unless that was said before."""
+    """Print one line to standard error where a library's version is not a tested one, but only once."""
     from crossflare.libraries.guard import news
 
     line = news()
@@ -78,12 +78,12 @@ def say_untested() -> None:
 
 
 def plain(value: object) -> str:
-    """Return a value as text that is no markup, without the control characters that could drive a terminal."""
+    """Return a value as text without markup, and without the control characters that could drive a terminal."""
     return _escaped("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value)))
 
 
 _MARKUP = re.compile(r"\[[a-z#/@]|\\$")
-"""What may be markup; most texts hold none, and need no rich."""
+"""What may be markup; most texts have none, and need no rich."""
 
 
 def _escaped(text: str) -> str:

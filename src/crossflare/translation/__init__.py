@@ -1,1 +1,1 @@
-"""Texts into other languages: one protocol, the engines behind it, and the store that keeps what was translated."""
+"""Texts into other languages: one protocol, the engines behind it, and the store that keeps the translations."""

@@ -20,38 +20,38 @@ from crossflare.translation.translate import translate_block
 from crossflare.translation.workers import Job, Route, translate_jobs
 
 TEXTS = 256
-"""Texts in a job of a worker."""
+"""How many texts a worker gets in one job."""
 
 
 @dataclass(slots=True)
 class TranslatedLanguage:
-    """What was done for one target language."""
+    """The result for one target language."""
 
     target: str
     engine: str
     """The engine's id."""
     licence: str
     translated: int = 0
-    """Texts that the engine was given; the others were in the store, or came twice."""
+    """How many texts the engine got; the others were in the store, or occurred twice."""
     characters: int = 0
     """The characters of the translated texts."""
     flags: dict[str, int] = field(default_factory=dict[str, int])
-    """Texts with each flag, and `flagged`: with any."""
+    """How many texts have each flag, and `flagged`: how many have any."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedFile:
-    """What was done for a file."""
+    """The result for a file."""
 
     rows: int
     texts: int
-    """Cells that are not blank, of one language."""
+    """How many cells of one language are not blank."""
     seconds: float
     directions: tuple[TranslatedLanguage, ...]
 
 
 class _Meter:
-    """An engine that counts what it is given."""
+    """An engine that counts the texts that it gets."""
 
     def __init__(self, route: Route, counts: TranslatedLanguage) -> None:
         self._engine, self._counts = route.engine(), counts
@@ -80,20 +80,20 @@ def translate_file(
     """Translate columns of a file into one language or more.
 
     Args:
-        input: CSV, TSV, JSONL or Parquet; any other name: one text per line, which become the column `text`.
-        output: `.jsonl` or `.csv`; written whole at the end. Each row keeps its cells and gets, for a column
-            `text` and the language `sw`, the columns `text_sw` and `text_sw_flags`.
+        input: CSV, TSV, JSONL or Parquet. Any other file has one text per line; its texts become the column `text`.
+        output: `.jsonl` or `.csv`; written whole at the end. Each row keeps its cells; for a column `text` and the
+            language `sw` it gets the columns `text_sw` and `text_sw_flags`.
         source: Tag or name of the language of the texts.
         targets: Tags or names of the languages to translate into.
         engine: `engine` and its options; `source` and `target` are added where it takes them.
-        store: Folder of the translations; what is in it is not translated again, also after a kill.
-        columns: Of the texts.
-        quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
+        store: Folder of the translations; a text in it is not translated again, even after a kill.
+        columns: The columns with the texts.
+        quotes: Whether the cells of a TSV file are quoted; None: found out from the file.
         split: Give the engine one sentence at a time (see `Split`).
-        pool: Workers to share the texts that the store lacks; by default this process alone.
+        pool: Workers that share the texts that the store lacks; by default this process alone.
 
     Raises:
-        UserError: A file that cannot be read or written, an engine that lacks a pair, columns that are not there.
+        UserError: A file cannot be read or written, an engine lacks a pair, or a column is missing.
     """
     begin = time.monotonic()
     source, tags = find_language(source).tag, list(dict.fromkeys(find_language(target).tag for target in targets))
@@ -145,7 +145,7 @@ def translate_file(
 
 
 class _Speed:
-    """Moves a bar, and says how many characters the engines translate in a second."""
+    """Moves a bar, and shows how many characters per second the engines translate."""
 
     def __init__(self, advance: Advance, directions: Sequence[TranslatedLanguage]) -> None:
         self._advance, self._directions, self._begin = advance, directions, time.monotonic()
@@ -166,9 +166,9 @@ def _fill(
     blocks: Iterable[Sequence[str]],
     speed: Callable[[int], None],
 ) -> None:
-    """Let workers translate what the store lacks, each text once; what a worker has finished is kept at once."""
+    """Let workers translate the texts that the store lacks, each once; a worker's results are kept as it finishes."""
     places = {route: place for place, route in enumerate(routes)}
-    given: set[tuple[int, str]] = set()  # what workers have in hand: never more than a few jobs
+    given: set[tuple[int, str]] = set()  # the texts that workers have now: never more than a few jobs
 
     def jobs() -> Iterator[Job]:
         for block in blocks:
@@ -195,7 +195,7 @@ def _texts(path: Path, columns: Sequence[str], quotes: bool | None) -> Iterator[
 
 
 def _check_columns(path: Path, columns: Sequence[str], tags: Sequence[str], quotes: bool | None) -> None:
-    """Look at the first row: the columns are there, and their translations are not."""
+    """Check with the first row that the columns exist, and that their translations do not."""
     first = next(iterate(path, quotes))
     for column in columns:
         first.text(column)

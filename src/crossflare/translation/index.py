@@ -1,8 +1,8 @@
-"""Where the row of a text stands in the parts of a shelf: an index on disk, made anew by every process that reads.
+"""Where the row of a text is in the parts of a shelf: an index on disk, built again by every process that reads.
 
-It is a temporary database of SQLite, deleted with the process, of which a fixed part is held in memory: a million rows
-take as much memory as a thousand. The first 8 bytes of a text's sha256 are its key here; rows that share them by chance
-or because one was damaged are all returned, and the reader compares the texts.
+It is a temporary SQLite database, deleted with the process; a fixed part of it is in memory, so that a million rows
+take as much memory as a thousand. The first 8 bytes of a text's sha256 are its key here. Rows that share a key, by
+chance or because one was damaged, are all returned, and the reader compares the texts.
 """
 
 import json
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crossflare.errors import UserError
 
 BLOCK = 1 << 20
-"""Bytes of a part that are looked at together."""
+"""Bytes of a part that are read together."""
 PREFIX = b'{"key": "'
 DIGITS = 16
 """Hex digits of the sha256 that make up the key."""
@@ -28,7 +28,7 @@ _NIBBLES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """One row: in the part with this number, its first byte, and its bytes without the line feed."""
+    """One row: the number of its part, its first byte, and its bytes without the line feed."""
 
     part: int
     start: int
@@ -52,10 +52,10 @@ class Index:
         self._database.close()
 
     def read(self, path: Path, part: int, start: int) -> tuple[int, int]:
-        """Enter the whole rows of a part from the byte `start` on.
+        """Enter the whole rows of a part, starting at the byte `start`.
 
         Returns:
-            The end of the last whole row, and how many lines were no rows.
+            The end of the last whole row, and how many lines are not rows.
 
         Raises:
             UserError: The folder of temporary files is full.
@@ -86,7 +86,7 @@ class Index:
         return [Place(*row) for row in sorted(rows)]
 
     def remove(self, place: Place) -> None:
-        """Forget a row, for it is damaged; rare, so that it may look through all."""
+        """Forget a damaged row; this is rare, so that it may search all rows."""
         self._database.execute("DELETE FROM rows WHERE part = ? AND start = ?", (place.part, place.start))
 
     def _enter(self, data: bytes, part: int, offset: int) -> int:
@@ -115,5 +115,5 @@ class Index:
 
 
 def keys_of(digests: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return the keys [N] of texts whose sha256 [N] of 32 bytes these are."""
+    """Return the keys [N] of texts, given their sha256 [N], 32 bytes each."""
     return np.frombuffer(b"".join(digest[: DIGITS // 2] for digest in digests), dtype=">i8").astype(np.int64)

@@ -11,27 +11,27 @@ from crossflare.languages import find_language, script_word, script_words
 from crossflare.translation.translate import UNSPACED
 
 LENGTH_RATIO = 3.0
-"""One text is this many times as long as the other: too much."""
+"""The length of one text over that of the other, from which on `LENGTH` is set."""
 SHORT = 20
-"""Lengths of texts shorter than this on both sides are not compared."""
+"""Lengths are not compared when both texts are shorter than this."""
 _NUMBER = re.compile(r"\d+(?:[.,'\u066b\u066c\u00a0\u202f]\d+)*")
 # A unit of 2 to 100 characters four times in a row, or one character ten times.
 _LOOP = re.compile(r"(.{2,100}?)\1{3}|(\S)\2{9}", re.DOTALL)
 
 
 class Flag(StrEnum):
-    """One thing that is wrong, or may be."""
+    """One thing that is wrong, or may be wrong."""
 
     EMPTY = "empty"
     """Nothing came back for a text."""
     COPIED = "copied"
-    """The text came back as it was (three words or more)."""
+    """The text came back unchanged (three words or more)."""
     WRONG_SCRIPT = "wrong_script"
-    """Most letters are of another script than the target language's."""
+    """Most letters are from another script than the target language's."""
     REPETITION = "repetition"
-    """Something is repeated over and over, and is not in the source."""
+    """Something repeats over and over, and does not in the source."""
     LENGTH = "length"
-    """Much longer or much shorter than the source."""
+    """The translation is much longer or much shorter than the source."""
     NUMBERS = "numbers"
     """A number of two digits or more is not in the translation."""
 
@@ -43,7 +43,7 @@ def find_flags(source: str, output: str, source_language: str, target_language: 
         source: The text that was translated.
         output: Its translation.
         source_language: BCP-47 tag.
-        target_language: BCP-47 tag; its script is known from the table of languages, or not compared.
+        target_language: BCP-47 tag; its script comes from the table of languages, or is not compared.
     """
     if not source.strip():
         return frozenset()
@@ -77,7 +77,7 @@ def clean_rows(flags: Sequence[frozenset[Flag]], unwanted: Iterable[Flag] = tupl
 
 
 def _loops(text: str) -> bool:
-    """Whether something is repeated over and over; six letters must then come twice, which is quicker to see."""
+    """Whether something repeats over and over; first look for six letters that occur twice, which is faster."""
     sixes = len(text) - 5
     return sixes > 1 and len({text[i : i + 6] for i in range(sixes)}) < sixes and _LOOP.search(text) is not None
 
@@ -95,7 +95,7 @@ def _wrong_script(text: str, language: str) -> bool:
 
 
 def _length(text: str) -> float:
-    """Return the length of a text, a syllable or word sign counting as the letters it stands for."""
+    """Return the length of a text, where a syllable or word sign counts as the letters it stands for."""
     weights = {"CJK": 3.0, "HANGUL": 2.0, "HIRAGANA": 2.0, "KATAKANA": 2.0}
     if text.isascii():
         return float(len(text))
@@ -107,7 +107,7 @@ def _unequal(source: float, output: float) -> bool:
 
 
 def _numbers(text: str) -> set[str]:
-    """Return the numbers of a text as digits, of any script and without separators; those of one digit are words."""
+    """Return the numbers of a text as digits, of any script and without separators; single digits count as words."""
     found = ("".join(str(unicodedata.digit(sign, "")) for sign in number) for number in _NUMBER.findall(text))
     return {number for number in found if len(number) > 1}
 
@@ -127,8 +127,8 @@ def measure(outputs: Sequence[str], references: Sequence[str], language: str) ->
     """Score translations against one reference each.
 
     Args:
-        outputs: What the engine gave.
-        references: What it should have given, in the same order.
+        outputs: What the engine returned.
+        references: The right translations, in the same order.
         language: BCP-47 tag of both; decides how words are told apart.
 
     Raises:

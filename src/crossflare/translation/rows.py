@@ -1,4 +1,4 @@
-"""Rows of a file to be translated, read and written a block at a time."""
+"""Rows of a file to be translated, read and written one block at a time."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from crossflare.tasks.files import Row, format_of, iterate_rows
 from crossflare.tasks.lines import lines_without_returns
 
 ROWS = 1024
-"""Rows in a block."""
+"""How many rows a block has."""
 Cells = Mapping[str, Any]
 
 
@@ -45,7 +45,7 @@ def blocks(path: Path, quotes: bool | None = None) -> Iterator[list[Row]]:
 
 
 def count_lines(path: Path) -> int | None:
-    """Return about how many rows a file has, for a bar; None where that is not quickly known."""
+    """Return about how many rows a file has, for a bar; None where that takes long to find out."""
     if path.suffix.lower() == ".parquet":
         return None
     with path.open("rb") as file:
@@ -53,7 +53,7 @@ def count_lines(path: Path) -> int | None:
 
 
 def check_output(input: Path, output: Path) -> None:
-    """Raise `UserError` when `output` is no `.jsonl` or `.csv` file, or is the input itself."""
+    """Raise `UserError` when `output` is not a `.jsonl` or `.csv` file, or is the input itself."""
     suffix = output.suffix.lower()
     if suffix not in _FORMATS:
         raise UserError(f"{output}: expected an output that ends in .jsonl or .csv; {nearest(suffix, _FORMATS)}")
@@ -63,10 +63,10 @@ def check_output(input: Path, output: Path) -> None:
 
 @contextmanager
 def written(output: Path) -> Generator[Callable[[Sequence[Cells]], None]]:
-    """Yield a function that takes the rows of `output`, a block at a time; the file stands when all went well.
+    """Yield a function that takes the rows of `output`, one block at a time; the file appears when all went well.
 
     Raises:
-        UserError: The disk is full; for CSV, rows whose columns are not those of the first.
+        UserError: The disk is full; for CSV, a row's columns differ from those of the first row.
     """
     form = _FORMATS[output.suffix.lower()](output)
     with replacing(output) as file:
@@ -82,7 +82,7 @@ class _Jsonl:
 
 
 class _Csv:
-    """Lists of words have bars between them; other values that are no text are written as JSON."""
+    """Writes CSV: lists of words have bars between them; other values that are not text are written as JSON."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

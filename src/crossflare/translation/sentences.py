@@ -8,7 +8,7 @@ _CLOSERS = "\"'\u2019\u201d\u00bb\u203a)\\]}\u300d\u300f\uff09\u3011\u300b\u3009
 _OPENERS = "\"'\u2018\u201c\u00ab\u2039(\\[{\u00bf\u00a1\u2014\u2013-"
 # Marks that end a sentence wherever they stand: CJK, Devanagari and its relatives, Burmese, Khmer, Ethiopic, Tibetan.
 _ALWAYS = "\u3002\uff01\uff1f\uff61\u0964\u0965\u104b\u17d4\u17d5\u1362\u1367\u1368\u0f0d\u0f0e"
-# Marks that end one before white space only: Latin, Arabic, Urdu, Armenian.
+# Marks that end a sentence only before white space: Latin, Arabic, Urdu, Armenian.
 _BEFORE_BLANK = "!?\u2026\u061f\u06d4\u0589"
 _END = re.compile(
     rf"(?P<always>[{_ALWAYS}]+[!?{_ALWAYS}]*[{_CLOSERS}]*)"
@@ -26,22 +26,22 @@ ABBREVIATIONS = frozenset(
     г гг т тт др пр рис им ул см тыс млн руб проф д
     """.split()  # noqa: SIM905
 )
-"""Words, in small letters and without dots, after which a full stop ends no sentence."""
+"""Words, in lower case and without dots, after which a full stop ends no sentence."""
 NUMBERED = frozenset("no nos nr nrs fig figs eq vol vols pp p pg ch sec abs art pág págs núm стр".split())  # noqa: SIM905
-"""Abbreviations only where a number follows."""
+"""Words that are abbreviations only before a number."""
 ORDINAL_DOT = frozenset("de da nb nn fi et lv lt cs sk sl hr sr bs hu pl is fo tr az eu lb hsb".split())  # noqa: SIM905
 """Languages that write `3.` for `third`."""
 
 
 def sentences(text: str, language: str = "") -> list[tuple[str, str]]:
-    """Split a text into sentences and what lies between them.
+    """Split a text into sentences and the blanks between them.
 
     Args:
         text: Any text. A line break always ends a sentence.
-        language: Any tag or name of it; only for the numbers that a full stop makes ordinal.
+        language: Any tag or name of its language; only used for full stops that make a number ordinal.
 
     Returns:
-        (sentence, blanks behind it) pairs, which joined give `text`. No sentence starts or ends with white space; only
+        (sentence, blanks after it) pairs, which joined give `text`. No sentence starts or ends with white space; only
         the first may be empty. Scripts with neither marks nor line breaks (Thai, Lao) give one sentence.
     """
     pieces: list[tuple[str, str]] = []
@@ -58,7 +58,7 @@ def sentences(text: str, language: str = "") -> list[tuple[str, str]]:
 
 
 def _ends(text: str, start: int, language: str) -> list[int]:
-    """Return the ends of all sentences, without the blanks behind; the last is that of the text's last sign."""
+    """Return the ends of all sentences, without the blanks after them; the last is that of the text's last sign."""
     marks = [match.end() for match in _END.finditer(text, start) if _is_end(match, text, language)]
     lines = [match.start() for match in re.finditer(r"\s*[\n\r\u0085\u2028\u2029]", text)]
     return sorted({*marks, *lines, len(text.rstrip())})

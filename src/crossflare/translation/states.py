@@ -1,9 +1,9 @@
-"""Encoder states on disk, by the content of model, language and text: what was encoded once is read ever after.
+"""Encoder states on disk, by the content of model, language and text: each text is encoded once and then read.
 
     <root>/<id of model, precision and language>/identity.json
     <root>/<id of ...>/<content id of its keys>/states.safetensors, keys.json      (a folder of `commit_dir`)
 
-A part is written whole or not at all, so that a run that was killed goes on with the texts that are missing. Reading
+A part is written whole or not at all, so that a run after a kill continues with the texts that are missing. Reading
 maps the files: only the states that are asked for come into memory.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 BYTES_PER_PART = 64 << 20
-"""The size of one part of states: a kill costs that much, and encoding holds that much in memory."""
+"""The size of one part of states: a kill loses at most this, and encoding holds this much in memory."""
 
 
 class Encoder(Protocol):
@@ -56,14 +56,14 @@ class States:
         precision: str = "float16",
         bytes_per_part: int = BYTES_PER_PART,
     ) -> None:
-        """Open what is there; parts that are damaged are left out, and made again.
+        """Open the states that exist; damaged parts are left out, and made again.
 
         Args:
             root: Folder of all stored states.
-            encoder: What encodes the texts that are missing.
+            encoder: The encoder for the texts that are missing.
             language: BCP-47 tag of the texts.
-            precision: On disk and of what is returned: float16 halves the space; the states of float32 models lose
-                3 digits; bfloat16 keeps the range of bfloat16 models.
+            precision: Of the stored and returned states: float16 halves the space, and the states of float32 models
+                lose 3 digits; bfloat16 keeps the range of bfloat16 models.
             bytes_per_part: See `BYTES_PER_PART`.
 
         Raises:
@@ -71,7 +71,7 @@ class States:
         """
         self._precision = choose("precision of stored states", precision, PRECISIONS)
         self._encoder, self._language, self._bytes = encoder, tag_of(language), bytes_per_part
-        # What of the engine's identity changes its encoder's states; beams and the like do not.
+        # The parts of the engine's identity that change its encoder's states; beams and the like do not.
         kept = ("engine", "model", "revision", "dtype", "mt_language")
         self.identity = {name: encoder.identity.get(name) for name in kept}
         self.identity |= {"language": self._language, "precision": precision, "format": 1}
@@ -86,7 +86,7 @@ class States:
             self._take(part.parent)
 
     def add(self, texts: Sequence[str]) -> int:
-        """Encode those of `texts` that are not there yet, part by part; return how many those were."""
+        """Encode those of `texts` that are not stored yet, part by part; return how many these were."""
         import torch
 
         missing = [text for text in dict.fromkeys(texts) if text_key(text) not in self._places]
@@ -170,7 +170,7 @@ def encode_stored(
     Args:
         root: Folder of all stored states.
         encoder: The engine.
-        texts: In `language`.
+        texts: Texts in `language`.
         language: BCP-47 tag.
         precision: See `States`.
     """
@@ -184,13 +184,13 @@ def encode_rows(
 ) -> list[tuple[Any, ...]]:
     """Return a translation encoder's states [S,d_mt] for each text of each row.
 
-    Texts longer than the encoder reads are read in parts, whose states stand one after the other.
+    A text longer than the encoder can read is read in parts, whose states follow one another.
 
     Args:
-        engine: One with `encode`.
+        engine: An engine with `encode`.
         rows: Their texts.
         language: BCP-47 tag.
-        store: Folder in which states are kept, in float16; None: they are not.
+        store: Folder in which states are kept, in float16; None: they are not kept.
     """
     import torch
 

@@ -1,19 +1,19 @@
-"""Translations on disk, by the content of engine and text: what was translated once is never translated again.
+"""Translations on disk, by the content of engine and text: a text is translated once and never again.
 
     <root>/<engine id>/identity.json
     <root>/<engine id>/<source>-<target>/.<part>.lock
     <root>/<engine id>/<source>-<target>/<part>.jsonl      rows of `stored`
 
-A row that is not as it was written is ignored, and its text translated again.
+A row that is not as it was written is ignored, and its text is translated again.
 
-Parts only grow. A process holds the lock of the part it writes, so that many may write at once; each batch is one
-write, flushed to the disk. A line cut off by a kill is ignored by readers and removed by the next writer of its part.
-Memory does not grow with the rows: they stay on the disk, found through `Index`.
+Parts only grow. A process holds the lock of the part it writes, so that many processes can write at once. Each batch is
+one write, flushed to the disk. A line cut off by a kill is ignored by readers, and the next writer of its part removes
+it. Memory does not grow with the rows: they stay on the disk, and `Index` finds them.
 
     {"key": sha256 of the text, "check": sha256 of text and translation, its beginning, "text": ..., "translation": ...}
 
-Rows of older versions have no `check`, and are held to their key alone. `check` stands before the text, so that no cut
-through a row or two makes a row that looks like one of those.
+Rows of older versions have no `check`, and are only compared with their key. `check` comes before the text, so that a
+cut through one row or two cannot make a row that looks like one of those.
 """
 
 import hashlib
@@ -81,23 +81,23 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-_NEAR = 1 << 14  # bytes between two rows that are read in one go, rather than each for itself
-_SPAN = 1 << 22  # bytes read in one go
+_NEAR = 1 << 14  # bytes between two rows that are still read together
+_SPAN = 1 << 22  # bytes read at once
 _log = logging.getLogger(__name__)
 
 
 class Shelf:
-    """The translations of one engine from one language to another; close it to let others take over its part."""
+    """The translations of one engine from one language to another; close it so that others can take over its part."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[int, int] = {}  # part -> bytes of it that are in the index, always whole lines
+        self._read: dict[int, int] = {}  # part -> how many of its bytes are in the index, always whole lines
         self._index: Index | None = None
         self._reader = 0
         self._own: tuple[BinaryIO, BaseFileLock] | None = None
         self._owner = 0
         self.damaged = 0
-        """Rows met so far that were not what had been written."""
+        """How many rows so far were not as they had been written."""
 
     def __enter__(self) -> "Shelf":
         return self
@@ -120,7 +120,7 @@ class Shelf:
             for place, line in self._lines(index.find(keys_of([text_digest(text) for text in wanted]))):
                 row = read_row(line)
                 if isinstance(row, tuple):
-                    found.setdefault(*row)  # one of `wanted`, or with a key that is equal by chance
+                    found.setdefault(*row)  # a text of `wanted`, or one whose key is equal by chance
                 else:
                     index.remove(place)
                     reasons.setdefault(place.part, []).append(row)
@@ -169,8 +169,8 @@ class Shelf:
         self._index = None
 
     def _refresh(self) -> Index:
-        """Return the index with all that is whole on the disk now."""
-        if self._index is None or self._reader != os.getpid():  # after a fork the index stays the parent's
+        """Return the index, with every row that is whole on the disk now."""
+        if self._index is None or self._reader != os.getpid():  # after a fork the index still belongs to the parent
             self._index, self._read, self._reader = Index(), {}, os.getpid()
         for path in sorted(self._folder.glob("*.jsonl")):
             if not path.stem.isdecimal():
@@ -184,7 +184,7 @@ class Shelf:
         return self._index
 
     def _lines(self, places: Sequence[Place]) -> Iterator[tuple[Place, bytes]]:
-        """Yield the bytes of rows, in order; neighbours are read together."""
+        """Yield the bytes of rows, in order; rows that are close together are read together."""
         at = 0
         while at < len(places):
             first, end = places[at], at + 1
@@ -210,11 +210,11 @@ class Shelf:
         _log.warning("%s: %s (%s)", self._folder / _name(part), said, reason)
 
     def _own_part(self) -> BinaryIO:
-        """Return this process's part, locked: the first that nobody holds, without a torn last line."""
+        """Return this process's part, locked: the first that no process holds, without a torn last line."""
         if self._own is not None and self._owner == os.getpid():
             return self._own[0]
         if self._own is not None:
-            self.close()  # after a fork part and index stay the parent's
+            self.close()  # after a fork part and index still belong to the parent
         number = 0
         while (lock := take(self._folder / f".{number:04d}.lock")) is None:
             number += 1
@@ -237,10 +237,10 @@ class Store:
         self._root = Path(root)
 
     def shelf(self, identity: Mapping[str, Any], source: str, target: str) -> Shelf:
-        """Return the translations of the engine with this identity; its identity is written beside them.
+        """Return the translations of the engine with this identity; its identity is written next to them.
 
         Raises:
-            UserError: The folder holds another identity, so that it was not made by this engine.
+            UserError: The folder holds another identity, so that another engine made it.
         """
         folder = self._root / engine_id(identity)
         path = folder / "identity.json"

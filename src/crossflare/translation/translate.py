@@ -1,4 +1,4 @@
-"""Texts through an engine and the store: each different one is translated once, and never again."""
+"""Texts through an engine and the store: each distinct text is translated once, and never again."""
 
 import re
 import time
@@ -14,13 +14,13 @@ from crossflare.translation.sentences import sentences
 from crossflare.translation.store import Shelf, Store
 
 VERSION = 1
-"""Raised whenever the same text would be split in another way."""
+"""Raised when the same text would be split in another way."""
 CHARACTERS = 1000
-"""The budget of an engine that does not count tokens."""
+"""The budget, in characters, of an engine that does not count tokens."""
 UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 """Scripts written without blanks between words."""
 Piece = tuple[str, str]
-"""What is translated, and the blanks behind it, which are not."""
+"""The text that is translated, and the blanks after it, which are not."""
 Measure = Callable[[Sequence[str]], Sequence[int]]
 
 _CLAUSE = re.compile(r"[,;:\u061b\u060c\u1363\u1364\u1365\u2014\u2013]\s+|[\uff0c\u3001\uff1b\uff1a\u104a]\s*")
@@ -28,15 +28,15 @@ _BLANK = re.compile(r"\s+")
 
 
 def split(text: str, fits: Callable[[Sequence[str]], Sequence[bool]], language: str = "") -> list[Piece]:
-    """Split a text into its sentences, and those that do not fit at clauses, then at blanks, then anywhere.
+    """Split a text into its sentences; split those that do not fit at clauses, then at blanks, then anywhere.
 
     Args:
         text: Any text.
-        fits: Says of each piece whether it is short enough; asked of many at once.
+        fits: Says for each piece whether it is short enough; it gets many at once.
         language: BCP-47 tag of the text, for the rules of `sentences`.
 
     Returns:
-        Pieces, which joined with their blanks give `text`. One that does not fit though it is a single letter stays.
+        Pieces, which joined with their blanks give `text`. A single letter stays, even if it does not fit.
     """
     pieces = sentences(text, language)
     while True:
@@ -53,8 +53,8 @@ def join(pieces: Sequence[Piece], translations: Sequence[str], blank: bool = Fal
 
     Args:
         pieces: From `split`.
-        translations: Of the pieces, in order; an empty piece counts.
-        blank: Put a blank where two pieces touched: from a script without blanks into one with them.
+        translations: The translations of the pieces, in order; an empty piece counts.
+        blank: Put a blank where two pieces touched: for a script without blanks translated into one with blanks.
     """
     last = len(pieces) - 1
     return "".join(
@@ -64,7 +64,7 @@ def join(pieces: Sequence[Piece], translations: Sequence[str], blank: bool = Fal
 
 
 class BySentence:
-    """An engine that gets one sentence at a time, and parts of those that are longer than it can read."""
+    """An engine that gets one sentence at a time, and parts of sentences that are longer than it can read."""
 
     def __init__(
         self, engine: Translator, budget: int | None = None, by: Literal["sentence", "budget"] = "sentence"
@@ -72,10 +72,10 @@ class BySentence:
         """Wrap an engine.
 
         Args:
-            engine: One with `count_tokens(texts) -> list[int]` is asked for the length of pieces; of others the
-                characters are counted.
-            budget: Tokens or characters in a piece; by default the engine's `max_tokens`, or `CHARACTERS`.
-            by: `sentence`: each sentence by itself, as most models were trained; `budget`: texts that fit stay whole.
+            engine: If it has `count_tokens(texts) -> list[int]`, this measures pieces; otherwise their characters are
+                counted.
+            budget: Tokens or characters per piece; by default the engine's `max_tokens`, or `CHARACTERS`.
+            by: `sentence`: each sentence separately, as most models were trained; `budget`: texts that fit stay whole.
 
         Raises:
             UserError: A budget below 1.
@@ -112,7 +112,7 @@ class BySentence:
 
 
 def _halve(piece: str, gap: str) -> list[Piece]:
-    """BySentence near the middle: behind a clause mark, else at a blank, else between two letters."""
+    """Split a piece near its middle: after a clause mark, else at a blank, else between two letters."""
     middle = len(piece) // 2
     clauses = [
         match.span() for match in _CLAUSE.finditer(piece, 1) if len(piece) / 4 < match.end() < len(piece) * 3 / 4
@@ -133,7 +133,7 @@ def _sticks(before: str, sign: str) -> bool:
 
 
 BLOCK = 4096
-"""Texts looked up together."""
+"""How many texts are looked up together."""
 QUICK = 0.5
 """Seconds: after a call of the engine that took less, the next one gets twice as many texts."""
 
@@ -141,18 +141,18 @@ QUICK = 0.5
 def translate_all(
     store: Store, translator: Translator, texts: Sequence[str], source: str, target: str, batch: int = 256
 ) -> list[str]:
-    """Translate `texts`, each different one once, and only those the store lacks.
+    """Translate `texts`, each distinct text once, and only those that the store lacks.
 
     Args:
         store: Where translations are looked up and kept.
         translator: The engine.
-        texts: In the language `source`.
+        texts: Texts in the language `source`.
         source: BCP-47 tag of the language translated from.
         target: BCP-47 tag of the language translated to.
-        batch: Texts in the first call of the engine; more in later ones if it is quick. A call is kept whole or not.
+        batch: Texts in the first call of the engine; later calls have more if it is quick. A call is kept whole or not.
 
     Returns:
-        One translation per text, in order; blank texts as they are.
+        One translation per text, in order; blank texts stay as they are.
     """
     check_pair(source, target)
     done: list[str] = []
@@ -183,7 +183,7 @@ def translate_block(
     start = 0
     while start < len(missing):
         now = missing[start : start + batch]
-        known |= shelf.find(now) if start else {}  # another writer's are taken
+        known |= shelf.find(now) if start else {}  # by now another process may have written some
         ours = [text for text in now if text not in known]
         begin = time.monotonic()
         if ours:
@@ -199,5 +199,5 @@ def translate_block(
 
 
 def for_long_texts(engine: Translator) -> Translator:
-    """Return an engine that reads texts of any length: one with a limit of tokens gets a sentence at a time."""
+    """Return an engine that reads texts of any length: one with a token limit gets a sentence at a time."""
     return BySentence(engine) if hasattr(type(engine), "max_tokens") else engine

@@ -1,6 +1,6 @@
 """Translating with several processes, here or on the machines of a Ray cluster: see `jobs`.
 
-A worker only translates; the process that asked writes the store, so that machines need no common disk.
+A worker only translates; the calling process writes the store, so that machines need no common disk.
 """
 
 import json
@@ -20,7 +20,7 @@ from crossflare.translation.translate import BySentence
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One engine from one language to another, as it can be told to another process."""
+    """One engine from one language to another, in a form that can be sent to another process."""
 
     options: str
     """Canonical JSON: `engine` and its options, and `split`."""
@@ -29,27 +29,27 @@ class Route:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], source: str, target: str, split: bool) -> "Route":
-        """Describe an engine; those that serve any pair are not told the languages."""
+        """Describe an engine; an engine that serves any pair is not told the languages."""
         source, target = tag_of(source), tag_of(target)
         known = ENGINES[options["engine"]].options if options.get("engine") in ENGINES else {}
         sides = {side: tag for side, tag in (("source", source), ("target", target)) if side in known}
         return cls(canonical({"options": {**sides, **options}, "split": split}), source, target)
 
     def engine(self) -> Translator:
-        """Return the engine, made once in a process for all routes with the same options."""
+        """Return the engine, made once per process for all routes with the same options."""
         return _engine(self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Different texts for one engine."""
+    """Distinct texts for one engine."""
 
     route: Route
     texts: tuple[str, ...]
 
 
 def translate_jobs(pool: Pool, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[str]]]:
-    """Yield each job with its translations, as workers finish them; `jobs` are asked for when a worker is free.
+    """Yield each job with its translations, as workers finish them; a new job is taken when a worker is free.
 
     Raises:
         UserError: From an engine; or workers died again and again.

@@ -1,4 +1,4 @@
-"""Apertium: rule-based translation between related languages, on any processor, with no download of weights."""
+"""Apertium: rule-based translation between related languages, on any processor, without a download of weights."""
 
 import os
 import re
@@ -24,11 +24,11 @@ from crossflare.translation.engines.debian import mode_path as _mode
 from crossflare.translation.engines.protocol import check_pair, translate_filled
 
 LEAST, LONGER = 1 << 20, 64
-"""Bytes that an answer may have, and further ones for each byte of its message."""
+"""The bytes that an answer may always have, and the further bytes for each byte of its message."""
 
 
 class PipelineError(RuntimeError):
-    """The command ended, was too slow, lost count or wrote too much; `answered` messages were answered before."""
+    """The command ended, was too slow, lost count or wrote too much; `answered` messages were answered before that."""
 
     def __init__(self, reason: str, answered: list[bytes]) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class Pipeline:
     """Starts the command at the first message; all of its processes form a group that ends with this object."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, patience: float = 120.0) -> None:
-        """Take the command, its environment, and the seconds after which it is held to be stuck in one answer."""
+        """Take the command, its environment, and after how many seconds without an answer it counts as stuck."""
         self._command, self._env, self._patience = list(command), env, patience
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Pipeline] | None = None
@@ -51,8 +51,8 @@ class Pipeline:
         others go on and answer with nothing or with parts.
 
         Raises:
-            PipelineError: The command ended, was too long in giving one answer or gave too much for one, or an answer
-                lacks its number; it is then closed.
+            PipelineError: The command ended, took too long for one answer or wrote too much for one, or an answer lacks
+                its number; the pipeline is then closed.
             OSError: The command cannot be started.
         """
         process = self._running()
@@ -65,7 +65,7 @@ class Pipeline:
         rest, since = b"", time.monotonic()
         try:
             while len(answers) < len(messages):
-                left = since + self._patience - time.monotonic()  # a drip of bytes is no answer
+                left = since + self._patience - time.monotonic()  # for the whole answer, not for its next bytes
                 if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
                     said = "wrote no end of an answer in" if rest else "was silent for"
                     raise PipelineError(f"{said} {self._patience:.0f} seconds", answers)
@@ -110,7 +110,7 @@ class Pipeline:
 
 
 def _write(handle: int, data: bytes) -> None:
-    with suppress(OSError):  # the reader finds out why
+    with suppress(OSError):  # the reader reports the reason
         view = memoryview(data)
         while view:
             view = view[os.write(handle, view) :]
@@ -132,16 +132,16 @@ LICENCE = "GPL-2.0-or-later or GPL-3.0-or-later, by language pair"
 
 # Each line is a message of its own, so that line breaks stay where they are; NUL ends a message.
 _LINE_BREAKS = re.compile("([\\0\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+)")
-# Blanks other than one space, and `~`, which the last stage would take as its own, travel in brackets, untouched.
+# Blanks other than one space, and `~`, a mark of the last stage's own, go in brackets, which leaves them unchanged.
 _RESERVED = re.compile(r"(?P<kept>[^\S ]+|\s{2,}|~+)|(?P<sign>[\\^$/@<>\[\]{}])")
 _READ_BACK = re.compile(r"\[(?P<kept>[^\]]*)\]|\\(?P<sign>.)|(?P<gap> {2,})", re.DOTALL)
 
 
 class Apertium:
-    """Translates one pair of languages, in the directions that are installed, at need through languages between."""
+    """Translates one pair of languages, in the installed directions, if necessary through other languages."""
 
     def __init__(self, source: str, target: str, modes: str = MODES, via: Sequence[str] = ()) -> None:
-        """Find what is installed in `modes`.
+        """Find the installed pairs in `modes`.
 
         Args:
             source: BCP-47 tag.
@@ -150,7 +150,7 @@ class Apertium:
             via: Tags of the languages to go through, one pair after the other (`es` for English to Catalan).
 
         Raises:
-            UserError: Apertium or a pair is not installed; names the Debian package. Or this is Windows.
+            UserError: Apertium or a pair is not installed; the message names the Debian package. Or this is Windows.
         """
         if sys.platform == "win32":
             raise UserError(
@@ -178,7 +178,7 @@ class Apertium:
                         f" apt install {package}"
                     )
         self._pipelines: dict[tuple[str, str], Pipeline] = {}
-        # For each direction the content of its stages and of the linguistic data they read.
+        # For each direction: the content of its stages and of the linguistic data that they read.
         digests = {f"{pair[0]}-{pair[1]}": _digest(path) for pair, path in self._modes.items()}
         self.identity: dict[str, Any] = {"engine": "apertium", "format": 1, "modes": digests, "licence": LICENCE}
         if via:
@@ -188,7 +188,8 @@ class Apertium:
         """See `Translator.translate`; words that Apertium does not know are copied, without its marks.
 
         Raises:
-            UserError: Not the pair of this engine, or its programs fail twice at the same text; the text is named.
+            UserError: The pair is not that of this engine, or its programs fail twice at the same text; the text is
+                named.
         """
         pair = (find_language(source).tag, find_language(target).tag)
         stops = self._stops[::-1] if pair == (self._pair[1], self._pair[0]) else self._stops
@@ -220,7 +221,7 @@ class Apertium:
         return ["".join(pieces) for pieces in split]
 
     def _ask(self, lines: list[str], pair: tuple[str, str]) -> list[str]:
-        """Translate lines; when a program dies, start all of them again at the line that was not answered, once."""
+        """Translate lines; when a program dies, start all of them again, once, at the first line without an answer."""
         if pair not in self._pipelines:
             self._pipelines[pair] = Pipeline(*_command(self._modes[pair]))
         answers: list[bytes] = []
@@ -246,7 +247,7 @@ def to_stream(line: str) -> bytes:
 
 
 def from_stream(answer: bytes, line: str) -> str:
-    """Return the text in an answer of Apertium, between the blanks around `line`."""
+    """Return the text of an answer of Apertium, with the blanks around `line`."""
     raw = answer.decode("utf-8", "replace").removesuffix(".").strip(" ")
     text = _READ_BACK.sub(lambda m: m["kept"] if m["kept"] is not None else m["sign"] or " ", raw)
     if text.count("#") > line.count("#"):  # the mark inside an unknown group of words: `darse# cuenta`
@@ -261,14 +262,14 @@ def _programs(mode: Path) -> list[str]:
 
 
 def _command(mode: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command of a mode with every stage flushing at NUL, and its environment."""
+    """Return the command of a mode, in which every stage flushes at NUL, and its environment."""
     words = ["apertium-wblank-mode", "-z", str(mode)]
     try:
         script = subprocess.run(words, capture_output=True, text=True, check=True, errors="replace", timeout=60).stdout
     except subprocess.SubprocessError as error:
         reason = str(error).rpartition(str(mode))[2].lstrip("'] ")
         raise UserError(f"apertium {mode.stem}: apertium-wblank-mode {reason}; install Apertium again") from error
-    # -n, the first argument of a mode: unknown words without marks.
+    # -n, the first argument of a mode, leaves unknown words without marks.
     return ["bash", "-c", script, "apertium", "-n", ""], {**os.environ, "LC_ALL": "C.UTF-8"}
 
 

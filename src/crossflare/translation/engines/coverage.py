@@ -18,10 +18,10 @@ FAMILIES: Mapping[str, Callable[[Language], str | None]] = {
     "madlad": lambda language: language.madlad,
     "mbart": lambda language: language.mbart,
 }
-"""Models of `transformers` and `ctranslate2` -> what they call a language."""
+"""Models of `transformers` and `ctranslate2` -> the function that returns their name of a language."""
 NEURAL = ("transformers", "ctranslate2")
 NAMES = (*FAMILIES, "marian", "bergamot", "apertium", *NEURAL)
-"""What can be asked for."""
+"""The engines that can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,21 @@ class EngineCoverage:
     engine: str
     """A family of models, `bergamot` or `apertium`."""
     source: str | None
-    """What it calls the language; None where it does not have it."""
+    """The engine's name of the source language; None where it does not have the language."""
     target: str | None
     direct: bool
     via: str | None = None
-    """Tag of the language between, when not direct."""
+    """Tag of the language in between; None where the way is direct."""
     note: str = ""
 
     @property
     def works(self) -> bool:
-        """Whether this way leads there."""
+        """Whether this way leads from the source to the target."""
         return self.direct or self.via is not None
 
 
 def code_in(language: Language, engine: str) -> str | None:
-    """Return what an engine calls a language; None where it does not have it. Marian: by the custom of its names."""
+    """Return an engine's name of a language; None where it lacks it. For Marian: by the convention of its names."""
     if engine == "apertium":
         return language.apertium
     if engine == "bergamot":
@@ -59,13 +59,13 @@ def code_in(language: Language, engine: str) -> str | None:
 
 
 def ways(source: str, target: str, engine: str | None = None, modes: str = MODES) -> list[EngineCoverage]:
-    """Return a way for each engine, the ones that do not lead there last.
+    """Return one way for each engine; those that do not lead to the target come last.
 
     Args:
         source: Any form that `find` takes.
         target: The same.
-        engine: Only this one of `NAMES`.
-        modes: Apertium's folder, for what is installed.
+        engine: Only this engine of `NAMES`.
+        modes: Apertium's folder, which shows what is installed.
 
     Raises:
         UserError: An unknown language or engine, or both languages are the same.
@@ -93,7 +93,7 @@ def split_pair(pair: str) -> tuple[str, str]:
     """Return the tags of `en-oc`, `zh-Hant-en` or `en:oc`.
 
     Raises:
-        UserError: No place splits it into two languages.
+        UserError: The text cannot be split into two languages.
     """
     parts = pair.replace(":", "-").split("-")
     problem: UserError | None = None

@@ -16,17 +16,17 @@ from crossflare.translation.engines.neural import Neural, Rows
 from crossflare.translation.engines.protocol import Deadline
 
 FORMAT = 1
-"""Raised whenever the same model would be converted to something else."""
+"""Raised when the same model would be converted to something else."""
 
 
 def converted(model: str, revision: str | None, content: str, precision: str) -> Path:
-    """Return the folder of `model` in CTranslate2's form; convert it where that was not done, or is damaged.
+    """Return the folder of `model` in CTranslate2's form; convert it where the form is missing or damaged.
 
     Args:
         model: Hub name or folder; weights in safetensors only.
-        revision: Of a hub name.
-        content: What the model's content is known by (see `revision_of`).
-        precision: Of the weights on the disk: `float32`, `int8`, ...
+        revision: The revision of a hub name.
+        content: The identity of the model's content (see `revision_of`).
+        precision: The precision of the weights on disk: `float32`, `int8`, ...
 
     Raises:
         UserError: CTranslate2 has no form for such a model, or the cache cannot be written.
@@ -41,7 +41,7 @@ def converted(model: str, revision: str | None, content: str, precision: str) ->
 
 
 def write_converted(model: str, revision: str | None, precision: str, place: Path) -> None:
-    """Write `model` into the folder `place`; its vocabulary are the numbers of the tokens (see `token_names`)."""
+    """Write `model` into the folder `place`; its vocabulary is the tokens' numbers (see `token_names`)."""
     with Loading(model):
         translators.convert(model, revision, precision, place, token_names)
 
@@ -49,7 +49,7 @@ def write_converted(model: str, revision: str | None, precision: str, place: Pat
 def token_names(tokenizer: Any, size: int) -> list[str]:
     """Return a name for each of the `size` rows of the embeddings: its number, or the special token that it is.
 
-    The tokens themselves will not do: some tokenizers list fewer than the model has, or one text twice.
+    The tokens themselves cannot serve: some tokenizers list fewer than the model has, or list one text twice.
     """
     names = [str(number) for number in range(size)]
     for token in (getattr(tokenizer, f"{kind}_token") for kind in ("unk", "bos", "cls", "eos", "pad")):
@@ -60,7 +60,7 @@ def token_names(tokenizer: Any, size: int) -> list[str]:
 
 
 LOOK = 0.005
-"""Seconds between two looks at a search that goes on in other threads."""
+"""Seconds between two checks of a search that runs in other threads."""
 PRECISIONS = ("int8", "float32", "float16", "bfloat16", "int8_float32", "int8_float16", "int8_bfloat16", "int16")
 
 
@@ -81,22 +81,22 @@ class CTranslate2(Neural):
         mt_language: dict[str, str] | None = None,
         licence: str | None = None,
     ) -> None:
-        """Describe the engine; see `Transformers` for what is not said here.
+        """Describe the engine; `Transformers` explains the options that are not explained here.
 
         Args:
             model: Hub name or local folder of a model for transformers; it is converted into the user's cache once.
-            revision: Of a hub name.
+            revision: The revision of a hub name.
             device: `cpu`, `cuda` or `cuda:1`; by default a graphics card where there is one.
             compute_type: One of `PRECISIONS`; by default int8 on the processor, else float16.
-            threads: Of the processor; 0 for as many as it has cores, or OMP_NUM_THREADS.
-            beams: Of the beam search.
+            threads: Threads of the processor; 0: as many as it has cores, or OMP_NUM_THREADS.
+            beams: Beams of the search.
             tokens_per_batch: Source tokens with padding in one batch.
             length_ratio: A translation ends at this many tokens per source token, and a few more.
             mt_language: Language of the texts -> language to treat it as.
-            licence: By default the one on the model's card.
+            licence: By default the licence on the model's card.
 
         Raises:
-            UserError: The package ctranslate2 is not there, no such model, or an option out of range.
+            UserError: The package ctranslate2 is missing, there is no such model, or an option is out of range.
         """
         try:
             import ctranslate2
@@ -150,7 +150,7 @@ class CTranslate2(Neural):
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """What the model's own `generation_config.json` says of the search, as `Transformers` obeys it."""
+        """The search options of the model's own `generation_config.json`, which `Transformers` obeys."""
         from transformers import GenerationConfig
 
         try:

@@ -1,4 +1,4 @@
-"""Apertium as Debian packages it: which pairs there are, what they are called, and what to install for one."""
+"""Apertium as Debian packages it: which pairs exist, what they are called, and what to install for one."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PROGRAMS = {
     "rtx-proc": "apertium-recursive",
     "lt-proc": "lttoolbox",
 }
-"""Programs of stages -> their Debian packages, where those have another name."""
+"""Programs of stages -> their Debian packages, where the names differ."""
 DEBIAN_PAIRS = (
     "afr-nld arg-cat bel-rus br-fr cat-ita cat-srd dan-nor en-gl eng-cat eng-spa eo-ca eo-en eo-es eo-fr es-gl"
     " es-pt es-ro eu-en eu-es fr-es fra-cat fra-frp hbs-eng hbs-mkd hbs-slv ind-zlm isl-eng isl-swe mkd-bul"
@@ -75,7 +75,7 @@ def mode_path(folder: Path, source: str, target: str) -> Path | None:
 
 
 def advice(source: str, target: str, modes: str) -> str:
-    """Return what to say of a pair that is not in the folder `modes`."""
+    """Return the advice for a pair that is not in the folder `modes`."""
     exact = exact_packages(source, target)
     if exact:
         return f"Apertium's {source} to {target} is not in {modes}; install the package: apt install {exact[0]}"

@@ -11,7 +11,7 @@ from crossflare.translation.engines.lexicon import HYPHENS, Lexicon, fold, spans
 from crossflare.translation.engines.protocol import translate_filled
 
 VERSION = 1
-"""Raised whenever the same lexicon would give another text."""
+"""Raised when the same lexicon would give another text."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Dictionary:
     """Replaces each word, or the longest phrase, that has an entry; copies the rest, blanks and punctuation too."""
 
     lexicons: Mapping[tuple[str, str], Lexicon]
-    """By (source, target) language."""
+    """(source, target) language -> lexicon."""
     licence: str = "that of the lexicon"
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Dictionary:
 
     @cached_property
     def _longest(self) -> dict[tuple[str, str], int]:
-        """Words in the longest phrase of each lexicon."""
+        """How many words the longest phrase of each lexicon has."""
         return {
             pair: max((key.count(" ") + 1 for key in lex.entries), default=1) for pair, lex in self.lexicons.items()
         }
@@ -67,7 +67,7 @@ def replace_words(text: str, entries: Mapping[str, str], longest: int) -> str:
         new = _recase(text[start:end], translation) if translation is not None else _parts(text[start:end], entries)
         gap = text[done:start]
         if not gap and pieces and new:
-            gap = " "  # words that touched, in a script without blanks
+            gap = " "  # the words touched, in a script without blanks
         pieces += [gap, new]
         done, index = end, index + count
     return "".join([*pieces, text[done:]])
@@ -97,7 +97,7 @@ def _match(
 
 
 def _parts(word: str, entries: Mapping[str, str]) -> str:
-    """Return an unknown word as it is, or, when it has hyphens, with the parts replaced that are known."""
+    """Return an unknown word as it is; if it has hyphens, with its known parts replaced."""
     for hyphen in HYPHENS:
         if hyphen in word:
             return hyphen.join(_parts(part, entries) for part in word.split(hyphen))

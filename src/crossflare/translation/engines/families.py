@@ -1,4 +1,4 @@
-"""How each family of translation models is told its languages: M2M-100, NLLB, mBART-50, MADLAD, Marian (OPUS-MT)."""
+"""How each family of translation models takes its languages: M2M-100, NLLB, mBART-50, MADLAD, Marian (OPUS-MT)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from crossflare.translation.engines.protocol import engine_code
 
 Kind = Literal["m2m", "nllb", "mbart", "madlad", "marian"]
 PREFIX_TOKENS = 4
-"""The most tokens that a code before the text takes."""
+"""The most tokens that a code in front of the text takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Direction:
 
 
 class Family:
-    """The codes of one tokenizer, with the stand-ins that the user has named."""
+    """The codes of one tokenizer, and the stand-ins that the user has named."""
 
     def __init__(self, tokenizer: Any, model: str, others: Mapping[str, str]) -> None:
         """Take a transformers tokenizer, the model's name for messages, and `codes.stand_ins`.
 
         Raises:
-            UserError: The tokenizer is of no family that is known here.
+            UserError: The tokenizer is of no family that crossflare knows.
         """
         self._tokenizer, self._model, self._others = tokenizer, model, others
         kind = self._find_kind()
@@ -47,7 +47,7 @@ class Family:
 
     @property
     def prefix_tokens(self) -> int:
-        """How many tokens before a text a language code may take."""
+        """How many tokens a language code in front of a text may take."""
         return PREFIX_TOKENS if self.kind in ("madlad", "marian") else 0
 
     def direction(self, source: str, target: str) -> Direction:
@@ -72,7 +72,7 @@ class Family:
         return Direction(None, None, f"{token} ")
 
     def source_code(self, source: str) -> str | None:
-        """Return the code of the language of a text that is read; None where texts carry no code of their own.
+        """Return the code of the language of a text that is read; None where texts carry no code.
 
         Raises:
             UserError: The tokenizer lacks the language.
@@ -92,7 +92,7 @@ class Family:
             return "madlad"
         if self._known("__en__"):
             return "m2m"
-        if not hasattr(self._tokenizer, "src_lang"):  # of no model that reads several languages
+        if not hasattr(self._tokenizer, "src_lang"):  # the tokenizer of a model that reads one language
             return None
         return "mbart" if self._known("en_XX") else "nllb"
 
@@ -106,7 +106,7 @@ class Family:
         return f"__{code}__" if self.kind == "m2m" else code
 
     def _code(self, tag: str) -> str:
-        """Return the code of a language or of its stand-in; a language without a token is not there."""
+        """Return the code of a language or of its stand-in; a language without a token counts as missing."""
 
         def code(language: Language) -> str | None:
             found = _codes(language)[self.kind]
@@ -115,7 +115,7 @@ class Family:
         return engine_code(tag, self._model, code, self._others)
 
     def _check_marian(self, tag: str, side: Literal["source_lang", "target_lang"]) -> str | None:
-        """Return the token `>>code<<` that names a target language, None for a model of one target language."""
+        """Return the token `>>code<<` that names a target language; None for a model of one target language."""
         language = find_language(self._others.get(find_language(tag).tag, tag))
         named = marian_language(self._tokenizer, side)
         try:
@@ -143,11 +143,11 @@ PUBLISHED: tuple[tuple[str, Kind], ...] = (
     ("facebook/mbart-large-50", "mbart"),
     ("google/madlad400-", "madlad"),
 )
-"""How the published models' names on the hub begin -> their family; others of a family may have further languages."""
+"""Beginning of a published model's name on the hub -> its family; other models of a family may have more languages."""
 
 
 def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
-    """Refuse languages that a model lacks, as far as its name says what it is: nothing is opened or fetched.
+    """Refuse languages that a model lacks, as far as its name shows its family; nothing is opened or fetched.
 
     Args:
         model: A name on the hub.
@@ -168,5 +168,5 @@ def _code_in(kind: Kind, language: Language) -> str | None:
 
 
 def _codes(language: Language) -> dict[Kind, str | None]:
-    """Return what each family with a code for every language calls one."""
+    """Return the name of a language in each family that has a code for every language."""
     return {"m2m": language.m2m, "nllb": language.flores, "mbart": language.mbart, "madlad": language.madlad}

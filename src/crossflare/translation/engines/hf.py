@@ -36,15 +36,15 @@ class Transformers(Neural):
         """Describe the engine.
 
         Args:
-            model: Hub name or local folder; weights in safetensors only, no code from the model is run.
-            revision: Of a hub name.
+            model: Hub name or local folder; weights in safetensors only; no code from the model is run.
+            revision: The revision of a hub name.
             device: `cpu`, `cuda`, `cuda:1`, `mps`, ...; by default a graphics card where there is one.
-            dtype: `float32`, `float16` or `bfloat16`; by default float16 on a card of NVIDIA's kind, else float32.
-            beams: Of the beam search; 1 is greedy. The search ends with as many finished translations.
+            dtype: `float32`, `float16` or `bfloat16`; by default float16 on an NVIDIA card, else float32.
+            beams: Beams of the search; 1 is greedy. The search ends with as many finished translations.
             tokens_per_batch: Source tokens with padding in one batch; changes speed and memory, never the result.
             length_ratio: A translation ends at this many tokens per source token, and a few more.
             mt_language: Language of the texts -> language to treat it as, for those the model lacks.
-            licence: By default the one on the model's card.
+            licence: By default the licence on the model's card.
 
         Raises:
             UserError: No such model, or an option out of range.
@@ -71,7 +71,7 @@ class Transformers(Neural):
         """Return the encoder's states of each text, for FLARE MT.
 
         Args:
-            texts: In the language `source`, whose code the tokenizer gets.
+            texts: Texts in the language `source`, whose code the tokenizer gets.
             source: BCP-47 tag of the language that is read.
 
         Returns:
@@ -108,13 +108,13 @@ class Transformers(Neural):
                 attention_mask=mask,
                 forced_bos_token_id=forced,
                 num_beams=self._beams,
-                early_stopping=self._beams > 1,  # with as many finished as beams, as other toolkits do
+                early_stopping=self._beams > 1,  # end with as many finished translations as beams, as other toolkits do
                 do_sample=False,
                 max_new_tokens=limit,
                 max_length=None,
                 stopping_criteria=_in_time(Deadline(self._model_name)),
             )
-            yield output[:, 1 if forced is None else 2 :].tolist()  # what the decoder was given is no translation
+            yield output[:, 1 if forced is None else 2 :].tolist()  # without the tokens that the decoder was given
 
     @cached_property
     def _model(self) -> Any:
@@ -128,7 +128,7 @@ class Transformers(Neural):
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-        model.generation_config.forced_eos_token_id = None  # what is cut off at the limit is not made to look finished
+        model.generation_config.forced_eos_token_id = None  # a text cut off at the limit must not look finished
         return model.to(self._device).eval().requires_grad_(False)
 
     def _pad(self, rows: Rows) -> "tuple[torch.Tensor, torch.Tensor]":
@@ -143,7 +143,7 @@ class Transformers(Neural):
 
 
 def _in_time(deadline: Deadline) -> "StoppingCriteriaList":
-    """Return what looks at the clock at every token of a search, and otherwise lets it go on."""
+    """Return a criterion that checks the clock at every token of a search and never ends the search itself."""
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
 

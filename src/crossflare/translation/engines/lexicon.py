@@ -1,4 +1,4 @@
-"""A bilingual lexicon, learnt from aligned texts with IBM model 1 (Brown et al., 1993, section 4) or read."""
+"""A bilingual lexicon: learnt from aligned texts with IBM model 1 (Brown et al., 1993, section 4), or read."""
 
 import re
 import unicodedata
@@ -44,7 +44,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 def spans(text: str) -> list[tuple[int, int]]:
-    """Return start and end of every word in `text`; what lies between them is white space and punctuation.
+    """Return start and end of every word in `text`; between words there are white space and punctuation.
 
     A word is a run of letters, digits and combining marks; an apostrophe, a hyphen or a joiner inside it belongs to
     it. In scripts without blanks (Han, kana, Thai, Lao, Khmer, Burmese) it is one letter with its marks.
@@ -53,7 +53,7 @@ def spans(text: str) -> list[tuple[int, int]]:
 
 
 def fold(word: str) -> str:
-    """Return the form under which a word is looked up: composed (NFC), small letters, one kind of apostrophe."""
+    """Return the form under which a word is looked up: composed (NFC), lower case, one kind of apostrophe."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", word).lower())
     return re.sub("[\u2019\u02bc\u2018`\u00b4]", "'", re.sub(f"[{HYPHENS}]", "-", folded))
 
@@ -64,9 +64,9 @@ def words(text: str) -> list[str]:
 
 
 NULL = ""
-"""The empty source word, which target words with no counterpart come from."""
+"""The empty source word, from which target words without a counterpart come."""
 MAX_WORDS = 200
-"""Longer texts teach little and cost the product of their lengths."""
+"""The most words of a text: longer texts teach little, and a pair costs the product of its lengths."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Lexicon:
     """The best translation of each word or phrase of one language in another."""
 
     entries: Mapping[str, str]
-    """Folded words, joined by one blank in a phrase -> the words that stand for them."""
+    """Folded words (a phrase has blanks between them) -> the words that stand for them."""
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +90,7 @@ class Lexicon:
         """Read a TSV with two columns or more: a word or phrase, and its translation; of equal ones the first counts.
 
         Raises:
-            UserError: The file is missing or empty, or a line lacks a column or a word; names the line.
+            UserError: The file is missing or empty, or a line lacks a column or a word; the message names the line.
         """
         entries: dict[str, str] = {}
         for number, line in enumerate(read_texts(path), start=1):
@@ -112,7 +112,7 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class Table:
-    """Translation probabilities t(target word | source word), one row per pair of words seen together."""
+    """Translation probabilities t(target word | source word), one row per pair of words that occur together."""
 
     source_words: tuple[str, ...]
     target_words: tuple[str, ...]
@@ -146,12 +146,12 @@ def ibm1(pairs: Sequence[tuple[Sequence[str], Sequence[str]]], iterations: int =
         targets.append(np.repeat(tails, len(heads)))
         lengths.append(np.full(len(tails), len(heads)))
     empty = np.zeros(0, dtype=np.int64)
-    # One key per occurrence of a source word beside a target word; its `link` is the pair of word types.
+    # One key per occurrence of a source word with a target word; its `link` is the pair of word types.
     keys = np.concatenate([empty, *sources]) * max(len(target_ids), 1) + np.concatenate([empty, *targets])
     links, link = np.unique(keys, return_inverse=True)
     head, tail = np.divmod(links, max(len(target_ids), 1))
     starts = np.concatenate([empty, *lengths])
-    place = np.repeat(np.arange(len(starts)), starts)  # which running target word the occurrence explains
+    place = np.repeat(np.arange(len(starts)), starts)  # the running target word that the occurrence explains
     probability = np.ones(len(links))
     for _ in range(iterations):
         share = probability[link]
@@ -165,11 +165,11 @@ def ibm1(pairs: Sequence[tuple[Sequence[str], Sequence[str]]], iterations: int =
 def learn(pairs: Iterable[Pair], iterations: int = 10, minimum: float = 0.0) -> Lexicon:
     """Learn a lexicon from aligned texts: for each source word the most probable target word.
 
-    t(f|e) alone chooses: on held-out text it beat its product with the other direction and the Dice coefficient
+    t(f|e) alone decides: on held-out text it beat its product with the other direction and the Dice coefficient
     (word F1 .35 against .30 and .28 on 500 Javanese-English pairs, .43 against .40 and .39 on 10,000 Swahili-English).
 
     Args:
-        pairs: (source text, target text); those with a side that is empty or longer than `MAX_WORDS` teach nothing.
+        pairs: (source text, target text); a pair with a side that is empty or longer than `MAX_WORDS` teaches nothing.
         iterations: See `ibm1`.
         minimum: Words whose best translation is less probable get no entry.
 

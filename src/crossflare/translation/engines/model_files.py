@@ -1,4 +1,4 @@
-"""Model folders and hub names: which revision, which licence, and one line for what cannot be loaded."""
+"""Model folders and hub names: which revision, which licence, and one line for a model that cannot be loaded."""
 
 import logging
 import re
@@ -15,14 +15,14 @@ _said: set[str] = set()
 
 
 def once(message: str) -> None:
-    """Log `message` as a warning, the first time in this process; it reaches standard error unless told otherwise."""
+    """Log `message` as a warning, only the first time in this process; by default it reaches standard error."""
     if message not in _said:
         _said.add(message)
         _log.warning("%s", message)
 
 
 def show_licence(model: str, licence: str) -> None:
-    """Say so, once, when a licence forbids commercial use."""
+    """Print a note, once, when a licence forbids commercial use."""
     if "-nc" in licence.lower():
         once(f"{model}: its licence {licence} forbids commercial use of the model and of what it translates")
 
@@ -41,7 +41,7 @@ UNREAD = (".md", ".bin", ".h5", ".msgpack", ".ot", ".onnx")
 
 
 class Loading:
-    """Turns what is raised for a model that cannot be loaded into one line."""
+    """Turns the error of a model that cannot be loaded into one line."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -69,7 +69,7 @@ def load_tokenizer(model: str, revision: str | None) -> Any:
 def own_card(count: int) -> str | None:
     """Return the graphics card of this process among `count`: worker processes take them in turn; None without one.
 
-    None too where CROSSFLARE_DEVICE asks for another kind of device.
+    Return None also where CROSSFLARE_DEVICE asks for another kind of device.
     """
     if devices.asked() not in (None, "cuda"):
         return None
@@ -78,7 +78,7 @@ def own_card(count: int) -> str | None:
 
 
 def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
-    """Return where a model runs and in which precision; raise `UserError` for a precision it does not have."""
+    """Return the device and the precision of a model; raise `UserError` for a precision that the device lacks."""
     import torch
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
@@ -106,7 +106,7 @@ def revision_of(model: str, revision: str | None) -> str:
 
 
 def read_licence(model: str, revision: str | None) -> str:
-    """Return the `license` in the front matter of a model's card, else what is known for a name like its own."""
+    """Return the `license` in the front matter of a model's card, else the known licence of models with such a name."""
     card = _card(model, revision)
     front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
     found = re.search(r"^license:[ \t]*[\"']?([^\s\"'\[\]]+)", front[1], re.MULTILINE) if front else None
@@ -117,7 +117,7 @@ def read_licence(model: str, revision: str | None) -> str:
 
 
 def _card(model: str, revision: str | None) -> str:
-    """Return the text of a model's card, fetched when need be; empty when there is none."""
+    """Return the text of a model's card, fetched if necessary; empty when there is none."""
     from huggingface_hub import hf_hub_download
 
     try:

@@ -13,11 +13,11 @@ from crossflare.translation.engines.model_files import Loading, load_tokenizer, 
 from crossflare.translation.engines.protocol import check_pair, stand_ins, translate_filled
 
 LIMIT_STEP = 16
-"""The length limit of a translation is a multiple of it: only texts with the same limit share a batch."""
+"""Length limits of translations are multiples of this number; only texts with the same limit share a batch."""
 UNLIMITED = 1024
-"""The most tokens for models with relative positions, which would read any number."""
+"""The most tokens for models with relative positions, which could read any number."""
 DECODING = 2
-"""Raised whenever the same model and options would give another text."""
+"""Raised when the same model and options would give another text."""
 
 Rows = list[list[int]]
 
@@ -38,10 +38,10 @@ class Neural:
         mt_language: Mapping[str, str] | None,
         licence: str | None,
     ) -> None:
-        """Describe the engine; `precision` is the name of its option and its value. See the engines for the rest.
+        """Describe the engine; `precision` is the name and the value of its option. The engines explain the rest.
 
         Raises:
-            UserError: No such model, or an option out of range.
+            UserError: There is no such model, or an option is out of range.
         """
         for name, value in (("beams", beams), ("tokens_per_batch", tokens_per_batch), ("length_ratio", length_ratio)):
             if value <= 0:
@@ -63,7 +63,7 @@ class Neural:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is loaded (`cached_property`s), for a copy in another process."""
+        """Leave out what is loaded (each `cached_property`), for a copy in another process."""
         kind = type(self)
         return {
             name: value
@@ -84,7 +84,7 @@ class Neural:
         def engine(filled: list[str]) -> list[str]:
             rows = self._rows(filled, direction.source_code, direction.prefix)
             bare = len(self._rows([""], direction.source_code, direction.prefix)[0])
-            done = list(filled)  # a text that is nothing to the tokenizer stays as it is, like a blank one
+            done = list(filled)  # a text without tokens stays as it is, like a blank one
             seen = [index for index, row in enumerate(rows) if len(row) > bare]
             picked = [
                 [seen[place] for place in batch]
@@ -100,7 +100,7 @@ class Neural:
         return translate_filled(texts, source, target, engine)
 
     def check(self, source: str, target: str | None) -> None:
-        """Refuse a pair of languages that the model lacks, without its weights; no target: a language that is encoded.
+        """Refuse a pair of languages that the model lacks, without its weights; without a target: a language to encode.
 
         Raises:
             UserError: See `translate`.
@@ -117,7 +117,7 @@ class Neural:
         return self._positions - self._family.prefix_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text is to the model, with the special ones."""
+        """Return how many tokens each text has for the model, with the special ones."""
         return [len(row) for row in self._read(texts)]
 
     def _search(self, asked: Sequence[tuple[Rows, int]], forced: int | None) -> Iterable[Rows]:
@@ -144,11 +144,11 @@ class Neural:
         return int(config_value(config, "max_position_embeddings") or UNLIMITED)
 
     def _limit(self, length: int) -> int:
-        """Return how many tokens the translation of `length` tokens may have: it depends on nothing else."""
+        """Return how many tokens the translation of `length` tokens may have; the limit depends on nothing else."""
         return min(math.ceil((self._length_ratio * length + 8) / LIMIT_STEP) * LIMIT_STEP, self._positions - 1)
 
     def _rows(self, texts: list[str], code: str | None, prefix: str = "") -> Rows:
-        """Return the tokens of each text; `code` is that of their language, and `prefix` stands before the text."""
+        """Return the tokens of each text; `code` is that of their language, and `prefix` comes before each text."""
         if code is not None:
             self._tokenizer.src_lang = code
         rows = self._read(texts, prefix)
@@ -161,7 +161,7 @@ class Neural:
         return rows
 
     def _read(self, texts: Sequence[str], prefix: str = "") -> Rows:
-        """Return the tokens of each text, however many; of texts that are too long we speak, not the tokenizer."""
+        """Return the tokens of each text, however many; crossflare reports texts that are too long."""
         return self._tokenizer([prefix + clean(text) for text in texts], verbose=False)["input_ids"] if texts else []
 
 
@@ -171,7 +171,7 @@ def clean(text: str) -> str:
 
 
 def sized_batches(rows: Sequence[Sequence[int]], tokens: int, limit: Callable[[int], int]) -> Iterator[list[int]]:
-    """Yield indices of rows, longest first: at most `tokens` with padding (or one row), and one `limit` in a batch."""
+    """Yield indices of rows, longest first; a batch has one `limit`, and at most `tokens` with padding, or one row."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: -len(rows[index])):
         first = len(rows[batch[0]]) if batch else 0

@@ -1,4 +1,4 @@
-"""Translations that the user brings: made elsewhere, given as aligned texts."""
+"""Translations that the user provides: made elsewhere, given as aligned texts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,12 +41,13 @@ def read_pairs(
     Args:
         source_file: One text per line.
         target_file: Its translation, line by line.
-        pairs_file: Instead of both: CSV, TSV, JSONL or Parquet.
+        pairs_file: A CSV, TSV, JSONL or Parquet file instead of both.
         source_column: Column of `pairs_file` with the source texts.
         target_column: Column of `pairs_file` with their translations.
 
     Raises:
-        UserError: Neither form is given, or both; files of unequal length (both counts are named); no pairs at all.
+        UserError: Neither form is given, or both; files of unequal length (the message has both counts); no pairs at
+            all.
     """
     if pairs_file is not None and source_file is None and target_file is None:
         rows = read_rows(pairs_file)
@@ -85,7 +86,7 @@ class Precomputed:
         """See `Translator.translate`.
 
         Raises:
-            UserError: The files go between other languages, or lack a text; the count of missing texts is named.
+            UserError: The files have other languages, or lack a text; the message has the count of missing texts.
         """
         pair = (tag_of(source), tag_of(target))
         if source != target and pair != self._pair:
@@ -107,15 +108,16 @@ MAX_COPIES = 0.5
 
 
 MAX_RATIO = 5.0
-"""The largest ratio of characters in the middle pair; Chinese to English is about 3."""
+"""The largest median ratio of characters; Chinese to English is about 3."""
 
 
 ENOUGH = 100
-"""Pairs below which shares and correlations say little."""
+"""With fewer pairs, shares and correlations show little."""
 
 
 MIN_CORRELATION = 0.4
-"""Between the lengths of texts and translations, in ranks: .72 to .97 in aligned corpora, -.06 to .20 once shifted."""
+"""Least rank correlation of the lengths of texts and translations: .72 to .97 in aligned corpora, -.06 to .20 once
+shifted."""
 
 
 def check_pairs(pairs: Sequence[Pair], name: str) -> None:
@@ -123,11 +125,11 @@ def check_pairs(pairs: Sequence[Pair], name: str) -> None:
 
     Args:
         pairs: (text, translation).
-        name: Of the files, for messages.
+        name: The name of the files, for messages.
 
     Raises:
-        UserError: No filled pair; more than half are copies or lack one side; lengths that differ too much, or do not
-            go together, which is what a missing line does. The numbers are named.
+        UserError: There is no filled pair; more than half are copies or lack one side; or lengths differ too much, or
+            do not correlate, which is the effect of a missing line. The message has the numbers.
     """
     filled = [(text, other) for text, other in pairs if text.strip()]
     if not filled:

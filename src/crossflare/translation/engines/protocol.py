@@ -1,4 +1,4 @@
-"""What every translation engine is to the rest of crossflare, and the rules that all of them share."""
+"""The interface of every translation engine, and the rules that all engines share."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ class Translator(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything its output depends on, as JSON: `engine`, `licence`, and the model, its hash and the options."""
+        """All that its output depends on, as JSON: `engine`, `licence`, and the model, its hash and the options."""
         ...
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
@@ -28,13 +28,13 @@ class Translator(Protocol):
             target: BCP-47 tag of the language translated to.
 
         Raises:
-            UserError: The engine has no such pair, or both are the same language.
+            UserError: The engine lacks the pair, or both are the same language.
         """
         ...
 
 
 def engine_id(identity: Mapping[str, Any]) -> str:
-    """Return the content id of an engine: equal exactly when its identity is."""
+    """Return the content id of an engine: equal exactly when its identity is equal."""
     return content_id(dict(identity))
 
 
@@ -45,7 +45,7 @@ def check_pair(source: str, target: str) -> None:
 
 
 def one_for_each(translations: Sequence[str], count: int) -> Sequence[str]:
-    """Return `translations`; raise `RuntimeError` when they are not `count`, lest texts shift against each other."""
+    """Return `translations`; raise `RuntimeError` when they are not `count`, so that texts cannot shift."""
     if len(translations) != count:
         raise RuntimeError(f"expected {count} translations, the engine gave {len(translations)}")
     return translations
@@ -58,7 +58,7 @@ def translate_filled(
 
     Raises:
         UserError: `source` and `target` are the same.
-        RuntimeError: The engine returned another number of texts than it was given.
+        RuntimeError: The engine returned another number of texts than it got.
     """
     check_pair(source, target)
     filled = [text for text in texts if text.strip()]
@@ -73,10 +73,10 @@ PATIENCE = 3600.0
 
 
 class Deadline:
-    """The end of the time that one batch of an engine has."""
+    """The end of the time that one batch of an engine may take."""
 
     def __init__(self, engine: str) -> None:
-        """Start to count for a batch of an engine, which is named if it is late."""
+        """Start the time of a batch; the error names the engine."""
         self._engine, self._end = engine, time.monotonic() + PATIENCE
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class Deadline:
 
 
 def stand_ins(mt_language: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the option `mt_language` with both sides as BCP-47 tags: language of the texts -> language it is read as.
+    """Return `mt_language` with both sides as BCP-47 tags: language of the texts -> language that they are read as.
 
     Raises:
         UserError: An unknown language.
@@ -101,7 +101,7 @@ def engine_code(tag: str, engine: str, code: Callable[[Language], str | None], o
     """Return the code of the language `tag`, or of its stand-in in `others` (see `stand_ins`).
 
     Raises:
-        UserError: The engine has neither; a language is never replaced by another unasked.
+        UserError: The engine has neither; a language is replaced by another only when the user asks for it.
     """
     language = find_language(tag)
     language = find_language(others.get(language.tag, language.tag))

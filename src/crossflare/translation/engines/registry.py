@@ -39,7 +39,8 @@ def make_engine(options: Mapping[str, Any]) -> Translator:
         options: `engine` names one of `ENGINES`; the rest are its options.
 
     Raises:
-        UserError: No such engine, an unknown option (the nearest is named), a missing one, or one of a wrong type.
+        UserError: No such engine, an unknown option (the message names the nearest), a missing one, or one of a wrong
+            type.
     """
     names = ", ".join(ENGINES)
     if "engine" not in options:
@@ -77,7 +78,7 @@ def named(paths: Sequence[str | None], pair: tuple[str, str]) -> list[str | None
     """Return paths with `{source}`, `{target}` and `{language}` filled in, so that one recipe serves many languages.
 
     Args:
-        paths: As the recipe has them; other braces stay.
+        paths: The paths as the recipe has them; other braces stay.
         pair: Source and target tags; `{language}` is the one that is not English.
 
     Raises:
@@ -203,4 +204,4 @@ ENGINES: Mapping[str, Engine] = {
         "that of the files",
     ),
 }
-"""In the order in which they are listed to the user."""
+"""The engines, in the order in which users see them."""

@@ -1,4 +1,4 @@
-"""Projection in several ways, the next for the rows where the one before failed."""
+"""Projection in several ways; each way gets the rows where the ones before it failed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,9 +19,9 @@ from crossflare.translation.projection.spans import (
 )
 
 Translate = Callable[[Sequence[str]], Sequence[str]]
-"""From the source language to the target language, as `partial(translate_all, store, engine, ...)`."""
+"""A function from the source language to the target language, as `partial(translate_all, store, engine, ...)`."""
 WAYS = (Way.MARKERS, Way.FUZZY, Way.ALIGNMENT)
-"""By the exact spans of docs/results/projection.md, with a lexicon for the alignment."""
+"""The ways, ordered by their exact spans in docs/results/projection.md, with a lexicon for the alignment."""
 
 
 def project(
@@ -39,18 +39,19 @@ def project(
     Args:
         rows: In the source language.
         translate: The engine; it gets many texts at once.
-        markers: For the first way, the next for rows where one failed; without any it is left out, as it is for spans
-            that overlap.
-        aligner: For the second way; without it that is left out.
-        ways: Which ways, in the order in which they are tried; markers always first, for they change the translation.
-        translations: The texts in the target language, where they are given; then nothing is marked.
-        threshold: Of the fuzzy way.
+        markers: For the way `markers`; the next marker is for rows where one failed. Without any the way is left out,
+            as it is for spans that overlap.
+        aligner: For the way `alignment`; without it that way is left out.
+        ways: The ways, in the order in which they are tried; markers always come first, for they change the
+            translation.
+        translations: The texts in the target language, if they exist already; then nothing is marked.
+        threshold: The threshold of the fuzzy way.
 
     Returns:
-        One per row, in order, also where nothing was found.
+        One per row, in order, even where nothing was found.
 
     Raises:
-        UserError: An unknown way, or translations that are not one per row.
+        UserError: A way is unknown, or the translations are not one per row.
     """
     chosen = [Way(choose("way of projection", way, [each.value for each in Way])) for way in ways]
     if translations is not None and len(translations) != len(rows):
@@ -90,7 +91,7 @@ def project_answers(
         aligner: See `project`.
 
     Returns:
-        The examples in the target language, with the originals as their source; and what was lost.
+        The examples in the target language, with the originals as their source; and the counts of what was lost.
     """
     rows = [Labelled(example.texts[1], _answer_spans(example)) for example in examples]
     projected = project(rows, translate, markers=markers, aligner=aligner)

@@ -1,4 +1,4 @@
-"""A translated span found again: by marks that went through the engine with it, or by edit distance."""
+"""A translated span found again: by marks that the engine translated with it, or by edit distance."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from crossflare.translation.engines.lexicon import fold, spans
 from crossflare.translation.projection.spans import Labelled, Span, overlap
 
 THRESHOLD = 0.5
-"""The least similarity, 1 - edits / letters of the longer one."""
-_MORE = 2  # words by which a window may be longer or shorter than what is looked for
+"""The least similarity: 1 - edits / letters of the longer text."""
+_MORE = 2  # how many words a window may have more or fewer than `wanted`
 
 
 def similarity(a: str, b: str) -> float:
@@ -38,11 +38,11 @@ def search(wanted: str, text: str, near: float, threshold: float = THRESHOLD, la
     """Return the run of words in `text` that is most like `wanted`.
 
     Args:
-        wanted: What is looked for.
-        text: Where.
-        near: Of equally good places the nearest to this share of the text's length wins.
+        wanted: The text to find.
+        text: The text to search.
+        near: Among equally good places, the one nearest to this share of the text's length wins.
         threshold: The least similarity; see `similarity`.
-        label: Of the span that is returned.
+        label: The label of the returned span.
     """
     places, target = spans(text), fold(wanted)
     count = len(spans(wanted))
@@ -51,7 +51,7 @@ def search(wanted: str, text: str, near: float, threshold: float = THRESHOLD, la
         for first in range(len(places) - size + 1):
             start, end = places[first][0], places[first + size - 1][1]
             window = fold(text[start:end])
-            # No edits make up for a difference in length or in letters: most windows need no closer look.
+            # No edits make up for a difference in length or in letters, so most windows need no closer comparison.
             least = max(threshold, best[0] if best else 0.0)
             if (
                 1 - abs(len(window) - len(target)) / max(len(window), len(target)) < least
@@ -66,26 +66,26 @@ def search(wanted: str, text: str, near: float, threshold: float = THRESHOLD, la
 
 
 def _bound(a: str, b: str) -> float:
-    """Return more than the similarity can be: by the letters that only one of the texts has."""
+    """Return an upper bound of the similarity, from the letters that both texts have."""
     common = sum(min(a.count(sign), b.count(sign)) for sign in set(b))
     return common / max(len(a), len(b))
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A kind of marks."""
+    """One kind of marks."""
 
     name: str
     opening: str
     closing: str
-    """`{}` in both stands for a letter of the span; without it all spans have the same marks."""
+    """`{}` in both marks stands for a letter of the span; without it all spans have the same marks."""
 
     def pair(self, number: int) -> tuple[str, str]:
         """Return the marks around span `number`."""
         return self.opening.format(ascii_lowercase[number]), self.closing.format(ascii_lowercase[number])
 
     def can_mark(self, row: Labelled) -> bool:
-        """Whether the spans of `row` can be told apart by these marks, which its text must not hold itself."""
+        """Whether these marks can distinguish the spans of `row`, whose text must not hold the marks itself."""
         if not row.spans or len(row.spans) > len(ascii_lowercase) or overlap(row.spans):
             return False
         if len(row.spans) > 1 and "{}" not in self.opening and len({span.label for span in row.spans}) > 1:
@@ -99,12 +99,12 @@ MARKERS: Mapping[str, Marker] = {
     "quotes": Marker("quotes", "\u00ab", "\u00bb"),
 }
 BY_ENGINE: Mapping[str, tuple[str, ...]] = {"apertium": ("brackets", "quotes"), "dictionary": ("brackets", "quotes")}
-"""Engine -> the marks that come through it, the best first (Apertium translates the letters of tags)."""
+"""Engine -> the marks that survive its translation, the best first (Apertium translates the letters of tags)."""
 OTHERS = ("tags", "brackets")
 
 
 def markers_for(identity: Mapping[str, Any]) -> tuple[Marker, ...]:
-    """Return the marks for an engine, in the order in which they should be tried."""
+    """Return the marks for an engine, in the order in which they are tried."""
     return tuple(MARKERS[name] for name in BY_ENGINE.get(str(identity.get("engine")), OTHERS))
 
 
@@ -121,8 +121,8 @@ def unmark(translation: str, row: Labelled, marker: Marker) -> tuple[str, tuple[
     """Take the marks out of a translation.
 
     Returns:
-        The clean text and one span for each of `row`; None unless exactly the marks that were put in came through, in
-        pairs, with something between. Spans with equal marks are taken in their order.
+        The text without marks, and one span for each of `row`; None unless exactly the marks that were put in came
+        through, in pairs, with something between them. Spans with equal marks are taken in their order.
     """
     pairs = [marker.pair(number) for number in range(len(row.spans))]
     pattern = re.compile("|".join(re.escape(mark) for mark in dict.fromkeys(mark for pair in pairs for mark in pair)))
@@ -143,7 +143,7 @@ def unmark(translation: str, row: Labelled, marker: Marker) -> tuple[str, tuple[
         number = same.pop(0)
         before, after = translation[end : opening.start()], translation[closing.end() : closing.end() + 1]
         text += before
-        if inner[0].isspace() and text and not text[-1].isspace():  # blanks inside the marks belong outside
+        if inner[0].isspace() and text and not text[-1].isspace():  # blanks inside the marks go outside
             text += " "
         start = len(text)
         text += inner.strip()

@@ -1,4 +1,4 @@
-"""Spans, what becomes of them in a translation, and how words that belong together carry them over."""
+"""Spans, their fate in a translation, and how linked words carry them over."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ class Way(StrEnum):
     """How a span was found in a translation."""
 
     MARKERS = "markers"
-    """The text was translated with marks around the span, which came through."""
+    """The text was translated with marks around the span, and the marks came through."""
     ALIGNMENT = "alignment"
-    """Its words were aligned with those of the translation."""
+    """The span's words were aligned with those of the translation."""
     FUZZY = "fuzzy"
-    """The span was translated by itself and looked for in the translation."""
+    """The span was translated separately and searched for in the translation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """A translation and what became of each span of the original."""
+    """A translation, and what became of each span of the original."""
 
     text: str
     spans: tuple[Span | None, ...]
@@ -74,14 +74,14 @@ class Projected:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """How much of a language's rows came through."""
+    """How many of a language's rows came through."""
 
     language: str
     rows: int
     dropped: int
-    """Rows of which a span was not found."""
+    """Rows with a span that was not found."""
     ways: dict[str, int]
-    """Spans by the way in which they were found; `none` for the others."""
+    """Way -> how many spans it found; `none`: spans that were not found."""
 
 
 def count_yield(language: str, rows: Iterable[Projected]) -> Yield:
@@ -102,9 +102,9 @@ def overlap(spans: Sequence[Span]) -> bool:
 
 
 DIAGONAL = 8.0
-"""How much less likely a link is the farther it lies from the same relative place: exp(-8 |i/S - j/T|)."""
+"""A link is less likely the farther it is from the same relative place: by exp(-8 |i/S - j/T|)."""
 SPREAD = 3.0
-"""A projected span has at most this many words per word of the original, and two more; else the links are wrong."""
+"""A projected span has at most this many words per word of the original, plus two; else the links are wrong."""
 
 
 class Aligner(Protocol):
@@ -116,7 +116,7 @@ class Aligner(Protocol):
 
 
 class PieceEncoder(Protocol):
-    """An engine whose encoder can be asked for its states."""
+    """An engine whose encoder returns its states."""
 
     def encode(self, texts: Sequence[str], source: str) -> "list[torch.Tensor]":
         """Return one tensor [S, d_mt] per text."""
@@ -129,7 +129,7 @@ class PieceEncoder(Protocol):
 
 @dataclass(frozen=True)
 class StatesAligner:
-    """Scores by the cosine of an MT encoder's states, a word being the mean of its tokens."""
+    """Scores by the cosine of an MT encoder's states; a word is the mean of its tokens."""
 
     engine: PieceEncoder
     source: str
@@ -155,7 +155,7 @@ class StatesAligner:
 def word_of_pieces(text: str, pieces: Sequence[str]) -> list[int | None]:
     """Return which word of `words.spans` each sub-word piece is part of; None for special tokens and punctuation.
 
-    A piece is looked for from where the last one ended; one that is not there (a special token, or letters that the
+    Each piece is searched from the end of the last one; a piece that is not found (a special token, or letters that the
     tokenizer normalised) belongs to no word.
     """
     places, small = spans(text), text.lower()
@@ -173,7 +173,7 @@ def word_of_pieces(text: str, pieces: Sequence[str]) -> list[int | None]:
 
 
 def links(scores: NDArray[np.float64], diagonal: float = DIAGONAL) -> list[tuple[int, int]]:
-    """Return the pairs of words that each choose the other: mutual argmax of scores [S, T] times a prior on places."""
+    """Return the pairs of words that choose each other: mutual argmax of scores [S, T] times a prior on places."""
     count, other = scores.shape
     if not count or not other:
         return []
@@ -184,7 +184,7 @@ def links(scores: NDArray[np.float64], diagonal: float = DIAGONAL) -> list[tuple
 
 
 def carry_span(text: str, span: Span, translation: str, pairs: Sequence[tuple[int, int]]) -> Span | None:
-    """Return the stretch of the translation from the first to the last word linked with one of `span`."""
+    """Return the part of the translation from the first to the last word linked with a word of `span`."""
     ours = [i for i, (start, end) in enumerate(spans(text)) if start < span.end and span.start < end]
     theirs = [j for i, j in pairs if i in set(ours)]
     if not theirs or max(theirs) - min(theirs) + 1 > SPREAD * len(ours) + 2:
