@@ -1,18 +1,19 @@
 """Exact match and F1 of answers, as SQuAD v1.1 defines them, over all gold answers of a question.
 
-Every score is one question's, between 0 and 1; a set's score is the mean over all of its questions, unanswered ones
-included. `evaluation.normalise` has the rules by which texts are compared; the set decides which are used.
+Every score belongs to one question and is between 0 and 1; a set's score is the mean over all of its questions,
+including unanswered ones. `evaluation.normalise` has the rules by which texts are compared; the set decides which are
+used.
 
 `squad` is the rule of SQuAD v1.1's evaluate script (Rajpurkar et al., EMNLP 2016, arXiv 1606.05250), in every language:
 lower case, no ASCII punctuation, no English article, blanks made one. The gold passage task of TyDiQA is scored so.
 
 `mlqa` is the rule of MLQA's evaluation script, version 1 (Lewis et al., ACL 2020, arXiv 1910.07475): lower case, no
-punctuation of any script, the articles of the language gone, and Chinese text split into signs. The script knows ar,
-de, en, es, hi, vi and zh. Beyond it, and ours: other languages have no articles and are split at blanks; and th, ja,
-km, lo and my, which are written without blanks too, are split into signs as Chinese is, a vowel or tone mark staying
-with the sign before it. Two of the script's habits are kept, since they are in everyone's numbers: in Arabic the
-letters of the article go wherever they stand, inside of words too; and in Chinese only the signs U+4E00 to U+9FA5
-stand alone.
+punctuation of any script, without the articles of the language, and Chinese text split into signs. The script knows ar,
+de, en, es, hi, vi and zh. crossflare adds rules of its own beyond it: other languages have no articles and are split at
+blanks; and th, ja, km, lo and my, which are written without blanks too, are split into signs as Chinese is, where a
+vowel or tone mark stays with the sign before it. Two habits of the script are kept, since all published numbers have
+them: in Arabic the letters of the article are removed everywhere, inside words too; and in Chinese only the signs
+U+4E00 to U+9FA5 stand alone.
 """
 
 import re
@@ -32,7 +33,7 @@ from crossflare.languages import bare_tag
 from crossflare.tasks.example import Example
 
 Normaliser = Callable[[str], str]
-"""Text to its comparable form; the form's words, split at blanks, are what F1 counts."""
+"""A text -> its comparable form; F1 counts the words of this form, split at blanks."""
 
 ARTICLES = {
     "ar": re.compile("ال"),
@@ -41,7 +42,7 @@ ARTICLES = {
     "es": re.compile(r"\b(?:un|una|unos|unas|el|la|los|las)\b"),
     "vi": re.compile(r"\b(?:của|là|cái|chiếc|những)\b"),
 }
-"""Language -> what MLQA's script takes for articles."""
+"""Language -> what MLQA's script takes as articles."""
 SIGNS = {
     "zh": re.compile("[一-龥]"),
     "ja": re.compile("[一-龥々ぁ-ヿ]"),
@@ -50,7 +51,7 @@ SIGNS = {
     "my": re.compile("[\u1000-\u109f]"),
     "km": re.compile("[\u1780-\u17ff]"),
 }
-"""Language -> signs that are words of their own in the mixed segmentation."""
+"""Language -> signs that are words by themselves in the mixed segmentation."""
 _NOT_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -60,7 +61,7 @@ def squad(text: str) -> str:
 
 
 def mlqa(text: str, language: str) -> str:
-    """Return the form that MLQA compares in a language, whose script and region do not matter."""
+    """Return the form that MLQA compares in a language; its script and region do not matter."""
     language = bare_tag(language)
     text = "".join(sign for sign in text.lower() if not _is_punctuation(sign))
     if language in ARTICLES:
@@ -95,7 +96,7 @@ def _is_punctuation(sign: str) -> bool:
 
 
 def _split_signs(text: str, signs: re.Pattern[str], keep_marks: bool) -> str:
-    """Put blanks around every sign; with `keep_marks` a combining mark stays with the sign that it is written on."""
+    """Put blanks around every sign; with `keep_marks` a combining mark stays with the sign that it belongs to."""
     parts: list[str] = []
     alone = False
     for sign in text:
@@ -124,13 +125,13 @@ def exact_match(prediction: str, golds: Sequence[str], normalise: Normaliser) ->
 
 
 def f1(prediction: str, golds: Sequence[str], normalise: Normaliser) -> float:
-    """Return the best F1 of the prediction's words against those of a gold answer, repeated words counted."""
+    """Return the best F1 of the prediction's words against those of a gold answer; repeated words count."""
     words = Counter(normalise(prediction).split())
     return max((_overlap(words, Counter(normalise(gold).split())) for gold in golds), default=0.0)
 
 
 def _overlap(one: Counter[str], other: Counter[str]) -> float:
-    # Without a common word the scripts give 0, also when both sides have no word at all.
+    # Without a common word the scripts return 0, even when both sides have no word at all.
     common = (one & other).total()
     if not common:
         return 0.0
@@ -147,7 +148,7 @@ def score_answers(predictions: Sequence[str], examples: Sequence[Example], norma
         normalise: See `normaliser`.
 
     Raises:
-        UserError: The counts differ, nothing is there, or a question has no gold answer.
+        UserError: The counts differ or are zero, or a question has no gold answer.
     """
     if len(predictions) != len(examples):
         raise UserError(f"expected one answer per question, got {len(predictions)} for {len(examples)} questions")
@@ -171,12 +172,12 @@ def score_answers(predictions: Sequence[str], examples: Sequence[Example], norma
 def position_match(predicted: ArrayLike, labelled: ArrayLike) -> NDArray[np.float64]:
     """Return the measure that the authors' released code calls exact match: token positions, not texts.
 
-    It looks at the first window of each question alone, where an answer that was cut off is labelled (0, 0), so that
-    pointing at the first token counts as right there. It is not comparable with exact match, and only reported under
-    its own name beside it.
+    It takes only the first window of each question, where an answer that was cut off is labelled (0, 0), so that
+    pointing at the first token counts as right there. It is not comparable with exact match, and is only reported next
+    to it, under its own name.
 
     Args:
-        predicted: [N,2] the most likely start and end token of the first window, each on its own.
+        predicted: [N,2] the most likely start and end token of the first window, each chosen separately.
         labelled: [N,2] the labelled ones; see `SpanRows.first_windows`.
 
     Returns:

@@ -1,6 +1,6 @@
-"""How sure a model may be: one temperature fitted on dev rows, what is wrong with probabilities, and when to abstain.
+"""How sure a model may be: one temperature fitted on dev rows, the error of probabilities, and when to abstain.
 
-Shapes: N examples, S seeds, K labels, R resamples. A confidence is the probability of the label that was given.
+Shapes: N examples, S seeds, K labels, R resamples. A confidence is the probability of the predicted label.
 """
 
 import math
@@ -17,25 +17,25 @@ from crossflare.evaluation.significance import Sample, resampled
 
 BINS = 15
 STEPS = 100
-"""Shares of the rows between which a threshold is kept."""
+"""A threshold is kept for each of this many shares of the rows."""
 COLDEST, HOTTEST = 0.05, 20.0
-"""Bounds of a temperature: dev rows that are all right would have it 0, and each answer certain."""
+"""Bounds of a temperature: if all dev rows were right it would be 0, and each answer certain."""
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What dev rows say of a model's probabilities."""
+    """What dev rows show about a model's probabilities."""
 
     temperature: float
-    """By which its log-probabilities are divided: above 1 where it is too sure."""
+    """The divisor of the model's log-probabilities: above 1 where the model is too sure."""
     thresholds: tuple[float, ...]
-    """[STEPS + 1] the confidence that the surest 0, 1, ... 100 % of the dev rows have at least, calibrated."""
+    """[STEPS + 1] the least calibrated confidence of the surest 0, 1, ... 100 % of the dev rows."""
     rows: int
-    """Dev rows that it is fitted on."""
+    """How many dev rows it is fitted on."""
 
     def threshold(self, coverage: float) -> float:
-        """Return the confidence below which a model abstains so as to answer this share of rows like the dev rows.
+        """Return the confidence below which a model abstains, so that it answers this share of rows like the dev rows.
 
         Raises:
             UserError: The share is not above 0 and at most 1.
@@ -56,7 +56,7 @@ def fit_calibration(log_probabilities: ArrayLike, gold: ArrayLike) -> Calibratio
 
     said, labels = np.asarray(log_probabilities, dtype=np.float64), np.asarray(gold)
 
-    def loss(cold: float) -> float:  # of the inverse temperature it is convex
+    def loss(cold: float) -> float:  # it is convex in the inverse temperature
         scaled = tempered(said, 1 / cold)
         return -float(scaled[np.arange(len(labels)), labels].mean())
 
@@ -65,7 +65,7 @@ def fit_calibration(log_probabilities: ArrayLike, gold: ArrayLike) -> Calibratio
     sure = np.sort(confidence(tempered(said, temperature)))[::-1]
     places = [max(1, math.ceil(step * len(sure) / STEPS)) - 1 for step in range(STEPS + 1)]
     floors = np.floor(sure[places] * 1e6) / 1e6
-    floors[-1] = 0.0  # all rows are answered, whatever they are
+    floors[-1] = 0.0  # all rows are answered, whatever their confidence
     return Calibration(temperature, tuple(floors.tolist()), len(sure))
 
 
@@ -76,7 +76,7 @@ def tempered(log_probabilities: FloatArray, temperature: float) -> FloatArray:
 
 
 def confidence(log_probabilities: FloatArray) -> FloatArray:
-    """Return [N] the probability of the likeliest label."""
+    """Return [N] the probability of the most probable label."""
     return np.exp(log_probabilities.max(-1))
 
 
@@ -85,15 +85,15 @@ def sample_errors(
 ) -> Sample:
     """Return the expected calibration error, observed and resampled.
 
-    It is the mean over `BINS` bins with as many rows each, in the order of their confidence, of the distance between
-    mean confidence and accuracy (Nguyen and O'Connor, EMNLP 2015). The bins are those of the rows as they are. The
-    resamples have the mean that was observed: each has more error by chance, so that percentiles would lie above it.
+    It is the mean over `BINS` bins of equal size, in the order of their confidence, of the distance between mean
+    confidence and accuracy (Nguyen and O'Connor, EMNLP 2015). The bins are those of the observed rows. The resamples
+    are shifted to the observed mean: each has more error by chance, so that percentiles would be too high.
 
     Args:
         ids: N ids, unique.
         gold: [N] label indices.
         sure: [S, N] confidences.
-        right: [S, N] whether the label that was given is right.
+        right: [S, N] whether the predicted label is right.
         seeds: S training seeds, unique.
     """
     number = len(ids)
@@ -101,7 +101,7 @@ def sample_errors(
     for place, row in enumerate(sure):
         for each, rows in enumerate(np.array_split(np.argsort(row, kind="stable"), BINS)):
             parts[rows, place, each] = row[rows] - right[place][rows]
-    # In steps of 2^-30 the sums are exact, whatever the order in which the threads of a machine add them.
+    # In steps of 2^-30 the sums are exact, in whatever order the threads of a machine add them.
     flat = np.round(parts.reshape(number, -1) * 2.0**30) / 2.0**30
 
     def score(weights: IntArray) -> dict[str, FloatArray]:
@@ -109,7 +109,7 @@ def sample_errors(
         return {"error": abs(sums).sum(-1) / number}
 
     drawn = resampled(ids, gold.tolist(), seeds, score, RESAMPLES, 0)["error"]
-    # Distances add up chance, and a resample has it twice: its spread is kept, its bias is not.
+    # Distances include chance, and a resample has it twice: its spread is kept, its bias is not.
     centred = drawn.observed + drawn.resampled - drawn.resampled.mean(0)
     return replace(drawn, resampled=centred.clip(0, 1))
 
@@ -123,10 +123,10 @@ def accuracy_by_coverage(sure: FloatArray, right: NDArray[np.bool_], shares: Seq
 
 
 def calibration_from(value: object, where: str) -> Calibration:
-    """Return what a card keeps of a calibration.
+    """Return the calibration that a model's card keeps.
 
     Raises:
-        UserError: It is not what one of ours has.
+        UserError: The value is not one that crossflare writes.
     """
     advice = "expected a temperature, 101 thresholds and the number of rows; train the adapter again"
     if not isinstance(value, dict) or set(value) != {"temperature", "thresholds", "rows"}:  # pyright: ignore

@@ -1,14 +1,14 @@
-"""The files of a run: where each lies, and the one place that reads them.
+"""The files of a run: where each one is, and the one place that reads them.
 
 runs/NAME/spec.yaml                  the recipe with all defaults
-runs/NAME/records/ID.json            what a run of one method in one language with one seed came to
-runs/NAME/parts/ID.json              the same of what only another method is made of
-runs/NAME/predictions/ID.jsonl       what it said of each test row
-runs/NAME/examples/LANGUAGE.jsonl    texts of the test rows, for people to look at
-runs/NAME/inspection.json            what a look at the data found
+runs/NAME/records/ID.json            the result of one method in one language with one seed
+runs/NAME/parts/ID.json              the same for a run that is only part of another method
+runs/NAME/predictions/ID.jsonl       its predictions for the test rows
+runs/NAME/examples/LANGUAGE.jsonl    texts of the test rows, for people to read
+runs/NAME/inspection.json            the findings of a look at the data
 runs/NAME/models/ID/crossflare.json  the card of a model
 runs/NAME/results.json               every number of the report
-    runs/NAME/grid.json                  of a grid: its cells
+runs/NAME/grid.json                   of a grid: its cells
 runs/NAME/cells/CELL/                of a grid: a folder like this one for each cell, without models
 """
 
@@ -27,11 +27,11 @@ from crossflare.evaluation.record import Record, load_record
 CELLS, SPEC = "cells", "spec.yaml"
 _RESTORE, _REPORT = "run the recipe again to restore it", "make the report again with `crossflare report`"
 RowTexts = tuple[tuple[str, ...], tuple[str, ...]]
-"""The target texts of a row, and its source texts; no source texts where it has no source."""
+"""The target texts of a row, and its source texts; no source texts where the row has no source."""
 
 
 class RunFiles:
-    """The files in the folder of a run, or of one cell of a grid; the head of this module says what each holds."""
+    """The files in the folder of a run, or of one cell of a grid; the docstring of this module says what each holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,11 +48,11 @@ class RunFiles:
         return self.all_predictions / f"{id}.jsonl"
 
     def examples(self, language: str) -> Path:
-        """Return the texts of a language's test rows."""
+        """Return the file with the texts of a language's test rows."""
         return self.folder / "examples" / f"{language}.jsonl"
 
     def cell(self, name: str) -> "RunFiles":
-        """Return the files of a grid's cell; of the run itself where the cell has no name."""
+        """Return the files of a grid's cell; those of the run itself where the cell has no name."""
         return RunFiles(self.folder / CELLS / name) if name else self
 
     @property
@@ -67,7 +67,7 @@ class RunFiles:
 
     @property
     def all_records(self) -> list[Path]:
-        """The records of the run and of its cells, hidden ones as well."""
+        """The records of the run and of its cells, including hidden ones."""
         places = ("records", f"{CELLS}/*/records", "parts", f"{CELLS}/*/parts")
         return [path for place in places for path in sorted(self.folder.glob(f"{place}/*.json"))]
 
@@ -77,7 +77,7 @@ class RunFiles:
         return sorted(self.folder.glob(f"models/*/{CARD}"))
 
     def read_recipe(self) -> tuple[str, Mapping[str, Any]]:
-        """Return the text of the recipe and its values; nothing where there is none.
+        """Return the text of the recipe and its values; nothing where there is no recipe.
 
         A recipe may leave its version out.
 
@@ -97,10 +97,10 @@ class RunFiles:
         return text, values
 
     def read_grid(self) -> dict[str, Any]:
-        """Return what a grid says of itself: `name`, `axes`, and `cells` with their names and values.
+        """Return the description of a grid: `name`, `axes`, and `cells` with their names and values.
 
         Raises:
-            UserError: The folder is no grid, or its file is damaged or of another format.
+            UserError: The folder is not a grid, or its file is damaged or of another format.
         """
         found = read_json(self.grid)
         if not isinstance(found, dict):
@@ -109,7 +109,7 @@ class RunFiles:
         return found
 
     def read_results(self) -> dict[str, Any]:
-        """Return every number of the report that was made, as the report wrote it.
+        """Return every number of the run's report, as the report wrote it.
 
         Raises:
             UserError: The file is missing, damaged or of another format.
@@ -119,7 +119,7 @@ class RunFiles:
         return found
 
     def read_look(self) -> Any:
-        """Return what a look at the data found, with the `key` of those data; None where nobody looked.
+        """Return the findings of a look at the data, with the `key` of those data; None where there was no look.
 
         Raises:
             UserError: The file is damaged.
@@ -130,7 +130,7 @@ class RunFiles:
         """Return the texts of a language's test rows by the row's id; nothing where they were not kept.
 
         Raises:
-            UserError: The file is damaged; the line is named.
+            UserError: The file is damaged; the message names the line.
         """
         path = self.examples(language)
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.is_file() else []
@@ -147,7 +147,7 @@ class RunFiles:
             rows: See `load_predictions`.
 
         Raises:
-            UserError: One of the files is missing, damaged or of another format, or the predictions lie elsewhere.
+            UserError: One of the files is missing, damaged or of another format, or the predictions are elsewhere.
         """
         read = load_record(record)
         place = (self.folder / read.predictions).resolve()

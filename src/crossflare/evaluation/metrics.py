@@ -1,7 +1,7 @@
-"""From labels to scores by way of counts, so that ten thousand resamples cost one matrix product.
+"""Scores from labels through counts, so that ten thousand resamples cost one matrix product.
 
 Shapes: N examples, K labels, C columns of predictions (one per method and seed); `...` any leading axes.
-A metric is a function of `Counts` alone: resampling the examples means weighting the counts, nothing is scored again.
+A metric is a function of `Counts` alone: resampling the examples means weighting the counts, without scoring again.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ NO_LABEL = -1
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """The statistics that every metric here is made of: how often each label was met, named, and named rightly."""
+    """The statistics behind every metric here: how often each label occurs, is predicted, and is predicted rightly."""
 
     gold: FloatArray
     """[..., K] examples that have the label."""
     predicted: FloatArray
-    """[..., K] examples that were given the label."""
+    """[..., K] examples that were predicted to have the label."""
     hits: FloatArray
-    """[..., K] examples that have the label and were given it."""
+    """[..., K] examples that have the label and were predicted to have it."""
 
 
 Metric = Callable[[LabelCounts], FloatArray]
@@ -37,23 +37,24 @@ Metric = Callable[[LabelCounts], FloatArray]
 
 
 def accuracy(counts: LabelCounts) -> FloatArray:
-    """Return the share of examples that were given their own label."""
+    """Return the share of examples whose prediction is their own label."""
     return counts.hits.sum(-1) / counts.gold.sum(-1)
 
 
 def macro_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of F1 = 2 hits / (gold + predicted) over the labels that occur or were predicted.
 
-    scikit-learn's `f1_score(average="macro")` computes the same, and so do most published numbers. A label that is
-    neither there nor predicted has no F1: if it counted as 0, right predictions in a language with 4 of 7 labels would
-    score 57, and resamples that happen to lose a rare label would pull every interval down. Resamples leave it out too.
+    scikit-learn's `f1_score(average="macro")` computes the same, and so do most published numbers. A label that neither
+    occurs nor is predicted has no F1: if it counted as 0, right predictions in a language with 4 of 7 labels would
+    score 57, and resamples that happen to lose a rare label would pull every interval down. Resamples leave it out,
+    too.
     """
     each, met = _f1(counts)
     return each.sum(-1) / met.sum(-1)
 
 
 def macro_f1_of_all(counts: LabelCounts) -> FloatArray:
-    """Return the mean over all K labels, one that neither occurs nor was predicted as 0: the rule of older records."""
+    """Return the mean over all K labels; a label that neither occurs nor is predicted counts as 0: the older rule."""
     return _f1(counts)[0].mean(-1)
 
 
@@ -61,24 +62,25 @@ def weighted_f1(counts: LabelCounts) -> FloatArray:
     """Return the mean of the labels' F1, each weighted by the examples that have the label.
 
     scikit-learn's `f1_score(average="weighted")` computes the same. A label that no example has weighs nothing: it is
-    left out of a set, and of a resample, as macro-F1 leaves it out; a row wrongly given it lowers the others' F1.
+    left out of a set, and of a resample, as in macro-F1; a row that is wrongly predicted to have it lowers the others'
+    F1.
     """
     return (counts.gold * _f1(counts)[0]).sum(-1) / counts.gold.sum(-1)
 
 
 def _f1(counts: LabelCounts) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return F1 of each label [..., K], 0 where it is not defined, and where it is."""
+    """Return the F1 of each label [..., K], 0 where it is not defined, and where it is defined."""
     met = counts.gold + counts.predicted
     return np.divide(2 * counts.hits, met, out=np.zeros_like(met), where=met > 0), met > 0
 
 
 METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "weighted_f1": weighted_f1}
 Labels = Literal["met", "all"]
-"""The labels over which macro-F1 is the mean; a signature names them."""
+"""The labels that macro-F1 averages over; a signature names them."""
 
 
 def metrics_over(labels: Labels) -> dict[str, Metric]:
-    """Return the metrics by name, macro-F1 over these labels."""
+    """Return the metrics by name; macro-F1 is over these labels."""
     return METRICS if labels == "met" else {**METRICS, "macro_f1": macro_f1_of_all}
 
 
@@ -91,7 +93,7 @@ def check_labels(gold: ArrayLike, predicted: ArrayLike, classes: int) -> tuple[I
         classes: K.
 
     Raises:
-        UserError: The lengths differ, nothing is there, or an index lies outside of the labels.
+        UserError: The lengths differ or are zero, or an index is not that of a label.
     """
     truth, answers = np.asarray(gold), np.atleast_2d(np.asarray(predicted))
     if truth.ndim != 1 or answers.ndim != 2 or answers.shape[1] != truth.size:
@@ -139,7 +141,7 @@ def score(metric: str, gold: ArrayLike, predicted: ArrayLike, classes: int, labe
     """Return one score between 0 and 1 of predictions [N] against gold labels [N]; see `Labels`.
 
     Raises:
-        UserError: The metric is unknown, or the labels do not fit together.
+        UserError: The metric is unknown, or the labels do not match.
     """
     measure = metrics_over(labels)[choose("metric", metric, METRICS)]
     rows = statistics(gold, predicted, classes)

@@ -1,12 +1,12 @@
-"""Paired tests over test examples, for the trained models as they are: permutation, McNemar, and what could be seen.
+"""Paired tests over test examples, for the trained models as they are: permutation, McNemar, detectable differences.
 
 Shapes: N examples, S seeds, F statistics of an example, R sampled permutations.
 
-The bootstrap of `significance` speaks of other seeds too; the tests here do not. If two methods were alike, their
-answers to an example could change places: swapping them at random examples, for all seeds at once, gives the
-differences to be expected of chance (Noreen, 1989; Yeh, COLING 2000). Which examples are swapped depends on their ids
-and `random_seed` alone, so that parallel languages are swapped once for all of them, and every method alike.
-scipy's `permutation_test` draws anew for each pair, so the draws are made here; it agrees (see the tests).
+The bootstrap of `significance` also covers other seeds; the tests here do not. If two methods were alike, their answers
+to an example could change places: swapping them at random examples, for all seeds at once, gives the differences that
+chance produces (Noreen, 1989; Yeh, COLING 2000). Which examples are swapped depends on their ids and `random_seed`
+alone, so that parallel languages are swapped once for all of them, and every method alike. scipy's `permutation_test`
+draws again for each pair, so the draws are made here; its results agree (see the tests).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -25,13 +25,13 @@ POWER, LEVEL = 0.8, 0.05
 _CHUNK = 4_000_000
 """Most swaps held at once (R_chunk * N)."""
 _TIE = 1e-9
-"""How far apart two scores can be that are one sum, added up in another order."""
+"""The most that two scores can differ when they are one sum, added up in another order."""
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two methods' answers to the same examples: a score is a function of the sum of statistics over examples."""
+    """Two methods' answers to the same examples; a score is a function of the sum of statistics over examples."""
 
     a: FloatArray
     """[S, N, F]"""
@@ -45,7 +45,7 @@ def label_pair(gold: ArrayLike, a: ArrayLike, b: ArrayLike, classes: int, metric
     """Return the pair of two methods' labels [S, N] for a metric of `METRICS`, macro-F1 over the labels `over`.
 
     Raises:
-        UserError: The labels do not fit together.
+        UserError: The labels do not match.
     """
     labels = np.arange(classes)
     rows = [statistics(gold, each, classes).reshape(np.size(gold), -1, classes) for each in (a, b)]
@@ -70,20 +70,20 @@ def value_pair(a: ArrayLike, b: ArrayLike) -> Pair:
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """The difference of two methods as observed and with their answers swapped at random examples."""
+    """The difference of two methods as observed, and with their answers swapped at random examples."""
 
     language: str
     ids: tuple[str, ...]
     observed: float
-    """First less second, mean over seeds."""
+    """First minus second, mean over seeds."""
     swapped: FloatArray
     """[R]"""
     exact: float | None
-    """The p of all swaps there are, where these are no more than R."""
+    """The p over all possible swaps, where there are at most R."""
 
     @property
     def p(self) -> float:
-        """Two-sided p; of R sampled swaps never below 1 / (R + 1) (Phipson and Smyth, 2010)."""
+        """Two-sided p; for R sampled swaps never below 1 / (R + 1) (Phipson and Smyth, 2010)."""
         if self.exact is not None:
             return self.exact
         return (1 + int(_extreme(self.observed, self.swapped).sum())) / (1 + len(self.swapped))
@@ -102,7 +102,7 @@ def swap(
     Args:
         language: The language of the examples, for messages.
         ids: N ids; two languages with the same ids in the same order are parallel and swapped alike.
-        pairs: Any number of pairs over these examples, by any name.
+        pairs: Any number of pairs over these examples, under any names.
         resamples: R.
         random_seed: Chooses the swaps.
 
@@ -132,7 +132,7 @@ def swap_mean(languages: Sequence[Swapped]) -> Swapped:
     """Return the mean over languages, swap by swap.
 
     Raises:
-        UserError: Two languages share some of their test items but not all: they are neither parallel nor apart.
+        UserError: Two languages share some of their test items but not all: they are neither parallel nor separate.
     """
     first = languages[0]
     for index, each in enumerate(languages):
@@ -164,20 +164,20 @@ def mcnemar(gold: ArrayLike, a: ArrayLike, b: ArrayLike) -> float:
 
 
 def detectable(differences: ArrayLike) -> float | None:
-    r"""Return the least true difference of means that a two-sided paired test would find with a chance of POWER.
+    r"""Return the least true difference of means that a two-sided paired test would find with probability POWER.
 
     With psi the mean square of the examples' differences (for the labels of one seed the share of discordant
     examples), Connor (Biometrics 43, 1987, p. 207) needs
 
         N = (z_{1 - LEVEL/2} sqrt(psi) + z_POWER sqrt(psi - delta^2))^2 / delta^2
 
-    examples to find delta; this is its solution for delta.
+    examples to find delta; the function solves this for delta.
 
     Args:
-        differences: [N] score of one method less that of the other on each example, mean over seeds.
+        differences: [N] score of one method minus that of the other on each example, mean over seeds.
 
     Returns:
-        Delta, between 0 and 1; None where the methods never differ or the examples are too few to say.
+        Delta, between 0 and 1; None where the methods never differ or there are too few examples.
     """
     from scipy.stats import norm
 
@@ -216,7 +216,7 @@ def _differences(pair: Pair, centre: FloatArray, half: FloatArray, signs: FloatA
 
 
 def _exact(pair: Pair, centre: FloatArray, half: FloatArray, most: int) -> float | None:
-    """Return the p of all swaps of the examples at which the methods differ; None where these are more than `most`."""
+    """Return the p of all swaps of examples at which the methods differ; None where these are more than `most`."""
     differ = half.any((0, 2))
     number = int(differ.sum())
     if 2**number > most:

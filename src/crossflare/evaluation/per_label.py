@@ -1,4 +1,4 @@
-"""What was said of the examples of each label: precision, recall and F1 with intervals, and who was taken for whom.
+"""The predictions for each label: precision, recall and F1 with intervals, and which label was taken for which.
 
 Shapes: N examples, S seeds, K labels, R resamples.
 """
@@ -16,15 +16,15 @@ from crossflare.evaluation.significance import RESAMPLES, TAILS, Interval, Sampl
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """The scores of one label, each the mean over the seeds in which it is defined; None where it is in none."""
+    """The scores of one label, each the mean over the seeds in which it is defined; None where no seed defines it."""
 
     label: int
     support: int
-    """Examples that have it."""
+    """How many examples have it."""
     precision: Interval | None
-    """The share of the examples given this label that have it."""
+    """The share of the examples predicted to have this label that have it."""
     recall: Interval | None
-    """The share of the examples with this label that were given it."""
+    """The share of the examples with this label that were predicted to have it."""
     f1: Interval | None
 
 
@@ -37,9 +37,9 @@ def label_scores(
     *,
     resamples: int = RESAMPLES,
 ) -> list[LabelScore]:
-    """Return the scores of each of K labels, from the resamples that all scores have.
+    """Return the scores of each of K labels, from the same resamples as all other scores.
 
-    A resample in which a score is not defined, since it lost the label, is left out of that score's interval.
+    A resample without the label has no such score, and is left out of that score's interval.
 
     Args:
         ids: N ids, unique.
@@ -50,7 +50,7 @@ def label_scores(
         resamples: R.
 
     Raises:
-        UserError: Ids or seeds repeat, or the labels do not fit together.
+        UserError: Ids or seeds repeat, or the labels do not match.
     """
     measures: dict[str, Metric] = {
         f"{name} {label}": partial(measure, label=label) for name, measure in _OF.items() for label in range(classes)
@@ -64,7 +64,7 @@ def label_scores(
 
 
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> FloatArray:
-    """Return how many examples of each label (rows, K) were given which (columns, K, and none): means over S seeds.
+    """Return how many examples of each label (rows, K) got which label (columns, K, and none): means over S seeds.
 
     Args:
         gold: [N] label indices.

@@ -1,8 +1,8 @@
-"""What a run said of each test row, as its file of predictions has it: labels, or answers to questions.
+"""The predictions of a run for each test row, as in its file: labels, or answers to questions.
 
 predictions/ID.jsonl           a line for each row
 predictions/ID.packed.json     label indices and log-probabilities in 16 bits, without any text: can be published
-predictions/rows-HASH.json     the rows that packed predictions are of: ids, gold labels, licence of the set
+predictions/rows-HASH.json     the rows of packed predictions: ids, gold labels, licence of the set
 """
 
 import base64
@@ -23,7 +23,7 @@ from crossflare.evaluation.metrics import FloatArray, IntArray
 from crossflare.evaluation.significance import RESAMPLES, Interval, interval, sample, sample_values
 
 PACKED = ".packed.json"
-"""The end of a file's name whose predictions are packed."""
+"""The end of the name of a file whose predictions are packed."""
 _ANEW, _AGAIN = "delete its record and run again", "fetch it again"
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Predictions:
     gold: IntArray
     """[N] label indices."""
     predicted: IntArray
-    """[N] label indices, -1 where no label was given."""
+    """[N] label indices, -1 where no label was predicted."""
     log_probabilities: FloatArray
     """[N, K]; [N, 0] where the file has none."""
 
@@ -57,7 +57,7 @@ class AnswerPredictions:
     texts: tuple[str, ...]
     """The N answers."""
     values: Mapping[str, FloatArray]
-    """Metric to the score [N] of each question; see `ANSWER_METRICS`."""
+    """Metric -> the score [N] of each question; see `ANSWER_METRICS`."""
 
     def take(self, order: Sequence[int]) -> "AnswerPredictions":
         """Return these rows in this order."""
@@ -71,25 +71,25 @@ class AnswerPredictions:
 
 
 ANSWER_METRICS = ("exact_match", "f1", "position_match")
-"""The scores that a row of answers may hold, each from 0 to 1; the first two it must."""
+"""The scores that a row of answers may hold, each from 0 to 1; the first two are required."""
 
 
 def load_predictions(
     path: Path, sha256: str = "", rows: MutableMapping[Path, Any] | None = None
 ) -> Predictions | AnswerPredictions:
-    """Read the predictions of a run: of labels where `gold` is a number, of answers where it is a list of texts.
+    """Read the predictions of a run: labels where `gold` is a number, answers where it is a list of texts.
 
-    A label's line has id, gold, prediction, and maybe log_probabilities; an answer's has id, gold, prediction,
-    exact_match, f1, and maybe position_match. Packed predictions are told by their name, and are of labels.
+    A label's line has id, gold, prediction, and perhaps log_probabilities; an answer's has id, gold, prediction,
+    exact_match, f1, and perhaps position_match. Packed predictions are recognised by their name, and are labels.
 
     Args:
         path: The file.
-        sha256: What the record says of the file; nothing is checked where it says nothing.
-        rows: The files of rows that were read before; those that packed predictions name are added.
+        sha256: The hash of the file in the record; empty: nothing is checked.
+        rows: The files of rows that were read before; the file that packed predictions name is added.
 
     Raises:
-        UserError: The file is missing, empty, damaged (the line is named), not the one that was written, or of another
-            format.
+        UserError: The file is missing, empty, damaged (the message names the line), not the one that was written, or of
+            another format.
     """
     packed = path.name.endswith(PACKED)
     advice = _AGAIN if packed else _ANEW
@@ -146,10 +146,10 @@ def read_line(
     what: str = "a prediction",
     advice: str = _ANEW,
 ) -> T:
-    """Return what `read` makes of one line of a file.
+    """Return the result of `read` for one line of a file.
 
     Raises:
-        UserError: Something is wrong with the line; it is named, with `what` it should be and the `advice`.
+        UserError: The line is faulty; the message names it, with `what` it should be and the `advice`.
     """
     try:
         row = json.loads(line)
@@ -161,10 +161,10 @@ def read_line(
 
 
 def pack(found: Predictions, licence: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the rows, and what was said of them, as JSON values.
+    """Return the rows, and the predictions for them, as JSON values.
 
     Args:
-        found: N rows; labels are told from -1, none, to 32767.
+        found: N rows; labels are from -1, none, to 32767.
         licence: The licence of the set that the row ids and gold labels come from.
     """
     version = FORMATS["packed predictions"]
@@ -185,7 +185,7 @@ def rows_file(said: Mapping[str, Any]) -> str:
 
 
 def packed_text(values: Mapping[str, Any]) -> str:
-    """Return packed values as a file has them, without a blank."""
+    """Return packed values as the text of a file, without blanks."""
     return json.dumps(values, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -223,11 +223,11 @@ def _numbers(text: str, kind: str) -> Any:
 
 
 MOST = 5_000_000
-"""The most rows that a first look draws, to take less time than the prediction. A report draws all resamples."""
+"""The most draws of a first look, so that it takes less time than the prediction. A report draws all resamples."""
 
 
 def first_look(found: Predictions | AnswerPredictions, classes: int, metric: str) -> Interval:
-    """Return the score of one run and its interval over the test rows alone, from fewer resamples where rows are many.
+    """Return the score of one run and its interval over the test rows alone, from fewer resamples for many rows.
 
     Raises:
         UserError: The predictions cannot be scored.
@@ -243,7 +243,7 @@ def run_intervals(
     Raises:
         UserError: The predictions cannot be scored.
     """
-    found = found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__))  # as a report orders them
+    found = found.take(sorted(range(len(found.ids)), key=found.ids.__getitem__))  # the order of a report
     if isinstance(found, AnswerPredictions):
         drawn = sample_values(found.ids, found.golds, found.values, [0], resamples=resamples)
     else:

@@ -1,7 +1,7 @@
-"""The record of a finished run, `records/<run-id>.json`; `predictions` has the file that it names.
+"""The record of a finished run, `records/<run-id>.json`; `predictions` reads the file that it names.
 
-A record carries the sha256 of its own content and may carry that of its predictions: a file that was cut off or changed
-by hand is found and named, never read as a result. Older records without them are read as they are.
+A record has the sha256 of its own content and may have that of its predictions: a file that was cut off or changed by
+hand is found and named, and never read as a result. Older records without hashes are read as they are.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _AGAIN = "delete it and run again"
 
 
 class CurvePoint(TypedDict):
-    """One point of a training curve, with whichever of the two values was measured there."""
+    """One point of a training curve, with one or both of the two values measured there."""
 
     step: int
     loss: NotRequired[float]
@@ -29,7 +29,7 @@ class CurvePoint(TypedDict):
 
 
 class Trial(TypedDict):
-    """One learning rate that was tried, and what it reached on the dev part."""
+    """One learning rate that was tried, and its score on the dev part."""
 
     lr: float
     dev_score: float
@@ -59,9 +59,9 @@ class Record:
     task: Mapping[str, Any]
     """`name`, `version`, and `labels`, a list of names, empty for questions."""
     scores: Mapping[str, float]
-    """Metric to score, 0 to 1."""
+    """Metric -> score, 0 to 1."""
     signature: Mapping[str, Any]
-    """The fields of `Signature` apart from the metric: one record holds several."""
+    """The fields of `Signature` without the metric, since one record holds several."""
     predictions: str
     """Path of the predictions, relative to the run folder."""
     predictions_sha256: str = ""
@@ -71,20 +71,21 @@ class Record:
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Content ids of `train`, `dev`, `test`, and `n_test`."""
     translation: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Identity of the engine `to_target` and `to_source`, or null."""
+    """The identities of the engines `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored;
-    `windows`, where longer texts are read in them: `rows` of several, how many were `read`, and `most` of one row."""
+    `windows`, where longer texts are read in windows: `rows` with several, how many were `read`, and `most` of one
+    row."""
     training: TrainingRecord = field(default_factory=lambda: TrainingRecord())
     calibration: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`temperature` of the probabilities, the `language` of the dev rows that it was fitted on, and how many `rows`;
-    nothing where none was. The predictions themselves are as the model says them."""
+    empty where there is no temperature. The predictions themselves keep the model's probabilities."""
     timings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Seconds by stage; `peak_memory` in bytes where it was measured."""
     hardware: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: Sequence[str] = field(default_factory=list[str])
-    """What was warned of while the model was made and its predictions were, by crossflare or by a library it uses."""
+    """Warnings while the model and its predictions were made, from crossflare or from a library it uses."""
     format: int = FORMATS["a record"]
 
     def signature_of(self, metric: str) -> Signature:
@@ -94,7 +95,7 @@ class Record:
 
     @property
     def labels(self) -> Labels:
-        """Over which labels macro-F1 is the mean in this record."""
+        """The labels that macro-F1 averages over in this record."""
         return self.signature_of("macro_f1").labels
 
 
@@ -102,7 +103,7 @@ def save_record(path: Path, record: Record) -> None:
     """Write a record with its hash, atomically.
 
     Raises:
-        UserError: A score is no number between 0 and 1, or another value is no number: nothing is written.
+        UserError: A score is not a number between 0 and 1, or another value is not a number: nothing is written.
     """
     _check_scores(path, record.scores)
     try:
@@ -116,7 +117,7 @@ def save_record(path: Path, record: Record) -> None:
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's JSON object with the hash of all its other fields as `sha256`."""
-    # as it will be read: JSON turns tuples into lists and numbers that are keys into texts, which sort otherwise
+    # as it will be read: JSON turns tuples into lists, and keys that are numbers into texts, which sort differently
     content = json.loads(canonical({name: value for name, value in values.items() if name != "sha256"}))
     return {**content, "sha256": hashlib.sha256(canonical(content).encode()).hexdigest()}
 
@@ -164,7 +165,7 @@ def _check_sealed(path: Path, values: dict[str, Any]) -> None:
 
 def _check_scores(path: Path, scores: Mapping[str, Any]) -> None:
     for metric, score in scores.items():
-        if not isinstance(score, int | float) or not 0 <= score <= 1:  # NaN is in no order
+        if not isinstance(score, int | float) or not 0 <= score <= 1:  # NaN fails every comparison
             raise UserError(f"{path}: expected {metric} between 0 and 1, got {score!r}; {_AGAIN}")
 
 

@@ -1,4 +1,4 @@
-"""What a model says of every row, what several methods say together, and the scores of that under a task's metrics."""
+"""A model's predictions for every row, the combined predictions of several methods, and their scores."""
 
 import math
 from collections.abc import Sequence
@@ -36,17 +36,17 @@ def predict(
 
     Args:
         model: A model that can do the task in the form, with or without adapters.
-        form: How the task is put to it; with sources where `read` is `both`.
-        examples: N rows; labels and answers are not looked at by the model.
-        read: `target`: the texts; `source`: the sources in their place (translate-test); `both`: a FLARE model reads
-            the texts with their sources beside them; `latents`: with `latents` beside them (FLARE MT).
+        form: The form in which the model gets the task; with sources where `read` is `both`.
+        examples: N rows; the model does not see labels and answers.
+        read: `target`: the texts; `source`: the sources instead of them (translate-test); `both`: a FLARE model reads
+            the texts together with their sources; `latents`: the texts together with `latents` (FLARE MT).
         latents: The translation encoder's states.
         batch_size: Rows per forward pass.
-        precision: The numbers to compute in, as in training.
+        precision: The number format of the computation, as in training.
     """
     rows: Sequence[Example] = examples
     if read == "source":
-        # A row without a translation is read as it is: a prediction is owed for every row. Gold answers are of the
+        # A row without a translation is read as it is: every row needs a prediction. Gold answers belong to the
         # target's texts: no span of the translation is labelled.
         rows = [
             replace(e, texts=e.source, source=None, answers=()) if e.source else replace(e, source=None) for e in rows
@@ -58,10 +58,10 @@ def predict(
 
 
 def stack(fitted_on: Sequence[FloatArray], gold: Sequence[int], read: Sequence[FloatArray]) -> FloatArray:
-    """Fit a logistic regression on what M methods say of dev rows, and return what it says of other rows [N,K].
+    """Fit a logistic regression on M methods' predictions for dev rows; return its predictions [N,K] for other rows.
 
-    Its features are the methods' log-probabilities side by side; scikit-learn's defaults (L2, C = 1) keep it tame on
-    the hundred rows that a dev part has.
+    Its features are the methods' log-probabilities side by side; scikit-learn's defaults (L2, C = 1) prevent
+    overfitting on the hundred rows of a dev part.
 
     Args:
         fitted_on: M log-probabilities [D,K] of dev rows.
@@ -69,7 +69,7 @@ def stack(fitted_on: Sequence[FloatArray], gold: Sequence[int], read: Sequence[F
         read: M log-probabilities [N,K] of the rows to label.
 
     Raises:
-        UserError: A label has no dev row, so that nothing can be learnt of it.
+        UserError: A label has no dev row, so that nothing can be learnt about it.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -88,9 +88,9 @@ FOLDS = 5
 
 
 def held_out(said: Sequence[FloatArray], gold: Sequence[int]) -> FloatArray:
-    """Return what the regression says of each dev row [D,K] when it is fitted on the rows of the other folds.
+    """Return the regression's prediction for each dev row [D,K] when it is fitted on the rows of the other folds.
 
-    A label with a single row leaves none to the other folds: then it is fitted on all rows.
+    If a label has a single row, the other folds have none of it: then the regression is fitted on all rows.
 
     Args:
         said: M log-probabilities [D,K] of dev rows.
@@ -109,10 +109,10 @@ def held_out(said: Sequence[FloatArray], gold: Sequence[int]) -> FloatArray:
 
 
 class Scoring(Protocol):
-    """How the outputs of one task in one language are scored."""
+    """The scoring of one task in one language."""
 
     def rows(self, examples: Sequence[Example], outputs: Any, /) -> list[dict[str, Any]]:
-        """Return what a file of predictions says of each example, beside its id."""
+        """Return the fields of each example in a file of predictions, without its id."""
         ...
 
     def scores(self, examples: Sequence[Example], outputs: Any, /) -> dict[str, float]:
@@ -121,7 +121,7 @@ class Scoring(Protocol):
 
 
 class ChoiceScoring:
-    """Labels are counted."""
+    """Scoring of labels: they are counted."""
 
     def __init__(self, task: TextTask) -> None:
         self.classes, self.metrics = len(task.labels), task.metrics
@@ -149,7 +149,7 @@ class ChoiceScoring:
 
 
 class AnswerScoring:
-    """Answers are compared as texts, under the rules of the set and the language."""
+    """Scoring of answers: they are compared as texts, under the rules of the set and the language."""
 
     def __init__(self, task: QuestionTask, language: str) -> None:
         self.normalise = normaliser(task.normalisation, language)
@@ -168,7 +168,7 @@ class AnswerScoring:
         ]
 
     def scores(self, examples: Sequence[Example], outputs: Answers, /) -> dict[str, float]:
-        """Return exact match and F1, and the released code's position match where it can be told."""
+        """Return exact match and F1, and the released code's position match where it is known."""
         return {name: float(column.mean()) for name, column in self.values(examples, outputs).items()}
 
     def values(self, examples: Sequence[Example], outputs: Answers, /) -> dict[str, FloatArray]:
@@ -181,12 +181,12 @@ class AnswerScoring:
 
 
 def scoring(task: Task, language: str) -> Scoring:
-    """Return how a task is scored in a language."""
+    """Return the scoring of a task in a language."""
     return AnswerScoring(task, language) if isinstance(task, QuestionTask) else ChoiceScoring(task)
 
 
 def finite(score: float) -> float | None:
-    """Return a score as files have it: none where there was nothing to be sure of (an empty context)."""
+    """Return a score as files hold it: None where there was nothing to score (an empty context)."""
     return round(score, DIGITS) if math.isfinite(score) else None
 
 

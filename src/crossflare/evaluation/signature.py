@@ -1,4 +1,4 @@
-"""The line that says what a number is: scores whose lines differ are not to be averaged."""
+"""The line that says what a number is: scores whose lines differ must not be averaged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,9 +18,9 @@ class Signature:
     split: str
     """`train`, `dev` or `test`."""
     language: str
-    """BCP-47 tag; several joined by `+` under a macro average."""
+    """BCP-47 tag; for a macro average several, joined by `+`."""
     n: int
-    """Examples scored; their sum under a macro average."""
+    """Number of scored examples; for a macro average, the sum."""
     model: str
     """The base model's name."""
     model_digest: str
@@ -34,7 +34,7 @@ class Signature:
     version: str
     """The version of crossflare."""
     labels: Labels = "all"
-    """The labels over which macro-F1 is the mean; older records and other metrics have `all`."""
+    """The labels that macro-F1 averages over; older records and other metrics have `all`."""
 
     def __str__(self) -> str:
         """Return one line `task:nusax|version:1|...`."""
@@ -47,15 +47,15 @@ class Signature:
         return {**self._values(), "seeds": list(self.seeds)}
 
     def _values(self) -> dict[str, Any]:
-        """Return the fields; a rule for labels only where it is not that of older records."""
+        """Return the fields; the rule for labels only where it differs from that of older records."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("labels", "all")}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **more: Any) -> "Signature":
-        """Make a signature of the values of `to_json`, with `more` laid over them.
+        """Make a signature from the values of `to_json`, replaced by those of `more` where it has them.
 
         Raises:
-            UserError: A field is missing or unknown, or not of its kind.
+            UserError: A field is missing or unknown, or of the wrong type.
         """
         given: dict[str, Any] = {"labels": "all", **values, **more}
         known = {field.name for field in fields(cls)}
@@ -75,11 +75,11 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
 
     Args:
         signatures: At least one.
-        languages: True for a macro average: language, data and number may differ, and the source as far as one kind
-            of engine has a model or lexicon for each language; all else including seeds may not.
+        languages: True for a macro average: language, data and number may differ, and the source where one kind of
+            engine has a model or lexicon for each language; all else, including seeds, must be equal.
 
     Raises:
-        UserError: They differ in something else; both lines are shown. Or a seed or language comes twice.
+        UserError: They differ in something else (the message has both lines), or a seed or language occurs twice.
     """
     if not signatures:
         raise UserError("expected at least one score to average, got none")
@@ -118,17 +118,17 @@ def _engine(signature: Signature) -> str:
 
 
 def _joint_source(sources: Sequence[str]) -> str:
-    """Return the source all languages share, or the engine's name with one id for its ids in all languages."""
+    """Return the source that all languages share, or the engine's name with one id for its ids in all languages."""
     if len(set(sources)) == 1:
         return sources[0]
     return f"{sources[0].partition('-')[0]}-{content_id(list(sources))}"
 
 
 def check_comparable(a: Signature, b: Signature) -> None:
-    """Check that the difference of two scores is one of methods: only method, source and its data id may differ.
+    """Check that two scores differ only in their methods: only method, source and its data id may differ.
 
     Raises:
-        UserError: They differ in something else; both lines are shown.
+        UserError: They differ in something else; the message has both lines.
     """
     if replace(b, method=a.method, source=a.source, data=a.data) != a:
         raise UserError(f"scores of unlike things have no difference: {a} and {b}")

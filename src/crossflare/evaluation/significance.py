@@ -2,9 +2,9 @@
 
 Shapes: N examples, S seeds, K labels, C columns of predictions, R resamples.
 
-Two sources of chance are resampled: which examples were in the test set, and which seeds were drawn. A resample of the
-examples depends on nothing but their ids and `random_seed`, so that every method, every seed and, in a parallel set,
-every language meets the same resample: differences are paired and averages over languages keep their correlation.
+Two sources of chance are resampled: which examples are in the test set, and which seeds are used. A resample of the
+examples depends only on their ids and `random_seed`, so that every method, every seed and, in a parallel set, every
+language gets the same resample: differences are paired, and averages over languages keep their correlation.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from crossflare.evaluation.metrics import FloatArray, IntArray, Labels, Metric, 
 
 RESAMPLES = 10_000
 TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
-"""The quantiles between which an interval of 95 % lies."""
+"""The quantiles that bound an interval of 95 %."""
 _CHUNK = 4_000_000
 """Most weights held at once (R_chunk * N): 50 MB with the draws they are made from."""
 
@@ -33,7 +33,7 @@ class Sample:
     """Content id of the examples' ids and gold labels or answers: only samples over equal items can be paired."""
     seeds: tuple[int, ...]
     observed: FloatArray
-    """[S] score of each training seed on the examples as they are."""
+    """[S] score of each training seed on the observed examples."""
     resampled: FloatArray
     """[R, S] score of each training seed on each resample of the examples."""
 
@@ -54,7 +54,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference(Interval):
-    """A difference of two means with its interval; `score` is the first method less the second."""
+    """A difference of two means with its interval; `score` is the first method minus the second."""
 
     p: float
     """Two-sided bootstrap p-value of no difference: never below 2 / (R + 1)."""
@@ -85,13 +85,13 @@ def sample(
         predicted: [S, N] label indices, a row for each of `seeds`.
         classes: K.
         seeds: S training seeds, unique.
-        labels: Over which labels macro-F1 is the mean.
-        metrics: What is measured; None: every one of `METRICS`.
+        labels: The labels that macro-F1 averages over.
+        metrics: The metrics to measure; None: every one of `METRICS`.
         resamples: R.
         random_seed: Chooses the resamples.
 
     Raises:
-        UserError: Ids or seeds repeat, or the labels do not fit together.
+        UserError: Ids or seeds repeat, or the labels do not match.
     """
     rows = statistics(gold, predicted, classes)
     _check(ids, seeds, len(rows), np.atleast_2d(predicted).shape[0])
@@ -126,7 +126,7 @@ def sample_values(
         random_seed: Chooses the resamples.
 
     Raises:
-        UserError: Ids or seeds repeat, nothing is there, a score is not a number, or the shapes do not fit together.
+        UserError: Ids or seeds repeat, there is no example, a score is not a number, or the shapes do not match.
     """
     columns = {name: np.atleast_2d(np.asarray(each, dtype=np.float64)) for name, each in values.items()}
     if not ids:
@@ -149,7 +149,7 @@ def macro(samples: Sequence[Sample]) -> Sample:
     """Return the mean over languages, seed by seed and resample by resample.
 
     Raises:
-        UserError: The languages were not run with the same seeds.
+        UserError: The languages do not have the same seeds.
     """
     _same_seeds(samples)
     return Sample(
@@ -167,10 +167,10 @@ def interval(scores: Sample, *, random_seed: int = 0) -> Interval:
 
 
 def paired_difference(a: Sample, b: Sample) -> Difference:
-    """Return a - b with its interval and two-sided p, resampling examples and seeds alike for both.
+    """Return a - b with its interval and two-sided p; examples and seeds are resampled alike for both.
 
     Raises:
-        UserError: The two were measured on other examples, or with other seeds.
+        UserError: The two have other examples, or other seeds.
     """
     if a.items != b.items or a.resampled.shape[0] != b.resampled.shape[0]:
         raise UserError(
@@ -189,7 +189,7 @@ def resampled_means(scores: Sample, random_seed: int = 0) -> FloatArray:
     """Return [R] means over resampled seeds; the same seeds are drawn for every sample with as many of them.
 
     With S seeds the resampled mean varies (S - 1) / S as much as the mean itself does, a third too little for three
-    seeds. The seeds' deviations are widened by the root of S / (S - 1) to make up for it (Rao and Wu, 1988).
+    seeds. The seeds' deviations are multiplied by the root of S / (S - 1) to correct this (Rao and Wu, 1988).
     """
     resamples, count = scores.resampled.shape
     if count == 1:
@@ -237,7 +237,7 @@ def _weights(number: int, resamples: int, generator: np.random.Generator) -> Ite
 
 
 def random_stream(random_seed: int, stream: list[str] | list[str | int]) -> np.random.Generator:
-    """Return a generator that depends on the seed and on what it is for."""
+    """Return a generator that depends on the seed and on the name of its use."""
     return np.random.default_rng([random_seed, int(content_id(stream), 16)])
 
 
@@ -252,16 +252,16 @@ Name = TypeVar("Name")
 
 
 def average_ranks(samples: Mapping[Name, Sequence[Sample]]) -> dict[Name, Interval]:
-    """Rank methods in every language, 1 the best and ties shared, and return each one's mean rank over languages.
+    """Rank methods in every language (1 is the best, ties are shared), and return each one's mean rank over languages.
 
-    The interval is of the ranks in each resample of examples and seeds. Resampling can only mix ranks up: the best of
+    The interval is over the ranks in each resample of examples and seeds. Resampling can only mix ranks: the best of
     many close methods has an interval that reaches up to its rank, and seldom below.
 
     Args:
-        samples: Method to its samples, the same languages in the same order.
+        samples: Method -> its samples, the same languages in the same order.
 
     Raises:
-        UserError: Two methods were measured in other languages, on other examples or with other seeds.
+        UserError: Two methods have other languages, other examples or other seeds.
     """
     from scipy.stats import rankdata
 
@@ -271,7 +271,7 @@ def average_ranks(samples: Mapping[Name, Sequence[Sample]]) -> dict[Name, Interv
             raise UserError("expected all methods on the same examples with the same seeds to rank them; run the rest")
     observed = [[one.observed.mean() for one in each] for each in samples.values()]
     resampled = [[resampled_means(one) for one in each] for each in samples.values()]
-    # means that differ by rounding alone are ties
+    # means that differ only by rounding are ties
     ranks = rankdata(-np.round(observed, 9), axis=0).mean(1)
     drawn = rankdata(-np.round(resampled, 9), axis=0).mean(1)
     low, high = np.quantile(drawn, TAILS, axis=1)

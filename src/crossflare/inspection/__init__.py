@@ -1,1 +1,1 @@
-"""A look at the rows of a recipe or a file before anything is trained of them."""
+"""A look at the rows of a recipe or a file before any training."""

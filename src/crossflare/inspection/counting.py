@@ -1,6 +1,6 @@
-"""What is counted of rows: those that occur twice, their labels, their characters, and their tokens.
+"""The counts of rows: repeated rows, their labels, their characters, and their tokens.
 
-15 bytes of a row are kept, so that files of any size can be looked at.
+15 bytes per row are kept, so that files of any size can be inspected.
 """
 
 import re
@@ -17,27 +17,27 @@ from crossflare.languages import LETTER_WORDS, script_word, script_words
 from crossflare.tasks.example import GAP, Example, Tally, hash_of_id
 
 SHOWN = 2
-"""Examples of a finding."""
+"""How many examples of a finding are shown."""
 Places = list[tuple[str, str]]
 """`file:line` of two rows that belong together."""
 
 
 def key_of(texts: Sequence[str]) -> int:
-    """Return the hash by which texts are the same: whatever their blanks and their Unicode form; 0 for blank texts."""
+    """Return a hash that is equal for texts that differ only in blanks and Unicode form; 0 for blank texts."""
     words = [" ".join((text if text.isascii() else normalize("NFC", text)).split()) for text in texts]
     return hash_of_id("\x1f".join(words)) or 1 if any(words) else 0
 
 
 class RowTally(Tally):
-    """The rows of one part in one language, known by their texts, each with the place that it was read from."""
+    """The rows of one part in one language, identified by their texts, each with the place that it was read from."""
 
     def __init__(self, first: int = 0) -> None:
-        """Compare rows by their texts from this one on: of questions, the context is the second."""
+        """Compare rows by their texts from this one on: for questions, the context is the second."""
         super().__init__()
         self._first = first
         self.lines = array("I")
         self.files: list[tuple[int, str]] = []
-        """The first row of each file, and the file."""
+        """(number of the first row, file) of each file."""
 
     def count(self, row: Example) -> None:
         """Count one row, read at `file:line`."""
@@ -53,11 +53,11 @@ class RowTally(Tally):
         return f"{file}:{self.lines[row]}" if file else f"row {row + 1}"
 
     def labelled(self) -> Counter[int]:
-        """Return label -> rows; -1: rows without one."""
+        """Return label -> rows; -1: rows without a label."""
         return Counter(dict(zip(*(each.tolist() for each in np.unique(self.labels, return_counts=True)), strict=True)))
 
     def empty(self) -> tuple[int, str]:
-        """Return how many rows have a blank text, and where the first of them was read."""
+        """Return how many rows have a blank text, and where the first of them is."""
         rows = np.flatnonzero(np.array(self.flags, np.uint8) & GAP)
         return len(rows), self.place(int(rows[0])) if len(rows) else ""
 
@@ -72,7 +72,7 @@ class RowTally(Tally):
         return len(rows), [(other.place(int(at[row])), self.place(int(row))) for row in rows[:SHOWN]]
 
     def unlike(self) -> tuple[int, Places]:
-        """Return how many rows have the text of an earlier one and another label, and the places of the first."""
+        """Return how many rows have the text of an earlier row and another label, and the places of the first."""
         at, labels = self.rows_like(self), np.array(self.labels, np.int16)
         rows = np.flatnonzero((at >= 0) & (labels[at] != labels) & (labels >= 0) & (labels[at] >= 0))
         return len(rows), [(self.place(int(at[row])), self.place(int(row))) for row in rows[:SHOWN]]
@@ -87,7 +87,7 @@ class RowTally(Tally):
         return np.where(keys[at] == wanted, first[at], -1)
 
     def _different(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return the different keys, sorted, and the first row of each; blank texts are left out."""
+        """Return the distinct keys, sorted, and the first row of each; blank texts are left out."""
         keys, rows = np.unique(self._keys, return_index=True)
         there = keys != 0
         return keys[there], rows[there]
@@ -98,8 +98,8 @@ class RowTally(Tally):
 
 
 LEAST, SHARE = 3, 0.1
-"""Letters of another script, and their share of all letters, from which a text is mixed."""
-# Joiners are part of how Persian or Hindi is spelt, and of emoji: beside a blank or an ASCII sign they do nothing.
+"""The least letters of another script, and their least share of all letters, that make a text mixed."""
+# Joiners are part of Persian and Hindi spelling, and of emoji: next to a blank or an ASCII sign they do nothing.
 HIDDEN = re.compile(
     "[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]|[\u200c\u200d](?=[\\s\x00-\x7f]|\\Z)"
     "|(?:(?<=[\\s\x00-\x7f])|\\A)[\u200c\u200d]"
@@ -114,7 +114,7 @@ KINDS = {
     "hidden": "zero-width or direction signs",
     "control": "control characters or U+FFFD",
 }
-"""What is found in a row -> in words."""
+"""A finding in a row -> in words."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ class TextTally:
     first: dict[str, str] = field(default_factory=dict[str, str])
     """One of `KINDS` -> the first row that has it."""
     composed: int = 0
-    """Rows that would be written otherwise with letters and marks apart."""
+    """Rows whose decomposed form, with letters and marks apart, differs from the text."""
 
     def add(self, texts: Sequence[str], origin: str) -> None:
         """Count one row, its texts taken together."""
@@ -153,7 +153,7 @@ class TextTally:
             self.first.setdefault(kind, origin)
 
     def _scripts(self, text: str) -> list[str]:
-        """Count the letters of a text and return what their scripts show."""
+        """Count the letters of a text and return the findings about their scripts."""
         own = script_words(self.language)
         if text.isascii():
             counts = Counter(LATIN=sum(map(str.isalpha, text)))
@@ -186,7 +186,7 @@ class TextTally:
 
 @dataclass
 class TokenTally:
-    """Lengths in tokens, as counts: their number is that of different lengths, not of rows."""
+    """Lengths in tokens, as counts: memory grows with the number of distinct lengths, not of rows."""
 
     lengths: Counter[int] = field(default_factory=Counter[int])
     longest: tuple[int, str] = (-1, "")

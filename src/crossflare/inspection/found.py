@@ -1,4 +1,4 @@
-"""What a look at rows found, as plain values that JSON holds, and the rows of it that nobody can train on."""
+"""The findings of a look at rows, as plain values that JSON holds, and the rows that cannot be trained on."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -11,16 +11,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of the rows of a part, special ones included."""
+    """Tokens of the rows of a part, including special ones."""
 
     median: int
     p95: int
     longest: int
     longest_at: str
     limit: int
-    """`max_length` of the stage that reads them; 0: none is set."""
+    """`max_length` of the stage that reads the rows; 0: none is set."""
     above: int
-    """Rows that are longer: they are cut, or, of questions, read in several windows."""
+    """Rows that are longer: they are cut or, for questions, read in several windows."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PartLook:
     part: str
     rows: int
     looked: int
-    """Rows whose characters and tokens were looked at."""
+    """Rows whose characters and tokens were inspected."""
     labels: dict[str, int]
     unlabelled: int
     empty: int
@@ -43,13 +43,13 @@ class PartLook:
     unlike_at: Places
     tokens: Lengths | None
     judged: int = 0
-    """Rows of which the language identifier can tell the language; 0 also where none is installed."""
+    """Rows whose language the language identifier can judge; 0 also where none is installed."""
     foreign: int = 0
-    """Of them, rows that do not look like the language."""
+    """Rows among these that do not look like the language."""
     foreign_at: str = ""
-    """The first of them."""
+    """The first of these rows."""
     foreign_as: str = ""
-    """The language that most of them look like."""
+    """The language that most of these rows look like."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class LanguageLook:
     script: str
     """The script of most letters."""
     share: float
-    """The share of all letters that are of it."""
+    """The share of all letters that are in this script."""
     kinds: dict[str, int]
     """See `KINDS`."""
     first: dict[str, str]
     composed: int
     pieces: int | None
-    """What the base's tokenizer makes of them, without special tokens; None: no base was named."""
+    """The pieces that the base's tokenizer makes of the texts, without special tokens; None: no base was named."""
     unknown: int
     identified: bool | None = None
     """Whether the language identifier knows the language; None: none is installed."""
@@ -85,7 +85,7 @@ class LanguageLook:
 
 @dataclass(frozen=True)
 class LeakLook:
-    """Rows of a part that are in an earlier part, too."""
+    """Rows of a part that are also in an earlier part."""
 
     language: str
     known: str
@@ -99,29 +99,29 @@ class LeakLook:
 
 @dataclass(frozen=True)
 class Fit:
-    """How texts go with the sources that they are paired with."""
+    """How well texts fit the sources that they are paired with."""
 
     rows: int
     """Pairs that were compared."""
     fit: float
     """Share of other rows' sources that a text's own source beats, the mean over texts: 0.5 by chance."""
     copied: int
-    """Texts that are their source, sign by sign."""
+    """Texts that equal their source, sign by sign."""
     parallel: bool | None
-    """False: they look like texts of unlike content. None: too few, or nothing to tell it from."""
+    """False: they look like texts of different content. None: there are too few, or there is no evidence."""
     shift: int | None = None
-    """Each of the shifted texts fits the source so many ids or rows further on."""
+    """Each shifted text fits the source this many ids or rows further on."""
     by: str = "rows"
-    """`ids` where the distance is one of ids."""
+    """`ids` where the distance is measured in ids."""
     shifted: int = 0
-    """Texts that clearly do so; of a whole shift all."""
+    """Texts that are clearly shifted; if the whole part is shifted, all of them."""
     places: Places = field(default_factory=list[tuple[str, str]])
     """(the text, the source that fits it) of the first of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairLook(Fit):
-    """The texts of one language against those of the source language."""
+    """The texts of one language compared with those of the source language."""
 
     language: str
     source: str
@@ -139,14 +139,14 @@ class WorkLook:
     sentences: int
     characters: int
     exact: bool
-    """False: counted on some of the rows, or on the rows of which the texts will be translations."""
+    """False: counted on some of the rows, or on the rows whose translations will be the texts."""
     made: bool
     """The texts are themselves translations."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """All that was found."""
+    """All findings."""
 
     name: str
     model: str
@@ -154,7 +154,7 @@ class Look:
     asks: bool
     """Whether the rows are questions."""
     every: int
-    """One row in so many was looked at for its characters and tokens; all were counted and compared."""
+    """The characters and tokens of one row in this many were inspected; all rows were counted and compared."""
     parts: list[PartLook]
     languages: list[LanguageLook]
     leaks: list[LeakLook] = field(default_factory=list[LeakLook])
@@ -162,15 +162,15 @@ class Look:
     work: list[WorkLook] = field(default_factory=list[WorkLook])
 
     def values(self) -> dict[str, Any]:
-        """Return the same as plain values."""
+        """Return the findings as plain values."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def of(cls, values: Any, place: str) -> "Look":
-        """Return what `values` gave.
+        """Return the look whose `values` these are.
 
         Raises:
-            UserError: It is something else; names the place.
+            UserError: The values are something else; the message names the place.
         """
         try:
             if values["format"] != FORMAT:
@@ -191,21 +191,21 @@ _KINDS: dict[str, Any] = {
     "pairs": PairLook,
     "work": WorkLook,
 }
-"""Field of `Look` -> what is in its list."""
+"""Field of `Look` -> the class of the items in its list."""
 
 
 def _with_lengths(part: PartLook) -> PartLook:
-    """Return a part whose lengths are values of JSON as one that has them."""
+    """Return a part whose lengths are values from JSON as one with `Lengths`."""
     given: Any = part.tokens
     return part if given is None else replace(part, tokens=Lengths(**given))
 
 
 LONGEST = 30_000
-"""Tokens of a row from which it is no text but a file in one cell."""
+"""With this many tokens a row is not a text but a file in one cell."""
 
 
 def refused(look: Look) -> list[str]:
-    """Return a line for each part with a row that nobody can mean as one text."""
+    """Return a line for each part with a row that cannot be meant as one text."""
     return [
         f"{part.tokens.longest_at}: one row of {part.tokens.longest:,} tokens, expected a text of fewer than "
         f"{LONGEST:,}; look for a quote that is not closed, or split the row"

@@ -1,4 +1,4 @@
-"""Whether texts look like the language that they are said to be, where a language identifier is installed."""
+"""Whether texts look like their language, where a language identifier is installed."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +8,17 @@ from functools import cache
 from crossflare.languages import tag_of
 
 LETTERS = 40
-"""Letters of a text from which it is judged: of a few words nobody can tell."""
+"""The least letters of a text that can be judged: a few words do not show their language."""
 LEAST = 0.1
-"""The probability of its own language below which a text does not look like it: of close ones, both are above."""
+"""A text whose own language has less than this probability does not look like it; for close languages both have
+more."""
 Rank = Callable[[str], Mapping[str, float]]
-"""A text -> the probability of each language that is known."""
+"""A text -> the probability of each language that the identifier knows."""
 
 
 @cache
 def identifier() -> Rank | None:
-    """Return the language identifier, whose languages are tags of ours; None where none is installed."""
+    """Return the language identifier, whose languages are tags of crossflare's; None where none is installed."""
     from crossflare.libraries.py3langid import load_ranker
 
     rank = load_ranker()
@@ -46,12 +47,12 @@ class IdentityTally:
 
     language: str
     judged: int = 0
-    """Texts that are long enough, of a language that is known."""
+    """Texts that are long enough, in a language that the identifier knows."""
     unlike: int = 0
     first: str = ""
-    """The row of the first of these."""
+    """The first row of these."""
     looks: Counter[str] = field(default_factory=Counter[str])
-    """What they look like instead: language -> texts."""
+    """The languages that they look like instead: language -> texts."""
 
     def add(self, texts: Sequence[str], origin: str) -> None:
         """Count one row, its texts taken together."""

@@ -1,4 +1,4 @@
-"""The look itself: every row is read once, by the readers that a run reads it with, and hardly anything is kept."""
+"""The look itself: it reads every row once, with the readers of a run, and keeps hardly anything."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
@@ -20,12 +20,12 @@ from crossflare.translation.sentences import sentences
 from crossflare.translation.translate import UNSPACED
 
 AT_ONCE = 500
-"""Rows that are held in memory."""
+"""How many rows are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What is read of one part in one language."""
+    """The rows to read of one part in one language."""
 
     language: str
     part: str
@@ -33,12 +33,12 @@ class Share:
     max_length: int = 0
     """0: none is set."""
     only_compared: bool = False
-    """The recipe does not read them: other languages' rows are compared with them."""
+    """The recipe does not read them: they are only compared with other languages' rows."""
 
 
 @dataclass
 class _Seen:
-    """What is known of a part while it is read."""
+    """What is known about a part while it is read."""
 
     identity: IdentityTally
     rows: RowTally = field(default_factory=RowTally)
@@ -47,7 +47,7 @@ class _Seen:
     tokens: TokenTally = field(default_factory=TokenTally)
     own: KeptRows = field(default_factory=lambda: KeptRows(MOST))
     beside: KeptRows = field(default_factory=lambda: KeptRows(MOST))
-    """The source texts that stand in the rows themselves."""
+    """The source texts in the rows themselves."""
     has_beside: bool = False
     looked: int = 0
     sentences: int = 0
@@ -56,11 +56,11 @@ class _Seen:
 
 @dataclass
 class Looker:
-    """Reads parts, and says what it found."""
+    """Reads parts, and returns its findings."""
 
     name: str
     labels: list[str]
-    """May grow while a file is read that says them itself."""
+    """The label names; the list may grow while a file is read that names them itself."""
     asks: bool
     source: str
     pieces: Callable[[Sequence[tuple[str, ...]]], list[tuple[int, int, int]]] | None = None
@@ -75,7 +75,7 @@ class Looker:
     _shares: list[Share] = field(default_factory=list[Share])
 
     def read(self, shares: Sequence[Share], total: int | None = None) -> None:
-        """Read parts, under a bar of so many rows."""
+        """Read parts, and show a bar of `total` rows."""
         with bar("looking at the rows", total) as done:
             for share in shares:
                 seen = _Seen(IdentityTally(share.language))
@@ -114,7 +114,7 @@ class Looker:
             seen.sentences += sum(1 for text in texts for each, _ in sentences(text, share.language) if each)
 
     def found(self) -> Look:
-        """Return what was found in all that was read."""
+        """Return the findings in all rows that were read."""
         return Look(
             self.name,
             self.model,
@@ -128,7 +128,7 @@ class Looker:
         )
 
     def work(self, job: Translating) -> WorkLook:
-        """Return how much text a job has, counted on the rows that were looked at."""
+        """Return how much text a job has, counted on the rows that were inspected."""
         seen = [self._seen[each] for each in job.parts if each in self._seen]
         rows = sum(len(each.rows) for each in seen)
         scale = [len(each.rows) / each.looked if each.looked else 1 for each in seen]

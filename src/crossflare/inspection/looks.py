@@ -1,4 +1,4 @@
-"""A look at the rows that a recipe reads, and at one file that no recipe names yet."""
+"""A look at the rows that a recipe reads, or at one file that no recipe names yet."""
 
 import json
 import logging
@@ -32,13 +32,13 @@ def look_at(
 
     Args:
         spec: The recipe.
-        data: Its set.
-        sizes: (language, part) -> rows, where they are known.
-        most: Of more rows than these only so many are looked at for their characters and tokens; `sizes` must be known.
+        data: The recipe's data set.
+        sizes: (language, part) -> number of rows, where it is known.
+        most: If there are more rows, the characters and tokens of only this many are inspected; needs `sizes`.
         more: Also compare the targets' test rows with those of the source language, which the recipe may not read.
 
     Raises:
-        UserError: A row cannot be read, or the base model is not there.
+        UserError: A row cannot be read, or the base model is missing.
     """
     wanted = list(dict.fromkeys((need.language, need.part) for need in needs(spec)))
     order = list(dict.fromkeys([spec.source, *spec.targets, *(language for language, _ in wanted)]))
@@ -66,7 +66,7 @@ def look_at(
 
 
 def _reader(spec: Spec, data: DataSet, language: str, part: str) -> Callable[[], Iterable[Example]]:
-    """Return what reads the rows of a part, as many as the recipe takes."""
+    """Return the reader of the rows of a part, as many as the recipe takes."""
     limit = getattr(spec.task.limit, part)
     return lambda: islice(iterate_part(data, language, part), limit)
 
@@ -83,7 +83,7 @@ TEXTS = (
     ("premise", "hypothesis"), ("premise", "hypo"), ("sentence1", "sentence2"), ("text1", "text2"),
     ("text",), ("sentence",), ("tweet",), ("review",), ("content",), ("comment",), ("utterance",), ("document",),
 )  # fmt: skip
-"""Names that columns of texts have, the first that are there are taken."""
+"""Usual names of text columns; the first that exist are taken."""
 LABELS = ("label", "category", "class", "sentiment", "topic", "intent", "labels", "target")
 
 
@@ -91,14 +91,14 @@ def look_at_file(path: Path, language: str, layout: FileLayout, model: str | Non
     """Look at the rows of a file.
 
     Args:
-        path: Of any kind that a recipe reads.
-        language: Any tag or name of it.
-        layout: What is known of the file; columns that are not named are guessed, and named in a note.
-        model: The base whose tokenizer reads the texts; None: none does.
-        max_length: Tokens of a row beyond which it is cut.
+        path: A file of any kind that a recipe reads.
+        language: Any tag or name of its language.
+        layout: The known layout of the file; columns without a name here are guessed, and a note names them.
+        model: The base whose tokenizer reads the texts; None: no tokenizer reads them.
+        max_length: The most tokens of a row; longer ones are cut.
 
     Raises:
-        UserError: The file cannot be read, its columns cannot be guessed, or the language or the model is not known.
+        UserError: The file cannot be read, its columns cannot be guessed, or the language or the model is unknown.
     """
     tag = find_language(language).tag
     pieces = None if model is None else BaseTokenizer(model).read
@@ -162,10 +162,10 @@ FILE = "tokenizer.json"
 
 
 class BaseTokenizer:
-    """The tokenizer of a base model; `tokenizers` reads the file that fast ones are read from, and needs no torch.
+    """The tokenizer of a base model; the library `tokenizers` reads the file of fast ones, and needs no torch.
 
     Raises:
-        UserError: The model is not there.
+        UserError: The model is missing.
     """
 
     def __init__(self, name: str, revision: str | None = None) -> None:
@@ -203,7 +203,7 @@ class BaseTokenizer:
 
 
 def _file(name: str, revision: str | None) -> Path | None:
-    """Return the tokenizer's file, fetched from the hub if need be; None where the model has no such file."""
+    """Return the tokenizer's file, fetched from the hub if necessary; None where the model has no such file."""
     from crossflare.training.bases.packaged import base_place
 
     where = Path(base_place(model_place(name))).expanduser()
@@ -227,7 +227,7 @@ def _file(name: str, revision: str | None) -> Path | None:
 
 
 def _transformers(name: str, revision: str | None) -> Any:
-    """Return the tokenizer of a model that has no file of a fast one; this loads torch."""
+    """Return the tokenizer of a model without a file of a fast one; this loads torch."""
     from transformers import AutoTokenizer
 
     from crossflare.libraries.transformers import quiet

@@ -1,9 +1,9 @@
-"""Whether rows that should be translations of each other look so, in any pair of languages.
+"""Whether rows that should be translations of each other look like it, in any pair of languages.
 
 Four signs need no dictionary: pieces of words that both texts have (names, loans, numbers), their lengths, their marks,
-and, where these say nothing, words that go together in half of the rows and are looked for in the other half. Each text
-is compared with the sources of all other rows: its own must stand out among them. Where many texts fit the source of
-the row that lies equally far away better, the rows are shifted.
+and, where these show nothing, words that go together in half of the rows and are searched in the other half. Each text
+is compared with the sources of all other rows: its own source must stand out among them. Where many texts fit the
+source of a row at the same distance better, the rows are shifted.
 """
 
 import math
@@ -20,17 +20,17 @@ from crossflare.inspection.found import Fit
 from crossflare.tasks.example import hash_of_id
 
 MOST, BLOCK, LONGEST = 1500, 50, 1000
-"""Rows of a language that are compared, rows of a block of them, and characters of a text that are looked at."""
+"""Most rows of a language that are compared; rows of a block; most characters of a text that are compared."""
 LEAST = 30
-"""Fewer rows show nothing."""
+"""With fewer rows the comparison shows nothing."""
 ALIKE = 0.72
-"""Share of other sources that a text's own must clearly beat, on average; half of them are beaten by chance."""
+"""Share of other sources that a text's own must clearly beat, on average; by chance it beats half of them."""
 SURE = 8.0
-"""Standard errors by which a whole shift must stand out of chance; the best of a thousand shifts has 3 or 4."""
+"""Least standard errors of a whole shift; the best of a thousand shifts has 3 or 4 by chance."""
 OWN, BETTER = 1.5, 4.0
-"""Standard deviations above other sources: less than the first for its own, more than the second for another's."""
+"""Standard deviations above other sources: less than the first for its own source, more than the second for another."""
 SHIFTED = 6
-"""Texts that fit the row equally far away, from which a part of the rows is shifted; by chance 3 or 4 do."""
+"""Least texts that fit the row at the same distance for a part of the rows to be shifted; 3 or 4 do by chance."""
 _WORD, _NUMBER = re.compile(r"\w+"), re.compile(r"\d+")
 _MARKS = dict(zip("؟？！。，،：；“”«»।።፣、（）۔؛", '??!.,,:;""""..,,().;', strict=True))
 Matrix = NDArray[np.floating[Any]]
@@ -47,16 +47,16 @@ class KeptRow(NamedTuple):
 
 
 class KeptRows:
-    """At most so many rows of a part, in blocks chosen by their numbers: the same ones in every language."""
+    """At most `most` rows of a part, in blocks chosen by their numbers: the same ones in every language."""
 
     def __init__(self, most: int) -> None:
         self._most = max(1, most // BLOCK)
         self.count = 0
-        """Rows that were given."""
+        """How many rows were offered."""
         self._blocks: dict[int, list[KeptRow]] = {}
 
     def add(self, id: str, texts: Sequence[str], origin: str) -> None:
-        """Keep a row, or pass it over."""
+        """Keep a row, or leave it out."""
         number, block = self.count, self.count // BLOCK
         self.count += 1
         if number % BLOCK == 0:
@@ -68,7 +68,7 @@ class KeptRows:
 
     @property
     def rows(self) -> list[KeptRow]:
-        """The rows that are kept, in order."""
+        """The kept rows, in order."""
         return [row for block in sorted(self._blocks) for row in self._blocks[block]]
 
 
@@ -104,10 +104,10 @@ def fit_of(pairs: Sequence[tuple[KeptRow, KeptRow]]) -> Fit:
 
 
 def beaten(scores: Matrix) -> float:
-    """Return the share of other sources that a text's own one beats, equal ones by half.
+    """Return the share of other sources that a text's own source beats; equal ones count half.
 
     Args:
-        scores: [N, N], of each text with each source.
+        scores: [N, N], the score of each text with each source.
     """
     own = scores.diagonal()[:, None]
     others = max(1, len(scores) - 1)
@@ -134,7 +134,7 @@ def _some(scores: Matrix, pairs: Sequence[tuple[KeptRow, KeptRow]]) -> tuple[str
 
 
 def _whole(words: Matrix, lengths: Matrix, others: Matrix) -> int:
-    """Return by how many rows all are shifted, as far as a third of them; 0: they are not."""
+    """Return by how many rows all rows are shifted, up to a third of their number; 0: they are not."""
     count = len(words)
     best, at = SURE, 0
     for shift in range(-(count // 3), count // 3 + 1):
@@ -154,7 +154,7 @@ def _standard(scores: Matrix) -> Matrix:
 
 
 def _folded(text: str) -> str:
-    """Return a text in small letters, without accents, its digits those of ASCII."""
+    """Return a text in lower case, without accents, with ASCII digits."""
     signs = unicodedata.normalize("NFKD", text.casefold())
     if signs.isascii():
         return signs
@@ -162,7 +162,7 @@ def _folded(text: str) -> str:
 
 
 def _pieces(text: str) -> set[str]:
-    """Return each four signs in a row of a text's words, and its numbers."""
+    """Return each run of four signs in a text's words, and its numbers."""
     folded = _folded(text)
     joined = f" {' '.join(_WORD.findall(folded))} "
     return {joined[at : at + 4] for at in range(len(joined) - 3)} | {f"#{n}" for n in _NUMBER.findall(folded)}
@@ -195,7 +195,7 @@ def _common(texts: Sequence[str], sources: Sequence[str], cut: Callable[[str], s
 
 
 def _taught(texts: Sequence[str], sources: Sequence[str]) -> Matrix:
-    """Return [N/2, N/2] how well words of every other row go together, by the rows between."""
+    """Return [N/2, N/2] how well words of every other row go together, learnt from the rows between them."""
     here, there = _bags(texts, _words, {}), _bags(sources, _words, {})
     joint = (here[::2].T @ there[::2]).tocoo()
     one, other = (np.asarray(each[::2].sum(0)).ravel() for each in (here, there))
@@ -206,7 +206,7 @@ def _taught(texts: Sequence[str], sources: Sequence[str]) -> Matrix:
 
 
 def _scaled(scores: Matrix, here: Any, there: Any) -> Matrix:
-    """Return scores by the sizes of both texts; five pieces are added, so that short ones do not win."""
+    """Return scores divided by the sizes of both texts; five pieces are added, so that short ones do not win."""
     one, other = (np.sqrt(np.asarray(each.sum(1)).ravel() + 5) for each in (here, there))
     return (scores / (one[:, None] * other[None])).astype(np.float32)
 
@@ -222,7 +222,7 @@ def _shapes(texts: Sequence[str]) -> Matrix:
 
 
 def _likely(here: Matrix, there: Matrix) -> Matrix:
-    """Return [N, N] how much likelier shapes are those of a pair than of two texts, by the correlations of pairs."""
+    """Return [N, N] how much more likely shapes are as a pair than as two texts, by the correlations of pairs."""
     total = np.zeros((len(here), len(there)), np.float32)
     for place, r in enumerate((here * there).mean(0).clip(0, 0.99).tolist()):
         if r > 0.1:

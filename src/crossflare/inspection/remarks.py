@@ -1,4 +1,4 @@
-"""What a person should know of data before training, in a line each."""
+"""What a user should know about data before training, one line for each finding."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,14 @@ from crossflare.inspection.found import LanguageLook, Look, PairLook, PartLook
 from crossflare.languages import SCRIPT_LETTERS, find_language, script_words
 
 UNKNOWN, CUT, AGAIN, SCRIPT, MIXED, COPIED, MAJORITY, FOREIGN = 0.05, 0.1, 0.01, 0.05, 0.2, 0.05, 0.9, 0.1
-"""Shares above which something is said: of unknown pieces, and of rows that are cut, that repeat others, that are in
-another script than the tag's, in two scripts, copied from the source, of one label, not like their language."""
+"""Shares above which there is a warning: unknown pieces, and rows that are cut, that repeat others, that are in another
+script than the tag's, in two scripts, copied from the source, of one label, not like their language."""
 SOME = 5
-"""Rows that repeat others, from which their share counts."""
+"""The least rows that repeat others for their share to count."""
 
 
 def warnings_of(look: Look) -> list[str]:
-    """Return a line for each thing that is likely to spoil a result."""
+    """Return a line for each finding that is likely to spoil a result."""
     found = [line for language in look.languages for line in _unknown(look, language)]
     found += [line for pair in look.pairs for line in _pairs(pair)]
     found += [*_leaks(look), *_cut(look)]
@@ -88,7 +88,7 @@ def _foreign(part: PartLook) -> Iterator[str]:
 def _name(tag: str) -> str:
     try:
         return find_language(tag).name
-    except UserError:  # the identifier knows some that are in no table of ours
+    except UserError:  # the identifier knows languages that are in no table of crossflare's
         return f"'{tag}'"
 
 
@@ -127,7 +127,7 @@ def _rows(part: PartLook) -> Iterator[str]:
 
 
 def percent(share: float) -> str:
-    """Return a share of one in per cent; never 0 of something, nor all of it where some is missing."""
+    """Return a share of one in per cent; never 0 of something, nor 100 where something is missing."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1:

@@ -1,4 +1,4 @@
-"""What a look found, as tables."""
+"""The findings of a look, as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from crossflare.inspection.found import Look, PairLook, PartLook, WorkLook
 from crossflare.inspection.remarks import percent
 
 FEW = 4
-"""Labels that are counted one by one in a table."""
+"""The most labels that are counted one by one in a table."""
 NEARLY = 0.995
-"""Share of letters from which a language is as good as all in one script."""
+"""With this share of letters a language counts as all in one script."""
 NOTHING = "·"
 PART = "part"
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table of texts; all columns but the first `named` hold numbers."""
+    """A table of texts; all columns after the first `named` hold numbers."""
 
     title: str
     head: tuple[str, ...]
@@ -32,7 +32,7 @@ class Sheet:
 
 
 def sheets(look: Look) -> list[Sheet]:
-    """Return the tables that have something to say."""
+    """Return the tables that have content."""
     made = [parts_sheet(look), languages_sheet(look), pairs_sheet(look.pairs), work_sheet(look)]
     return [sheet for sheet in made if sheet.rows and len(sheet.head) > sheet.named]
 
@@ -63,7 +63,7 @@ def parts_sheet(look: Look) -> Sheet:
 def _telling(
     columns: Sequence[str], keys: Sequence[tuple[str, ...]], rows: Sequence[Sequence[str]], always: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Return the columns that tell something in some row, and each row's key with its cells in them."""
+    """Return the columns with content in some row, and each row's key with its cells in them."""
     kept = [n for n, name in enumerate(columns) if name in always or any(row[n] not in ("", NOTHING) for row in rows)]
     made = tuple((*key, *(row[n] for n in kept)) for key, row in zip(keys, rows, strict=True))
     return tuple(columns[n] for n in kept), made
@@ -91,7 +91,7 @@ def _lengths(part: PartLook) -> list[str]:
 
 
 def languages_sheet(look: Look) -> Sheet:
-    """Return the script of each language, what the base knows of it, and what is odd about its characters."""
+    """Return the script of each language, how the base reads it, and the unusual characters in it."""
     kinds = {"mixed": "mixed", "romanised": "roman", "other_script": "other", "decomposed": "not NFC"}
     columns = ["script", "words", "pieces/word", "unknown", *kinds.values(), "hidden"]
     rows: list[list[str]] = []
@@ -116,7 +116,7 @@ def languages_sheet(look: Look) -> Sheet:
 
 
 def pairs_sheet(pairs: Sequence[PairLook]) -> Sheet:
-    """Return how well the rows of each language go with those of the source language."""
+    """Return how well the rows of each language fit those of the source language."""
     shown = [pair for pair in pairs if pair.fit]
     rows = [(_verdict(pair), counted_text(pair.rows), percent(pair.fit), counted_text(pair.copied)) for pair in shown]
     columns = ("", "compared", "fit", "copied")
@@ -133,7 +133,7 @@ def _verdict(pair: PairLook) -> str:
 
 
 def work_sheet(look: Look) -> Sheet:
-    """Return what will be translated, and how much text that is."""
+    """Return the translations to be made, and how much text they have."""
     rows = [
         (
             _way(job),
@@ -154,5 +154,5 @@ def _way(job: WorkLook) -> str:
 
 
 def counted_text(count: int) -> str:
-    """Return a count with thousands apart; a dot for none."""
+    """Return a count with its thousands separated; a dot for none."""
     return f"{count:,}" if count else NOTHING

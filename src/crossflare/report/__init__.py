@@ -1,4 +1,4 @@
-"""Tables, figures and one page made of the files that a run folder holds."""
+"""Tables, figures and one page made from the files of a run folder."""
 
 from crossflare.report.build import Report, build_report, console_table
 

@@ -1,4 +1,4 @@
-"""The report of a run folder, written beside its runs."""
+"""The report of a run folder, written next to its runs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ from crossflare.report.results import Contrast, MethodScore, Results, collect
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report says, and where its parts lie."""
+    """The values of a report, and the places of its parts."""
 
     contents: Contents
     json: Path
@@ -42,7 +42,7 @@ class Report:
 
 
 def build_report(run_dir: Path) -> Report:
-    """Write results.json, results.csv, report.md, .tex and .html into a run folder, from nothing but its files.
+    """Write results.json, results.csv, report.md, .tex and .html into a run folder, from its files alone.
 
     The same files give the same bytes. Without the extra `report` all but the page is written, and `note` says so.
 
@@ -68,7 +68,7 @@ def build_report(run_dir: Path) -> Report:
         kept = f"{run_dir} may only be read: the report in it is the one that was written before"
         return replace(made, html=html if html.is_file() else None, note=kept)
     except MissingExtraError as error:
-        # an older page would tell of other numbers than the files beside it
+        # an older page would have other numbers than the files next to it
         html.unlink(missing_ok=True)
         return replace(made, html=None, note=str(error))
     return made
@@ -83,7 +83,7 @@ def console_table(contents: Contents) -> Group:
 
 
 def to_tex(contents: Contents) -> str:
-    """Return the main tables and the differences as floats of LaTeX, with intervals: for a paper to take in."""
+    """Return the main tables and the differences as LaTeX floats, with intervals, for use in a paper."""
     name = contents.results.folder.name
     floats: list[str] = []
     for metric, grid in contents.scores.items():
@@ -144,7 +144,7 @@ def _contrast(each: Contrast, results: Results) -> dict[str, Any]:
 
 
 def _tests(tested: PairedTests | None) -> dict[str, float | None]:
-    """Return the p-values beside the bootstrap's own `p`."""
+    """Return the p-values in addition to the bootstrap's own `p`."""
     return {"p_permutation": tested.p if tested else None, "p_mcnemar": tested.mcnemar if tested else None}
 
 

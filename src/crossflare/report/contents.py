@@ -1,4 +1,4 @@
-"""A report makes its words and tables here, once, from its values; all its forms show them."""
+"""The words and tables of a report, made here once from its values; all its forms show them."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ class Section:
     title: str
     grids: tuple[Grid, ...]
     folded: bool = False
-    """Whether the page and the Markdown show it when they are asked to."""
+    """Whether the page and the Markdown show it only when the reader opens it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Contents:
 
 
 def contents_of(results: Results) -> Contents:
-    """Return all that a report says.
+    """Return all contents of a report.
 
     Raises:
         UserError: The file of the look at the data is damaged.
@@ -84,7 +84,7 @@ def contents_of(results: Results) -> Contents:
 
 
 def data_grids(folder: RunFolder) -> tuple[list[Grid], list[str]]:
-    """Return the tables of the rows that a run was made with, and its warnings; nothing of a run without a look.
+    """Return the tables about the rows that a run was made with, and its warnings; nothing for a run without a look.
 
     Raises:
         UserError: The file is damaged.
@@ -99,14 +99,14 @@ def data_grids(folder: RunFolder) -> tuple[list[Grid], list[str]]:
 
 
 def _data_grid(sheet: Sheet) -> Grid:
-    """Return a table of the report: what names a row becomes one name."""
+    """Return a table of the report; the columns that name a row become one name."""
     keys = sheet.keys
     rows = tuple((" ".join(row[:keys]), tuple(Entry(cell) for cell in row[keys:])) for row in sheet.rows)
     return Grid(sheet.title.lower(), ("", *sheet.head[keys:]), rows, sheet.legend)
 
 
 def sections(results: Results) -> list[Section]:
-    """Return the tables of checks and of training; those with nothing to say are left out."""
+    """Return the tables of checks and of training; tables without content are left out."""
 
     def each(read: Callable[[Record], Any], show: Callable[[Iterable[Any]], str]) -> Callable[[str, str], str]:
         return lambda method, language: show(
@@ -171,7 +171,7 @@ def _tally(values: Iterable[float]) -> str:
 
 
 def _trials(seeds: Iterable[list[Trial]]) -> str:
-    """Return a line for each learning rate with its dev score, in points, the mean over seeds."""
+    """Return a line for each learning rate with its dev score in points, the mean over seeds."""
     tried: dict[float, list[float]] = {}
     for trials in seeds:
         for trial in trials:
@@ -186,7 +186,7 @@ def _rate(value: float) -> str:
 
 
 def _filled(grids: Iterable[Grid]) -> tuple[Grid, ...]:
-    """Return the grids without the methods that they say nothing about, and none that say nothing at all."""
+    """Return the grids without the methods that have nothing in them, and without empty grids."""
     kept = [replace(grid, rows=tuple(row for row in grid.rows if not all(e.empty for e in row[1]))) for grid in grids]
     return tuple(grid for grid in kept if grid.rows)
 

@@ -1,4 +1,4 @@
-"""The tables behind the scores: single labels, calibration, cost, what can be found, and translations."""
+"""The tables behind the scores: single labels, calibration, cost, detectable differences, and translations."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -14,11 +14,11 @@ from crossflare.report.results import Results
 from crossflare.report.tables import column_name, metric_name
 
 MOST = 12
-"""Labels up to which there is a table of who was taken for whom."""
+"""The most labels for which there is a table of which label was taken for which."""
 
 
 def label_grids(results: Results) -> tuple[Grid, ...]:
-    """Return for each method and language that is looked at the scores of its labels, and who was taken for whom."""
+    """Return for the best methods in each language the scores of labels, and which label was taken for which."""
     found: list[Grid] = []
     for (method, language), each in results.per_label.items():
         found.append(_label_scores(f"{method} in {language}: each label, in points", each))
@@ -95,7 +95,7 @@ def calibration_grids(results: Results) -> tuple[Grid, ...]:
 
 
 def _without_temperature(results: Results) -> str:
-    """Return a sentence that names what has no temperature, each method with its languages; nothing where all have."""
+    """Return a sentence that names each method and its languages without a temperature; empty where all have one."""
     found: dict[str, list[str]] = {}
     for method in grouped(results.folder):
         for language in results.folder.languages:
@@ -126,7 +126,7 @@ SHOWN: dict[str, Callable[[float], str]] = {
 
 
 def cost_grid(results: Results) -> Grid | None:
-    """Return methods by costs, with the overall score beside them; None where nothing is recorded."""
+    """Return methods by costs, with the overall score next to them; None where no cost is recorded."""
     found, main = results.costs, results.metrics[0]
     if not found:
         return None
@@ -147,10 +147,10 @@ def cost_grid(results: Results) -> Grid | None:
 
 
 def detectable_grid(results: Results) -> Grid | None:
-    """Return per language the test examples, how many the two main methods answer unlike, and what that can show.
+    """Return per language the test examples, how many the two main methods answer differently, and what they can show.
 
-    The difference is of accuracy for labels, whatever the main metric, and of the main metric for answers. None where
-    the run has no two main methods or they have no run in common.
+    The difference is in accuracy for labels, whatever the main metric, and in the main metric for answers. None where
+    the run has no two main methods, or they have no run in common.
     """
     if not results.power:
         return None
@@ -179,16 +179,16 @@ def translation_grids(records: Sequence[Record]) -> list[Grid]:
     """Return the tables of flagged translations, of projected answers and of measured translators.
 
     Args:
-        records: All records of a run; those that used the same translations say the same of them.
+        records: All records of a run; records that used the same translations have the same numbers for them.
 
     Returns:
-        A grid for each that has something to say.
+        A grid for each of these that has content.
     """
     return [grid for grid in (_flagged(records), _projected(records), _measured(records)) if grid.rows]
 
 
 def _flagged(records: Sequence[Record]) -> Grid:
-    """Return one row for each language, part and route: rows, flagged ones, and each flag that was raised."""
+    """Return one row for each language, part and route: rows, flagged ones, and each flag that occurs."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
         parts: Mapping[str, Any] = record.counts.get("translation") or {}
@@ -203,7 +203,7 @@ def _flagged(records: Sequence[Record]) -> Grid:
 
 
 def _projected(records: Sequence[Record]) -> Grid:
-    """Return one row for each language: how many translated questions kept their answer, and by which way."""
+    """Return one row for each language: how many translated questions kept their answer, and in which way."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
         counts: Mapping[str, Any] | None = record.data.get("projection")
@@ -226,7 +226,7 @@ def _projected(records: Sequence[Record]) -> Grid:
 
 
 def _measured(records: Sequence[Record]) -> Grid:
-    """Return one row for each direction of a translator that was trained: BLEU and chrF in points."""
+    """Return one row for each direction of a trained translator: BLEU and chrF in points."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
         found |= cast(dict[str, Any], record.translation.get("measured") or {})
@@ -243,7 +243,7 @@ def _share(counts: Mapping[str, Any], column: str) -> str:
 
 
 def _of(count: int, rows: int) -> str:
-    """Return a count with its share of the rows; nothing for none."""
+    """Return a count with its share of the rows; empty for none."""
     return f"{count} ({count / rows:.1%})" if count and rows else ""
 
 

@@ -1,4 +1,4 @@
-"""The values behind the scores: single labels, calibration, costs, and the least difference that could be found."""
+"""The values behind the scores: single labels, calibration, costs, and the least detectable difference."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PerLabel:
-    """What one method said of each label in one language, over its seeds."""
+    """The predictions of one method for each label in one language, over its seeds."""
 
     names: tuple[str, ...]
     scores: tuple[LabelScore, ...]
@@ -31,7 +31,7 @@ class PerLabel:
 
 
 def per_label(folder: RunFolder, methods: tuple[str, ...]) -> dict[Place, PerLabel]:
-    """Return what these methods said of each label in each language, counted again from their predictions."""
+    """Return the scores of each label for these methods in each language, counted again from their predictions."""
     found: dict[Place, PerLabel] = {}
     for method in methods:
         for language in folder.languages:
@@ -49,7 +49,7 @@ def per_label(folder: RunFolder, methods: tuple[str, ...]) -> dict[Place, PerLab
 def best_methods(
     folder: RunFolder, scores: Mapping[Place, Interval | None], subject: str | None, bounds: frozenset[str]
 ) -> tuple[str, ...]:
-    """Return the method with the highest mean score over languages that is no upper bound, and the subject.
+    """Return the method with the highest mean score over languages, without upper bounds, and the subject.
 
     Args:
         folder: The runs.
@@ -73,21 +73,21 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(2, 21))
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What one method's probabilities are worth in one language, over its seeds."""
+    """How good one method's probabilities are in one language, over its seeds."""
 
     raw: Interval
-    """Expected calibration error of what the models say."""
+    """Expected calibration error of the models' own probabilities."""
     calibrated: Interval
     """The same with each seed's temperature."""
     temperatures: tuple[float, ...]
     fitted_on: str
     """The language of the dev rows."""
     accuracies: tuple[float, ...]
-    """For each of `SHARES` the accuracy of the surest rows: the mean over seeds."""
+    """The accuracy of the surest rows for each of `SHARES`: the mean over seeds."""
 
 
 def calibrations(folder: RunFolder) -> dict[Place, Calibrated]:
-    """Return what the probabilities are worth of each method whose records have temperatures; older ones have none."""
+    """Return how good the probabilities are of each method whose records have temperatures; older records have none."""
     places = [(method, language) for language in folder.languages for method in folder.methods]
     found = {place: [run for run in folder.of(*place) if run.record.calibration] for place in places}
     return {place: _calibrated(runs) for place, runs in found.items() if runs}
@@ -115,11 +115,11 @@ MEASURES: dict[str, Callable[[Record], float | None]] = {
     "peak memory, GiB": lambda record: most / 2**30 if (most := record.timings.get("peak_memory")) else None,
     "trainable parameters": lambda record: record.training.get("trainable_parameters"),
 }
-"""Kind of cost -> what a record says of it."""
+"""Kind of cost -> its value in a record."""
 
 
 def costs(folder: RunFolder) -> dict[str, dict[str, float]]:
-    """Return measure -> method -> mean cost of a run; what no record has is left out."""
+    """Return measure -> method -> mean cost of a run; costs that no record has are left out."""
     found: dict[str, dict[str, float]] = {}
     for name, read in MEASURES.items():
         for method in grouped(folder):
@@ -132,19 +132,19 @@ def costs(folder: RunFolder) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What the test rows of one language, or of all together, can show of the difference of two methods."""
+    """What the test rows of one language, or of all together, can show about the difference of two methods."""
 
     examples: int
     discordant: float | None
-    """The share of examples, over all seeds, whose scores differ; None for the mean of languages."""
+    """The share of examples, over all seeds, whose scores differ; None for the mean over languages."""
     least: float | None
-    """The least true difference that would be found; see `detectable`."""
+    """The least true difference that can be found; see `detectable`."""
 
 
 def powers(folder: RunFolder, pair: tuple[str, str], metric: str) -> dict[str | None, Power]:
-    """Return by language what its test rows can show of two methods; under None, first, their mean where it is known.
+    """Return by language what its test rows can show about two methods; under None, first, the same for their mean.
 
-    The mean is known where several languages have the same test rows.
+    The mean is only there where several languages have the same test rows.
     """
     differences: dict[str, FloatArray] = {}
     for language in folder.languages:
@@ -163,7 +163,7 @@ def powers(folder: RunFolder, pair: tuple[str, str], metric: str) -> dict[str | 
 
 
 def item_scores(run: Run, metric: str) -> FloatArray:
-    """Return [N] scores of single examples, 0 to 1: of answers by the metric, of labels 1 for right."""
+    """Return [N] scores of single examples, 0 to 1: for answers by the metric, for labels 1 where right."""
     if isinstance(run.predictions, AnswerPredictions):
         return run.predictions.values[metric]
     return (run.predictions.predicted == run.predictions.gold).astype(np.float64)

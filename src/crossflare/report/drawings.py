@@ -15,7 +15,7 @@ from crossflare.report.runs import MACRO
 from crossflare.report.tables import column_name, metric_name
 
 SPREAD = 1.2
-"""A cost is drawn when the dearest method has so many times that of the cheapest: others say nothing."""
+"""A cost is drawn when the dearest method costs this many times the cheapest; smaller differences show nothing."""
 DRAWN = tuple(name for name in MEASURES if name != "prediction, seconds")
 """Kinds of cost that are worth a drawing."""
 
@@ -50,7 +50,7 @@ def _row(name: str, found: Interval | None, of: MethodScore | Contrast) -> figur
 
 
 def headline(results: Results, metric: str) -> figures.Figure | None:
-    """Return the figure of subject less reference in every column; None where there are no two of them."""
+    """Return the figure of subject minus reference in every column; None where the run lacks one of them."""
     subject, reference = results.subject, results.reference
     if subject is None or reference is None or subject == reference or len(results.columns) < 2:
         return None
@@ -66,7 +66,7 @@ def headline(results: Results, metric: str) -> figures.Figure | None:
 
 
 def contrast_figures(results: Results, metric: str) -> list[figures.Figure]:
-    """Return a figure for each column: the subject less every other method, about zero."""
+    """Return a figure for each column: the subject minus every other method, around zero."""
     found: dict[str, list[figures.IntervalRow]] = {column: [] for column in results.contrasted(metric)}
     places = [(method, column) for method in grouped(results.folder) for column in found if method != results.subject]
     for method, column in places:
@@ -97,7 +97,7 @@ def cost_figures(results: Results) -> list[figures.Figure]:
 
 
 def scatter_points(results: Results, measure: str) -> dict[str, tuple[float, float]]:
-    """Return method -> (cost, overall score in points) of the methods that have both and cost something."""
+    """Return method -> (cost, overall score in points) for the methods that have both, with a cost above 0."""
     cells = {
         method: results.cells[results.metrics[0], method, results.overall].score for method in grouped(results.folder)
     }
@@ -109,7 +109,7 @@ def scatter_points(results: Results, measure: str) -> dict[str, tuple[float, flo
 
 
 def _limits(rows: Sequence[figures.IntervalRow]) -> tuple[float, float]:
-    """Return axis limits that hold every interval and dot, with a little air."""
+    """Return axis limits that hold every interval and dot, with some space."""
     values = [value for row in rows if row.value is not None for value in (row.value, row.low, row.high, *row.dots)]
     low, high = (min(values), max(values)) if values else (0.0, 100.0)
     air = max(0.06 * (high - low), 0.5)
@@ -122,7 +122,7 @@ def _title(results: Results, column: str) -> str:
 
 VALUES = {"dev_score": "dev score, in points", "loss": "training loss"}
 TOGETHER = 8
-"""Methods whose lines can be told apart in one drawing."""
+"""The most methods whose lines a reader can tell apart in one drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ class Block:
     """The legend."""
     drawings: tuple[figures.Figure, ...]
     first: bool
-    """Whether it is shown without being asked for."""
+    """Whether it is open when the page opens."""
 
 
 def curve_blocks(results: Results) -> list[Block]:
-    """Return the curves of what was measured; the subject and the reference are in every block, for comparison."""
+    """Return the curves of the measured values; every block has the subject and the reference, for comparison."""
     trained = [name for name in grouped(results.folder) if _curves(results, name)]
     found: list[Block] = []
     for value, title in VALUES.items():
@@ -152,7 +152,7 @@ def curve_blocks(results: Results) -> list[Block]:
 
 
 def _parts(results: Results, trained: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return the methods of each block with its name: all in one where they are few, else group by group."""
+    """Return the methods of each block with its name: all in one block where they are few, else one per group."""
     if len(trained) <= TOGETHER:
         return [("", list(trained))]
     groups = grouped(results.folder)
@@ -168,7 +168,7 @@ def _parts(results: Results, trained: Sequence[str]) -> list[tuple[str, list[str
 
 
 def _drawings(results: Results, value: str, pens: Mapping[str, figures.Pen], key: str) -> list[figures.Figure]:
-    """Return a figure for each language: a line per method (mean over seeds), its seeds behind it."""
+    """Return a figure for each language: a line per method (mean over seeds), with its seeds behind it."""
     drawn: list[figures.Figure] = []
     for index, language in enumerate(results.folder.languages):
         lines: list[figures.Line] = []
@@ -176,7 +176,7 @@ def _drawings(results: Results, value: str, pens: Mapping[str, figures.Pen], key
             seeds = [_curve(run.record.training.get("curve", []), value) for run in results.folder.of(method, language)]
             seeds = [points for points in seeds if points]
             steps = [tuple(points) for points in seeds]
-            # a mean over seeds means something only where all of them were measured
+            # a mean over seeds has a meaning only where all of them were measured
             shared = [step for step in (steps[0] if steps else ()) if all(step in points for points in seeds)]
             if len(seeds) > 1:
                 lines += [figures.Line(tuple(points), tuple(points.values()), pen, faint=True) for points in seeds]
@@ -198,7 +198,7 @@ def _curves(results: Results, method: str) -> bool:
 
 
 def coverage_legend(results: Results) -> list[tuple[str, figures.Pen]]:
-    """Return the methods in the pictures with their pens: subject, reference, and as many as can be told apart."""
+    """Return the methods in the pictures with their pens: subject, reference, and as many as one can tell apart."""
     there = [method for method in grouped(results.folder) if method in {name for name, _ in results.calibrated}]
     first = [method for method in there if method in (results.subject, results.reference)]
     shown = [*first, *(method for method in there if method not in first)][:TOGETHER]

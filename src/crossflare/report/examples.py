@@ -1,7 +1,7 @@
-"""Test rows to look at: those the main methods disagree on, and those that most methods get wrong.
+"""Test rows to read: those on which the main methods disagree, and those that most methods get wrong.
 
-The texts lie in `examples/<language>.jsonl` of the run folder, apart from predictions and records: they are rows of a
-data set, shown on the page alone, and nothing is computed from them.
+The texts are in `examples/<language>.jsonl` of the run folder, apart from predictions and records: they are rows of a
+data set, only the page shows them, and nothing is computed from them.
 """
 
 from collections import Counter
@@ -20,12 +20,12 @@ from crossflare.report.results import Results
 from crossflare.report.runs import RunFolder
 
 SHOWN = 10
-"""Rows of each language."""
+"""How many rows of each language are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerGroup:
-    """One answer and who gave it."""
+    """One answer and the methods that gave it."""
 
     answer: str
     right: bool
@@ -35,12 +35,12 @@ class AnswerGroup:
 
 @dataclass(frozen=True, slots=True)
 class ShownExample:
-    """One test row with what was said of it."""
+    """One test row with the answers to it."""
 
     id: str
     texts: tuple[str, ...]
     source: tuple[str, ...]
-    """Empty where there is none."""
+    """Empty where the row has no source."""
     gold: tuple[str, ...]
     said: tuple[AnswerGroup, ...]
     """The right answers come first, then those of most methods."""
@@ -52,11 +52,11 @@ class Examples:
 
     language: str
     found: tuple[tuple[str, tuple[ShownExample, ...]], ...]
-    """Why they were chosen, and the rows."""
+    """The reason for their choice, and the rows."""
 
 
 def worst_examples(results: Results) -> list[Examples]:
-    """Return the rows of each language whose texts are in the folder.
+    """Return the chosen rows of each language whose texts are in the folder.
 
     Raises:
         UserError: A file of texts is damaged.
@@ -85,7 +85,7 @@ def _of_language(results: Results, language: str, texts: Mapping[str, RowTexts])
     chosen: dict[str, list[int]] = {}
     if pair[0] is not None and pair[1] is not None and results.subject != results.reference:
         gain = pair[0] - pair[1]
-        # of equal gaps those come first that the other methods find easier: there is more to be learnt from them
+        # among equal gaps, rows that other methods find easier come first: they teach more
         for sign, words in ((-1, "{1} better than {0}"), (1, "{0} better than {1}")):
             places = sorted(
                 (p for p in shown if sign * gain[p] > 0), key=lambda p: (-sign * gain[p], -every[p], run.ids[p])
@@ -125,7 +125,7 @@ def _example(
 
 
 def _answer(predictions: Any, place: int, labels: Sequence[str]) -> tuple[str, tuple[str, ...], bool]:
-    """Return an answer as people read it, the gold answers, and whether it is right."""
+    """Return an answer in readable form, the gold answers, and whether it is right."""
     if isinstance(predictions, AnswerPredictions):
         gold = tuple(dict.fromkeys(predictions.golds[place]))
         exact: FloatArray = predictions.values["exact_match"]

@@ -13,7 +13,7 @@ from typing import Any
 from crossflare.errors import UserError
 
 SERIES = 7
-"""Colours of the palette besides the accent."""
+"""How many colours the palette has in addition to the accent."""
 DASHES = ("6 2.5", "1.5 2", "7 2 1.5 2", "")
 INK, SOFT, LINE, ACCENT, PAPER = "#010101", "#010102", "#010103", "#010104", "#010105"
 _VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", ACCENT: "--accent", PAPER: "--card"} | {
@@ -50,12 +50,12 @@ class IntervalRow:
     """One value per seed."""
     strong: bool = False
     gap: str = "missing"
-    """What stands there instead of a value."""
+    """The text in place of a missing value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """How one method's curves are drawn: no two neighbours differ in colour alone."""
+    """The style of one method's curves: no two neighbours differ in colour alone."""
 
     color: str
     dash: str
@@ -91,10 +91,10 @@ def intervals(
 
     Args:
         key: Unique among the figures of a page.
-        rows: What to draw; a row without a value says so.
+        rows: The rows to draw; a row without a value shows why.
         label: The label of the axis, with its unit.
         limits: The ends of the axis; figures that are compared share them.
-        reference: Where a dashed line is drawn.
+        reference: The value where a dashed line is drawn.
     """
     with axes_of(key, 0.62 + 0.33 * len(rows)) as (axes, save):
         axes.set_xlim(*limits)
@@ -123,7 +123,7 @@ def intervals(
 
 
 def curves(key: str, lines: Sequence[Line], x_label: str, y_label: str) -> str:
-    """Return an SVG of training curves; the legend is the page's."""
+    """Return an SVG of training curves; the page draws the legend."""
     with axes_of(key, 2.7) as (axes, save):
         axes.grid(color=LINE, linewidth=0.8)
         for line in lines:
@@ -146,8 +146,8 @@ def scatter(
 ) -> str:
     """Return an SVG of named points: the names in a column at the right, each with a line to its point.
 
-    The axis of x, which is positive, is logarithmic where it spans more than a factor of ten. Names beside their points
-    would collide where methods cost the same, which most do.
+    The x axis, which is positive, is logarithmic where it spans more than a factor of ten. Names next to their points
+    would collide where methods cost the same, as most do.
     """
     names = sorted(points, key=lambda name: points[name][1])
     with axes_of(key, max(2.7, 0.5 + 0.2 * len(names))) as (axes, save):
@@ -179,7 +179,7 @@ def scatter(
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Return the heights, which ascend, moved as little as keeps them `gap` apart, and within 0 to 1 where they fit."""
+    """Return ascending heights, moved as little as possible to be `gap` apart, and within 0 to 1 if they fit."""
     placed: list[float] = []
     for index, height in enumerate(heights):
         lowest = placed[-1] + gap if placed else min(gap / 2, 1.0)

@@ -1,6 +1,6 @@
-"""A table as data, the numbers in it as text, and the table as Markdown, CSV, LaTeX and on a terminal.
+"""A table as data, its numbers as text, and the table as Markdown, CSV, LaTeX and on a terminal.
 
-Nothing here knows what a table is about, and nothing computes a number.
+This module does not know what a table is about, and computes no number.
 """
 
 import csv
@@ -24,7 +24,7 @@ MINUS, DASH = "−", "–"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cell: a number with what stands under it."""
+    """One cell: a number with the small print under it."""
 
     text: str
     small: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Entry:
 
 
 def text_entry(text: str) -> Entry:
-    """Return a cell of plain text; one without text has a dash and counts as empty."""
+    """Return a cell of plain text; a cell without text has a dash and counts as empty."""
     return Entry(text or DASH, empty=not text)
 
 
@@ -52,7 +52,7 @@ class Grid:
     """Name of a row -> heading of its group; rows of one group stand together."""
 
     def blocks(self) -> Iterator[tuple[str, list[tuple[str, tuple[Entry, ...]]]]]:
-        """Yield each group's heading with its rows; one without a heading where there are no groups."""
+        """Yield each group's heading with its rows; one group without a heading where there are none."""
         for heading, rows in groupby(self.rows, lambda row: self.groups.get(row[0], "")):
             yield heading, list(rows)
 
@@ -65,7 +65,7 @@ def points(value: float, *, signed: bool = False) -> str:
 
 
 def span(found: Interval, *, signed: bool = False) -> str:
-    """Return an interval as `69.8–72.5`, or `[+0.2, +1.9]` of a difference."""
+    """Return an interval as `69.8–72.5`, or `[+0.2, +1.9]` for a difference."""
     low, high = points(found.low, signed=signed), points(found.high, signed=signed)
     return f"[{low}, {high}]" if signed else f"{low}{DASH}{high}"
 
@@ -122,7 +122,7 @@ def to_latex(grid: Grid, *, small: bool = False) -> str:
 
     Args:
         grid: The table.
-        small: Whether the small print of each cell (its interval) stands beside the number.
+        small: Whether the small print of each cell (its interval) stands next to the number.
     """
     width = len(grid.head)
     lines = [r"\begin{tabular}{l" + "r" * (width - 1) + "}", r"\toprule"]
@@ -140,7 +140,7 @@ def escape(text: str) -> str:
 
 
 def to_latex_float(grid: Grid, label: str) -> str:
-    """Return the table as a float with a caption and a label, its small print beside the numbers."""
+    """Return the table as a float with a caption and a label, its small print next to the numbers."""
     name = "".join(sign if sign.isascii() and (sign.isalnum() or sign in ":-") else "-" for sign in label)
     caption = escape(f"{grid.title[0].upper()}{grid.title[1:]}. {grid.legend}")
     return (
@@ -156,11 +156,11 @@ def _cell(entry: Entry, small: bool) -> str:
 
 
 WIDEST = 10_000
-"""Characters that no table needs more of."""
+"""A width in characters that no table exceeds."""
 
 
 def to_terminal(grid: Grid, strong: str | None = None) -> "FittingTable":
-    """Return the table for a terminal, in the widest form that it has room for.
+    """Return the table for a terminal, in the widest form that fits.
 
     Args:
         grid: The table.
@@ -172,7 +172,7 @@ def to_terminal(grid: Grid, strong: str | None = None) -> "FittingTable":
 
 
 class FittingTable:
-    """Show the first of several tables that fits; if none does, show the last and say where the rest is."""
+    """Shows the first of several tables that fits; if none does, it shows the last and says where the rest is."""
 
     def __init__(self, ways: Sequence[Table]) -> None:
         self.ways = ways
@@ -190,7 +190,7 @@ class FittingTable:
 
 
 def _closer(grid: Grid) -> Grid:
-    """Return the table with marks beside their numbers and each interval on two lines."""
+    """Return the table with marks next to their numbers and each interval on two lines."""
 
     def closer(entry: Entry) -> Entry:
         small = tuple(line.replace(DASH, f"{DASH}\n") for line in entry.small)

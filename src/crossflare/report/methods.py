@@ -1,4 +1,4 @@
-"""Every method of a run is described here in words: its kind, the options that set it apart, and its group."""
+"""The description of every method of a run in words: its kind, its special options, and its group."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ TEST_SOURCES = {
     "none": "control: it reads no source at test time",
     "target": "control: at test time each text is its own source",
 }
-"""Option -> what it means; the usual ones go without saying."""
+"""Option -> its meaning; the usual options need no words."""
 TOLD = frozenset({"name", "kind", "of", "languages", "trained_in", "through", "train_source", "test_source"})
 """Options that have words of their own."""
 GROUPS = {
@@ -31,7 +31,7 @@ GROUPS = {
 }
 """`Kind.group` -> the heading in a table, in the order of a table."""
 GROUPED_FROM = 8
-"""Methods from which on tables are grouped; fewer stand in the recipe's order."""
+"""With this many methods or more, tables are grouped; fewer are in the recipe's order."""
 
 
 def grouped(folder: RunFolder) -> dict[str, str]:
@@ -45,24 +45,24 @@ def grouped(folder: RunFolder) -> dict[str, str]:
 
 
 def upper_bounds(folder: RunFolder) -> frozenset[str]:
-    """Return the methods that see what nobody has."""
+    """Return the upper bounds: the methods that see texts which real applications do not have."""
     return frozenset(x for x in folder.methods if _group(folder, x) == "upper bound")
 
 
 def unranked(folder: RunFolder) -> frozenset[str]:
-    """Return the methods that are no rivals of others: controls and upper bounds."""
+    """Return the methods that do not compete with others: controls and upper bounds."""
     return upper_bounds(folder) | {x for x in folder.methods if _group(folder, x) == "control"}
 
 
 def descriptions(folder: RunFolder) -> tuple[tuple[str, str], ...]:
-    """Return each method's name with a sentence on it; what the records and the recipe leave open is left out."""
+    """Return each method's name with a sentence about it; facts that records and recipe do not have are left out."""
     options = {name: _options(folder, name) for name in grouped(folder)}
     found = ((name, "; ".join([*_describe(options[name]), *_special(name, options)])) for name in options)
     return tuple((name, text) for name, text in found if text)
 
 
 def _special(name: str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the other options of a method, where they are given, in which those of its kind differ."""
+    """Return the other options of a method, where they are given, in which the methods of its kind differ."""
     mine = {key: value for key, value in options[name].items() if value is not None}
     kin = [each for each in options.values() if each.get("kind") == mine.get("kind")]
     odd = [key for key in mine if key not in TOLD and any(each.get(key) != mine[key] for each in kin)]

@@ -1,4 +1,4 @@
-"""The overview of a grid: every method in every cell, beside the cells' own reports."""
+"""The overview of a grid: every method in every cell, in addition to the cells' own reports."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class CellScores:
-    """What the report of one cell says of its methods as a whole."""
+    """The overall numbers of the methods in the report of one cell."""
 
     name: str
     metric: str = ""
-    """The main one of its task; empty where nothing has run."""
+    """The main metric of its task; empty where nothing has run."""
     scores: Mapping[str, Interval] = field(default_factory=dict[str, Interval])
     gaps: Mapping[str, str] = field(default_factory=dict[str, str])
     """Method -> why it has no score."""
@@ -45,7 +45,7 @@ class CellScores:
 
     @property
     def ranks(self) -> dict[str, float]:
-        """The place of each method by its score, equal ones sharing theirs."""
+        """The rank of each method by its score; equal ones share their rank."""
         found = {method: _rounded(score) for method, score in self.scores.items() if method in self.ranked}
         every = sorted(found.values(), reverse=True)
         return {method: every.index(score) + (every.count(score) + 1) / 2 for method, score in found.items()}
@@ -53,13 +53,13 @@ class CellScores:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The overview of a grid, and where it lies."""
+    """The overview of a grid, and the place of its files."""
 
     markdown: Path
     html: Path | None
     """None: the extra `report` is not installed."""
     table: Group
-    """For the terminal."""
+    """The table for the terminal."""
     note: str = ""
     """Why there is no page."""
 
@@ -70,10 +70,10 @@ def is_grid(folder: Path) -> bool:
 
 
 def build_overview(top: Path) -> Overview:
-    """Write the report of every cell that has results, and over them report.md and report.html.
+    """Write the report of every cell that has results, and for the whole grid report.md and report.html.
 
     Raises:
-        UserError: The folder is no grid, no cell has results, or a file of one is damaged.
+        UserError: The folder is not a grid, no cell has results, or a file of a cell is damaged.
     """
     files = RunFiles(top)
     grid = files.read_grid()
@@ -98,7 +98,7 @@ def build_overview(top: Path) -> Overview:
 
 
 def overview_grid(name: str, cells: Sequence[CellScores], failures: Sequence[Failure]) -> Grid:
-    """Return methods by cells; what has no score says why, and what failed is marked."""
+    """Return methods by cells; a cell without a score says why, and failures are marked."""
     failed: dict[tuple[str, str], list[str]] = defaultdict(list)
     for failure in failures:
         for stopped in failure.stops:
@@ -145,7 +145,7 @@ def _entry(cell: CellScores, method: str, errors: Sequence[str]) -> Entry:
 
 
 def _rounded(score: Interval) -> float:
-    """Return a mean that is the same for means which differ by rounding alone."""
+    """Return a mean, rounded so that means which differ only by rounding are equal."""
     return round(score.score, 9)
 
 

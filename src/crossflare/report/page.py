@@ -20,7 +20,7 @@ from crossflare.report.tables import column_name, metric_name, metric_title
 
 
 def render_template(name: str, /, **values: Any) -> str:
-    """Return a page made of a template.
+    """Return a page made from a template.
 
     Raises:
         UserError: The extra `report` is not installed.

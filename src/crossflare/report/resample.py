@@ -18,10 +18,10 @@ def resample(runs: Sequence[Run]) -> dict[tuple[str, str], Sample]:
     """Return a sample for each metric and method, over the method's seeds.
 
     Args:
-        runs: All runs in one language; a method that some metric cannot measure has no sample of it.
+        runs: All runs in one language; a method that a metric cannot measure has no sample of it.
 
     Raises:
-        UserError: Two runs were scored on unlike examples.
+        UserError: Two runs were scored on different examples.
     """
     if not runs:
         return {}
@@ -88,7 +88,7 @@ LEFT_OUT = "not in recipe"
 NOT_MEASURED = "not measured"
 """The gap of a metric that does not exist for a method: a model that writes text points at no position."""
 Samples = Mapping[tuple[str, str, str], Sample]
-"""Metric, method and language -> the sample of their scores."""
+"""(metric, method, language) -> the sample of their scores."""
 
 
 def samples_of(folder: RunFolder) -> Samples:
@@ -121,19 +121,19 @@ Methods = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PairedTests:
-    """What tests over examples say of two methods with the seeds that both have."""
+    """The results of tests over examples for two methods, with the seeds that both have."""
 
     p: float | None
     """The two-sided p of the permutation test; None where `refusal` says why."""
     mcnemar: float | None = None
-    """The exact p of McNemar's test: of accuracy with a single seed, which is what it tests."""
+    """The exact p of McNemar's test, for accuracy with a single seed, which is what it tests."""
     refusal: str = ""
 
 
 def compare_pairs(
     folder: RunFolder, metrics: Sequence[str], pairs: Sequence[Methods]
 ) -> dict[tuple[str, Methods, str], PairedTests]:
-    """Return the tests of pairs of methods by metric, pair and language, `MACRO` among them where there are several.
+    """Return the tests of pairs of methods by metric, pair and language, with `MACRO` where languages are several.
 
     The runs in one language are over the same examples: see `runs.align`.
     """
@@ -171,13 +171,13 @@ def _mean(parts: Sequence[Swapped]) -> PairedTests:
 
 
 def _pair(folder: RunFolder, language: str, metric: str, pair: Methods, seeds: tuple[int, ...]) -> Pair | None:
-    """Return what two methods answered, or None where they have no seed in common or one has not that metric."""
+    """Return the answers of two methods, or None where they share no seed or one does not have that metric."""
     if not seeds:
         return None
     first = folder.runs[pair[0], language, seeds[0]]
     if isinstance(first.predictions, Predictions):
         a, b = (_labels(folder, language, method, seeds) for method in pair)
-        over = first.record.labels  # a pair of two rules has no difference, hence no test that anyone reads
+        over = first.record.labels  # a pair with two rules has no difference to show, and so no test
         return label_pair(first.predictions.gold, a, b, len(first.record.task["labels"]), metric, over)
     runs = [[folder.runs[method, language, seed].predictions for seed in seeds] for method in pair]
     values = [

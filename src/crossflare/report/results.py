@@ -1,4 +1,4 @@
-"""A run folder's numbers become values here: scores, differences and ranks, with their intervals."""
+"""The values of a run folder's numbers: scores, differences and ranks, with their intervals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,7 +56,7 @@ class MethodScore:
     """Seeds that the recipe asks for and that are not in the score."""
     signature: Signature | None
     against: Difference | None
-    """This method less the reference."""
+    """This method minus the reference."""
     tested: PairedTests | None = None
     """The paired tests of that difference."""
     q: float | None = None
@@ -64,12 +64,12 @@ class MethodScore:
     gap: str = ""
     """Why there is no score."""
     left_out: bool = False
-    """Whether there is none because the recipe asks for none."""
+    """Whether there is no score because the recipe asks for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The subject less another method."""
+    """The subject minus another method."""
 
     metric: str
     method: str
@@ -78,38 +78,38 @@ class Contrast:
     tested: PairedTests | None = None
     """The paired tests of the difference."""
     q: float | None = None
-    """The permutation test's p after Benjamini and Hochberg over the languages, the macro average apart.
+    """The permutation test's p after Benjamini and Hochberg over the languages; the macro average is apart.
 
-    One family for each pair of methods: with all methods in one, those that anything beats would lend their small p to
-    the close ones.
+    Each pair of methods is a family of its own: with all methods in one family, the methods that everything beats would
+    lend their small p to the close ones.
     """
     gap: str = ""
     left_out: bool = False
-    """Whether there is none because the recipe does not ask for both in that language."""
+    """Whether there is no difference because the recipe does not ask for both in that language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything a report says, as values."""
+    """All values of a report."""
 
     folder: RunFolder
     metrics: tuple[str, ...]
-    """The main one first."""
+    """The metrics, the main one first."""
     subject: str | None
     reference: str | None
     cells: Mapping[tuple[str, str, str], MethodScore]
-    """Metric, method and language -> the score."""
+    """(metric, method, language) -> the score."""
     contrasts: Mapping[tuple[str, str, str], Contrast]
     ranks: Mapping[tuple[str, str], Interval]
-    """Metric and method -> the mean of its ranks over languages, among the methods run in all with the same seeds."""
+    """(metric, method) -> the mean of its ranks over languages, among the methods run in all with the same seeds."""
     per_label: Mapping[Place, PerLabel] = field(default_factory=dict[Place, PerLabel])
-    """Method and language -> the scores of single labels, for the best methods; empty for questions."""
+    """(method, language) -> the scores of single labels, for the best methods; empty for questions."""
     calibrated: Mapping[Place, Calibrated] = field(default_factory=dict[Place, Calibrated])
-    """Method and language -> what the probabilities are worth, where records have temperatures."""
+    """(method, language) -> how good the probabilities are, where records have temperatures."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     """Kind of cost -> method -> the mean cost of a run."""
     power: Mapping[str | None, Power] = field(default_factory=dict[str | None, Power])
-    """Language, or None for their mean -> what the test rows can show of subject and reference, where both are."""
+    """Language, or None for their mean -> what the test rows can show about subject and reference, where both are."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class Results:
 
     @property
     def overall(self) -> str:
-        """The column that sums a method up."""
+        """The column that summarises a method."""
         return self.columns[0]
 
     def contrasted(self, metric: str) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class Results:
 
 SUBJECT, REFERENCE = "flare", "lora"
 Sampled = Callable[[str, str, str], Sample | str]
-"""Metric, method and language to a sample, or why there is none."""
+"""(metric, method, language) -> a sample, or why there is none."""
 
 
 def collect(run_dir: Path) -> Results:
@@ -228,7 +228,7 @@ def _cell(
 def _difference(
     folder: RunFolder, sample: Sampled, metric: str, first: str, second: str, language: str
 ) -> Difference | str:
-    """Return first - second over the seeds both have, or why there is none."""
+    """Return first - second over the seeds that both have, or why there is none."""
     a, b = (sample(metric, method, language) for method in (first, second))
     if isinstance(a, str) or isinstance(b, str):
         return a if isinstance(a, str) else str(b)
@@ -246,7 +246,7 @@ Row = TypeVar("Row", MethodScore, Contrast)
 
 
 def _adjust(found: Mapping[tuple[str, str, str], Row]) -> dict[tuple[str, str, str], Row]:
-    """Return the values with q: p corrected for the number of languages, method by method and metric by metric."""
+    """Return the values with q: p corrected for the number of languages, for each method and metric separately."""
     from scipy.stats import false_discovery_control
 
     adjusted = dict(found)
@@ -261,7 +261,7 @@ def _adjust(found: Mapping[tuple[str, str, str], Row]) -> dict[tuple[str, str, s
 
 
 def _ranks(folder: RunFolder, samples: Samples, metric: str) -> dict[str, Interval]:
-    """Return the average ranks of the methods that were run everywhere; none for fewer than three or one language."""
+    """Return the average ranks of the methods that were run everywhere; none for fewer than three, or one language."""
     everywhere = {
         method: parts
         for method in folder.methods
@@ -289,7 +289,7 @@ def _metrics(folder: RunFolder) -> tuple[str, ...]:
 
 
 def _role(folder: RunFolder, name: str) -> str | None:
-    """Return the method of that name, or else the first whose kind it is."""
+    """Return the method of that name, or else the first of that kind."""
     if name in folder.methods:
         return name
     kinds = {str(run.record.method["name"]): run.record.method.get("kind") for run in folder.runs.values()}

@@ -16,7 +16,7 @@ from crossflare.evaluation.predictions import AnswerPredictions, Predictions
 from crossflare.evaluation.record import Record
 
 MACRO = "macro"
-"""The name that stands in a language's place for the mean over all languages."""
+"""The name of the mean over all languages, where a language is expected."""
 Key = tuple[str, str, int]
 """Method, language, seed."""
 
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What a run folder holds, and what its recipe says it should."""
+    """The contents of a run folder, and what its recipe asks for."""
 
     path: Path
     name: str
@@ -50,7 +50,7 @@ class RunFolder:
     seeds: tuple[int, ...]
 
     def of(self, method: str, language: str) -> list[Run]:
-        """Return the runs there are of a method in a language, by seed."""
+        """Return the runs of a method in a language, by seed."""
         return [self.runs[method, language, seed] for seed in self.seeds if (method, language, seed) in self.runs]
 
     def shared_seeds(self, methods: Iterable[str], languages: Iterable[str]) -> tuple[int, ...]:
@@ -59,22 +59,22 @@ class RunFolder:
         return tuple(seed for seed in self.seeds if all((*place, seed) in self.runs for place in places))
 
     def options(self, method: str) -> Mapping[str, Any]:
-        """Return what the recipe says of a method; nothing where it does not list it."""
+        """Return the options of a method in the recipe; empty where the recipe does not list it."""
         return _mapping(_mapping(self.spec.get("methods")).get(method))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The languages, after their mean when there are several: first, where a telephone shows it."""
+        """The languages; if there are several, their mean comes first, where a telephone shows it."""
         return (MACRO, *self.languages) if len(self.languages) > 1 else self.languages
 
     def asked(self, method: str, column: str) -> bool:
-        """Whether the recipe has the method run in a language; for their mean, in every one."""
+        """Whether the recipe has the method run in a language; for the mean, in every language."""
         only = _listed(self.options(method), "languages")
         return not only or all(each in only for each in (self.languages if column == MACRO else (column,)))
 
     @property
     def missing(self) -> list[Key]:
-        """The runs that the recipe asks for, or that others suggest, and that have no record."""
+        """The runs without a record that the recipe asks for, or that other runs suggest."""
         keys = [(m, x, s) for m in self.methods for x in self.languages if self.asked(m, x) for s in self.seeds]
         return [key for key in keys if key not in self.runs]
 
@@ -84,7 +84,7 @@ def read_runs(folder: Path) -> RunFolder:
 
     Raises:
         UserError: The folder holds no record, a file is damaged, two records claim the same place, records are of
-            unlike tasks, or a record disagrees with its predictions.
+            different tasks, or a record disagrees with its predictions.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a run folder, found none; check the path")
@@ -122,7 +122,7 @@ def read_runs(folder: Path) -> RunFolder:
 
 
 def _cell(folder: Path) -> str:
-    """Return which cell of a grid a folder holds; nothing for a plain recipe's."""
+    """Return the name of the grid's cell that a folder holds; empty for a plain recipe."""
     place = folder.resolve()
     return f": {place.name}" if place.parent.name == CELLS else ""
 
@@ -131,7 +131,7 @@ def align(runs: Sequence[Run]) -> None:
     """Check that runs are over the same examples.
 
     Raises:
-        UserError: Two were scored on unlike examples.
+        UserError: Two runs were scored on different examples.
     """
     first = runs[0]
     for other in runs[1:]:
@@ -157,7 +157,7 @@ def _check_same_task(runs: Sequence[Run]) -> None:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping as it is, and nothing for all else: a recipe is edited by hand."""
+    """Return a mapping as it is, and an empty one for anything else: users edit recipes by hand."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -168,7 +168,7 @@ def _listed(spec: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _order(listed: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:
-    """Return what the recipe lists in its order, then what only the records have."""
+    """Return the names that the recipe lists, in its order, then those that only the records have."""
     return tuple(dict.fromkeys([*listed, *sorted(set(found))]))
 
 
@@ -177,22 +177,21 @@ def _place(key: Key) -> str:
 
 
 TOLERANCE = 1e-6
-"""The scores of single examples are on disk with six decimals."""
+"""The most that scores may differ: those of single examples are on disk with six decimals."""
 
 
 def recount(path: Path, record: Record, found: Predictions | AnswerPredictions) -> None:
     """Compute the scores of a record again from its predictions.
 
-    Labels and texts are compared anew; only `position_match` is taken as the predictions have it, which hold no
-    positions.
+    Labels and texts are compared again; only `position_match` is taken from the predictions, which hold no positions.
 
     Args:
         path: The record's file, for messages.
-        record: What it says.
+        record: The record.
         found: Its predictions.
 
     Raises:
-        UserError: Record and predictions disagree, or are of unlike tasks.
+        UserError: Record and predictions disagree, or are of different tasks.
     """
     classes = len(record.task["labels"])
     if isinstance(found, AnswerPredictions) == bool(classes):
@@ -216,7 +215,7 @@ def _check_answers(path: Path, record: Record, found: AnswerPredictions) -> None
     style = record.task.get("normalisation")
     if not isinstance(style, str):
         raise UserError(f"{path}: expected task.normalisation, the rules of comparing answers; delete it and run again")
-    same = cache(normaliser(style, record.language))  # each text is met twice, and many answers are alike
+    same = cache(normaliser(style, record.language))  # each text occurs twice, and many answers are equal
     pairs = list(zip(found.texts, found.golds, strict=True))
     anew: dict[str, FloatArray] = {
         "exact_match": np.array([exact_match(text, golds, same) for text, golds in pairs]),

@@ -1,4 +1,4 @@
-"""The head of a report: what was measured, what came out in words, what is missing, what to be careful of."""
+"""The head of a report: what was measured, the result in words, what is missing, and cautions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ RULES = {
     "met": "macro-F1 is the mean over the labels that occur there or were predicted",
     "all": "macro-F1 counts each such label as 0, by the rule of these older records",
 }
-"""`Record.labels` -> what it means for labels that do not occur."""
+"""`Record.labels` -> its rule for labels that do not occur."""
 
 
 def label_warnings(folder: RunFolder) -> list[str]:
-    """Return a line for each language and method whose scores need one; of questions those that are left out."""
+    """Return a line for each language and method whose scores need one; for questions, those that are left out."""
     return [*_unanswerable(folder), *_absent(folder), *_barely_trained(folder), *_collapsed(folder)]
 
 
@@ -91,7 +91,7 @@ def _says_one_thing(predictions: object) -> bool:
 
 
 ANSWER_RULES = {"squad": "SQuAD v1.1 rules", "mlqa": "MLQA rules"}
-"""`QuestionTask.normalisation` -> what it is called."""
+"""`QuestionTask.normalisation` -> its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Summary:
 
     title: str
     facts: tuple[tuple[str, str], ...]
-    """Name and value of what was measured."""
+    """(name, value) of each fact about the measurement."""
     finding: str
     detail: str
     missing: tuple[str, ...]
@@ -110,7 +110,7 @@ class Summary:
 
 
 def summary(results: Results) -> Summary:
-    """Return the head: what was measured, what came out, what is missing."""
+    """Return the head: what was measured, the result, and what is missing."""
     folder = results.folder
     record = next(iter(folder.runs.values())).record
     signature = record.signature_of(results.metrics[0])
@@ -136,7 +136,7 @@ def summary(results: Results) -> Summary:
 
 
 def _warnings(folder: RunFolder) -> tuple[str, ...]:
-    """Return what the numbers leave out: other seeds, and what languages have in common."""
+    """Return what the numbers do not cover: other seeds, and what languages have in common."""
     found: list[str] = []
     if len(folder.seeds) == 1:
         found.append(
@@ -154,7 +154,7 @@ def _warnings(folder: RunFolder) -> tuple[str, ...]:
 
 
 def _told_apart(task: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the fact that says what right means: the labels, or the rules by which answers are compared."""
+    """Return the fact that defines a right answer: the labels, or the rules by which answers are compared."""
     if task["labels"]:
         return "labels", ", ".join(map(str, task["labels"]))
     rules = str(task.get("normalisation", "?"))
@@ -162,7 +162,7 @@ def _told_apart(task: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _finding(results: Results) -> tuple[str, str]:
-    """Return the main result in words with its uncertainty, and what it rests on."""
+    """Return the main result in words with its uncertainty, and what it is based on."""
     subject, reference = results.subject, results.reference
     if subject is None or reference is None or subject == reference:
         return "", ""
@@ -171,7 +171,7 @@ def _finding(results: Results) -> tuple[str, str]:
     ]
     if not shared:
         return f"{subject} and {reference} have no language in common.", ""
-    # with an average over all languages that is what is said; without one, every language, chosen by nobody
+    # with an average over all languages, say only that; without one, say every language, so that none is selected
     said = [_finding_in(results, subject, reference, column) for column in shared[: 1 if MACRO in shared else None]]
     verdict, detail = (" ".join(parts).strip() for parts in zip(*said, strict=True))
     return verdict, detail
@@ -203,7 +203,7 @@ def _finding_in(results: Results, subject: str, reference: str, column: str) -> 
 
 
 def _rival(results: Results, column: str) -> str:
-    """Return how the subject stands against the best of the other methods: a baseline may be easy to beat."""
+    """Return how the subject compares with the best of the other methods: a baseline may be easy to beat."""
     metric, subject, bounds = results.metrics[0], results.subject, upper_bounds(results.folder)
     others = {
         method: cell.score.score
@@ -229,6 +229,6 @@ def _p(contrast: Contrast) -> str:
 
 
 def range_text(values: Iterable[Any]) -> str:
-    """Return the least and the greatest of some numbers, or the one that they all are."""
+    """Return the least and the greatest of some numbers, or the single value that they all have."""
     found = sorted(set(values))
     return "–".join(f"{value:,}" for value in dict.fromkeys((found[0], found[-1]))) if found else ""

@@ -35,10 +35,10 @@ METRIC_NOTES = {
     "labelled as the first token, and pointing there counts as right. It is not comparable with exact match, which "
     "compares texts."
 }
-"""What a reader must know of a metric that is not what its neighbours are."""
+"""What a reader must know about a metric that differs in kind from the metrics next to it."""
 ALPHA = 0.05
 _FITS = 32
-"""Characters of a reason that a cell can hold."""
+"""How many characters of a reason a cell can hold."""
 
 
 def metric_name(metric: str) -> str:
@@ -47,12 +47,12 @@ def metric_name(metric: str) -> str:
 
 
 def metric_title(metric: str) -> str:
-    """Return a metric's name as it stands above a table."""
+    """Return a metric's name as the title of a table."""
     return METRIC_TITLES.get(metric, metric_name(metric))
 
 
 def scores(results: Results, metric: str) -> Grid:
-    """Return methods by languages; the best of a column is `best`, what clearly differs from the reference marked."""
+    """Return methods by languages; a column's best is `best`, and clear differences from the reference are marked."""
     best = {column: _best(results, metric, column) for column in results.columns}
     groups = grouped(results.folder)
     ranked = any(name == metric for name, _ in results.ranks)
@@ -60,7 +60,7 @@ def scores(results: Results, metric: str) -> Grid:
     rows: list[tuple[str, tuple[Entry, ...]]] = []
     for method in groups:
         cells = [_score(results.cells[metric, method, column], best[column], results) for column in results.columns]
-        if ranked:  # beside the mean, which is first: both sum a method up
+        if ranked:  # next to the mean, which is first: both summarise a method
             cells.insert(1, _rank(results, metric, method))
         rows.append((method, tuple(cells)))
     marks = (
@@ -88,7 +88,7 @@ RANK_NOTE = (
 
 
 def contrasts(results: Results, metric: str) -> Grid:
-    """Return the subject less each other method, by languages."""
+    """Return the subject minus each other method, by languages."""
     groups = {f"{MINUS} {method}": group for method, group in grouped(results.folder).items()}
     columns = results.contrasted(metric)
     rows = tuple(
@@ -120,7 +120,7 @@ SCORE_COLUMNS = (
 
 
 def score_list(results: Results) -> Grid:
-    """Return every score in a row with its interval, its difference to the reference, and its signature.
+    """Return every score in a row with its interval, its difference from the reference, and its signature.
 
     Numbers have all their digits, between 0 and 1: the list is for programs.
     """
@@ -164,9 +164,9 @@ def matrix(title: str, corner: str, results: Results, cell: Callable[[str, str],
 
 
 def _best(results: Results, metric: str, column: str) -> str:
-    """Return the highest score of a column as shown: methods that look equal are all the best; one alone is not.
+    """Return the highest score of a column as shown: methods that look equal are all the best; a single one is not.
 
-    An upper bound is best of nothing: it sees what nobody has.
+    An upper bound is never the best: it sees texts which real applications do not have.
     """
     rivals = [method for method in results.folder.methods if method not in upper_bounds(results.folder)]
     found = [each for method in rivals if (each := results.cells[metric, method, column].score)]
@@ -185,7 +185,7 @@ def _score(cell: MethodScore, best: str, results: Results) -> Entry:
 
 
 def _mark(cell: MethodScore) -> str:
-    """Return how a score stands to the reference, where the interval says that it does."""
+    """Return a mark for how a score compares with the reference, where the interval shows a difference."""
     if cell.against is None or not cell.against.clear:
         return ""
     sure = cell.q is None or cell.q < ALPHA
@@ -212,13 +212,13 @@ def _contrast(contrast: Contrast) -> Entry:
 
 
 def _gap(lacking: MethodScore | Contrast) -> Entry:
-    """Return what stands where there is no number: a dash where the recipe asks for none, and always the reason."""
+    """Return the cell of a missing number: a dash where the recipe asks for none, and always the reason."""
     text = DASH if lacking.left_out else "missing"
     return Entry(text, (_brief(lacking.gap),), note=lacking.gap, empty=True)
 
 
 def _brief(gap: str) -> str:
-    """Return a reason that fits into a cell; the long ones stand under the table."""
+    """Return a reason that fits into a cell; longer ones stand under the table."""
     return gap if len(gap) < _FITS else "see below"
 
 

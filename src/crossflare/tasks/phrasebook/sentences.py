@@ -43,14 +43,14 @@ def phrasebook(
 ) -> LanguageParts:
     """Make the set: fully parallel by id, with class sizes that differ by at most one, and no sentence twice.
 
-    seed: Another seed gives other sentences; the division of the words among the parts stays.
-        seed: Another seed, other sentences; the division of the words among the parts stays.
+    Args:
+        seed: Another seed gives other sentences; the division of the words among the parts stays.
         train: Number of examples; a smaller part is the beginning of a larger one. 0: no such part.
         dev: As `train`.
         test: As `train`.
 
-    UserError: A number is negative, or larger than templates and words allow.
-        UserError: A number is negative or beyond what templates and words yield.
+    Raises:
+        UserError: A number is negative, or larger than templates and words allow.
     """
     sizes = {"train": train, "dev": dev, "test": test}
     for part, size in sizes.items():
