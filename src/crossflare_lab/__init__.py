@@ -1,5 +1,5 @@
-"""A laboratory for where no pretrained weights exist: a small world, written out in made-up languages.
+"""A laboratory for machines without pretrained weights: a small world, described in made-up languages.
 
-One source language and some target languages tell of the same deterministic world; tasks, an exact and a noisy
+One source language and some target languages describe the same deterministic world. Tasks, an exact and a noisy
 translator, and a pre-training text come from it, and small models of the real architectures are trained on that text.
 """

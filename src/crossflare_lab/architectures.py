@@ -20,7 +20,7 @@ from crossflare_lab.tokenizer import LONGEST, Family
 
 HEADS = 4
 _SPREAD = 0.06
-"""Standard deviation of the first weights: the usual 0.02 is meant for models ten times as wide."""
+"""Standard deviation of the initial weights: the usual 0.02 is for models ten times as wide."""
 
 
 def build(family: Family, tokenizer: Any, width: int, layers: int, seed: int) -> Any:
@@ -28,10 +28,10 @@ def build(family: Family, tokenizer: Any, width: int, layers: int, seed: int) ->
 
     Args:
         family: Which architecture.
-        tokenizer: Gives the size of the vocabulary and the special tokens.
+        tokenizer: Provides the size of the vocabulary and the special tokens.
         width: d, a multiple of 8.
-        layers: L; of each stack where there are two.
-        seed: Of the weights; the global generators are left as they are.
+        layers: L; for two stacks, the layers of each.
+        seed: Seed of the weights; the global generators are left as they are.
     """
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     size: dict[str, Any] = {"vocab_size": len(tokenizer), **special}
@@ -77,7 +77,8 @@ def build(family: Family, tokenizer: Any, width: int, layers: int, seed: int) ->
 def _start_with_waves(positions: torch.Tensor) -> None:
     """Fill [P,d] learnt position embeddings with sines and cosines.
 
-    From random ones, that a word follows another is learnt anew at every position: for that the text is too short.
+    With random ones, a model learns again at every position that one word follows another: the text is too short for
+    that.
     """
     count, width = positions.shape
     speeds = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))

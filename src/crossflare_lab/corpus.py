@@ -1,10 +1,11 @@
-"""The text that the laboratory's models are pre-trained on: short documents, most of them in the source language.
+"""The text on which the laboratory's models are pre-trained: short documents, most of them in the source language.
 
-Each tells something and asks about it. Two events of one domain, and what kind of story that is; people and things with
-qualities, and which claims follow from that; facts about people, with questions and their answers. What is asked for is
-marked: models are asked for it more often than for other words, so that they learn to go by what was said before. That
-is no raw text: it teaches to read for a purpose, as the instructions that large models are trained on do.
-No document holds all clauses of a test item (in any language: they are compared as meanings, before they are written).
+Each document states something and asks about it. It has two events of one domain, and the kind of story that they are;
+or people and things with qualities, and the claims that follow from them; or facts about people, with questions and
+their answers. The asked sentences are marked: models predict them more often than other words, so that they learn to
+use what was said before. This is not raw text: it teaches reading for a purpose, like the instructions on which large
+models are trained. No document holds all clauses of a test item (in any language: they are compared as meanings, before
+they are written).
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from crossflare_lab.world import DOMAINS, JUDGED, Clause, Phrase, pick
 CLAIMS, QUESTIONS = 4, 6
 """Claims and questions of one document."""
 MIXED, BORROWED = 0.25, 0.25
-"""Probability that a sentence of a target document is in the source language, and that a word of another one is."""
+"""Probability that a sentence of a target document is in the source language, and that a word of the others is."""
 
 
 class Sentence(NamedTuple):
@@ -43,18 +44,18 @@ class LabDocument:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return " ".join(text for text, _ in self.parts)
 
 
 def documents(count: int, target_share: float = 0.05, seed: int = 0, world: int = 0) -> list[LabDocument]:
-    """Return `count` documents, the target languages' spread evenly among the source's.
+    """Return `count` documents, with those of the target languages spread evenly among the source's.
 
     Args:
-        count: How many.
-        target_share: Share of words in the target languages together, as far as it can be had: what is mixed in
-            counts for the source. Each has the same part of it.
-        seed: Of the text, other than that of the tasks whatever the number.
+        count: Number of documents.
+        target_share: Share of words in the target languages together, as far as possible: words mixed in from the
+            source count for the source. Each target language has the same part of it.
+        seed: Seed of the text, which differs from that of the tasks for every number.
         world: Seed of the languages.
 
     Raises:
@@ -84,7 +85,7 @@ def _document(source: Random, language: str, world: int) -> LabDocument:
 
 
 def _say(source: Random, clause: Clause, language: str, world: int) -> str:
-    """Return a sentence; of a target language, with what its speakers mix in of the source's."""
+    """Return a sentence; in a target language, with words and sentences of the source language mixed in."""
     own, other = word_forms(language, world), word_forms(SOURCE, world)
     if language == SOURCE or source.random() < MIXED:
         return write_clauses([clause], other)
@@ -93,7 +94,7 @@ def _say(source: Random, clause: Clause, language: str, world: int) -> str:
 
 
 def gives_away(clauses: list[Clause]) -> bool:
-    """Say whether a document holds every clause of an item of a test part (of the default seed and size)."""
+    """Return whether a document holds every clause of an item of a test part (of the default seed and size)."""
     said = frozenset(clauses)
     return any(facts <= said for clause in said for facts in _test_items().get(clause, ()))
 

@@ -8,7 +8,7 @@ from crossflare_lab.world import Clause, Phrase, concepts
 
 _PIECES = re.compile(r"\w+|[^\w\s]")
 _ORDERS = {"SVO": "SVOLT", "SOV": "STLOV", "VSO": "VSOLT"}
-"""S subject, V verb, O object, L place, T time."""
+"""Word orders: S subject, V verb, O object, L place, T time."""
 
 
 def write_clauses(clauses: Sequence[Clause], words: WordForms) -> str:
@@ -17,7 +17,7 @@ def write_clauses(clauses: Sequence[Clause], words: WordForms) -> str:
 
 
 def linearise(clause: Clause, words: WordForms) -> list[str]:
-    """Return the words of one clause, in order, without what ends it."""
+    """Return the words of one clause, in order, without its final stop."""
     marked = words.spec.endings
     verb: list[str] = []
     if clause.verb is not None:
@@ -40,8 +40,8 @@ def linearise(clause: Clause, words: WordForms) -> list[str]:
 def read_clauses(text: str, words: WordForms) -> list[Clause]:
     """Return the clauses of a text: the inverse of `write`.
 
-    A word that the language does not have stands for itself, as a name would. Text that no grammar made gives
-    clauses, too, but they need not say all that it says: compare `write(read(text))` with the text.
+    A word that the language does not have stands for itself, as a name would. Text that no grammar made also gives
+    clauses, but they may lose some of its content: compare `write(read(text))` with the text.
     """
     found: list[Clause] = []
     sentence: list[str] = []
@@ -55,7 +55,7 @@ def read_clauses(text: str, words: WordForms) -> list[Clause]:
 
 
 def carry(word: str, origin: WordForms, goal: WordForms) -> str:
-    """Return one word of a text in the same form of the other language, with its stops; an unknown one as it is."""
+    """Return one word of a text in the same form of the other language, with its stops; an unknown word as it is."""
     bare = word.strip(".,;:?!")
     reading = origin.readings.get(bare)
     return word if reading is None else word.replace(bare, _form(goal, reading))
@@ -94,7 +94,7 @@ def _clause(sentence: Sequence[str], words: WordForms, end: str) -> Clause:
     if verb is not None and verb.concept == "be" and "object" not in phrases:
         if adjectives:
             phrases["object"] = Phrase(adjectives[-1])
-        elif subject is not None and subject.adjectives:  # "be cup small cold": the last one is what is said of it
+        elif subject is not None and subject.adjectives:  # "be cup small cold": the last one is the stated quality
             phrases["object"] = Phrase(subject.adjectives[-1])
             subject = Phrase(subject.head, subject.adjectives[:-1], subject.plural)
     return Clause(

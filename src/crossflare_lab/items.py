@@ -9,7 +9,7 @@ from crossflare_lab.world import DOMAINS, Clause, Phrase, of_kind, opposites, pi
 
 _QA_VERBS = of_kind("verb")
 FACTS = 3
-"""Sentences of a context."""
+"""How many sentences a context has."""
 _ATTEMPTS = 1000
 
 
@@ -20,22 +20,22 @@ class Item:
     texts: tuple[tuple[Clause, ...], ...]
     label: int | None = None
     answer: Clause | None = None
-    """A fragment that stands in the second text."""
+    """The answer, a fragment that occurs in the second text."""
 
     @property
     def facts(self) -> frozenset[Clause]:
-        """Every clause of the item: a text that has all of them gives it away."""
+        """Every clause of the item: a text that has all of them reveals it."""
         return frozenset(clause for text in self.texts for clause in text)
 
 
 def draw(kind: str, part: str, size: int, seed: int) -> list[Item]:
-    """Return `size` different items of a part; a smaller part is the beginning of a larger one.
+    """Return `size` distinct items of a part; a smaller part is the beginning of a larger one.
 
     Args:
         kind: `topic`, `nli` or `qa`.
         part: `train`, `dev` or `test`; parts share no item.
-        size: How many.
-        seed: Another seed, other items.
+        size: Number of items.
+        seed: Another seed gives other items.
 
     Raises:
         UserError: `size` is negative.
@@ -61,12 +61,12 @@ def draw(kind: str, part: str, size: int, seed: int) -> list[Item]:
 
 
 def _part(item: Item) -> int:
-    """Return the part that an item may stand in: 0 train (half of all), 1 dev, 2 test; the item alone decides."""
+    """Return the part to which an item belongs: 0 train (half of all), 1 dev, 2 test; it depends on the item alone."""
     return (0, 0, 1, 2)[Random(repr(sorted(map(repr, item.facts)))).randrange(4)]
 
 
 def event(source: Random, domains: list[str]) -> Clause:
-    """Return what somebody does to something somewhere: person, verb, thing and place of the four domains given."""
+    """Return an event with person, verb, thing and place from the four given domains."""
     person, verb, thing, place = domains
     return Clause(
         Phrase(pick(source, of_kind("person", person)), plural=source.randrange(4) == 0),
@@ -78,7 +78,7 @@ def event(source: Random, domains: list[str]) -> Clause:
 
 
 def topic(source: Random, label: int) -> Item:
-    """Return two events, of whose eight words five or six are of one domain and at most two of any other."""
+    """Return two events; of their eight words five or six are from one domain and at most two from any other."""
     count = 5 + source.randrange(2)
     others = [d for d in DOMAINS if d != DOMAINS[label]]
     slots = pick_several(source, [DOMAINS[label]] * count + pick_several(source, others * 2, 8 - count), 8)
@@ -86,7 +86,7 @@ def topic(source: Random, label: int) -> Item:
 
 
 def described(source: Random) -> Clause:
-    """Return an event with a quality of the person or of the thing."""
+    """Return an event with a quality of the person or the thing."""
     clause = event(source, [pick(source, DOMAINS) for _ in range(4)])
     quality = (pick(source, of_kind("adjective")),)
     assert clause.subject
@@ -104,7 +104,8 @@ def claims(source: Random, count: int) -> tuple[Clause, list[tuple[Clause, int]]
 def claim(source: Random, premise: Clause, label: int) -> tuple[Clause, int]:
     """Return a claim about what an event describes: 0 it follows, 1 it is open, 2 its opposite follows.
 
-    Claims that follow say what was said, those whose opposite follows deny it; open ones say or deny something else.
+    Claims that follow repeat what was said, and those whose opposite follows deny it; open claims say or deny something
+    else.
     So neither the claim alone nor its words alone tell the label.
     """
     assert premise.subject
@@ -123,7 +124,7 @@ def nli(source: Random, label: int) -> Item:
 
 
 def story(source: Random, count: int) -> list[Clause]:
-    """Return facts about different people: what they did, with which thing or in which town; nothing comes twice."""
+    """Return facts about different people: what they did, with which thing or in which town; nothing occurs twice."""
     things = [thing for domain in DOMAINS for thing in of_kind("thing", domain)]
     names = pick_several(source, of_kind("name"), count)
     found: list[Clause] = []

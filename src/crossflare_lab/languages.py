@@ -1,7 +1,7 @@
 """The languages of the laboratory: sounds, words, endings and word order, each from a seed and a few knobs.
 
-They have private-use tags (ISO 639: `qaa` to `qtz` belong to nobody): `qaa` is the source; `qab` is near to it, `qac`
-less so, `qad` far.
+They have private-use tags (ISO 639 gives `qaa` to `qtz` to no language): `qaa` is the source; `qab` is close to it,
+`qac` less so, `qad` far.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from crossflare_lab.world import DOMAINS, JUDGED, Concept, concepts, pick
 
 SOURCE = "qaa"
 LABELS = {f"{domain}-topic": domain for domain in DOMAINS} | {name: name for name in JUDGED}
-"""Words of the source language that are the tasks' labels, under the very names that the tasks give them."""
+"""Words of the source language that are the tasks' labels, under the names that the tasks give them."""
 _ATTEMPTS = 1000
 
 
@@ -26,13 +26,13 @@ class LanguageSpec:
     tag: str
     order: Literal["SVO", "SOV", "VSO"]
     adjective_first: bool
-    """Adjectives stand before their noun, or after it."""
+    """Whether adjectives come before their noun; else they come after it."""
     endings: bool
-    """Object, place and negation are endings; else place and negation are words of their own, object has no mark."""
+    """Whether object, place and negation are endings; else place and negation are words, and the object has no mark."""
     consonants: str
     vowels: str
     cognates: float = 0.0
-    """Share of words that are the source language's, with `changes`; names always are."""
+    """Share of words that come from the source language, with `changes`; names always do."""
     changes: dict[str, str] = field(default_factory=dict[str, str], hash=False)
     """Sound changes of cognates: letter -> letter."""
 
@@ -47,7 +47,7 @@ SPECS = (
 
 @dataclass(frozen=True, slots=True)
 class WordReading:
-    """What a word form says."""
+    """The meaning of a word form."""
 
     concept: str
     plural: bool = False
@@ -111,7 +111,7 @@ def _lexicon(spec: LanguageSpec, seed: int) -> WordForms:
 
 def _stem(source: Random, spec: LanguageSpec, concept: Concept, origin: str | None) -> str:
     related = source.randrange(1000) < 1000 * spec.cognates
-    own = _capitalised(concept, _invent(source, spec, concept))  # drawn always: the knob leaves other words alone
+    own = _capitalised(concept, _invent(source, spec, concept))  # always drawn, so that the knob changes no other word
     if spec.tag == SOURCE and concept.id in LABELS:
         return LABELS[concept.id]
     if origin is None or not (related or concept.kind in ("name", "town")):

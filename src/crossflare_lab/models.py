@@ -13,12 +13,12 @@ from crossflare_lab.corpus import documents
 from crossflare_lab.tokenizer import FAMILIES, Family
 
 VERSION = 2
-"""Raised whenever the same recipe would give another model."""
+"""Raised when the same recipe would give another model."""
 TARGET_SHARE = 0.05
 _DOCUMENTS: dict[Family, int] = {"encoder": 80_000, "decoder": 80_000, "encoder-decoder": 60_000, "translator": 40_000}
 _RATES: dict[Family, float] = {"encoder": 1.5e-3, "decoder": 3e-3, "encoder-decoder": 3e-3, "translator": 1.5e-3}
 SMALL = "lab-small"
-"""An encoder for a first look: it learns in half a minute, and not much."""
+"""An encoder for a first trial: it trains in half a minute, and does not learn much."""
 _SMALL_SIZES = (12_000, 64, 2)
 _SAMPLE = 200
 _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
@@ -26,17 +26,17 @@ _NAME = re.compile(r"lab-([a-z-]+?)(?:@(\d*\.?\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class PretrainRecipe:
-    """Everything that a pretrained model depends on."""
+    """All values that a pretrained model depends on."""
 
     family: Family
     target_share: float = TARGET_SHARE
-    """Share of the text that is in the target languages; all of a translator's is."""
+    """Share of the text in the target languages; a translator's text is all in them."""
     documents: int = 0
-    """Read once each."""
+    """How many documents it reads, each once."""
     width: int = 128
     layers: int = 3
     vocabulary: int = 2500
-    """Most pieces; the world has fewer words, so nearly every one is a piece of its own."""
+    """The most pieces; the world has fewer words, so nearly every word is one piece."""
     lr: float = 0.0
     """Peak learning rate; 0: the family's."""
     batch_size: int = 32
@@ -57,7 +57,7 @@ class PretrainRecipe:
 
     @property
     def name(self) -> str:
-        """What `find_model` knows it by."""
+        """The name under which `find_model` knows it."""
         if (self.documents, self.width, self.layers) == _SMALL_SIZES:
             return SMALL
         usual = self.family == "translator" or self.target_share == TARGET_SHARE
@@ -70,7 +70,7 @@ class PretrainRecipe:
 
     @property
     def folder(self) -> Path:
-        """Where the model is, or will be."""
+        """The folder where the model is, or will be."""
         return cache_folder() / "lab" / f"{self.name}-{content_id(self.identity)}"
 
 
@@ -92,11 +92,12 @@ def find_model(name: str) -> Path:
     """Return the folder of a pretrained model of the laboratory.
 
     Args:
-        name: `lab-small`, or `lab-encoder`, `lab-decoder`, `lab-encoder-decoder` or `lab-translator`, and after an @
-            the share of target text where it is not 0.05: `lab-encoder@0.20`.
+        name: `lab-small`, or `lab-encoder`, `lab-decoder`, `lab-encoder-decoder` or `lab-translator`; a share of target
+            text other than 0.05 comes after an @: `lab-encoder@0.20`.
 
     Raises:
-        UserError: No such name, or it is not trained yet (the message names the command that trains it), or damaged.
+        UserError: No such name, or the model is damaged or not trained yet (the message names the command that trains
+            it).
     """
     recipe = recipe_of(name)
     if not recipe.folder.is_dir():

@@ -1,4 +1,4 @@
-"""What each family learns from a document: rows for `training.fit`, the same ones whenever and wherever they are asked.
+"""What each family learns from a document: rows for `training.fit`, the same at every time and place.
 
 encoder          words behind masks
 decoder          the next token
@@ -30,12 +30,12 @@ _HIDDEN, _HIDDEN_ASKED = 0.1, 0.6
 
 
 class DocumentRow(NamedTuple):
-    """One document as a model's input and what it must say."""
+    """One document as a model's input and the output that it must give."""
 
     position: int
     ids: list[int]
     labels: list[int]
-    """As long as `ids` for encoder and decoder, else as the decoder's output."""
+    """As long as `ids` for encoder and decoder; else as long as the decoder's output."""
 
 
 class DocumentRows(Sequence[DocumentRow]):
@@ -82,12 +82,12 @@ class Collator:
 
 
 def loss(model: Any, batch: dict[str, Tensor], step: int = 0) -> Tensor:
-    """Return the mean cross-entropy over the tokens to be said, in float32."""
+    """Return the mean cross-entropy over the tokens to be predicted, in float32."""
     labels = batch.pop("labels")
     if "decoder_input_ids" in batch:
         logits = model(**batch, use_cache=False).logits.flatten(0, 1)
         return functional.cross_entropy(logits.float(), labels.flatten(), ignore_index=IGNORED)
-    # The vocabulary is wide beside the model: of an encoder's tokens most are not to be said, and cost nothing here.
+    # The vocabulary is large for the model; most of an encoder's tokens are not predicted, and cost nothing here.
     said = labels != IGNORED
     states = model.base_model(**batch, **({} if model.config.model_type == "xlm-roberta" else {"use_cache": False}))
     return functional.cross_entropy(model.lm_head(states.last_hidden_state[said]).float(), labels[said])
@@ -153,14 +153,14 @@ def _translated(tokenizer: Any, world: int) -> Maker:
 
 
 def _hide(document: LabDocument, tokenizer: Any, source: Random) -> list[tuple[bool, list[int]]]:
-    """Return the words of a document, each with whether it is hidden: what is asked for mostly, as a whole."""
+    """Return the words of a document, each with whether it is hidden: asked words mostly are, and as a whole."""
     stops = tokenizer.convert_tokens_to_ids([".", "?"])
     found: list[tuple[bool, list[int]]] = []
     for text, asked in document.parts:
         whole = asked and source.random() < _HIDDEN_ASKED
         for word in words_of(tokenizer, text):
             hidden = whole or (not asked and source.random() < _HIDDEN)
-            found.append((hidden and word[0] not in stops, word))  # where a sentence ends is no secret
+            found.append((hidden and word[0] not in stops, word))  # the end of a sentence is never hidden
     if not any(hidden for hidden, _ in found):
         found[0] = (True, found[0][1])
     return found

@@ -1,4 +1,4 @@
-"""Pre-training of the laboratory's models: made once, kept in the cache folder, taken up again after a kill."""
+"""Pre-training of the laboratory's models: done once, kept in the cache folder, continued after a kill."""
 
 import shutil
 from collections import Counter
@@ -17,7 +17,7 @@ from crossflare_lab.tokenizer import LONGEST, train_tokenizer
 
 CARD = "card.json"
 _TOKENIZER_TEXT = 6000
-"""Documents that the vocabulary is learnt from, the languages in equal numbers."""
+"""How many documents the vocabulary is learnt from, the languages in equal numbers."""
 
 
 def pretrain(recipe: PretrainRecipe) -> Path:
@@ -27,7 +27,7 @@ def pretrain(recipe: PretrainRecipe) -> Path:
     language, seconds.
 
     Raises:
-        UserError: The cache folder cannot be written, what is there is damaged, or another process trains the same.
+        UserError: The cache folder cannot be written, its files are damaged, or another process trains the same model.
     """
     folder = recipe.folder
     if folder.is_dir():

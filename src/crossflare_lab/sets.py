@@ -1,4 +1,4 @@
-"""The laboratory's tasks as data sets, fully parallel in all of its languages by id."""
+"""The laboratory's tasks as data sets, fully parallel by id in all of its languages."""
 
 import re
 
@@ -35,14 +35,14 @@ def load_lab_set(
 
     Args:
         name: `lab-topic`, `lab-nli` or `lab-qa`.
-        seed: Another seed, other items.
-        train: Number of items; a smaller part is the beginning of a larger one; 0: no such part.
+        seed: Another seed gives other items.
+        train: Number of items; a smaller part is the beginning of a larger one. 0: no such part.
         dev: As `train`.
         test: As `train`.
         world: Seed of the languages.
 
     Raises:
-        UserError: No such set, or sizes that cannot be.
+        UserError: No such set, or sizes that are not possible.
     """
     task = _TASKS[choose("set of the laboratory", name, NAMES)]
     sizes = {"train": train, "dev": dev, "test": test}

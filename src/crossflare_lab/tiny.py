@@ -1,8 +1,9 @@
-"""`--tiny`: a recipe's whole grid with tiny random models and made-up rows, to see that all of it runs before it costs.
+"""`--tiny`: a recipe's whole grid with tiny random models and made-up rows, to check that it runs before it costs much.
 
-What stays: tasks, languages, methods and their options, forms, the grid, learning rates, ranks. What is replaced: every
-model by a random one of the same architecture, the rows by 32 made-up ones a part, translators by the dictionary of the
-made-up words, translation encoders by a random one; one epoch, one evaluation, one seed, no quantisation.
+These stay: tasks, languages, methods and their options, forms, the grid, learning rates, ranks. These are replaced:
+every model by a random one of the same architecture, the rows by 32 made-up ones per part, translators by the
+dictionary of the made-up words, translation encoders by a random one; and there is one epoch, one evaluation, one seed,
+no quantisation.
 """
 
 from dataclasses import replace
@@ -18,12 +19,12 @@ from crossflare_lab.tiny_rows import ROWS, lexicons, tiny_set
 
 
 def tiny(recipe: Recipe) -> Recipe:
-    """Return a recipe with everything that is large replaced; its name ends with `-tiny`.
+    """Return a recipe with every large part replaced; its name ends with `-tiny`.
 
     Models and rows are made, once, in the user's cache folder.
 
     Raises:
-        UserError: A model's architecture or a data set of which there is no tiny one.
+        UserError: A model's architecture or a data set has no tiny one.
     """
     cells = {cell.name: Cell(_spec(cell.spec), cell.values) for cell in recipe.cells}
     return Recipe(tuple(cells.values()), tuple(cells[cell.name] for cell in recipe.chosen), recipe.axes)
@@ -56,7 +57,7 @@ def _training(training: Training) -> Training:
         epochs=1,
         evaluations=1,
         patience=None,
-        max_length=min(training.max_length, 96),  # twice that, and an answer, is what the models read
+        max_length=min(training.max_length, 96),  # the models read twice that, and an answer
         stride=min(training.stride, 32),
         answer_tokens=min(training.answer_tokens, 6),
         precision="fp32",

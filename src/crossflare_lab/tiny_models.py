@@ -1,4 +1,4 @@
-"""Tiny random models of the architecture that a name stands for, and translation encoders: for `--tiny`."""
+"""Tiny random models of the architecture that a name belongs to, and translation encoders: for `--tiny`."""
 
 import re
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from crossflare_lab.tokenizer import LONGEST, Family
 
 WIDTH, LAYERS = 16, 2
 PIECES = 3000
-"""Most pieces of the vocabulary: enough for every made-up word to be one."""
+"""The most pieces of the vocabulary: enough for every made-up word to be one."""
 PROMPTS = "Premise Hypothesis Label Sentiment Context Question Answer"
 ARCHITECTURES = {"XLM-R": "xlm-?r", "mT5": "mt5", "Llama": "llama", "Gemma 2": "gemma-?2"}
-"""Architecture -> what is in the names of its models."""
+"""Architecture -> a pattern for the names of its models."""
 
 
 def tiny_model(name: str) -> Path:
     """Return the folder of a tiny random model of the architecture of model `name`; made on the first call.
 
     Raises:
-        UserError: The name is of no architecture that is known here.
+        UserError: The name belongs to no architecture that is known here.
     """
     found = [each for each, pattern in ARCHITECTURES.items() if re.search(pattern, name, re.IGNORECASE)]
     if not found:
@@ -35,12 +35,12 @@ def tiny_model(name: str) -> Path:
 
 
 def tiny_translator(name: str) -> Path:
-    """Return the folder of a tiny random M2M-100 model with a token for every language; another one for each name."""
+    """Return the folder of a tiny random M2M-100 model with a token for every language; each name has its own model."""
     return _kept(name, lambda: _translator(crc32(name.encode())))
 
 
 def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
-    """Return the folder of what `make` returns, model and tokenizer; they are made once."""
+    """Return the folder of the model and tokenizer that `make` returns; they are made once."""
     from crossflare.libraries.transformers import quiet
 
     def fill(target: Path) -> None:
@@ -56,7 +56,7 @@ def _kept(name: str, make: Callable[[], tuple[Any, Any]]) -> Path:
 
 
 def _texts() -> list[str]:
-    """Return all that a tokenizer should know as whole words."""
+    """Return all texts that a tokenizer should know as whole words."""
     return [
         *(" ".join(vocabulary(tag)) for tag in tiny_languages()),
         PROMPTS,

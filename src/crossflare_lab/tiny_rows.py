@@ -1,6 +1,7 @@
 """Made-up rows in the named sets' own files, and the lexicons between their languages: for `--tiny`.
 
-A language is a list of made-up words, the same concept at the same place in each; a sentence is a few of them in a row.
+A language is a list of made-up words, with each concept at the same place in all lists; a sentence is a few words in a
+row.
 """
 
 import csv
@@ -17,9 +18,9 @@ from crossflare.errors import UserError
 from crossflare.tasks.named_sets import NUSAX, TYDIQA, XNLI, XNLI_HEADER
 
 VERSION = 1
-"""Raised whenever the same call would write other files."""
+"""Raised when the same call would write other files."""
 ROWS = 32
-"""Rows of each part; also of the dev part that is cut from a train part."""
+"""Rows of each part, and of the dev part that is cut from a train part."""
 CONCEPTS = 20
 _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 
@@ -28,12 +29,12 @@ Files = Iterator[tuple[str, str]]
 
 
 def place(name: str) -> Path:
-    """Return where something that `--tiny` makes is kept, in the user's cache folder."""
+    """Return the place of something that `--tiny` makes, in the user's cache folder."""
     return cache_folder() / "tiny" / f"{name}-{VERSION}"
 
 
 def vocabulary(language: str) -> list[str]:
-    """Return the words of a language, the same concepts in the same order as in all others."""
+    """Return the words of a language; all languages have the same concepts in the same order."""
     chance = Random(f"words of {language}")
     pairs = chance.sample(range(len(_SYLLABLES) ** 2), CONCEPTS)
     return [_SYLLABLES[pair // len(_SYLLABLES)] + _SYLLABLES[pair % len(_SYLLABLES)] for pair in pairs]
@@ -79,7 +80,7 @@ def _written(folder: Path, files: Callable[[], Files]) -> Path:
 
 
 def _sentence(language: str, number: int, of: str, count: int) -> str:
-    """Return a sentence of `count` different words: the same ones in each language."""
+    """Return a sentence of `count` different words: the same concepts in each language."""
     chosen = Random(f"{of} {number}").sample(range(CONCEPTS), count)
     return " ".join(vocabulary(language)[concept] for concept in chosen)
 
@@ -111,7 +112,7 @@ def _tydiqa() -> Files:
 
 
 def _question(language: str, part: str, number: int) -> Mapping[str, Any]:
-    """Return a paragraph with one question, the answer two of its words."""
+    """Return a paragraph with one question; its answer is two of its words."""
     context = _sentence(language, number, f"context {part}", 12)
     answer = " ".join(context.split()[number % 11 :][:2])
     answers = [{"text": answer, "answer_start": context.index(answer)}]

@@ -1,4 +1,4 @@
-"""One subword vocabulary for all languages of the laboratory, in the shape that each family of models wants."""
+"""One subword vocabulary for all languages of the laboratory, in the form that each family of models needs."""
 
 import json
 import string
@@ -15,19 +15,19 @@ Family = Literal["encoder", "decoder", "encoder-decoder", "translator"]
 FAMILIES: tuple[Family, ...] = ("encoder", "decoder", "encoder-decoder", "translator")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(16))
 LONGEST = 256
-"""Tokens that every model of the laboratory reads."""
+"""The most tokens that every model of the laboratory reads."""
 _COMMON = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 _MORE = {"bos_token": "<s>", "cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
-_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # at the places that XLM-R and NLLB give them
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # in the places of XLM-R and NLLB
 
 
 def train_tokenizer(texts: Iterable[str], size: int, family: Family) -> Any:
-    """Learn byte pairs from `texts` and return a transformers tokenizer; no printable ASCII sign is unknown to it.
+    """Learn byte pairs from `texts` and return a transformers tokenizer; it knows every printable ASCII sign.
 
     Args:
         texts: The text, in all languages.
-        size: Pieces in the vocabulary, the family's special ones aside.
-        family: Decides the special tokens, where they stand, and the side of the padding.
+        size: Pieces in the vocabulary, without the family's special ones.
+        family: Decides the special tokens, their places, and the side of the padding.
     """
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     space = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)

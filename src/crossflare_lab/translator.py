@@ -1,4 +1,4 @@
-"""Translation between the laboratory's languages: through the meaning, exact, or with errors at rates you choose."""
+"""Translation between the laboratory's languages: through the meaning, exact, or with errors at given rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from crossflare_lab.languages import WordForms, word_forms
 from crossflare_lab.world import Clause, Phrase, concepts, of_kind
 
 VERSION = 1
-"""Raised whenever the same text would get another translation."""
+"""Raised when the same text would get another translation."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LabTranslator:
     swap: float = 0.0
     """Probability that a word changes places with the next."""
     wrong_sense: float = 0.0
-    """Probability that a word of content (not a name) is taken for another of its kind: always the same other one."""
+    """Probability that a content word (not a name) is replaced by another of its kind: always by the same one."""
     seed: int = 0
     """The seed of the errors."""
     world: int = 0
@@ -56,7 +56,7 @@ class LabTranslator:
     def _text(self, text: str, origin: WordForms, goal: WordForms) -> str:
         source = Random(f"lab errors {self.seed} {origin.spec.tag} {goal.spec.tag} {text}")
         clauses = read_clauses(text, origin)
-        if write_clauses(clauses, origin) != text:  # not the grammar's: word by word
+        if write_clauses(clauses, origin) != text:  # the grammar did not make it: word by word
             return " ".join(carry(word, origin, goal) for word in text.split())
         sentences: list[str] = []
         for clause in clauses:
@@ -96,7 +96,7 @@ class LabTranslator:
 
 @cache
 def wrong_senses() -> dict[str, str]:
-    """Return concept -> the one it is mistaken for: another of its kind, and for nouns and verbs of another domain."""
+    """Return concept -> the one that replaces it: another of its kind, and for nouns and verbs from another domain."""
     found: dict[str, str] = {}
     for kind in ("person", "thing", "place", "verb", "adjective"):
         members = [c.id for c in concepts().values() if c.kind == kind]

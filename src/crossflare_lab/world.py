@@ -1,4 +1,4 @@
-"""What there is to tell in the laboratory: concepts, and clauses made of them, without any language.
+"""The contents of the laboratory's world: concepts, and clauses made from them, without any language.
 
 Concepts are named in English for the reader; no model ever sees these names.
 """
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 DOMAINS = ("food", "nature", "travel", "craft", "music")
 JUDGED = ("entailment", "neutral", "contradiction")
-"""What a claim can be, given what was said."""
+"""The possible labels of a claim, given what was said."""
 _OF_DOMAINS = {
     "food": {
         "person": "cook baker waiter",
@@ -60,12 +60,12 @@ NAMES, TOWNS = 16, 10
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """Something that every language has a word for."""
+    """A meaning for which every language has a word."""
 
     id: str
     kind: Kind
     domain: str = ""
-    """One of `DOMAINS`; empty for what belongs to none."""
+    """One of `DOMAINS`; empty for a concept without a domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Clause:
     subject: Phrase | None = None
     verb: str | None = None
     object: Phrase | None = None
-    """What is acted on; after `be`, what the subject is."""
+    """The object of the action; after `be`, what the subject is."""
     place: Phrase | None = None
     time: str | None = None
     past: bool = False
@@ -124,11 +124,11 @@ def opposites() -> dict[str, str]:
 
 
 def pick(source: Random, items: Sequence[Item]) -> Item:
-    """Return one of `items`; only `randrange` is used, whose stream is the same in every version of Python."""
+    """Return one of `items`, by `randrange` alone, whose stream is the same in every version of Python."""
     return items[source.randrange(len(items))]
 
 
 def pick_several(source: Random, items: Sequence[Item], count: int) -> list[Item]:
-    """Return `count` different places of `items`, in random order."""
+    """Return the items at `count` distinct places of `items`, in random order."""
     left = list(items)
     return [left.pop(source.randrange(len(left))) for _ in range(count)]

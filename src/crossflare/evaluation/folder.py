@@ -8,7 +8,7 @@ runs/NAME/examples/LANGUAGE.jsonl    texts of the test rows, for people to read
 runs/NAME/inspection.json            the findings of a look at the data
 runs/NAME/models/ID/crossflare.json  the card of a model
 runs/NAME/results.json               every number of the report
-runs/NAME/grid.json                   of a grid: its cells
+runs/NAME/grid.json                  of a grid: its cells
 runs/NAME/cells/CELL/                of a grid: a folder like this one for each cell, without models
 """
 
