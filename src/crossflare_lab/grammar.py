@@ -1,4 +1,4 @@
-"""From clauses to text and back: word order, endings and function words of each language."""
+"""Clauses into text and back: word order, endings and function words of each language."""
 
 import re
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ def linearise(clause: Clause, words: WordForms) -> list[str]:
 
 
 def read_clauses(text: str, words: WordForms) -> list[Clause]:
-    """Return the clauses of a text: the inverse of `write`.
+    """Return the clauses of a text: the inverse of `write_clauses`.
 
     A word that the language does not have stands for itself, as a name would. Text that no grammar made also gives
-    clauses, but they may lose some of its content: compare `write(read(text))` with the text.
+    clauses, but they may lose some of its content: write the clauses again and compare with the text.
     """
     found: list[Clause] = []
     sentence: list[str] = []

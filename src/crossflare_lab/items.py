@@ -48,7 +48,7 @@ def draw(kind: str, part: str, size: int, seed: int) -> list[Item]:
     found: dict[frozenset[Clause], Item] = {}
     waiting: list[int] = []
     while len(found) < size:
-        waiting = waiting or pick_several(source, range(labels), labels)  # every label once before any comes again
+        waiting = waiting or pick_several(source, range(labels), labels)  # every label once before any occurs again
         for _ in range(_ATTEMPTS):
             item = make(source, waiting[0])
             if item.facts not in found and _part(item) == own:

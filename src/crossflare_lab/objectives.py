@@ -39,7 +39,7 @@ class DocumentRow(NamedTuple):
 
 
 class DocumentRows(Sequence[DocumentRow]):
-    """The rows of a corpus; `training.trainer.Rows`."""
+    """The rows of a corpus, as `training.loop.state.Rows`."""
 
     def __init__(self, documents: Sequence[LabDocument], tokenizer: Any, family: Family, world: int = 0) -> None:
         make = _MAKERS[family](tokenizer, world)

@@ -158,7 +158,7 @@ def doctor(
 
 
 def _show_environment(as_json: bool) -> None:
-    """Print each check when it is known, the quick ones first."""
+    """Print each check as soon as it is known, the quick ones first."""
     from crossflare.cli.doctor import Check, examine
 
     checks: list[Check] = []

@@ -121,7 +121,7 @@ def _tell(error: Exception, debug: bool, as_json: bool) -> int:
 
 
 def explain(error: Exception) -> tuple[Kind, list[str], int]:
-    """Return what an error is about, its lines for the user, and the exit code."""
+    """Return the kind of an error, its lines for the user, and the exit code."""
     if isinstance(error, UserError):
         ours = error.kind == "internal"
         return error.kind, list(getattr(error, "lines", (str(error),))), OURS if ours else USER

@@ -21,7 +21,7 @@ def show_plan(recipe: Recipe, path: Path, steps: Sequence[Planned], words: Seque
     Args:
         recipe: The recipe that was planned.
         path: Its file.
-        steps: What `crossflare.experiment.running.plan` found.
+        steps: The result of `crossflare.experiment.running.plan.plan`.
         words: The arguments of the command that would make the rest.
         as_json: Print the steps as JSON and nothing else.
     """

@@ -19,7 +19,7 @@ OK, ABSENT, BAD = "[green]✓[/]", "[dim]·[/]", "[red]✗[/]"
 
 def out() -> "Console":
     """Return the console of standard output."""
-    from rich.console import Console  # not at the top: the front page of the command line needs none of rich
+    from rich.console import Console  # not at the top: the front page of the command line does not need rich
 
     return Console(highlight=False, quiet=SILENT)
 

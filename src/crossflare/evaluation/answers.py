@@ -1,7 +1,7 @@
 """Exact match and F1 of answers, as SQuAD v1.1 defines them, over all gold answers of a question.
 
 Every score belongs to one question and is between 0 and 1; a set's score is the mean over all of its questions,
-including unanswered ones. `evaluation.normalise` has the rules by which texts are compared; the set decides which are
+including unanswered ones. `normaliser` has the rules by which texts are compared; the set decides which are
 used.
 
 `squad` is the rule of SQuAD v1.1's evaluate script (Rajpurkar et al., EMNLP 2016, arXiv 1606.05250), in every language:
@@ -76,7 +76,7 @@ def normaliser(style: str, language: str) -> Normaliser:
 
     Args:
         style: `squad` or `mlqa`.
-        language: Any tag or name of it; script and region do not matter.
+        language: Any tag or name of the language; script and region do not matter.
 
     Raises:
         UserError: The style is unknown.
@@ -178,7 +178,7 @@ def position_match(predicted: ArrayLike, labelled: ArrayLike) -> NDArray[np.floa
 
     Args:
         predicted: [N,2] the most likely start and end token of the first window, each chosen separately.
-        labelled: [N,2] the labelled ones; see `SpanRows.first_windows`.
+        labelled: [N,2] the labelled tokens; see `SpanRows.first_windows`.
 
     Returns:
         [N] 1 where both positions agree, else 0.

@@ -1,7 +1,7 @@
 """Scores from labels through counts, so that ten thousand resamples cost one matrix product.
 
-Shapes: N examples, K labels, C columns of predictions (one per method and seed); `...` any leading axes.
-A metric is a function of `Counts` alone: resampling the examples means weighting the counts, without scoring again.
+Shapes: N examples, K labels, C columns of predictions (one per method and seed); `...` any leading axes. A metric is a
+function of `LabelCounts` alone: resampling the examples means weighting the counts, without scoring again.
 """
 
 from collections.abc import Callable

@@ -120,7 +120,7 @@ def sample_values(
     Args:
         ids: N ids, unique; two languages with the same ids in the same order count as parallel.
         golds: The gold answers of each of the N examples.
-        values: Metric to scores [S, N], a row for each of `seeds`.
+        values: Metric -> scores [S, N], a row for each of `seeds`.
         seeds: S training seeds, unique.
         resamples: R.
         random_seed: Chooses the resamples.

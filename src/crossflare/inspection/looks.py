@@ -73,7 +73,7 @@ def _reader(spec: Spec, data: DataSet, language: str, part: str) -> Callable[[],
 
 def _limit(spec: Spec, language: str) -> int:
     if spec.task.long == "windows":
-        return 0  # nothing is cut
+        return 0  # no text is cut
     return (spec.stage1 if language == spec.source else spec.stage2).max_length
 
 

@@ -64,7 +64,7 @@ class Reader:
                 no field is read by the annotations that `more` returns for the mapping, and is put into the field
                 `options`. If it has a static method `spelled`, a text is read as the mapping that `spelled` has for it.
             value: A mapping, or None for one with no keys.
-            path: Where the value stands.
+            path: The place of the value.
             fixed: Fields that are known already and are no keys of the mapping.
         """
         if isinstance(value, str):
@@ -214,7 +214,7 @@ class Reader:
 
 
 def _fits(shape: Any, value: Any) -> bool:
-    """Whether a value has the outer shape of a type: which branch of a union is meant."""
+    """Whether a value has the outer shape of a type; this finds the branch of a union."""
     origin = get_origin(shape)
     if origin is Annotated:
         return _fits(get_args(shape)[0], value)

@@ -72,13 +72,14 @@ def load_recipe(
     >>> recipe = crossflare.load_recipe("reviews.yaml", overrides=["seeds=[0]"])
 
     Args:
-        recipe: Its YAML file, or what such a file says as a mapping; paths in a mapping start at the current folder.
+        recipe: Its YAML file, or the content of such a file as a mapping; paths in a mapping start at the current
+            folder.
         overrides: Each `a.b=c`, set in every cell, whatever its values say; `grid.axis.value.a=c` in the grid.
         only: Each `axis=value[,axis=value...]`: the cells to run; several values of an axis mean any of them.
 
     Raises:
         GatheredError: One line for each mistake of any cell.
-        UserError: A text stands in place of a list.
+        UserError: A text is given instead of a list.
     """
     for name, given in (("overrides", overrides), ("only", only)):
         if isinstance(given, str):

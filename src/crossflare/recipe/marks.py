@@ -13,7 +13,7 @@ from crossflare.languages import find_language
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers a field takes; put in its annotation: `Annotated[int, Bounds(1)]`."""
+    """The numbers that a field takes; a mark in its annotation: `Annotated[int, Bounds(1)]`."""
 
     low: float = -math.inf
     high: float = math.inf

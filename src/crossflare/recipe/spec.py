@@ -69,7 +69,7 @@ class Training:
     accumulation: Count = 1
     """Batches per step: half the batch_size with twice the accumulation trains alike in less memory."""
     activation_checkpointing: bool = False
-    """Compute activations twice rather than keep them: less memory, about a third more time."""
+    """Whether activations are computed twice and not kept: less memory, about a third more time."""
     warmup: Share = 0.1
     """Part of the steps in which the rate rises."""
     weight_decay: Annotated[float, Bounds(0)] = 0.0

@@ -36,7 +36,7 @@ class GatheredError(UserError):
 
 @dataclass
 class Document:
-    """A parsed document and where its values stand."""
+    """A parsed document and the places of its values."""
 
     value: Any
     """Mappings, lists, text, int, float, bool and None only."""
@@ -115,7 +115,7 @@ def document_of(value: Mapping[str, Any], origin: str) -> Document:
     """Return a mapping from Python as a document, as if read from a file; tuples become lists, and paths become text.
 
     Raises:
-        UserError: A value is of another type than a recipe has.
+        UserError: A value has a type that no recipe has.
     """
     return Document(_plain_of(value, ()), origin)
 
@@ -252,7 +252,7 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
 class _Loader(yaml.SafeLoader):
-    """Guesses nothing: every plain word is left to `plain`."""
+    """Guesses nothing: every plain word is left to `plain_value`."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -269,7 +269,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
         means_text = isinstance(plain_value(value), str)
     except ValueError:
         means_text = False
-    # Line breaks that YAML knows beside \n would come back as \n from any but a double-quoted text.
+    # YAML's line breaks other than \n would come back as \n from any text without double quotes.
     style = '"' if not value.isprintable() else None if means_text else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 

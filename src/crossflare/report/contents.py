@@ -40,7 +40,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that the forms of a report show."""
+    """The contents that all forms of a report show."""
 
     results: Results
     head: Summary

@@ -1,4 +1,4 @@
-"""From the rows of a file to examples, and from two aligned lists of examples to examples with sources."""
+"""Examples made from the rows of a file, and examples with sources made from two aligned lists."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,14 +88,14 @@ def attach_sources(
     """Return `examples` with the texts of `other` as their source.
 
     Args:
-        examples: In the target language.
+        examples: Examples in the target language.
         other: The same items in the source language.
         by: `id`: items with the same id belong together, and `other` may hold more; `row`: equal places do.
         advice: What else a user can do about rows that do not correspond.
         first_advice: What to try first.
 
     Raises:
-        UserError: They do not correspond; see `outline.check_partners`.
+        UserError: They do not correspond; see `example.check_partners`.
     """
     check_partners(outline_of(examples), outline_of(other), by, advice, first_advice=first_advice)
     if by == "row":

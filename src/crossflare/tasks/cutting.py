@@ -21,7 +21,7 @@ def dev_ids(splits: Sequence[Split], rows: int, seed: int, shared: int = 0) -> f
     Args:
         splits: The train part in every language concerned.
         rows: How many ids to choose. The result has fewer when no group is small enough to fill the rest.
-        seed: Another seed, another choice.
+        seed: Another seed gives another choice.
         shared: Which text links items: the first, or `CONTEXT` for questions.
 
     Raises:

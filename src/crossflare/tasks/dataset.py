@@ -207,7 +207,7 @@ class LanguageParts:
         return iterate(self._own[key[0]], part)
 
     def outline(self, language: str, part: str, source: str | None = None) -> Outline:
-        """Return what is known of a part without its texts; see `dataset.outline`."""
+        """Return what is known about a part without its texts; see `dataset.outline`."""
         key = self._key(language, part)
         made = Outline.of(lambda: self.iterate(language, part))
         if self._iterate is not None and key not in self._cache:

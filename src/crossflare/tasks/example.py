@@ -187,8 +187,8 @@ def check_partners(
     """Refuse rows that cannot be translations of `others`.
 
     Args:
-        rows: In the target language.
-        others: In the source language.
+        rows: Rows in the target language.
+        others: Rows in the source language.
         by: `id`: items with the same id belong together, and `others` may hold more; `row`: equal places do.
         advice: What else a user can do about it.
         first_advice: What to try first.

@@ -96,11 +96,11 @@ def iterate_rows(
     """Yield the rows of a file; one row is in memory at a time (for Parquet one group of rows, for a JSON array all).
 
     Args:
-        path: The file; one whose name ends in .gz, .bz2, .xz or .zst is unpacked as it is read.
+        path: The file; if its name ends in .gz, .bz2, .xz or .zst, it is unpacked while it is read.
         format: See `Format`; by default from the file's name.
         header: Column names of a CSV or TSV file that has no header line; False: it has none, and columns go by places.
         quotes: Whether a TSV file's cells are quoted, as those of CSV always are; None: found out from the whole file.
-        delimiter: What stands between the cells of a table; None: a comma in CSV, a tab in TSV.
+        delimiter: The text between the cells of a table; None: a comma in CSV, a tab in TSV.
 
     Yields:
         At least one row. Cells of tables are text; those of JSON and Parquet are what the file holds.

@@ -195,7 +195,7 @@ def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _files_of(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield (split, pattern) of what a card says under `data_files`."""
+    """Yield (split, pattern) of the entry `data_files` of a card."""
     if isinstance(value, Mapping):
         value = [{"split": split, "path": path} for split, path in cast(Mapping[str, Any], value).items()]
     elif isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):

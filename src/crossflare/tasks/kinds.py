@@ -109,8 +109,8 @@ class QuestionTask:
     version: int
     """Raised when the same file would give other examples or another score: part of every number's signature."""
     normalisation: Literal["squad", "mlqa"] = "mlqa"
-    """The published rules by which answers are compared: see `evaluation.normalise`. The set fixes them, never its
-    user: scores under different rules are different numbers."""
+    """The published rules by which answers are compared: see `evaluation.answers.normaliser`. The set fixes them, never
+    its user: scores under different rules are different numbers."""
     metrics: tuple[QuestionMetric, ...] = ("exact_match", "f1")
     main_metric: QuestionMetric = "f1"
     text_count: Literal[2] = 2

@@ -144,7 +144,7 @@ def _values_of(column: Any) -> list[Any]:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is, for messages."""
+    """Return the kind of a value, for messages."""
     if value is None:
         return "nothing (null)"
     names: dict[str, str] = {"int": "a number", "float": "a number", "bool": "a truth value", "dict": "an object"}

@@ -89,7 +89,7 @@ def translate_file(
         store: Folder of the translations; a text in it is not translated again, even after a kill.
         columns: The columns with the texts.
         quotes: Whether the cells of a TSV file are quoted; None: found out from the file.
-        split: Give the engine one sentence at a time (see `Split`).
+        split: Give the engine one sentence at a time (see `BySentence`).
         pool: Workers that share the texts that the store lacks; by default this process alone.
 
     Raises:

@@ -129,7 +129,7 @@ def measure(outputs: Sequence[str], references: Sequence[str], language: str) ->
     Args:
         outputs: What the engine returned.
         references: The right translations, in the same order.
-        language: BCP-47 tag of both; decides how words are told apart.
+        language: BCP-47 tag of both; decides how words are separated.
 
     Raises:
         UserError: sacrebleu is not installed, or the counts differ or are zero.

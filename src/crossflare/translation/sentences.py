@@ -6,7 +6,7 @@ from crossflare.languages import bare_tag
 
 _CLOSERS = "\"'\u2019\u201d\u00bb\u203a)\\]}\u300d\u300f\uff09\u3011\u300b\u3009"
 _OPENERS = "\"'\u2018\u201c\u00ab\u2039(\\[{\u00bf\u00a1\u2014\u2013-"
-# Marks that end a sentence wherever they stand: CJK, Devanagari and its relatives, Burmese, Khmer, Ethiopic, Tibetan.
+# Marks that end a sentence everywhere: CJK, Devanagari and its relatives, Burmese, Khmer, Ethiopic, Tibetan.
 _ALWAYS = "\u3002\uff01\uff1f\uff61\u0964\u0965\u104b\u17d4\u17d5\u1362\u1367\u1368\u0f0d\u0f0e"
 # Marks that end a sentence only before white space: Latin, Arabic, Urdu, Armenian.
 _BEFORE_BLANK = "!?\u2026\u061f\u06d4\u0589"

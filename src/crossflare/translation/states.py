@@ -188,7 +188,7 @@ def encode_rows(
 
     Args:
         engine: An engine with `encode`.
-        rows: Their texts.
+        rows: The texts of each row.
         language: BCP-47 tag.
         store: Folder in which states are kept, in float16; None: they are not kept.
     """

@@ -52,7 +52,7 @@ def join(pieces: Sequence[Piece], translations: Sequence[str], blank: bool = Fal
     """Return translated pieces with the blanks between the originals.
 
     Args:
-        pieces: From `split`.
+        pieces: The result of `split`.
         translations: The translations of the pieces, in order; an empty piece counts.
         blank: Put a blank where two pieces touched: for a script without blanks translated into one with blanks.
     """

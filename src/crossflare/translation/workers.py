@@ -52,7 +52,7 @@ def translate_jobs(pool: Pool, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[
     """Yield each job with its translations, as workers finish them; a new job is taken when a worker is free.
 
     Raises:
-        UserError: From an engine; or workers died again and again.
+        UserError: An engine raised it, or workers died again and again.
     """
     try:
         for done in pool.run(translate_job, jobs):

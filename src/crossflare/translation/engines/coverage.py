@@ -26,7 +26,7 @@ NAMES = (*FAMILIES, "marian", "bergamot", "apertium", *NEURAL)
 
 @dataclass(frozen=True, slots=True)
 class EngineCoverage:
-    """One way from a language to another."""
+    """One way from one language to another."""
 
     engine: str
     """A family of models, `bergamot` or `apertium`."""

@@ -50,7 +50,7 @@ def exact_packages(source: str, target: str) -> list[str]:
 
 
 def pivot_advice(source: str, target: str, modes: str) -> str:
-    """Return what to add to `advice` when a third language lies between the two."""
+    """Return the addition to `advice` for a way through a third language."""
     here = pivots(source, target, modes)
     if here:
         return f"; or go through {find_language(here[0][0]).name}, which is installed: via: {here[0][0]}"

@@ -20,18 +20,18 @@ class Direction:
     """What a tokenizer and the search need for a pair of languages."""
 
     source_code: str | None
-    """For the tokenizer's `src_lang`; None where the text carries no code."""
+    """The code for the tokenizer's `src_lang`; None where the text carries no code."""
     forced_token: int | None
     """The token that the translation starts with; None where there is none."""
     prefix: str = ""
-    """Put before each text."""
+    """The text to put before each text."""
 
 
 class Family:
     """The codes of one tokenizer, and the stand-ins that the user has named."""
 
     def __init__(self, tokenizer: Any, model: str, others: Mapping[str, str]) -> None:
-        """Take a transformers tokenizer, the model's name for messages, and `codes.stand_ins`.
+        """Take a transformers tokenizer, the model's name for messages, and the result of `stand_ins`.
 
         Raises:
             UserError: The tokenizer is of no family that crossflare knows.
@@ -121,7 +121,7 @@ class Family:
         try:
             only = find_language(named) if named else None
         except UserError:
-            only = None  # a group of languages
+            only = None  # the code of a group of languages
         if only is not None and only.tag.split("-")[0] != language.tag.split("-")[0]:
             raise UserError(
                 f"{self._model} has {only.name} ({only.tag}) as its {side[:6]}, not {language.name} ({language.tag});"
@@ -151,7 +151,7 @@ def check_named(model: str, others: Mapping[str, str], *languages: str) -> None:
 
     Args:
         model: A name on the hub.
-        others: `codes.stand_ins`.
+        others: The result of `stand_ins`.
         languages: BCP-47 tags.
 
     Raises:

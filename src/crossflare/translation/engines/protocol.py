@@ -23,7 +23,7 @@ class Translator(Protocol):
         """Return one translation per text, in order; blank texts come back as they are.
 
         Args:
-            texts: In the language `source`; each may hold line breaks.
+            texts: Texts in the language `source`; each may hold line breaks.
             source: BCP-47 tag of the language translated from.
             target: BCP-47 tag of the language translated to.
 

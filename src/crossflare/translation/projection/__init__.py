@@ -1,1 +1,1 @@
-"""Spans of a text (answers, names) carried into its translation, and how each one got there."""
+"""Spans of a text (answers, names) carried into its translation, and the way in which each was found."""

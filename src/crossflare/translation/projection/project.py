@@ -37,7 +37,7 @@ def project(
     """Translate texts and find their spans again.
 
     Args:
-        rows: In the source language.
+        rows: Rows in the source language.
         translate: The engine; it gets many texts at once.
         markers: For the way `markers`; the next marker is for rows where one failed. Without any the way is left out,
             as it is for spans that overlap.
@@ -85,7 +85,7 @@ def project_answers(
 
     Args:
         examples: `texts` is (question, context); answers are spans of the context, or none.
-        translate: From the language of `examples` to `language`.
+        translate: A translator from the language of `examples` to `language`.
         language: BCP-47 tag of the target language.
         markers: See `project`.
         aligner: See `project`.
