@@ -64,7 +64,7 @@ def label_scores(
 
 
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> FloatArray:
-    """Return how many examples of each label (rows, K) got which (columns, K + 1: the last is none): means over S seeds.
+    """Return how many examples of each label (rows, K) got which (columns, K + 1, the last is none): mean over S seeds.
 
     Args:
         gold: [N] label indices.

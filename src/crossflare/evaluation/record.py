@@ -74,8 +74,7 @@ class Record:
     """The identities of the engines `to_target` and `to_source`, or null."""
     counts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`truncated` by side (`target`, `source`), `empty`, `no_source`; `unanswerable`, questions that are not scored;
-    `windows`, where longer texts are read in windows: `rows` with several, how many were `read`, and `most` of one
-    row."""
+    `windows`, where long texts are read in windows: `rows` with several, how many were `read`, and `most` of a row."""
     training: TrainingRecord = field(default_factory=lambda: TrainingRecord())
     calibration: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """`temperature` of the probabilities, the `language` of the dev rows that it was fitted on, and how many `rows`;

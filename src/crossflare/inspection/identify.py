@@ -10,8 +10,7 @@ from crossflare.languages import tag_of
 LETTERS = 40
 """The least letters of a text that can be judged: a few words do not show their language."""
 LEAST = 0.1
-"""A text whose own language has less than this probability does not look like it; for close languages both have
-more."""
+"""A text whose own language has less than this probability does not look like it; close languages both have more."""
 Rank = Callable[[str], Mapping[str, float]]
 """A text -> the probability of each language that the identifier knows."""
 

@@ -60,8 +60,7 @@ class Translating:
     source: str
     """BCP-47 tag of the language that is read."""
     target: str
-    """BCP-47 tag of the language that is written; for `latents`, which keeps states alone, the language that is
-    read."""
+    """BCP-47 tag of the language that is written; for `latents`, which keeps only states, of the language read."""
     parts: tuple[tuple[str, str], ...]
     """(language, part) of the rows whose texts are counted."""
     made: bool = False

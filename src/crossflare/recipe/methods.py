@@ -41,6 +41,7 @@ class MethodSpec:
 
     name: str
     kind: Annotated[str, Names("kind", lambda: tuple(KINDS))]
+    """The kind of method."""
     of: str | None = None
     """The method whose trained adapter this one reads."""
     train_source: Annotated[str, Checked(check_train_source)] | None = None
@@ -66,8 +67,7 @@ class MethodSpec:
     may also name the source language: it then learns from the labelled rows there, and reads every target."""
     through: LanguageTag | None = None
     """A related language, a target or not, in which LoRA is trained first, on top of stage 1, with the method's own lr,
-    epochs, r and alpha. Its rows come from where the targets' rows come from. It is merged before the method's
-    adapter."""
+    epochs, r and alpha. Its rows come from where the targets' rows do. It is merged before the method's adapter."""
     languages: tuple[LanguageTag, ...] = ()
     """The targets that the method is run in; empty: all of them."""
     lr: Rate | tuple[Rate, ...] | None = None

@@ -62,8 +62,7 @@ class Training:
     lr: Rate | tuple[Rate, ...] = 1e-3
     """Peak learning rate. Each rate of a list is tried, and the best one on the dev part is kept."""
     epochs: Annotated[int, Bounds(0)] = 10
-    """How many times every row is read. Stage 1 also takes 0, or `stage1: none`: adapters start on the model as it
-    is."""
+    """Number of passes over the rows. Stage 1 also takes 0, or `stage1: none`: adapters start on the model as it is."""
     batch_size: Count = 32
     """Rows per batch."""
     accumulation: Count = 1
@@ -141,8 +140,7 @@ class Spec:
     task: TaskSpec
     """The data: a named set, a repository on the hub, or own files."""
     source: LanguageTag
-    """BCP-47 tag of the language with labels. Any other tag or name of a language is read as its tag, here and
-    elsewhere."""
+    """BCP-47 tag of the language with labels. Any other tag or name of a language is read as its tag, everywhere."""
     targets: tuple[LanguageTag, ...]
     """The target languages, as BCP-47 tags."""
     model: ModelSpec

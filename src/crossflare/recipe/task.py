@@ -45,13 +45,12 @@ class TaskSpec(FileLayout):
     """The folder of the named set on this machine."""
     hub: Annotated[str, Checked(_check_hub), _NAME_OR_FOLDER] | None = None
     """A repository of data on the hub, `owner/name`, or a folder (starting with `.`, `~`, `$` or `/`) that is a copy of
-    one. Its card says which files it has; crossflare runs no code from it. `texts`, `label` and the rest work as for
-    own files."""
+    one. Its card says which files it has; crossflare runs no code from it. `texts`, `label` etc. work as for own
+    files."""
     revision: str | None = None
     """The commit, tag or branch of `hub`; None: the newest."""
     language_names: dict[LanguageTag, str] = field(default_factory=dict[str, str])
-    """Language -> its configuration in `hub`, or its name in `language_column`, where that is no name of the
-    language."""
+    """Language -> its configuration in `hub`, or its name in `language_column`, if this is no name of the language."""
     language_column: str | None = None
     """The column that says the language, where one configuration of `hub` holds all languages; None: each language has
     a configuration of its own."""
@@ -78,8 +77,7 @@ class TaskSpec(FileLayout):
     files: dict[LanguageTag, dict[Part, PathText | tuple[PathText, ...] | PartSpec]] = field(
         default_factory=dict[str, dict[Part, str | tuple[str, ...] | PartSpec]]
     )
-    """Language -> part -> its file, a pattern such as `train-*.csv`, a list of them, or `path` with options of its
-    own."""
+    """Language -> part -> its file, a pattern such as `train-*.csv`, a list of them, or `path` with own options."""
     align: Align | None = None
     """How the own files of two languages correspond: by the rows' ids, by their places, or not at all. None: by id
     where `id` names a column or the rows are questions, else by place (`row`)."""

@@ -102,8 +102,11 @@ class Limit:
     """The first N rows of a part (with `draw`, N drawn rows), for quick trials; None: all rows."""
 
     train: Count | None = None
+    """Most rows or lines of train; None: all."""
     dev: Count | None = None
+    """Most rows or lines of dev; None: all."""
     test: Count | None = None
+    """Most rows or lines of test; None: all."""
 
 
 @dataclass(frozen=True)
@@ -146,17 +149,29 @@ class TranslatorSpec:
     limit: Limit = field(default_factory=Limit)
     """The first N lines of a part."""
     licence: str = "unknown; that of the parallel text"
+    """The licence of the parallel text, and so of the translator."""
     width: Annotated[int, Bounds(64)] = 256
+    """Width of the model, a multiple of 64; feed-forward layers are four times as wide."""
     layers: Count = 3
+    """Layers of the encoder; the decoder has as many."""
     vocabulary: Annotated[int, Bounds(64)] = 4000
+    """Sub-word pieces, for both languages together."""
     dropout: Share = 0.3
+    """Dropout; few pairs need much of it."""
     epochs: Count = 20
+    """Passes over the pairs, each pair in both directions."""
     batch_size: Count = 64
+    """Rows per batch."""
     lr: Rate = 1e-3
+    """Peak learning rate."""
     warmup: Share = 0.1
+    """Part of the steps in which the rate rises."""
     max_tokens: Annotated[int, Bounds(8)] = 128
+    """Most tokens of a text; training leaves longer pairs out, and longer texts are translated in parts."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the device has instructions for it, else fp32."""
     seed: Annotated[int, Bounds(0, 2**32 - 1)] = 0
+    """Seed of the training."""
 
 
 @dataclass(frozen=True)

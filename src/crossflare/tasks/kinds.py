@@ -27,8 +27,7 @@ class TextTask:
     """Other spellings in files -> the label that each stands for."""
     text_count: Literal[1, 2] = 1
     metrics: tuple[Metric, ...] = ("accuracy", "macro_f1")
-    """What is measured. A metric that few publications use, such as weighted F1, is only here where it chooses
-    models."""
+    """What is measured. A metric that few publications use, such as weighted F1, is only here if it chooses models."""
     main_metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:

@@ -33,8 +33,7 @@ class FileLayout:
     context: Column | None = None
     """The column of the question's context; None: `context`."""
     answers: Column | None = None
-    """The column of the answers, each cell as {text: [...], answer_start: [...]}; None: `answers`, if the rows have
-    it."""
+    """The column of the answers, each {text: [...], answer_start: [...]}; None: `answers`, if the rows have it."""
     answer: Column | None = None
     """The column of one answer's text, used where there is no column of answers; None: `answer`."""
     answer_start: Column | None = None

@@ -99,8 +99,7 @@ AFRISENTI = Release(
     _same("am ha ig pcm sw ts yo")
     | {"arq": "dz", "rw": "kr", "ary": "ma", "om": "or", "pt-MZ": "pt", "ti": "tg", "tw": "twi"},
 )
-"""Tweets labelled in their own languages: there is no English, and nothing is parallel. The hub has it only as a
-program."""
+"""Tweets labelled in their own languages: there is no English, and nothing is parallel. The hub has only a program."""
 
 MASAKHANEWS = Release(
     TextTask(
@@ -211,5 +210,4 @@ TYDIQA = Release(
 """The gold passage task: questions on one paragraph of Wikipedia, which are not translations of each other. Papers
 score the official dev part, so it is `test` here, whole; rows for choosing models are cut from `train` (`with_dev`).
 Some Swahili test questions have a context that is also in train (94 of 499 in the release, two of them under the same
-id). Answers are compared as the official gold passage evaluation does it, by the script of SQuAD v1.1 in every
-language."""
+id). Answers are compared as the official gold passage evaluation does it, by SQuAD v1.1's script in every language."""

@@ -62,8 +62,8 @@ class States:
             root: Folder of all stored states.
             encoder: The encoder for the texts that are missing.
             language: BCP-47 tag of the texts.
-            precision: Of the stored and returned states: float16 halves the space, and the states of float32 models
-                lose 3 digits; bfloat16 keeps the range of bfloat16 models.
+            precision: Precision of stored and returned states: float16 halves the space, and the states of float32
+                models lose 3 digits; bfloat16 keeps the range of bfloat16 models.
             bytes_per_part: See `BYTES_PER_PART`.
 
         Raises:

@@ -116,8 +116,7 @@ ENOUGH = 100
 
 
 MIN_CORRELATION = 0.4
-"""Least rank correlation of the lengths of texts and translations: .72 to .97 in aligned corpora, -.06 to .20 once
-shifted."""
+"""Least rank correlation of lengths of texts and translations: .72 to .97 when aligned, -.06 to .20 when shifted."""
 
 
 def check_pairs(pairs: Sequence[Pair], name: str) -> None:
