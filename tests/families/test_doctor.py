@@ -26,6 +26,7 @@ def test_it_tells_what_would_fuse(name: str, tmp_path: Path) -> None:
     assert [stack["blocks"] for stack in stacks] == [2] * (2 if family.kind == "encoder-decoder" else 1)
     for stack in stacks:
         assert {path.rpartition(".")[2] for path in stack["projections"]} == set(family.projections)
+        assert stack["one_matrix"] == (family.key_rows is not None)
         assert stack["norm"].startswith("pre-norm" if family.pre_norm else "post-norm")
     kinds = [stack["attention"].split(",")[0] for stack in stacks]
     assert (

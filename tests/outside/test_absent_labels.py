@@ -127,7 +127,7 @@ def test_one_class_and_one_answer_are_said(tmp_path: Path) -> None:
     assert line.startswith("sw: every test row has the label negative: a model that says nothing else scores 100 there")
     folder = read_runs(runs(tmp_path / "two", GOLD % 3, "met", {"lora": np.zeros(400, dtype=int), "flare": GOLD % 3}))
     assert label_warnings(folder) == [
-        "lora gave every test row the same label in sw (seed 1): it learnt nothing to tell them apart."
+        "lora: every test row got the same label in sw (seed 1); nothing was learnt to tell them apart."
     ]
 
 

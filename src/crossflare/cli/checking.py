@@ -198,7 +198,8 @@ def _show_model(model: str, as_json: bool) -> None:
 def _show_stacks(model: str, found: dict[str, Any]) -> None:
     shown = table("blocks", "", "projections that fuse", "norm", "attention", title=plain(f"{model}: {found['type']}"))
     for stack in found["stacks"]:
-        facts = (stack["name"], stack["blocks"], ", ".join(stack["projections"]), stack["norm"], stack["attention"])
+        fusing = ", ".join(stack["projections"]) + (" without its key" if stack["one_matrix"] else "")
+        facts = (stack["name"], stack["blocks"], fusing, stack["norm"], stack["attention"])
         shown.add_row(*(plain(fact) for fact in facts))
     out().print(shown)
     heads = "; ".join(f"{task}: {', '.join(names) or 'none'}" for task, names in found["heads"].items())

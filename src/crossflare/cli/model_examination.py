@@ -26,6 +26,8 @@ class Stack:
     blocks: int
     projections: list[str]
     """The projections of a block that fuse."""
+    one_matrix: bool
+    """Whether each projection is query, key and value in one matrix, whose key does not fuse."""
     fusing: int
     """How many projections fuse in all blocks."""
     norm: str
@@ -123,7 +125,7 @@ def _without_weights(model: str, where: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _stack(model: Any, sites: list[Any]) -> Stack:
-    from crossflare.fusion.blocks import input_norm, is_causal, is_encoder_decoder
+    from crossflare.fusion.blocks import input_norm, is_causal, is_encoder_decoder, one_matrix
 
     first = sites[0]
     norms = {type(norm).__name__ for site in sites if (norm := input_norm(model, site)) is not None} - {"Identity"}
@@ -134,6 +136,7 @@ def _stack(model: Any, sites: list[Any]) -> Stack:
         first.stack,
         len(list(model.get_submodule(first.stack).children())),
         [site.name.removeprefix(within) for site in sites if site.block == first.block],
+        one_matrix(model, first) is not None,
         len(sites),
         said,
         ", ".join(["causal" if causal else "both ways", *_particulars(model)]),

@@ -58,29 +58,30 @@ def _absent(folder: RunFolder) -> list[str]:
 
 
 def _barely_trained(folder: RunFolder) -> list[str]:
-    found: list[str] = []
+    found: dict[str, list[str]] = {}
     for method in folder.methods:
         records = [run.record for language in folder.languages for run in folder.of(method, language)]
         said = {few_steps(int(record.training.get("steps", 0))) for record in records}
         only = {f"all {part} rows had the label {label}" for record in records
                 for part, label in dict(record.data.get("one_label") or {}).items()}  # fmt: skip
-        found += [f"{method}: {line}." for line in sorted({*said, *only} - {""})]
-    return found
+        for line in sorted({*said, *only} - {""}):
+            found.setdefault(line, []).append(method)
+    return [f"{', '.join(methods)}: {line}." for line, methods in found.items()]
 
 
 def _collapsed(folder: RunFolder) -> list[str]:
-    found: list[str] = []
+    found: dict[str, list[str]] = {}
     for method in folder.methods:
         places: list[str] = []
         for language in folder.languages:
             seeds = [run.record.seed for run in folder.of(method, language) if _says_one_thing(run.predictions)]
             places += [f"{language} (seed {', '.join(map(str, seeds))})"] if seeds else []
         if places:
-            found.append(
-                f"{method} gave every test row the same label in {'; '.join(places)}: it learnt nothing to tell them"
-                " apart."
-            )
-    return found
+            found.setdefault("; ".join(places), []).append(method)
+    return [
+        f"{', '.join(methods)}: every test row got the same label in {where}; nothing was learnt to tell them apart."
+        for where, methods in found.items()
+    ]
 
 
 def _says_one_thing(predictions: object) -> bool:
