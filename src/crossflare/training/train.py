@@ -1,4 +1,4 @@
-"""How every model is trained, for any stage, method and task: labelled rows give the weights with the best dev score."""
+"""How every model is trained, for any stage, method and task: labelled rows give the weights with the best score."""
 
 import json
 from collections.abc import Callable
