@@ -1,4 +1,4 @@
-"""Batches of prompts and answers for a model that writes, decoder-only or encoder-decoder; its loss and first logits."""
+"""Batches of prompts and answers for a model that writes, decoder-only or encoder-decoder; loss and first logits."""
 
 from collections.abc import Sequence
 from typing import Any
