@@ -118,7 +118,7 @@ class _Filter:
         return real.cumsum(1) * real + self.padding
 
     def _masks(self, target: Tensor, source: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return which tokens attend to which in separate and joint blocks; an empty source has one token to attend to."""
+        """Return which tokens attend to which in separate and joint blocks; an empty source attends to one token."""
         side = torch.arange(target.shape[1] + source.shape[1], device=target.device) >= target.shape[1]
         same = side[:, None] == side
         apart = same & torch.cat([target, real_rows(source)], 1)[:, None]
