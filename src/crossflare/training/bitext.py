@@ -116,7 +116,7 @@ def translation_loss(model: Any, batch: Batch, step: int = 0, *, smoothing: floa
     labels = batch.pop("labels")
     hidden = model.base_model(**batch, use_cache=False).last_hidden_state
     told = labels != IGNORED
-    logits = model.get_output_embeddings()(hidden[told])  # padding is not multiplied with the vocabulary
+    logits = model.get_output_embeddings()(hidden[told])  # no logits for padding
     return functional.cross_entropy(logits.float(), labels[told], label_smoothing=smoothing)
 
 

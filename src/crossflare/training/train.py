@@ -90,7 +90,7 @@ def _dev_score(form: Form, dev: Split, rows: Any, settings: Settings, measure: M
 
 
 def check_labelled(split: Split, labels: int) -> None:
-    """Refuse rows without a label, or without an answer where there are no labels.
+    """Refuse rows without a label, or without an answer if the task has no labels (`labels` is 0).
 
     Raises:
         UserError: There are no rows, or a row has none; the message names it.

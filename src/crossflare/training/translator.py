@@ -26,7 +26,7 @@ HEAD_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large the model is and how it is trained.
+    """The sizes of the model and the settings of its training.
 
     A small number of pairs needs a small vocabulary and high dropout (Sennrich and Zhang, 2019).
 

@@ -49,7 +49,7 @@ def _told(found: dict[str, Any], language: str) -> dict[str, Any]:
 
 
 def dev_rows(step: PredictionStep) -> Split | None:
-    """Return the dev rows in the language of a prediction, read as its test rows are; None where there are none.
+    """Return the dev rows in the language of a prediction, read like its test rows; None if there are none.
 
     Rows that need no new translation are returned; for a combination, so are rows that a translator of the recipe can
     translate. Translate-test by itself makes no translations for its temperature.

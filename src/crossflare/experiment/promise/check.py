@@ -103,8 +103,8 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
 
     Args:
         contexts: One for each cell.
-        fetch: Whether rows, configurations and tokenizers on the hub may be fetched; otherwise what is not on this
-            machine is not checked.
+        fetch: Whether rows, configurations and tokenizers on the hub may be fetched; otherwise only things on this
+            machine are checked.
 
     Raises:
         GatheredError: One line for each mistake, with the cells that have it.

@@ -1,7 +1,7 @@
 """The steps of a recipe, and how long they take.
 
-`count` reads the recipe alone: nothing is opened, fetched or loaded. `Speeds` knows only the same kind of work, from all
-cards and records of a run; `Pace` also takes the pace of similar steps for a kind of step that never ran.
+`count` reads the recipe alone: nothing is opened, fetched or loaded. `Speeds` knows only the same kind of work, from
+all cards and records of a run; `Pace` also takes the pace of similar steps for a kind of step that never ran.
 """
 
 from collections import defaultdict

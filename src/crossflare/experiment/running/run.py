@@ -168,7 +168,7 @@ def name_adapters(graph: Graph) -> None:
 def set_aside(graph: Graph) -> None:
     """Move records that the recipe no longer needs into `records/old`: a report is for one recipe.
 
-    No models or translations are deleted: the older recipe can make its records from them again.
+    Nothing is deleted: the older recipe makes its records again from the existing models and translations.
     """
     wanted = {path for step in graph.steps if step.result and step.done() for path in step.files}
     for context in graph.contexts:

@@ -23,7 +23,7 @@ Tell = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Where the curves of one training go."""
+    """The destination of one training's curves."""
 
     tracker: Tracker
     project: str

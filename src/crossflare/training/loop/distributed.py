@@ -204,7 +204,7 @@ def add_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     """Replace every gradient by its sum over the processes; a gradient that no process has stays absent.
 
     There is one exchange of one flat tensor per optimizer step: an adapter's gradients are small. Processes may use
-    different parameters (a share of a batch may have no source), and nobody has to know beforehand which.
+    different parameters (a share of a batch may have no source), and no process has to know beforehand which.
     """
     if size() == 1:
         return

@@ -16,7 +16,7 @@ Number = Literal["fp32", "bf16"]
 
 
 def resolve(precision: Precision, device: torch.device) -> Number:
-    """Return `precision`, with `auto` replaced: bf16 where the device has instructions for it."""
+    """Return `precision`, with `auto` replaced: bf16 if the device has instructions for it, else fp32."""
     if precision != "auto":
         return precision
     if device.type in ("cuda", "xpu"):
@@ -36,7 +36,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @contextmanager
 def peak_memory() -> Generator[Callable[[], int | None]]:
-    """Measure memory from here on; call what is yielded to get the peak in bytes.
+    """Measure memory from here on; yield a function that returns the peak in bytes.
 
     On a CPU, and where a GPU shares its memory, the peak is the resident size of the whole process, including
     libraries and base model. It is None on systems that cannot reset the measurement (Linux can).
