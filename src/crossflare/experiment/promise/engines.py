@@ -1,4 +1,4 @@
-"""The check whether a recipe's translators can do what its methods need, before anything is made."""
+"""Checks whether a recipe's translators can do what its methods need, before anything is made."""
 
 from pathlib import Path
 from typing import Any

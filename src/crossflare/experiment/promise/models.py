@@ -1,4 +1,4 @@
-"""The check whether a recipe's base model can do what its methods need, before anything is made.
+"""Checks whether a recipe's base model can do what its methods need, before anything is made.
 
 A base from a package is known: for plain recipes its files answer the check, without torch. Any other model gets a
 trial (`trial.try_model`), whose imports take seconds.

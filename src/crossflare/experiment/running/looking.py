@@ -14,7 +14,7 @@ from crossflare.inspection.remarks import warnings_of
 
 _log = logging.getLogger(__name__)
 MOST = 20_000
-"""The most rows whose characters and tokens a run looks at; with more, it takes one row in every few."""
+"""The most rows whose characters and tokens a run looks at; if there are more, it looks at every k-th row."""
 
 
 def looks_of(contexts: Sequence[Context]) -> list[Look]:

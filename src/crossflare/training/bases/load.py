@@ -259,7 +259,7 @@ def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) ->
 def check_head(
     name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
 ) -> None:
-    """Refuse a head trained for the same labels in another order."""
+    """Refuse a head trained for other labels, or for the same labels in another order."""
     if all(key.startswith(f"{model.base_model_prefix}.") for key in missing):
         stored: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **hub).id2label
         names = [stored[index] for index in sorted(stored)]

@@ -126,7 +126,7 @@ MIXUP_OF_24 = 15
 
 
 def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
-    """Return a base model that mixes source and target as a kind of method needs; call it before adding an adapter.
+    """Return a base model that mixes source and target as a kind of method needs; call it before adapters are added.
 
     Args:
         model: The base, with or without stage 1 merged.

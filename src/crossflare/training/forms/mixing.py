@@ -54,8 +54,8 @@ class Gate(nn.Module):
 def prepare_mixing(model: Any, layer: int = 0) -> Any:
     """Let a base model take `source_...` arguments next to its own, and mix the source into the target in one block.
 
-    The model's output then also has the source's outputs, under the same names with the prefix `source_`. Their logits
-    are NaN in rows without a source, and they have `hidden_states` if these are asked for. Without a source, or in rows
+    The model's output then also has the source's outputs, under the same names with the prefix `source_`. Logits are
+    NaN in rows without a source; `hidden_states` are there if they are asked for. Without a source, or in rows
     whose source mask is all 0, the model is unchanged.
 
     Args:

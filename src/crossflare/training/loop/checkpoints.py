@@ -226,7 +226,7 @@ def unpack_optimizer(optimizer: Any, tensors: Tensors, rest: dict[str, Any]) -> 
     for key, value in (*tensors.items(), *rest["numbers"].items()):
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    # JSON has no tuples, but AdamW needs its betas as one: a value that is a tuple in the new optimizer becomes one again.
+    # JSON has no tuples, but AdamW needs its betas as one: what is a tuple in the new optimizer becomes one again.
     groups = [
         {k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in group.items()}
         for group, fresh in zip(rest["groups"], optimizer.state_dict()["param_groups"], strict=True)

@@ -22,7 +22,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python lets only the main thread set handlers
             for number in _ENDING:
-                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup it stays ignored
                     self._old[number] = signal.signal(number, self._note)
         return self
 

@@ -123,7 +123,7 @@ class TrainingLoop:
         if distributed.size() > 1:
             distributed.seed_step(settings.seed, self.step)
         if self.step % settings.steps(len(self.plan.rows), epochs=1) == 0:
-            torch.empty((), dtype=torch.int64).random_()  # one draw per epoch, as DataLoader: seeds keep their meaning
+            torch.empty((), dtype=torch.int64).random_()  # DataLoader drew once per epoch: seeds keep their meaning
 
     def _backward(self, rows: Sequence[Any], total: int) -> Tensor:
         """Add the gradients of this process's share of a batch to the step's; return its share of the loss.
