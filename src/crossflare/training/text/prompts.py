@@ -1,8 +1,8 @@
 """Tasks as text: a prompt that ends where the answer begins, and the tokens of answers.
 
 The prompts are the paper's: `Premise: .. Hypothesis: .. Label:`, the text and `Sentiment:`, `Context: .. Question: ..
-Answer:`, one line for each field, the same in every language. Texts that are too long are cut before the prompt is built, the longest
-first and at its end: the words that ask are never cut, and the answer plays no part.
+Answer:`, one line for each field, the same in every language. Texts that are too long are cut before the
+prompt is built, the longest first and at its end: the words that ask are never cut, and the answer plays no part.
 """
 
 from collections.abc import Iterable, Sequence
