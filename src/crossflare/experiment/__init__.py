@@ -1,1 +1,1 @@
-"""What is to be run, what is still missing, and the record of what was made."""
+"""Experiments: what a recipe runs, what is still missing, and the records of what was made."""

@@ -1,1 +1,1 @@
-"""From labelled rows to a trained model: padding, order of batches, the recipe, and checkpoints that survive a kill."""
+"""From labelled rows to a trained model: padding, batch order, the training recipe, checkpoints that survive a kill."""

@@ -17,7 +17,7 @@ from crossflare.training.loop.state import Batch
 from crossflare.translation.engines.precomputed import Pair
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""In the places that NLLB gives them."""
+"""The special tokens, in the order that NLLB gives them."""
 IGNORED = -100
 SMOOTHING = 0.1
 """Label smoothing, as in Vaswani et al. (2017)."""
@@ -27,13 +27,13 @@ def train_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str], 
     """Learn byte pairs from `texts` and return NLLB's tokenizer with this vocabulary and a token for each language.
 
     Args:
-        texts: Of all languages together: names and numbers then look the same on both sides.
-        size: Pieces in the vocabulary, at least; every sign of `texts` is one.
+        texts: The texts of all languages together: names and numbers then look the same on both sides.
+        size: The number of pieces to learn. Every sign of `texts` is a piece, even beyond this number.
         languages: BCP-47 tags.
         longest: The most tokens of a text.
 
     Raises:
-        UserError: A language has no FLORES-200 code, which is what the tokenizer calls it by.
+        UserError: A language has no FLORES-200 code, which the tokenizer needs as its name.
     """
     from transformers import NllbTokenizer
 
@@ -52,7 +52,7 @@ def train_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str], 
 
 
 def code_of(tag: str) -> str:
-    """Return the FLORES-200 code of a language; `UserError` when it has none."""
+    """Return the FLORES-200 code of a language; raise `UserError` when it has none."""
     language = find_language(tag)
     if language.flores is None:
         raise UserError(f"{language.name} ({language.tag}) has no FLORES-200 code, so no translator is trained for it")
@@ -68,7 +68,7 @@ class BitextRow(NamedTuple):
 
 
 class Bitext(Sequence[BitextRow]):
-    """The rows of parallel text, N pairs there and then N back; pairs with a side too long are left out."""
+    """The rows of N pairs of parallel text, one way and then the other; pairs with a too long side are left out."""
 
     def __init__(self, tokenizer: Any, pairs: Sequence[Pair], languages: tuple[str, str], longest: int) -> None:
         sides: list[list[NDArray[np.int32]]] = []
@@ -89,12 +89,12 @@ class Bitext(Sequence[BitextRow]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens of both sides together."""
+        """The number of tokens of each row [2N], both sides together."""
         return np.array([len(source) + len(target) for source, target in self._rows], dtype=np.int64)
 
 
 class BitextCollator:
-    """Pads rows on the right, to a multiple of eight."""
+    """A collator that pads rows on the right, to a multiple of eight."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._pad, self._end = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
@@ -112,11 +112,11 @@ class BitextCollator:
 
 
 def translation_loss(model: Any, batch: Batch, step: int = 0, *, smoothing: float = SMOOTHING) -> Tensor:
-    """Return the mean cross-entropy over the tokens to be said, with smoothed labels, in float32."""
+    """Return the mean cross-entropy over the target tokens, with smoothed labels, in float32."""
     labels = batch.pop("labels")
     hidden = model.base_model(**batch, use_cache=False).last_hidden_state
     told = labels != IGNORED
-    logits = model.get_output_embeddings()(hidden[told])  # padding is not multiplied with the vocabulary
+    logits = model.get_output_embeddings()(hidden[told])  # no logits for padding
     return functional.cross_entropy(logits.float(), labels[told], label_smoothing=smoothing)
 
 

@@ -1,4 +1,4 @@
-"""A probe: a logistic regression on sentence vectors of a base model, of which nothing is trained.
+"""A probe: a logistic regression on sentence vectors of a base model, which stays frozen.
 
 text -> last hidden states [T,d] -> their mean over the text's tokens -> length 1 -> regression -> K labels
 """
@@ -18,17 +18,17 @@ from crossflare.training.loop.memory import Number
 NEVER = -1e4
 """The bias of a label that no training row has."""
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
-"""The values that are tried of scikit-learn's C, from the strongest regularisation to the weakest."""
+"""The values of scikit-learn's C that are tried, from the strongest regularisation to the weakest."""
 WEIGHT, BIAS = "weight", "bias"
-"""Names of the regression's tensors, [K,d] and [K]."""
+"""The names of the regression's tensors, [K,d] and [K]."""
 
 
 class Probe(nn.Module):
-    """A base model with a linear layer for K labels over its sentence vectors, in the place of a head.
+    """A base model with a linear layer for K labels over its sentence vectors, in place of a head.
 
     Args:
-        model: A transformers model, with any head or none; of an encoder-decoder the encoder reads.
-        labels: K.
+        model: A transformers model, with any head or none; for an encoder-decoder, the probe uses the encoder.
+        labels: K, the number of labels.
     """
 
     def __init__(self, model: Any, labels: int) -> None:
@@ -42,7 +42,7 @@ class Probe(nn.Module):
     def forward(self, **batch: Tensor) -> Any:
         """Return an output whose `logits` are [B,K]."""
         vectors = self.vectors(**batch)
-        with torch.autocast(vectors.device.type, enabled=False):  # far weights on near vectors: bfloat16 is too coarse
+        with torch.autocast(vectors.device.type, enabled=False):  # large weights, close vectors: bfloat16 is too coarse
             return SimpleNamespace(logits=self.linear(vectors))
 
     def vectors(self, *, attention_mask: Tensor, **batch: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Probe(nn.Module):
         return nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
     def put(self, tensors: dict[str, Tensor]) -> None:
-        """Set the regression."""
+        """Set the regression's tensors."""
         self.linear.load_state_dict(tensors)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -75,7 +75,7 @@ class Fitted:
 
     tensors: dict[str, Tensor]
     strength: float
-    """Of `STRENGTHS`: the first of those with the best score on dev."""
+    """The value of `STRENGTHS` with the best score on dev; the first of equals."""
     scores: dict[float, float]
     """Strength -> score on dev."""
 
@@ -83,13 +83,13 @@ class Fitted:
 def fit_probe(
     vectors: np.ndarray, gold: Sequence[int], labels: Sequence[str], score: Callable[[dict[str, Tensor]], float]
 ) -> Fitted:
-    """Fit a logistic regression for each of `STRENGTHS`, and keep the one that does best on the dev rows.
+    """Fit a logistic regression for each of `STRENGTHS` and return the one with the best score on the dev rows.
 
     Args:
-        vectors: [N,d] of the training rows.
-        gold: N label indices.
-        labels: The K names.
-        score: The score of a regression on dev, higher is better.
+        vectors: The training rows' vectors [N,d].
+        gold: The training rows' labels, N indices.
+        labels: The K label names.
+        score: A function that returns a regression's score on dev; higher is better.
 
     A label without a training row is never predicted: a language may have fewer labels than the task, even one.
     """
@@ -102,7 +102,7 @@ def fit_probe(
         if len(met) > 1:
             fitted = LogisticRegression(C=strength, max_iter=10_000).fit(vectors, np.asarray(gold))
             weight, bias = fitted.coef_, fitted.intercept_
-        if len(met) == 2:  # scikit-learn has one row for both: what the second label has over the first
+        if len(met) == 2:  # scikit-learn has one row for both: the second label's logit minus the first's
             weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
         whole = {WEIGHT: torch.zeros(len(labels), vectors.shape[1]), BIAS: torch.full((len(labels),), NEVER)}
         whole[WEIGHT][met], whole[BIAS][met] = torch.from_numpy(weight).float(), torch.from_numpy(bias).float()

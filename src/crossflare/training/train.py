@@ -1,4 +1,4 @@
-"""How every model is trained, whatever the stage, method and task: labelled rows in, the weights best on dev out."""
+"""How every model is trained, for any stage, method and task: labelled rows give the weights with the best score."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from crossflare.training.loop.state import Score
 from crossflare.training.text.encoded import Latents
 
 Measure = Callable[[Outputs, Split], float]
-"""(what the model says, the rows with their gold answers) -> score, higher is better."""
+"""(the model's outputs, the rows with their gold answers) -> score, higher is better."""
 
 
 def train(
@@ -39,21 +39,21 @@ def train(
     """Train a model on labelled rows; see `fit` for the rest.
 
     Args:
-        model: A transformers or peft model; what requires a gradient is trained.
+        model: A transformers or peft model; the parameters that require a gradient are trained.
         train: Labelled rows.
-        dev: Labelled rows that choose the weights; None: the last step's are kept.
-        tokenizer: The model's.
+        dev: Labelled rows that choose the weights; None: the last step's weights are kept.
+        tokenizer: The model's tokenizer.
         form: How the task is put to the model.
         settings: The settings.
-        folder: Where the checkpoints of this very run live.
+        folder: The folder of this run's checkpoints.
         measure: The score on dev.
-        identity: What else the result depends on, as JSON: the form, who made the latents.
+        identity: What else the result depends on, as JSON: the form, the engine that made the latents.
         latents: For FLARE MT, the translation encoder's states for the rows of train and of dev.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
-        group: So many rows that follow one another are one item in several languages, and stay in one batch.
+        group: The number of consecutive rows that are one item in several languages; they stay in one batch.
 
     Raises:
-        UserError: A row without a label, a limit of the model exceeded, or whatever `fit` refuses.
+        UserError: A row has no label, a text may exceed the model's limit, or `fit` refuses the run.
     """
     for split in (train, dev) if dev is not None else (train,):
         check_labelled(split, form.labels)
@@ -90,10 +90,10 @@ def _dev_score(form: Form, dev: Split, rows: Any, settings: Settings, measure: M
 
 
 def check_labelled(split: Split, labels: int) -> None:
-    """Refuse rows without a label, or without an answer where there are no labels.
+    """Refuse rows without a label, or without an answer if the task has no labels (`labels` is 0).
 
     Raises:
-        UserError: There are no rows, or one has none; it is named.
+        UserError: There are no rows, or a row has none; the message names it.
     """
     if not len(split):
         raise UserError(f"{split.part} of {split.language} has no rows; check the file and what was filtered out")
@@ -107,13 +107,13 @@ def check_labelled(split: Split, labels: int) -> None:
 
 
 def check_length(model: Any, tokenizer: Any, longest: int) -> None:
-    """Refuse more tokens than the model reads: `max_length`, and after a decoder's prompt the answer.
+    """Refuse more tokens than the model reads: `max_length`, plus the answer after a decoder's prompt.
 
     Raises:
         UserError: `longest` is above the model's or the tokenizer's limit.
     """
     positions = config_value(model.config, "max_position_embeddings")
-    # RoBERTa's family counts positions from its padding id on, and says so in the tokenizer's limit alone.
+    # RoBERTa's family counts positions from its padding id; only the tokenizer's limit accounts for that.
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if longest > limit:
         raise UserError(f"max_length: the model reads at most {limit} tokens, got {longest}; lower it")
@@ -121,7 +121,7 @@ def check_length(model: Any, tokenizer: Any, longest: int) -> None:
 
 def _tokenizer_id(tokenizer: Any) -> str:
     if tokenizer.is_fast:
-        # Padding and truncation are what the last call left behind, not part of the tokenizer.
+        # The last call sets padding and truncation: they are not part of the tokenizer.
         rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
     else:
         rules = tokenizer.get_vocab()

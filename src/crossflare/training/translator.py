@@ -1,4 +1,4 @@
-"""A small translation model trained here, both ways in one, for pairs of languages with parallel text and no engine."""
+"""A small translation model for both directions, trained here, for language pairs with parallel text but no engine."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ from crossflare.training.loop.settings import Precision, Settings
 from crossflare.translation.engines.precomputed import Pair
 
 VERSION = 1
-"""Raised whenever the same text and options would give another model."""
+"""This number increases whenever the same text and options would give another model."""
 CARD = "translator.json"
 HEAD_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large the model is and how it is trained.
+    """The sizes of the model and the settings of its training.
 
-    Few pairs want a small vocabulary and much dropout (Sennrich and Zhang, 2019).
+    A small number of pairs needs a small vocabulary and high dropout (Sennrich and Zhang, 2019).
 
     Raises:
-        UserError: A width that is no multiple of 64, or another value out of range.
+        UserError: The width is not a multiple of 64, or another value is out of range.
     """
 
     width: int = 256
@@ -39,16 +39,16 @@ class Sizes:
     layers: int = 3
     """Layers of the encoder; the decoder has as many."""
     vocabulary: int = 4000
-    """Pieces, for both languages together."""
+    """The number of pieces, for both languages together."""
     dropout: float = 0.3
     epochs: int = 20
-    """Each of every pair in both directions."""
+    """Each epoch has every pair in both directions."""
     batch_size: int = 64
     lr: float = 1e-3
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """The share of the steps in which the learning rate rises."""
     max_tokens: int = 128
-    """Most tokens of a text; training leaves longer pairs out, and longer texts are translated in parts."""
+    """The most tokens of a text; training leaves longer pairs out, and longer texts are translated in parts."""
     precision: Precision = "auto"
     seed: int = 0
 
@@ -63,7 +63,7 @@ class Sizes:
 
     @property
     def settings(self) -> Settings:
-        """Return how it is trained; the checks of the other values are made here."""
+        """The settings of the training; they check the other values."""
         return Settings(
             lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, warmup=self.warmup, weight_decay=0.01,
             max_length=self.max_tokens, seed=self.seed, precision=self.precision, evaluations=10,
@@ -71,7 +71,7 @@ class Sizes:
 
 
 def translator_id(languages: tuple[str, str], pairs: Sequence[Pair], dev: Sequence[Pair], sizes: Sizes) -> str:
-    """Return the content id of a translator: of all that its weights depend on but the machine."""
+    """Return the content id of a translator, over everything that its weights depend on except the machine."""
     text = content_id([list(pairs), list(dev)])
     tags = [tag_of(language) for language in languages]
     return content_id({"version": VERSION, "languages": tags, "text": text, "sizes": asdict(sizes)})
@@ -87,26 +87,27 @@ def train_translator(
 ) -> Path:
     """Train a model of M2M-100's architecture with NLLB's tokenizer, or find it; return its folder `root/<id>`.
 
-    A run that was killed goes on from its last checkpoint, and ends with the bytes of an undisturbed one (on a CPU).
-    The seconds it took stand beside the folder, in `<id>.time.json`. Both engines for neural models read the folder.
+    A run that was killed goes on from its last checkpoint and ends with the same bytes as an undisturbed one (on a
+    CPU). The file `<id>.time.json` next to the folder holds the seconds it took. Both engines for neural models can
+    read the folder.
 
     Args:
-        root: Folder of all translators.
+        root: The folder of all translators.
         languages: BCP-47 tags of the first and the second side of `pairs`.
-        pairs: Parallel text to learn from, and for the vocabulary.
-        dev: Parallel text by which the step is chosen; none: the last step.
-        sizes: The model and its training.
-        licence: Of the parallel text, for the card: what was made from it is bound by it.
+        pairs: Parallel text for the training and the vocabulary.
+        dev: Parallel text that chooses the step; if empty, the last step is kept.
+        sizes: The sizes of the model and its training.
+        licence: The licence of the parallel text, for the card: it also binds the model.
 
     Raises:
-        UserError: See `Sizes` and `fit`; or a language without a FLORES-200 code; no pairs that are short enough.
+        UserError: See `Sizes` and `fit`; or a language has no FLORES-200 code, or no pair is short enough.
     """
     languages = (tag_of(languages[0]), tag_of(languages[1]))
     folder = root / translator_id(languages, pairs, dev, sizes)
     work = root / f".{folder.name}.run"
     if folder.is_dir():
         open_dir(folder)
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed once it had saved
+        shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed after it had saved
         return folder
     texts = (text for pair in pairs for text in pair)
     tokenizer = train_vocabulary(texts, sizes.vocabulary, languages, sizes.max_tokens)
@@ -142,7 +143,7 @@ def train_translator(
 
 
 def build_translator(tokenizer: Any, sizes: Sizes) -> Any:
-    """Return an untrained model; the global random generators are left as they are."""
+    """Return an untrained model; the global random generators stay as they are."""
     from transformers import M2M100Config, M2M100ForConditionalGeneration
 
     heads = sizes.width // HEAD_SIZE
@@ -159,7 +160,7 @@ def build_translator(tokenizer: Any, sizes: Sizes) -> Any:
 
 
 def _score(model: Any, precision: Number, *, rows: Bitext, collate: BitextCollator, size: int) -> float:
-    """Return minus the mean cross-entropy of a token of `rows`, without smoothing."""
+    """Return minus the mean cross-entropy per token of `rows`, without smoothing."""
     total, count = 0.0, 0
     for _, batch in batches(model, rows, collate, size, precision):
         tokens = int((batch["labels"] >= 0).sum())

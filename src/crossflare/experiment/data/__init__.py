@@ -1,1 +1,1 @@
-"""The rows of an experiment: read, translated, and changed whole for controls."""
+"""The rows of an experiment: read, translated, and changed for controls."""

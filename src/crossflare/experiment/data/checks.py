@@ -1,4 +1,4 @@
-"""What a recipe's rows must be before anything is made of them: read one by one, 11 bytes of each kept."""
+"""The checks of a recipe's rows before anything is made: rows are read one by one, and 11 bytes of each are kept."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,32 +17,32 @@ from crossflare.tasks.own import OWN_ADVICE
 
 
 def one_label(split: Split, labels: tuple[str, ...]) -> str | None:
-    """Return the label that all rows of a part have; None where they have several, or none."""
+    """Return the one label of all rows of a part; None if they have several labels, or none."""
     only = outline_of(split.examples).only_label() if len(labels) > 1 else None
     return None if only is None else labels[only]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of one part in one language once it is checked."""
+    """The facts about one part in one language, after the check."""
 
     rows: int
     used: int
-    """How many of them the recipe takes."""
+    """How many rows the recipe takes."""
     label: str | None
     """The one label of all used rows; None: they have several, or none."""
     mixed: bool
-    """Whether the rows that are not used have other labels."""
+    """Whether all used rows have one label, but the unused rows have others."""
     left_out: int
-    """Questions that are left out, since they have no answer."""
+    """The number of questions that are left out because they have no answer."""
 
 
 Parts = dict[tuple[str, str], Part]
-"""(language, part) -> what is known of it."""
+"""(language, part) -> the facts about it."""
 
 
 def check_rows(spec: Spec, data: DataSet) -> Parts:
-    """Read every row that the recipe reads, and return what is known of them.
+    """Read every row that the recipe reads, and return the facts about each part.
 
     Raises:
         GatheredError: One line for each part that cannot be used.
@@ -53,7 +53,7 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
     wanted = sorted(needs(spec), key=lambda need: (PARTS.index(need.part), need.language != spec.source))
     for need in wanted:
         if need.paired and Need(need.language, need.part) in wanted and (need.language, need.part) not in found:
-            continue  # what is wrong with the rows alone is said already
+            continue  # errors in the rows alone are already reported
         try:
             rows = outline(data, need.language, need.part, spec.source if need.paired else None)
             _check(spec, data, need, rows)
@@ -74,7 +74,7 @@ def check_rows(spec: Spec, data: DataSet) -> Parts:
 
 
 def _said(spec: Spec, need: Need, said: str) -> str:
-    """Return what is said of rows, with why they are needed, and without a way out that the recipe takes already."""
+    """Return an error about rows with why they are needed, and without advice that the recipe already follows."""
     if spec.translation.to_target.engine != "none":
         return said
     said = said.replace(NATIVE, "")
@@ -82,7 +82,7 @@ def _said(spec: Spec, need: Need, said: str) -> str:
 
 
 def no_source(data: DataSet, source: str, language: str, part: str, why: str) -> UserError:
-    """Return the error of rows that need the set's own text in the source language, and have none."""
+    """Return the error for rows that need the set's own text in the source language, and have none."""
     return UserError(f"{data.name} has no {part} rows of its own in '{source}' beside '{language}'; {why}")
 
 
@@ -108,22 +108,22 @@ def _refuse(rows: Outline, wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]", 
 
 
 def _first_rows(rows: Outline) -> dict[int, Callable[[], Example]]:
-    """Return label -> what reads the first row that has it again."""
-    # Copies of nothing, since a slice would hold the whole: the rest can go.
+    """Return label -> a function that reads the first row with this label again."""
+    # Empty copies, since a slice would keep the whole arrays: their memory can be freed.
     nothing = {name: getattr(rows, name)[:0].copy() for name in ("keys", "labels", "flags")}
     reads = replace(rows, **nothing)
     met = [label for label in np.unique(rows.labels).tolist() if label >= 0]
-    # Their places one by one: all at once numpy would sort them with eight bytes and more for each row.
+    # One label at a time: for all at once, numpy would sort with eight or more bytes for each row.
     return {label: partial(reads.row, int(np.argmax(rows.labels == label))) for label in met}
 
 
 def _never_taught(
     spec: Spec, data: DataSet, met: Mapping[tuple[str, str], Mapping[int, Callable[[], Example]]]
 ) -> list[str]:
-    """Return a line for each label of a target's dev or test rows that no training row has: nothing could learn it.
+    """Return a line for each label in a target's dev or test rows that no training row has: no model can learn it.
 
-    All rows of a file count, also those beyond `task.limit`. A language may have fewer labels than the source. Training
-    rows of one label are a caution, and not told twice.
+    All rows of a file count, including those beyond `task.limit`. A language may have fewer labels than the source. If
+    all training rows have one label, there is already a warning, so nothing is returned here.
     """
     taught = {label for (_, part), labels in met.items() if part == "train" for label in labels}
     wrong: list[str] = []
@@ -155,7 +155,7 @@ def _used(spec: Spec, part: str, rows: int) -> int:
 
 
 def _shared(spec: Spec, data: DataSet, name: str) -> str:
-    """Return what is wrong with the rows of a joint adapter: none of them is there in all of its languages."""
+    """Return the error of a joint adapter with no row in all of its languages; empty if there is none."""
     method = spec.method(name)
     if not method.joint or method.of is not None or spec.translation.to_target.engine != "parallel":
         return ""
@@ -172,5 +172,5 @@ def _shared(spec: Spec, data: DataSet, name: str) -> str:
 
 
 def no_shared_rows(data: DataSet, languages: Sequence[str], part: str) -> str:
-    """Return what is said of a joint adapter's rows that are not in all of its languages."""
+    """Return the error for a joint adapter whose languages have no rows in common."""
     return f"{data.name}: a joint adapter needs {part} rows with the same ids in {joined_tag(languages)}"

@@ -1,4 +1,4 @@
-"""The translation engines of a recipe, built or taught when they are first needed."""
+"""The translation engines of a recipe, built or trained when they are first needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from crossflare.translation.engines.protocol import Translator, check_pair
 from crossflare.translation.translate import for_long_texts
 
 LEARNER = 1
-"""Raised whenever the same rows would give another lexicon."""
+"""This number increases whenever the same rows would give another lexicon."""
 
 
 @dataclass(frozen=True)
 class Taught:
-    """The parallel rows that a dictionary may learn from."""
+    """The parallel rows that a dictionary can learn from."""
 
     id: str
-    """Content id, known before the rows are there: they may have to be translated first."""
+    """The content id; it is known before the rows, which may need a translation first."""
     rows: Callable[[], Split]
-    """Return them; the texts are in the target language, the sources beside them in the source language."""
+    """A function that returns the rows, with texts in the target language and sources in the source language."""
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """A dictionary whose identity follows from the recipe and the rows alone, so that a step is named unlearnt."""
+    """A dictionary whose identity follows from the recipe and the rows alone: a step's id needs no learning."""
 
     source: str
     target: str
@@ -47,7 +47,7 @@ class Learnt:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Engine, versions, languages, the rows, the options that are given, and the licence."""
+        """The engine, versions, languages, rows, given options, and licence."""
         return {
             "engine": "dictionary",
             "version": VERSION,
@@ -58,10 +58,10 @@ class Learnt:
 
     @cached_property
     def dictionary(self) -> Dictionary:
-        """What is learnt.
+        """The learnt dictionary.
 
         Raises:
-            UserError: The rows teach nothing.
+            UserError: Nothing can be learnt from the rows.
         """
         pairs = [
             (text, source) if self.backwards else (source, text)
@@ -83,8 +83,8 @@ class Engines:
 
     Args:
         spec: The recipe.
-        taught: (route, language) -> parallel rows that a dictionary may learn from.
-        translators: Folder of the translators that are trained.
+        taught: (route, language) -> the parallel rows that a dictionary can learn from.
+        translators: The folder of the trained translators.
     """
 
     def __init__(self, spec: Spec, taught: Callable[[Route, str], Taught], translators: Path) -> None:
@@ -92,7 +92,7 @@ class Engines:
         self._built: dict[tuple[Route, str], Translator] = {}
 
     def get(self, route: Route, language: str) -> Translator:
-        """Return the engine of a route between the source language and `language`; `UserError` when there is none."""
+        """Return the engine of a route between the source language and `language`; `UserError` if there is none."""
         language = tag_of(language)
         if (route, language) not in self._built:
             options: EngineOptions | None = getattr(self.spec.translation, route)
@@ -129,7 +129,7 @@ class Engines:
         return Learnt(*pair, self.taught(route, language), not there, rest, **licence)
 
     def measured(self, language: str) -> dict[str, Any] | None:
-        """Return the scores of the translator that was trained for `language`; None where there is none."""
+        """Return the scores of the translator that was trained for `language`; None if there is none."""
         from crossflare.experiment.data.trained_engine import Trained
 
         for (_, other), engine in self._built.items():

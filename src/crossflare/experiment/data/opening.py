@@ -1,4 +1,4 @@
-"""Opens the data that a recipe names: a set, or the user's own files."""
+"""Opening the data that a recipe names: a set, or the user's own files."""
 
 from dataclasses import asdict, replace
 from typing import Any, cast
@@ -11,11 +11,11 @@ from crossflare.tasks.kinds import Metric, QuestionMetric
 from crossflare.tasks.own import Files
 
 SEED_OF_DEV = 0
-"""The dev rows are cut alike for every seed of an experiment: their scores are compared."""
+"""The seed for cutting dev rows: one for all seeds of an experiment, since their scores are compared."""
 
 
 def open_set(spec: Spec) -> DataSet:
-    """Open the recipe's data: a named set or the user's own files; cut dev from train if it says so."""
+    """Open the recipe's data: a named set or the user's own files; cut dev from train if the recipe says so."""
     from crossflare.tasks.cutting import with_dev, with_draw
     from crossflare.tasks.own import own_questions, own_set
     from crossflare.tasks.sets import load_set
@@ -53,7 +53,7 @@ def open_set(spec: Spec) -> DataSet:
 
 
 def _of_repository(spec: Spec) -> TaskSpec:
-    """Return the task with the files, and the labels where it names none, of its repository on the hub."""
+    """Return the task with the files of its repository on the hub, and its labels if the task names none."""
     from crossflare.tasks.hub import open_repository
 
     task = spec.task

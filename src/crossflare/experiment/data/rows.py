@@ -1,4 +1,4 @@
-"""The rows that every step of an experiment reads: which texts, in which language, with which source beside them."""
+"""The rows that every step of an experiment reads: which texts, in which language, with which source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,36 +23,36 @@ from crossflare.translation.engines.protocol import engine_id
 from crossflare.translation.projection.spans import Yield
 
 Flagged = dict[str, dict[str, int]]
-"""`to_target` or `to_source` -> how many rows are flagged (see `controls.counted`)."""
+"""`to_target` or `to_source` -> the counts of flagged rows (see `controls.counted`)."""
 VARYING = ("mixed(", "annealed(")
-"""What the names of sources begin with of which some are round trips and some not."""
+"""The prefixes of source names for which some rows have a round trip and some do not."""
 
 
 @dataclass(frozen=True)
 class CountedRows:
-    """Rows, and what became of the translations that they needed."""
+    """Rows, and counts about their translations."""
 
     split: Split
     flagged: Flagged
-    """How many look wrong."""
+    """How many translations look wrong."""
     lost: Yield | None = None
-    """How many translated questions kept their answer; None: none was translated."""
+    """How many translated questions kept their answer; None: no question was translated."""
 
 
 def _beside(made: Split, own: Split, times: int) -> Split:
-    """Return translated rows, and a language's own as often as asked for; their ids say which they are."""
+    """Return translated rows and a language's own rows, the latter `times` times; the ids show which they are."""
     again = (replace(row, id=f"native{turn}:{row.id}") for turn in range(1, times + 1) for row in own)
     return replace(made, examples=(*made.examples, *again))
 
 
 class Data:
-    """The splits of one recipe; texts are translated when they are first needed, and kept in the store."""
+    """The splits of one recipe; texts are translated when they are first needed, and saved in the store."""
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
         self.translations = Translations(spec, folder, self._taught)
         self.parts: Parts | None = None
-        """What is known of the rows, once they are checked."""
+        """The facts about the rows, after the check."""
         self._loaded: dict[tuple[str, ...], CountedRows] = {}
 
     @cached_property
@@ -72,15 +72,15 @@ class Data:
 
     @property
     def task(self) -> Task:
-        """Its task."""
+        """The task of the data set."""
         return self.set.task
 
     def source_task(self, part: str) -> Split:
-        """Return the rows of stage 1: source-language texts."""
+        """Return the rows of stage 1: texts in the source language."""
         return self.rows(self.spec.source, part)
 
     def size(self, language: str, part: str) -> int:
-        """Return how many train or dev rows an adapter has; of translations some may be left out later."""
+        """Return how many train or dev rows an adapter has; some translated rows may be left out later."""
         translation, own = self.spec.translation, self.native(language, part)
         if own is None:
             return len(self.source_task(part) if translation.translates else self.rows(language, part))
@@ -89,30 +89,30 @@ class Data:
         return len(self.source_task(part)) + translation.native * len(own)
 
     def rows(self, language: str, part: str) -> Split:
-        """Return the rows of a part as the set has them, as many as the recipe takes."""
+        """Return the rows of a part as they are in the set, as many as the recipe takes."""
         return self._limited(self.set.split(language, part))
 
     def training(self, language: str, part: str, train_source: str, seed: int = 0) -> Split:
         """Return train or dev rows in `language` with a source.
 
         Args:
-            language: BCP-47 tag.
+            language: A BCP-47 tag.
             part: `train` or `dev`.
             train_source: `original`: the labelled source text itself; `machine`: the target text translated back by
-                the engine that also translates the test rows; `shuffled`: that of another row; `target`: the target
-                text; `none`: no source; `mixed(p)`: `machine` for a share p of the train rows and for all dev rows,
-                else `original`; `annealed(k)`: `machine`, the train rows with `original` as their clean source.
-            seed: Of the run: draws the rows of `mixed(p)`.
+                the engine that also translates the test rows; `shuffled`: the source of another row; `target`: the
+                target text; `none`: no source; `mixed(p)`: `machine` for a share p of the train rows and for all dev
+                rows, `original` for the rest; `annealed(k)`: `machine`, and `original` as the train rows' clean source.
+            seed: The seed of the run, which draws the rows of `mixed(p)`.
         """
         if train_source.startswith(VARYING):
             return self._mixed(language, part, train_source, seed)
         return self._training(language, part, train_source).split
 
     def joint(self, languages: Sequence[str], part: str, train_source: str, seed: int = 0) -> Split:
-        """Return `training` rows of several languages: an item in all of them before the next, and none that lacks one.
+        """Return `training` rows of several languages, item by item; an item that lacks a language is left out.
 
         Raises:
-            UserError: No item is there in all of them.
+            UserError: No item has rows in all of the languages.
         """
         if len(languages) == 1:
             return self.training(languages[0], part, train_source, seed)
@@ -124,7 +124,7 @@ class Data:
         return Split(part, joined_tag(languages), tuple(items))
 
     def translated(self, language: str, part: str, source: str) -> "CountedRows":
-        """Return the rows of a part with a source, as `training` or `test` has them, and what became of translations.
+        """Return the rows of a part with a source, as `training` or `test` does, and counts about their translations.
 
         With `mixed(p)` and `annealed(k)`, all rows have the round trip here.
         """
@@ -133,20 +133,20 @@ class Data:
         return self._training(language, part, "machine" if source.startswith(VARYING) else source)
 
     def dev_source(self, test_source: str) -> str:
-        """Return the training source by which dev rows are read most as the test rows are with `test_source`."""
+        """Return the training source with which dev rows are most like test rows with `test_source`."""
         made = test_source == "machine" and not self.brings("machine")
         return test_source if made or test_source in ("shuffled", "target", "none") else "original"
 
     def dev(self, language: str, test_source: str) -> Split:
-        """Return the dev rows, with a source that is made as that of the test rows where an engine can make it."""
+        """Return the dev rows, with a source made like that of the test rows if an engine can make it."""
         return self.training(language, "dev", self.dev_source(test_source))
 
     def test(self, language: str, test_source: str) -> Split:
-        """Return the test rows in `language`, with a source as `MethodSpec.test_source` names it."""
+        """Return the test rows in `language`, with the source that `MethodSpec.test_source` names."""
         return self._tested(language, test_source).split
 
     def identity(self, language: str, kind: str) -> Mapping[str, Any] | None:
-        """Return who made the source: an engine's identity for `machine` and `latents`; None for the rest."""
+        """Return the identity of the engine that made the source: for `machine` and `latents`; None for the rest."""
         if kind == "latents":
             stored = {"stored": "float16"} if self.translations.keeps_states else {}
             return {**self.translations.encoder(language).identity, "reads": "encoder states", **stored}
@@ -158,11 +158,11 @@ class Data:
         return self.translations.engines.get("to_source", language).identity
 
     def brings(self, kind: str) -> bool:
-        """Whether the source of test rows is text of the set's own, so that nobody has to make it."""
+        """Return whether the source of test rows is the set's own text, which no engine has to make."""
         return kind == "oracle" or (is_translated(kind) and brings(self.spec))
 
     def made_by(self, language: str, kind: str) -> str:
-        """Return the source's part of a signature: an engine's id, `oracle`, `original` or `none`."""
+        """Return the source's part of a signature, such as an engine's id, `oracle`, `original` or `none`."""
         identity = self.identity(language, kind)
         made = kind if identity is None else f"{identity['engine']}-{engine_id(identity)}"
         return f"shuffled-{made}" if kind == "shuffled" else made
@@ -184,7 +184,7 @@ class Data:
         return self._loaded[key]
 
     def _checked(self, language: str, part: str, back: bool) -> "CountedRows":
-        """Return train or dev rows; training rows with an unwanted flag are left out, and all flags counted."""
+        """Return train or dev rows with counts of all flags; train rows with an unwanted flag are left out."""
         split, lost = self._into_target(language, part)
         unwanted, flagged = self.spec.translation.drop if part == "train" else (), Flagged()
         for route in ("to_target", "to_source") if back else ("to_target",):
@@ -197,9 +197,9 @@ class Data:
         return CountedRows(split, flagged, lost)
 
     def _mixed(self, language: str, part: str, choice: str, seed: int) -> Split:
-        """Return rows of which some have the round trip as their source, or all with the original beside it.
+        """Return train rows with the round trip as source: a share of them, or all with the original as clean source.
 
-        All dev rows have the round trip, as the test rows do.
+        All dev rows have the round trip, like the test rows.
         """
         back = self.training(language, part, "machine")
         if part != "train":
@@ -244,20 +244,20 @@ class Data:
         return (made if own is None else _beside(made, own, translation.native)), lost
 
     def native(self, language: str, part: str) -> Split | None:
-        """Return the target's own labelled rows, where adapters learn from them; None where there are none."""
+        """Return the target's own labelled rows if adapters learn from them; None if there are none."""
         translation = self.spec.translation
         there = translation.has_native and language != self.spec.source and part in self.set.parts(language)
         return self.rows(language, part) if there else None
 
     def _taught(self, route: Route, language: str) -> Taught:
-        """Return the parallel rows that a dictionary learns from: never those that it is to translate."""
+        """Return the parallel rows that a dictionary learns from: never the rows that it will translate."""
         if route == "to_target" or self.spec.translation.to_target.engine == "none":
             rows = self._limited(self.set.parallel(language, "train", self.spec.source))
             return Taught(rows.digest, lambda: rows)
         return Taught(self._taught_id(language), lambda: self.training(language, "train", "original"))
 
     def _taught_id(self, language: str) -> str:
-        """Return a content id of the training rows, which nobody has to translate for it."""
+        """Return a content id of the training rows; if they are translations, it needs no translating."""
         engine = self.translations.identity_to_target(language)
         if engine is None:
             return self.training(language, "train", "original").digest

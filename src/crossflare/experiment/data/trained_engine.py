@@ -1,4 +1,4 @@
-"""The engine `trained`: a translator that the recipe describes, trained when its first text is to be translated."""
+"""The engine `trained`: a translator that the recipe describes, trained when it gets its first text to translate."""
 
 import logging
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 
 
 class Trained:
-    """One translator between the source language and a target, both ways.
+    """One translator between the source language and a target, in both directions.
 
-    What it is follows from the recipe alone, so that steps have their ids before anything is trained.
+    Its identity follows from the recipe alone, so that steps have their ids before anything is trained.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class Trained:
         """Describe the engine.
 
         Args:
-            spec: What it is trained on, and how.
-            source: Language of `spec.source_file`.
-            language: Language of `spec.target_file`.
-            root: Folder of the run's translators.
-            decode_with: `transformers` or `ctranslate2`; the encoder's states are always of the first.
-            beams: Of the beam search.
+            spec: The training text and settings.
+            source: The language of `spec.source_file`.
+            language: The language of `spec.target_file`.
+            root: The folder of the run's translators.
+            decode_with: `transformers` or `ctranslate2`; the encoder's states always come from `transformers`.
+            beams: The number of beams of the beam search.
 
         Raises:
-            UserError: The files are not there, are not parallel, or a size is out of range.
+            UserError: The files do not exist or are not parallel, or a size is out of range.
         """
         self._spec, self._languages, self._root = spec, (tag_of(source), tag_of(language)), root
         self._decode_with, self._beams = decode_with, beams
@@ -80,7 +80,7 @@ class Trained:
         return self._sizes.max_tokens
 
     def check(self, source: str, target: str | None) -> None:
-        """Refuse what stops the training of this translator: languages without a code, or a package that is missing."""
+        """Refuse a translator that cannot be trained or used: a language has no code, or a package is missing."""
         for tag in self._languages:
             code_of(tag)
         if self._decode_with == "ctranslate2" and find_spec("ctranslate2") is None:
@@ -90,7 +90,7 @@ class Trained:
             )
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
-        """See `Translator.translate`; the model is trained first, if it is not there."""
+        """See `Translator.translate`; the model is trained first if it does not exist."""
         check_pair(source, target)
         return self._decoder.translate(texts, source=source, target=target) if texts else []
 
@@ -108,7 +108,7 @@ class Trained:
 
     @cached_property
     def folder(self) -> Path:
-        """The model's folder; trained, and measured on the test part, by the first process that asks."""
+        """The model's folder; the first process that asks trains the model and measures it on the test part."""
         self._root.mkdir(parents=True, exist_ok=True)
         show_licence(f"the translator trained on {self._spec.source_file}", self._spec.licence)
         with FileLock(self._root / f".{self._id}.lock"):
@@ -119,7 +119,7 @@ class Trained:
 
     @property
     def quality(self) -> dict[str, Any] | None:
-        """BLEU and chrF on the test part by direction (0 to 1); None: the recipe names none, or it is not trained."""
+        """BLEU and chrF (0 to 1) on the test part, by direction; None: there is no test part, or no measure yet."""
         path = self._root / f"{self._id}.quality.json"
         return read_json(path) if path.is_file() else None
 
@@ -139,7 +139,7 @@ class Trained:
         return CTranslate2(str(folder), beams=self._beams, licence=self._spec.licence)
 
     def _pairs(self, part: str) -> list[Pair]:
-        """Return the pairs of a part, whose paths may hold `{language}`."""
+        """Return the pairs of a part; its paths may contain `{language}`."""
         files = {
             "train": (self._spec.source_file, self._spec.target_file, self._spec.limit.train),
             "dev": (self._spec.dev_source_file, self._spec.dev_target_file, self._spec.limit.dev),

@@ -1,4 +1,4 @@
-"""A recipe's translations of rows: into the target language, back, as states, and answers; all kept in the store."""
+"""A recipe's translations: rows into the target language and back, encoder states, and answers; all are stored."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,12 +17,12 @@ from crossflare.translation.translate import translate_all
 
 
 class Translations:
-    """The engines of one recipe at work.
+    """The translations by the engines of one recipe.
 
     Args:
         spec: The recipe.
-        folder: Where `translations/`, `translators/` and `states/` are.
-        taught: (route, language) -> parallel rows that a dictionary may learn from.
+        folder: The folder of `translations/`, `translators/` and `states/`.
+        taught: (route, language) -> the parallel rows that a dictionary can learn from.
     """
 
     def __init__(self, spec: Spec, folder: Path, taught: Callable[[Route, str], Taught]) -> None:
@@ -32,14 +32,14 @@ class Translations:
 
     @property
     def store(self) -> Store:
-        """What was translated before; it is opened anew, since other processes write, too."""
+        """The stored translations, opened again each time, since other processes also write to them."""
         return Store(self.texts)
 
     def into_target(self, split: Split, language: str) -> tuple[Split, Yield | None]:
-        """Return rows of the source language in `language`, with their own texts as the source.
+        """Translate rows of the source language into `language`, and keep their own texts as the source.
 
         Returns:
-            The rows; and of questions how many kept their answer, which the others are left out for.
+            The rows; and, for questions, how many kept their answer. The other questions are left out.
         """
         engine = self.engines.get("to_target", language)
         if self.spec.task.asks:
@@ -49,7 +49,7 @@ class Translations:
         return Split(split.part, language, tuple(rows)), None
 
     def _projected(self, split: Split, engine: Translator, language: str) -> tuple[Split, Yield]:
-        """Translate questions and contexts, and find the answers again; rows where that fails are left out."""
+        """Translate questions and contexts and find the answers again; rows whose answer is not found are left out."""
         from crossflare.translation.projection.project import project_answers
         from crossflare.translation.projection.search import markers_for
 
@@ -73,18 +73,18 @@ class Translations:
     def _translate(
         self, engine: Translator, texts: list[tuple[str, ...]], source: str, target: str
     ) -> list[tuple[str, ...]]:
-        """Translate every text of every row once; rows keep their shape."""
+        """Translate every text of every row; rows keep their number of texts."""
         flat = [text for row in texts for text in row]
         done = iter(translate_all(self.store, engine, flat, source=source, target=target))
         return [tuple(next(done) for _ in row) for row in texts]
 
     def answers_back(self, answers: Sequence[str], language: str) -> list[str]:
-        """Return answers in the source language, translated into `language`."""
+        """Translate answers from the source language into `language`."""
         engine = self.engines.get("answers", language)
         return list(translate_all(self.store, engine, list(answers), source=self.spec.source, target=language))
 
     def identity_of_answers(self, language: str) -> dict[str, Any]:
-        """Return who translates the answers of translate-test back."""
+        """Return the identity of the engine that translates the answers of translate-test back."""
         return dict(self.engines.get("answers", language).identity)
 
     def latents(self, split: Split) -> list[tuple[Any, ...]]:
@@ -97,7 +97,7 @@ class Translations:
         return self.engines.get("latents", language)
 
     def identity_to_target(self, language: str) -> dict[str, Any] | None:
-        """Return who translated the training rows; None for the set's own text."""
+        """Return the identity of the engine that translates the training rows; None for the set's own text."""
         if not self.spec.translation.translates or language == self.spec.source:
             return None
         engine = self.engines.get("to_target", language)
@@ -105,17 +105,17 @@ class Translations:
         return dict(engine.identity) | ({"answers": "aligned by states"} if aligned else {})
 
     def measured(self, language: str) -> dict[str, Any] | None:
-        """Return BLEU and chrF by direction of the translator that the recipe trained; None where there is none."""
+        """Return BLEU and chrF, by direction, of the translator that the recipe trained; None if there is none."""
         return self.engines.measured(language)
 
     @property
     def keeps_states(self) -> bool:
-        """Whether the states of the translation encoder are kept, in float16."""
+        """Whether the states of the translation encoder are stored, in float16."""
         latents = self.spec.translation.latents
         return latents is not None and bool(latents.options.get("store"))
 
 
 def _aligner(engine: Translator, source: str, target: str) -> StatesAligner | None:
-    """Return what aligns words by the states of the engine's encoder; None for engines without one."""
+    """Return an aligner of words by the states of the engine's encoder; None for engines without an encoder."""
     encoder: Any = getattr(engine, "engine", engine)
     return StatesAligner(encoder, source, target) if hasattr(encoder, "encode") else None

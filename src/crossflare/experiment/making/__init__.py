@@ -1,1 +1,1 @@
-"""How a step is made: a model trained, a test part predicted."""
+"""How a step is made: training a model, or predicting a test part."""

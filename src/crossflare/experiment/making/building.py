@@ -1,4 +1,4 @@
-"""What an experiment's models are put together from: the base, an adapter's configuration, the form of the task."""
+"""The parts of an experiment's models: the base, an adapter's configuration, the form of the task."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ LIBRARIES = ("crossflare", "torch", "transformers", "peft", "tokenizers", "safet
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that numbers depend on."""
+    """Return the versions of Python and of the libraries that results depend on."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return processor, number of cores, threads in use, and the accelerator's name, if any."""
+    """Return the processor, the number of cores, the threads in use, and the accelerator's name, if any."""
     import torch
 
     device = devices.best_device()
@@ -56,7 +56,7 @@ def hardware() -> dict[str, Any]:
 
 
 def load_base_of(context: Context, seed: int, merge: Path | None = None) -> Base:
-    """Load the recipe's base model, with the head that the seed gives; `merge` a stage 1 before it is quantised."""
+    """Load the recipe's base model with a head by the seed; merge the stage 1 `merge` before it is quantised."""
     model, task = context.spec.model, context.spec.task
     return load_base(
         model_place(model.name),
@@ -78,16 +78,16 @@ def mixing_of(method: MethodSpec) -> dict[str, int | None]:
 def form_of(
     context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str, seed: int = 0
 ) -> Form:
-    """Return how the recipe puts its task to a model.
+    """Return the form in which the recipe gives its task to a model.
 
     Args:
         context: The recipe.
-        training: How long a text may be.
+        training: The settings for the length of texts.
         model: The model.
         tokenizer: Its tokenizer.
-        about: The kind of method; it reads a source only if its kind does and there is one.
-        source: The source that is read, `none` for none.
-        seed: Of the training run, for sources that are drawn anew at each step.
+        about: The kind of method; the form reads a source only if the kind does and `source` is not `none`.
+        source: The source that is read, or `none`.
+        seed: The seed of the training run, for sources that are drawn again at each step.
     """
     k = annealing(source)
     return make_form(
@@ -130,7 +130,7 @@ def adapter_config(
 
 
 def lora_config(training: Training, model: Any, task_type: str) -> LoraConfig:
-    """Return plain LoRA on the query and value projections, or on all, with a new head trained whole."""
+    """Return plain LoRA on the query and value projections, or on all linear layers; a head is trained in full."""
     return LoraConfig(
         task_type=task_type,
         r=training.r,
@@ -149,7 +149,7 @@ def task_type_of(context: Context, model: Any) -> str:
 
 
 def task_card(context: Context) -> dict[str, Any]:
-    """Return what a saved adapter or a record says of the task."""
+    """Return the description of the task for a saved adapter or a record."""
     task = context.data.task
     return {
         "name": context.data.set.name,

@@ -1,4 +1,4 @@
-"""The temperature of a prediction: the one of its adapter's card, or one that is fitted on the target's dev rows."""
+"""The temperature of a prediction: from its adapter's card, or fitted on the target's dev rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,16 +17,16 @@ from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Choices, Outputs, average
 
 Read = Callable[[PredictionStep, Split], Outputs]
-"""(the prediction of the dev rows by a method that reads for itself, these rows) -> what its model says of them."""
+"""(the prediction of the dev rows by a method that reads them itself, these rows) -> its model's outputs for them."""
 
 
 def calibration_of(step: PredictionStep, read: Read) -> dict[str, Any]:
-    """Return temperature, language and number of the dev rows by which a prediction's probabilities are calibrated.
+    """Return the temperature that calibrates a prediction's probabilities, and the language and number of dev rows.
 
-    An adapter has been calibrated in its own languages when it was trained. A combination, a model of stage 1 and an
-    adapter of another language are calibrated on the dev rows of the language that they read here. Without such rows
-    the probabilities stay as they are (nothing is returned); only texts in the source language, which translate-test
-    reads, have the temperature that stage 1 has for that language.
+    An adapter is calibrated in its own languages when it is trained. A combination, a stage 1 model, and an adapter of
+    another language are calibrated on the dev rows of the language that they read here. Without such rows the
+    probabilities stay as they are, and the result is empty. The exception is translate-test, which reads texts in the
+    source language: it uses stage 1's temperature for that language.
     """
     if not step.context.data.task.labels:
         return {}
@@ -35,7 +35,7 @@ def calibration_of(step: PredictionStep, read: Read) -> dict[str, Any]:
         return _told(known[step.language], step.language)
     rows = dev_rows(step) if step.split == "test" else None
     if rows is not None:
-        gold = [example.label or 0 for example in rows]  # none is without one
+        gold = [example.label or 0 for example in rows]  # every row has a label
         fitted = fit_calibration(_said(step, rows, gold, read), gold)
         return {"temperature": fitted.temperature, "language": step.language, "rows": fitted.rows}
     if step.about.reads == "source" and len(known) == 1:
@@ -49,10 +49,10 @@ def _told(found: dict[str, Any], language: str) -> dict[str, Any]:
 
 
 def dev_rows(step: PredictionStep) -> Split | None:
-    """Return the dev rows in the language of a prediction, read as its test rows are; None where there are none.
+    """Return the dev rows in the language of a prediction, read like its test rows; None if there are none.
 
-    Rows that nobody has to translate anew are there; so are those of a combination that a translator of the recipe can
-    translate. Translate-test alone makes no translations for its temperature.
+    Rows that need no new translation are returned; for a combination, so are rows that a translator of the recipe can
+    translate. Translate-test by itself makes no translations for its temperature.
     """
     context, language = step.context, step.language
     spec, data = context.spec, context.data
@@ -68,13 +68,13 @@ def dev_rows(step: PredictionStep) -> Split | None:
             return None
     try:
         rows = data.dev(language, step.test_source)
-    except UserError:  # rows that nothing else in the recipe reads: they may be damaged, or not on this machine
+    except UserError:  # nothing else in the recipe reads these rows: they may be damaged, or not on this machine
         return None
     return rows if len(rows) and all(example.label is not None for example in rows) else None
 
 
 def _said(step: PredictionStep, rows: Split, gold: Sequence[int], read: Read) -> FloatArray:
-    """Return the log-probabilities [D,K] that a method gives to the dev rows."""
+    """Return a method's log-probabilities [D,K] for the D dev rows."""
     outputs = [read(replace(part, split="dev"), rows) for part in step.parts or [step]]
     choices = [each for each in outputs if isinstance(each, Choices)]
     said = [each.log_probabilities for each in choices]

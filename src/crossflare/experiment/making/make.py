@@ -1,4 +1,4 @@
-"""Run a step of any kind."""
+"""Making a step of any kind."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,10 +29,10 @@ _MAKERS: dict[str, Callable[[Any], None]] = {
 
 
 def make(step: Step) -> None:
-    """Make one step; under torchrun, all processes train, and the first one does the rest.
+    """Make one step; under torchrun, all processes train, and the first one does everything else.
 
     Raises:
-        UserError: A step it needs is not done, or the step cannot be made.
+        UserError: A step that it needs is not done, or the step cannot be made.
     """
     check_ready(step)
     run = _MAKERS[step.kind]

@@ -1,4 +1,4 @@
-"""How models are made: stage 1 on the source language, stage 2 on top of it; both are saved whole or not at all."""
+"""How models are made: stage 1 on the source language, stage 2 on top of it; each is saved complete or not at all."""
 
 import shutil
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def make_stage1(step: Stage1) -> None:
 
 
 def _save_as_it_is(step: Stage1, model: PeftModel, base: Base) -> None:
-    """Save the base as it is as a stage 1: an adapter that adds nothing, with the base's own head or a first one."""
+    """Save the unchanged base as a stage 1: an adapter that adds nothing, with the base's own head or a new one."""
     if not distributed.is_main():
         return
     nothing = Outcome(None, 0, 0, (), 0.0, None, "fp32")
@@ -87,7 +87,7 @@ def make_full(step: Stage2) -> None:
 
 
 def _adapted(model: Any, config: LoraConfig, seed: int) -> PeftModel:
-    """Add an adapter whose first weights depend on the seed alone."""
+    """Add an adapter whose initial weights depend on the seed alone."""
     with devices.seeded(seed):
         return get_peft_model(model, config)
 
@@ -104,7 +104,7 @@ def _train_and_save(
     rows, dev = distributed.main_first(lambda: step.splits)
     group = len(step.languages)
     settings = _settings(training, lr, step.seed, group)
-    # Checkpoints are of this step alone: its id is the folder's name.
+    # The checkpoints belong to this step alone: its id is the folder's name.
     folder = context.shared / "checkpoints" / step.id
     encode = context.data.translations.latents
     latents = distributed.main_first(lambda: (encode(rows), encode(dev))) if step.reads == "latents" else None
@@ -132,7 +132,7 @@ def _train_and_save(
     if form.labels:
         said = _read_dev(model, form, dev, settings, latents and latents[1])
         card["calibration"] = fitted_calibrations(said, dev, step.languages)
-    clear_unfinished(step.path)  # the step's lock is ours
+    clear_unfinished(step.path)  # this process holds the step's lock
     if isinstance(model, PeftModel):
         save_adapter(model, step.path, base=base.identity, source_task=source_task, card=card)
     else:
@@ -142,7 +142,7 @@ def _train_and_save(
 
 
 def _read_dev(model: Any, form: Form, dev: Split, settings: Settings, latents: Latents | None) -> Choices:
-    """Return what a trained model says of the dev rows."""
+    """Return a trained model's choices for the dev rows."""
     said = predict(
         model,
         form,
@@ -157,7 +157,7 @@ def _read_dev(model: Any, form: Form, dev: Split, settings: Settings, latents: L
 
 
 def fitted_calibrations(said: Choices, dev: Split, languages: Sequence[str]) -> dict[str, Any]:
-    """Return what the dev rows of each language, which take turns, say of the probabilities that they were given."""
+    """Return each language's calibration, fitted on its dev rows; the rows of the languages take turns."""
     gold = [-1 if example.label is None else example.label for example in dev]
     turns = {language: slice(place, None, len(languages)) for place, language in enumerate(languages)}
     return {
@@ -167,7 +167,7 @@ def fitted_calibrations(said: Choices, dev: Split, languages: Sequence[str]) -> 
 
 
 def about_of(step: Stage2) -> dict[str, Any]:
-    """Return what a card says of a method and of who made its training rows."""
+    """Return a card's description of a method and of the engines behind its training rows."""
     about: dict[str, Any] = {"kind": step.method.kind, "train_source": step.made_by or step.reads}
     if step.method.through is not None:
         about["through"] = step.method.through
@@ -181,7 +181,7 @@ def about_of(step: Stage2) -> dict[str, Any]:
 
 
 def data_card(step: Stage1 | Stage2, rows: Split, dev: Split) -> dict[str, Any]:
-    """Return what a card says of the rows that a model learnt from."""
+    """Return a card's description of the rows that a model learnt from."""
     data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
     return data | _one_label(step.context, rows, dev) | step.translation_counts()
 
@@ -193,7 +193,7 @@ def card_of(
     data: dict[str, Any],
     trained: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what is kept beside a saved model."""
+    """Return the card that is saved with a model."""
     context = step.context
     return {
         **about,
@@ -210,13 +210,13 @@ def card_of(
 
 
 def _one_label(context: Context, *splits: Split) -> dict[str, Any]:
-    """Return the label of each part that has but one, for the report to say so."""
+    """Return the label of each part that has only one; the report mentions it."""
     found = {split.part: only for split in splits if (only := one_label(split, context.data.task.labels))}
     return {"one_label": found} if found else {}
 
 
 def measure_of(context: Context, languages: Sequence[str]) -> Measure:
-    """Return the main metric on dev rows; of several languages, whose rows take turns, its mean over them."""
+    """Return the measure on dev rows: the main metric, averaged over the languages, whose rows take turns."""
     task = context.data.task
 
     def measure(outputs: Outputs, split: Split) -> float:
@@ -228,7 +228,7 @@ def measure_of(context: Context, languages: Sequence[str]) -> Measure:
 
 
 def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
-    """Return how a model is trained; a batch of a joint adapter has the most whole items that fit, one at least."""
+    """Return a model's training settings; a joint adapter's batch has as many whole items as fit, at least one."""
     shared = (
         "epochs",
         "batch_size",
@@ -245,7 +245,7 @@ def _settings(training: Training, lr: float, seed: int, group: int) -> Settings:
 
 
 def _point(point: Point) -> dict[str, float]:
-    """Return one point of the learning curve as records have it."""
+    """Return one point of the learning curve in the form of records."""
     values = {"step": point.step, "loss": point.loss, "dev_score": point.score}
     return {name: value for name, value in values.items() if value is not None}
 

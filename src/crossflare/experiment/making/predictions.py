@@ -1,4 +1,4 @@
-"""How predictions are made: by a model that reads the test rows, or as the average of other predictions."""
+"""How predictions are made: by a model that reads the test rows, or as a combination of other predictions."""
 
 import json
 import time
@@ -28,12 +28,12 @@ from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
 
 Cut = dict[str, dict[str, int]]
-"""`truncated`: rows longer than the window, by side; `windows`: `rows` that were read in several, how many were `read`,
-and `most` of one row."""
+"""`truncated`: the number of rows longer than the window, by side. `windows`: the number of `rows` read in several
+windows, of windows `read` for them, and the `most` windows of one row."""
 
 
 def make_prediction(step: PredictionStep) -> None:
-    """Predict the test rows and write the predictions, then the record that names them."""
+    """Predict the test rows; write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
     model = None if step.parts else load_model(step)
@@ -49,21 +49,21 @@ def make_prediction(step: PredictionStep) -> None:
 
 
 def load_model(step: PredictionStep) -> TrainedAdapter:
-    """Load the step's model, on the base that the recipe names; rows are read as the recipe's stage 2 says."""
+    """Load the step's model on the recipe's base; it reads rows with the settings of the recipe's stage 2."""
     spec, own = step.context.spec, step.context.spec.stage2
     reading = ReadSettings(own.max_length, own.stride, own.answer_tokens, own.precision)
     return load_trained(read_saved(step.model.path), base=spec.model, reading=reading)
 
 
 def read_split(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
-    """Let the step's model read rows, with their sources where the method has them."""
+    """Return the step's model's outputs for rows, with their sources if the method reads them."""
     reads = "target" if step.about.reads == "both" and step.test_source == "none" else step.about.reads
     latents = step.context.data.translations.latents(split) if reads == "latents" else None
     return model.read(split.examples, reads, latents=latents)
 
 
 def _read_dev(step: PredictionStep, rows: Split, model: TrainedAdapter | None) -> Outputs:
-    """Return what a method says of dev rows: as it was kept for a stack, or read by its model, which may be here."""
+    """Return a method's outputs for dev rows: saved ones for a stack, else from its model, which may be loaded."""
     if not step.done():
         return read_split(step, model or load_model(step), rows)
     source = _source_log_probabilities(step.predictions, len(step.context.data.task.labels))
@@ -71,7 +71,7 @@ def _read_dev(step: PredictionStep, rows: Split, model: TrainedAdapter | None) -
 
 
 def _read(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
-    """Let a model read the test rows, and bring answers into their language."""
+    """Return a model's outputs for the test rows, with answers translated back into the rows' language."""
     context, outputs = step.context, read_split(step, model, split)
     if step.about.reads == "source" and isinstance(outputs, Answers):
         # A row without a translation was read as it is: its answer is in the target language already.
@@ -83,7 +83,7 @@ def _read(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
 
 
 def _read_alone(step: PredictionStep, model: TrainedAdapter, split: Split) -> tuple[Outputs, Cut]:
-    """Return what the step's model says of the test rows, and how many were cut or read in windows."""
+    """Return the step's model's outputs for the test rows, and how many rows were cut or read in windows."""
     outputs = _read(step, model, split)
     cut: Cut = {"truncated": outputs.truncated}
     if isinstance(outputs, Choices) and outputs.windows is not None:
@@ -93,9 +93,9 @@ def _read_alone(step: PredictionStep, model: TrainedAdapter, split: Split) -> tu
 
 
 def _combine(step: PredictionStep) -> tuple[Outputs, Cut]:
-    """Average the log-probabilities of two predictions, or of one and the base model's own for the source; or stack.
+    """Average or stack two predictions' log-probabilities, or average one with the base model's own for the source.
 
-    Of what its parts cut the larger counts are returned.
+    Of the parts' counts of cut rows, the larger ones are returned.
     """
     parts = [_log_probabilities(part) for part in step.parts]
     if step.fitted_on:
@@ -139,7 +139,7 @@ def _write_predictions(path: Path, split: Split, rows: list[dict[str, Any]]) -> 
 
 
 def _write_examples(step: PredictionStep, split: Split) -> None:
-    """Write the texts of the test rows once, for people who look at single rows; nothing is computed from them."""
+    """Write the texts of the test rows once, for people who look at single rows; no score depends on them."""
     path = RunFiles(step.context.folder).examples(step.language)
     if not path.is_file():
         rows = ({"id": e.id, "texts": e.texts, "source": e.source} for e in split)
@@ -186,13 +186,13 @@ def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: C
 
 
 def _left_out(step: PredictionStep) -> dict[str, int]:
-    """Return how many test questions are not scored, since they have no answer."""
+    """Return how many test questions are not scored because they have no answer."""
     count = left_out(step.context.data.set, step.language, step.split)
     return {"unanswerable": count} if count else {}
 
 
 def _flagged(step: PredictionStep, card: dict[str, Any]) -> dict[str, Any]:
-    """Return by part and route how many translations look wrong: those trained on, and those of the test rows."""
+    """Return how many translations look wrong, by part and route: in the training rows and in the test rows."""
     found: dict[str, Any] = dict(card["data"].get("translation") or {})
     if step.split == "test" and (test := step.context.data.translated(step.language, "test", step.test_source).flagged):
         found["test"] = test
@@ -219,7 +219,7 @@ def _signature(step: PredictionStep, split: Split, digest: str) -> dict[str, Any
 
 
 def _options(step: PredictionStep) -> dict[str, Any]:
-    """Return what says how the method differs: its kind, and the options of the adapter it reads."""
+    """Return the method's kind and the options of the adapter that it uses."""
     method = step.method
     options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
     if (trained := step.model.method) is not None:
@@ -234,4 +234,4 @@ def _options(step: PredictionStep) -> dict[str, Any]:
 
 
 ADAPTER_FIELDS = frozenset({"train_source", "joint", *SHAPING, *MIXING_OPTIONS})
-"""Options of a method that a record names beside the training's own."""
+"""The options of a method that a record contains, besides the training settings."""

@@ -1,4 +1,4 @@
-"""How a probe is made: the base reads the rows once, and a regression is fitted on its sentence vectors."""
+"""How a probe is made: the base reads the rows once, and a regression is fitted on their sentence vectors."""
 
 import time
 
@@ -19,7 +19,7 @@ from crossflare.training.train import check_labelled, check_length
 
 
 def make_probe(step: Stage2) -> None:
-    """Fit a regression on the rows of a language, or of several; of several processes the first does."""
+    """Fit a regression on the rows of one or more languages; under torchrun, only the first process does so."""
     if not distributed.is_main():
         return
     context, training = step.context, step.training

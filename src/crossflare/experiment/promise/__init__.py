@@ -1,1 +1,1 @@
-"""What is refused before anything is made, in the same words by validate, by a dry run and by run."""
+"""Checks before anything is made; validate, a dry run and run give the same messages."""

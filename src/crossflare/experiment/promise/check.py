@@ -1,7 +1,7 @@
-"""What a recipe is refused or warned for before anything is made, in the same words everywhere.
+"""The errors and warnings of a recipe before anything is made, in the same words everywhere.
 
-Whatever depends on rows, languages, translators or a model's configuration is looked for here: a recipe that passes
-fails later only for what nobody can know before (a full disk, weights that are damaged, a loss that is no number).
+Everything that depends on rows, languages, translators or a model's configuration is checked here. A recipe that passes
+fails later only for reasons that cannot be known before (a full disk, damaged weights, a loss that is not a number).
 """
 
 import math
@@ -28,7 +28,7 @@ from crossflare.training.loop.settings import few_steps
 
 
 def cautions(data: Data) -> list[str]:
-    """Return a line for each, of the rows that a recipe reads as they are in its set, and of the room that it takes."""
+    """Return the warnings, one line each: about the rows as they are in the set, and about the disk space needed."""
     return list(dict.fromkeys([*_unanswered(data), *_labels(data), *_steps(data), *large_models(data.spec)]))
 
 
@@ -73,7 +73,7 @@ def _count(training: Training, rows: int) -> int:
 
 
 class _Wrong:
-    """Mistakes by the cells that have them."""
+    """Mistakes, each with the cells that have it."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
@@ -99,12 +99,12 @@ class _Wrong:
 
 
 def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
-    """Refuse recipes that cannot be run to their end.
+    """Refuse recipes that cannot run to their end.
 
     Args:
         contexts: One for each cell.
-        fetch: Whether rows, configurations and tokenizers on the hub may be fetched; else what is not on this machine
-            is left unlooked at.
+        fetch: Whether rows, configurations and tokenizers on the hub may be fetched; otherwise only things on this
+            machine are checked.
 
     Raises:
         GatheredError: One line for each mistake, with the cells that have it.
@@ -117,7 +117,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
     there = [context for context in contexts if fetch or not context.data.fetched]
     for context in there:
         try:
-            context.data.check()  # the rows first: their outlines are gone when models are looked at
+            context.data.check()  # rows first: the memory of their outlines is free again when models are checked
         except UserError as error:
             wrong.add(context, error)
     wrong.stop()
@@ -130,7 +130,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
 
 
 def methods_allowed(spec: Spec) -> list[str]:
-    """Return lines that say which kinds of method the data of a recipe allow, and why not the others; no row is read.
+    """Return lines that say which kinds of method a recipe's data allow, and why not the others; no row is read.
 
     Raises:
         UserError: The set cannot be opened.
@@ -158,7 +158,7 @@ def methods_allowed(spec: Spec) -> list[str]:
 
 
 def missing_paths(spec: Spec) -> list[str]:
-    """Return a line for each file or folder that a recipe names as a place on this machine, and that is not there."""
+    """Return a line for each local file or folder that a recipe names and that does not exist."""
     found: dict[str, Any] = {"task.folder": spec.task.folder}
     if spec.model.name.startswith("/"):
         found["model.name"] = spec.model.name
@@ -176,7 +176,7 @@ def missing_paths(spec: Spec) -> list[str]:
 
 
 def _absent_files(spec: Spec) -> Iterator[tuple[str, str, Path]]:
-    """Yield (language, part, path) of each file of the user's own that is not there."""
+    """Yield (language, part, path) of each of the user's own files that does not exist."""
     for language, parts in spec.task.files.items():
         for part, given in parts.items():
             yield from (

@@ -1,4 +1,4 @@
-"""Whether a recipe's translators can do what its methods ask, tried before anything is made."""
+"""Checks whether a recipe's translators can do what its methods need, before anything is made."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ NEURAL = ("transformers", "ctranslate2")
 
 
 def check_engines(data: Data, *, fetch: bool) -> list[str]:
-    """Return what is wrong with each translator that the recipe uses.
+    """Return the errors of the translators that the recipe uses.
 
     Args:
         data: The recipe's rows and translators.
-        fetch: Whether the configuration and tokenizer of a model on the hub may be fetched; else a model that is not
-            on this machine is known by its name alone.
+        fetch: Whether the configuration and tokenizer of a model on the hub may be fetched; otherwise a model that is
+            not on this machine is checked by its name alone.
     """
     wrong: list[str] = []
     for route, language in routes(data.spec):
@@ -44,7 +44,7 @@ def _check(data: Data, route: Route, language: str, fetch: bool) -> None:
                 return
     if options is not None and options.options.get("learn") == "train":
         check_taught(route, options)
-        return  # it is learnt from rows, which are checked as rows
+        return  # it learns from rows, which have their own check
     engine: Any = data.translations.engines.get(route, language)
     inner = getattr(engine, "engine", engine)
     if hasattr(inner, "check"):
@@ -55,17 +55,17 @@ def _check(data: Data, route: Route, language: str, fetch: bool) -> None:
 
 
 def _known_texts(data: Data, route: Route, language: str) -> list[str]:
-    """Return the texts of the set that a translator is to translate."""
+    """Return the texts of the set that a translator will translate."""
     read = data.spec.source if route == "to_target" else language
     parts = ("train", "dev") if route == "to_target" else translated_parts(data.spec, language)
     return [text for part in parts for example in data.rows(read, part) for text in example.texts]
 
 
 def _here(model: str, revision: str | None) -> bool:
-    """Whether a model on the hub lies in the cache of this machine."""
+    """Return whether a model on the hub is in this machine's cache."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
         return isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str)
-    except ValueError:  # no name that the hub could have
+    except ValueError:  # not a valid name on the hub
         return True

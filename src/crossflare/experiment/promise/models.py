@@ -1,7 +1,7 @@
-"""Whether a recipe's base model can do what its methods ask, tried before anything is made.
+"""Checks whether a recipe's base model can do what its methods need, before anything is made.
 
-A base that comes in a package is known: what plain recipes ask of it is answered from its files, without torch. Any
-other model is tried (`trial.try_model`), which takes seconds of imports.
+A base from a package is known: for plain recipes its files answer the check, without torch. Any other model gets a
+trial (`trial.try_model`), whose imports take seconds.
 """
 
 import json
@@ -19,7 +19,7 @@ from crossflare.training.bases.packaged import BASES, base_place
 
 
 def check_models(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple[Context, str]]:
-    """Yield what is wrong with the model of each recipe; what recipes agree on is looked at once.
+    """Yield the errors of each recipe's model; a check that several recipes share runs once.
 
     Args:
         contexts: The recipes.
@@ -68,18 +68,18 @@ FREE = (
     "r",
     "alpha",
 )
-"""Fields of a method that a plain recipe may set."""
+"""The fields of a method that a plain recipe may set."""
 SHORTEST, HIGHEST = 8, 256
-"""A plain recipe's texts have that many tokens or more, its adapters that rank or less."""
+"""The least `max_length` of a plain recipe, and the highest rank of its adapters."""
 
 
 def is_plain(context: Context, method: MethodSpec | None) -> bool:
-    """Whether a method, or stage 1, asks of a packaged BERT nothing that the trial could refuse.
+    """Return whether a method, or stage 1, needs nothing of a packaged BERT that the trial could refuse.
 
-    True only for a new head for labels on texts that are short enough, and adapters with the defaults of their kind.
+    This is true only for a new head for labels, texts that are short enough, and adapters with their kind's defaults.
 
     Raises:
-        UserError: The model's package is not there, or not the known one.
+        UserError: The model's package is missing, or is not the known one.
     """
     spec, model = context.spec, context.spec.model
     if model != ModelSpec(model.name) or model.name not in BASES:

@@ -1,4 +1,4 @@
-"""How much room the models take that are each as large as their base: told before anything is trained."""
+"""The disk space of models that are as large as their base; the user is told before anything is trained."""
 
 import json
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from crossflare.recipe.spec import ModelSpec, Spec
 from crossflare.training.bases.packaged import BASES
 
 BYTES = 4
-"""Of a weight: models are trained and saved in float32."""
+"""The bytes of a weight: models are trained and saved in float32."""
 CHECKPOINTS = 8
-"""Times the size of a model: a checkpoint has its weights, the best, and two numbers for each of AdamW; two are kept.
-"""
+"""The size of the checkpoints, in sizes of the model: each has the weights, the best weights, and AdamW's two numbers
+per weight; two checkpoints are kept."""
 
 
 def large_models(spec: Spec) -> list[str]:
-    """Return a line for each method that trains all weights: how many models, and how large they are."""
+    """Return a line for each method that trains all weights: the number and size of its models."""
     return list(_lines(spec))
 
 
@@ -28,7 +28,7 @@ def _lines(spec: Spec) -> Iterator[str]:
             continue
         languages = 1 if method.joint or method.trained_in else len(spec.languages(method))
         rates = len(spec.training(method).lrs)
-        count = languages * (len(spec.seeds) + rates - 1)  # the chosen rate's first seed is its trial
+        count = languages * (len(spec.seeds) + rates - 1)  # the trial of the chosen rate is its first seed
         size = base_bytes(spec.model)
         models, each = ("model", "") if count == 1 else ("models", "each ")
         if size is None:
@@ -39,7 +39,7 @@ def _lines(spec: Spec) -> Iterator[str]:
 
 
 def base_bytes(model: ModelSpec) -> int | None:
-    """Return the bytes of a base's weights in float32; None where its files are not here."""
+    """Return the bytes of a base's weights in float32; None if its files are not on this machine."""
     packaged = BASES.get(model.name)
     if packaged is not None and packaged.conversion is not None:
         return packaged.conversion.megabytes * 1_000_000
@@ -53,13 +53,13 @@ def _cached(model: ModelSpec) -> list[Path]:
 
     try:
         found = try_to_load_from_cache(model.name, "model.safetensors", revision=model.revision)
-    except (ValueError, OSError):  # no name of a model
+    except (ValueError, OSError):  # not a valid model name
         return []
     return [Path(found)] if isinstance(found, str) else []
 
 
 def _elements(path: Path) -> int:
-    """Return how many numbers a safetensors file has, by its header."""
+    """Return how many numbers a safetensors file has, according to its header."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))

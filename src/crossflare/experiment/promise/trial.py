@@ -1,4 +1,4 @@
-"""A recipe's adapter and form tried on its base model without weights, as the run will put them on it."""
+"""The trial of a recipe's adapter and form on its base model without weights, in the same way as in the run."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ from crossflare.training.loop.batching import check_groups
 from crossflare.training.train import check_length
 
 MT_DIM = 16
-"""A translation encoder's size, where the real one is not known: nothing here depends on it."""
+"""A size for the translation encoder when the real one is not known: nothing here depends on it."""
 
 
 def try_model(context: Context, method: MethodSpec | None, *, fetch: bool) -> None:
-    """Put adapter and form on an empty model as the run will; stage 1 where there is no method.
+    """Put adapter and form on an empty model as the run will.
 
     Args:
         context: The recipe.
-        method: One of its methods.
+        method: One of its methods; None: stage 1.
         fetch: See `empty_base`.
 
     Raises:
@@ -60,7 +60,7 @@ def try_model(context: Context, method: MethodSpec | None, *, fetch: bool) -> No
 
 
 def _check_reader(context: Context, method: MethodSpec, model: Any) -> None:
-    """Refuse methods that read with stage 1 where it is left out and the model has not learnt the task before."""
+    """Refuse a method that reads with stage 1 if stage 1 is left out and the model has not learnt the task before."""
     reads_with_it = not method.about.adapted or method.about.combines
     heads = ("ForSequenceClassification", "ForQuestionAnswering")
     own_head = any(str(name).endswith(heads) for name in model.config.architectures or ())
@@ -72,7 +72,7 @@ def _check_reader(context: Context, method: MethodSpec, model: Any) -> None:
 
 
 def _check_form(context: Context, training: Training, model: Any, tokenizer: Any, about: Kind, source: str) -> None:
-    """Let the form of the task read a row: it says what tokenizer and lengths cannot do."""
+    """Let the form of the task read a row: it raises an error if tokenizer or lengths do not suit."""
     form = form_of(context, training, model, tokenizer, about, source)
     check_length(model, tokenizer, form.longest)
     texts = ("a", "a")[: context.data.task.text_count]

@@ -1,1 +1,1 @@
-"""Running all steps of a recipe: by one process or many, killed anywhere and taken up again."""
+"""Running all steps of a recipe, in one process or many; a run that was killed can go on."""

@@ -1,4 +1,4 @@
-"""What of a run is done, what failed, and what can be made now."""
+"""The state of a run: which steps are done, which failed, and which can be made now."""
 
 import logging
 import traceback
@@ -20,22 +20,22 @@ FOLDER = "failed"
 
 @dataclass(frozen=True)
 class Failure:
-    """One step that failed, and what could not be made for want of it."""
+    """One step that failed, and the results that need it."""
 
     id: str
     """The id of the step."""
     kind: str
     label: str
     error: str
-    """One line."""
+    """The error in one line."""
     when: str
-    """ISO 8601, UTC."""
+    """The time, ISO 8601, UTC."""
     stops: Sequence[Mapping[str, Any]] = ()
-    """The results that cannot be had: `cell` (empty: a plain recipe), `method`, `language` and `seed` of each."""
+    """The results that cannot be made: `cell` (empty: a plain recipe), `method`, `language` and `seed` of each."""
     trace: Sequence[str] = ()
-    """Where it happened, for a fault of the program; empty for what a user can fix."""
+    """The traceback of a fault of the program; empty for an error that the user can fix."""
     about: Kind = "usage"
-    """What the error is about."""
+    """The kind of the error."""
 
     @classmethod
     def of(cls, id: str, kind: str, label: str, error: Exception, stops: Iterable[Mapping[str, Any]]) -> "Failure":
@@ -49,7 +49,7 @@ class Failure:
 
     @property
     def minute(self) -> str:
-        """When it happened, as a person reads it."""
+        """The time of the failure, for people."""
         return self.when[:16].replace("T", " ") + " UTC"
 
 
@@ -59,13 +59,13 @@ def save_failure(shared: Path, failure: Failure) -> None:
 
 
 def clear_failures(shared: Path, ids: Collection[str]) -> None:
-    """Forget failures: their steps are made, or no longer asked for."""
+    """Delete failures whose steps are made, or no longer wanted."""
     for each in ids:
         _place(shared, each).unlink(missing_ok=True)
 
 
 def load_failures(shared: Path) -> dict[str, Failure]:
-    """Return the failures by the id of their step; one that cannot be read is passed over: it says nothing."""
+    """Return the failures by the id of their step; a failure file that cannot be read is skipped."""
     found: dict[str, Failure] = {}
     for path in sorted((shared / FOLDER).glob("*.json")):
         try:
@@ -82,18 +82,18 @@ def _place(shared: Path, id: str) -> Path:
 
 
 OldFailures = Mapping[str, str]
-"""Id of a step that failed in an earlier run -> when it failed."""
+"""Id of a step that failed in an earlier run -> the time of its failure."""
 
 
 class Board:
-    """The steps of all cells of a run, as the files say they stand; any process sees the same."""
+    """The steps of all cells of a run and their state by the files; every process sees the same."""
 
     def __init__(self, graph: Graph, before: OldFailures | None = None) -> None:
-        """Take the steps; `refresh` says how they stand.
+        """Take the steps; `refresh` reads their state.
 
         Args:
             graph: The steps.
-            before: Failures that are older than this run: their steps are tried again.
+            before: The failures from before this run; their steps are tried again.
         """
         self.graph, self.steps, self._needs = graph, graph.steps, graph.needs
         self.shared = graph.contexts[0].shared
@@ -103,10 +103,10 @@ class Board:
         self._failures: dict[str, Failure] = {}
 
     def refresh(self) -> None:
-        """See what has changed on the disk. What is done stays done.
+        """Read the state from the disk again. A step that is done stays done.
 
         Raises:
-            UserError: The data that a step hangs on cannot be read.
+            UserError: The data that a step depends on cannot be read.
         """
         self._failures = self._failed_now()
         for number, step in enumerate(self.steps):  # each after those it needs
@@ -118,7 +118,7 @@ class Board:
 
     @property
     def done(self) -> int:
-        """How many steps are done."""
+        """The number of steps that are done."""
         return sum(self._done)
 
     @property
@@ -128,13 +128,13 @@ class Board:
 
     @property
     def makeable(self) -> list[Step]:
-        """The steps that are not done, and that no failure stops."""
+        """The steps that are not done and that no failure stops."""
         states = zip(self.steps, self._done, self._broken, strict=True)
         return [step for step, done, broken in states if not done and not broken]
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left that could be made."""
+        """Whether no step is left that could be made."""
         return not self.makeable
 
     @property
@@ -149,29 +149,29 @@ class Board:
 
     @property
     def failures(self) -> list[Failure]:
-        """What failed in this run and is not made since."""
+        """The failures of this run whose steps are still not done."""
         missing = {step.known_id for step in self.missing}
         return [failure for failure in self._failures.values() if failure.id in missing]
 
     @property
     def waiting(self) -> int:
-        """How many steps cannot be made for want of another that failed."""
+        """The number of steps that cannot be made because a step that they need failed."""
         failed = set(self._failures)
         return sum(
             broken and step.known_id not in failed for step, broken in zip(self.steps, self._broken, strict=True)
         )
 
     def failed(self, step: Step) -> bool:
-        """Whether a step failed in this run, by now."""
+        """Return whether a step has failed in this run."""
         return step.known_id in self._failed_now()
 
     def label(self, step: Step) -> str:
-        """Return a step's name, with its cell's in a grid."""
+        """Return a step's label, in a grid with its cell."""
         cell = step.context.cell
         return f"{step.label} ({cell})" if cell else step.label
 
     def stopped_by(self, failed: Step) -> list[dict[str, Any]]:
-        """Return the results that cannot be had without a step, in any cell."""
+        """Return the results that need a step, in any cell."""
         id, hit, found = failed.known_id, [False] * len(self.steps), list[dict[str, Any]]()
         for number, step in enumerate(self.steps):
             hit[number] = step.known_id == id or any(hit[needed] for needed in self._needs[number])
@@ -185,7 +185,7 @@ class Board:
 
 
 def ids_of(steps: Iterable[Step]) -> set[str]:
-    """Return the ids of those steps that have one yet."""
+    """Return the ids of the steps that already have one."""
     return {id for step in steps if (id := step.known_id) is not None}
 
 
@@ -193,12 +193,12 @@ _log = logging.getLogger(__name__)
 
 
 def check_records(steps: Iterable[Step], remake: bool) -> list[str]:
-    """Return what is wrong with the records of finished steps, one line each, which names the file.
+    """Return the errors in the records of finished steps, one line each, with the name of the file.
 
     Args:
-        steps: Those of the run.
-        remake: Set such records aside, in `damaged` beside them, so that their steps are to be made again; what was
-            averaged from one is made again as well.
+        steps: The steps of the run.
+        remake: Move such records into the folder `damaged` next to them, so that their steps are made again; so are
+            steps that combine a damaged record.
     """
     found: list[str] = []
     suspect: set[str] = set()

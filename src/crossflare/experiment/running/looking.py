@@ -1,4 +1,4 @@
-"""The look at the data that a run takes before it starts, and that its report shows."""
+"""The look at the data before a run starts; the report shows it."""
 
 import logging
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from crossflare.inspection.remarks import warnings_of
 
 _log = logging.getLogger(__name__)
 MOST = 20_000
-"""Rows that a run looks at for their characters and tokens; of more, it takes one in so many."""
+"""The most rows whose characters and tokens a run looks at; if there are more, it looks at every k-th row."""
 
 
 def looks_of(contexts: Sequence[Context]) -> list[Look]:
-    """Look at the rows of recipes, whole; at those of several cells once where rows and base are the same.
+    """Look at all rows of recipes; cells with the same rows and base are looked at once.
 
     Raises:
         UserError: See `look_at`.
@@ -28,9 +28,9 @@ def looks_of(contexts: Sequence[Context]) -> list[Look]:
 
 
 def look_before(contexts: Sequence[Context]) -> list[str]:
-    """Look at the rows that are about to be run with, write what is found into each folder, and return the warnings.
+    """Look at the rows of the run, write the look into each folder, and return the warnings.
 
-    What was written before for the same rows and the same base is read. A look that fails fails nothing else.
+    A look that was written before for the same rows and base is read instead. If a look fails, the run goes on.
     """
     seen: dict[str, Look | None] = {}
     lines: list[str] = []
@@ -66,7 +66,7 @@ def _some(look: Look) -> list[str]:
 
 
 def _key(context: Context) -> str:
-    """Return what the look depends on: the recipe's rows and base, and how many rows there are."""
+    """Return the id of what the look depends on: the recipe's rows and base, and the number of rows."""
     spec = context.spec.resolved()
     lengths = [context.spec.stage1.max_length, context.spec.stage2.max_length]
     parts = context.data.parts or {}

@@ -1,6 +1,6 @@
-"""What a run says while it goes on, and the log that it reads for that: `made.jsonl`, one line for each step made.
+"""The progress messages of a run, and their log: `made.jsonl`, one line for each step made.
 
-All workers of a run, on any machine, add to it, and any of them reads there what the others have made.
+All workers of a run, on any machine, add to the log, and each can read there what the others have made.
 """
 
 import json
@@ -36,9 +36,9 @@ class Made:
 
 
 def note(shared: Path, made: Made) -> None:
-    """Add a line; appended in one write, so that the lines of several workers do not mix.
+    """Add a line to the log, in one write, so that the lines of several workers do not mix.
 
-    Behind a line that a kill cut off it begins a new one.
+    After a line that a kill cut off, a new line begins.
     """
     line = {
         "id": made.id,
@@ -56,15 +56,15 @@ def note(shared: Path, made: Made) -> None:
 
 
 class Reader:
-    """Reads the log as it grows."""
+    """A reader of the log as it grows."""
 
     def __init__(self, shared: Path) -> None:
         self._path = shared / LOG
         self._place = 0
-        """Bytes that have been read."""
+        """The number of bytes already read."""
 
     def new(self) -> list[Made]:
-        """Return what was made since the last call; a line that cannot be read is passed over."""
+        """Return the steps made since the last call; a line that cannot be read is skipped."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._place)
@@ -85,20 +85,20 @@ def _parsed(line: bytes) -> Made | None:
 
 
 class News:
-    """Looks at the board, and says what is new on it: whoever made it, in this process or in another."""
+    """The messages about new steps on the board, made in this process or another."""
 
     def __init__(self, board: Board, advance: Advance, workers: int = 1) -> None:
-        """Look for the first time: what is done already is no news.
+        """Look for the first time: steps that are already done are not news.
 
         Args:
             board: The steps.
-            advance: Of their bar.
-            workers: How many share what is left.
+            advance: The function that advances their progress bar.
+            workers: The number of workers that share the remaining steps.
         """
         self._board, self._advance, self._workers = board, advance, workers
         self._log, self._pace = Reader(board.shared), Pace()
         self._seconds = defaultdict[str, float](float)
-        """By kind of step, of all that was made since."""
+        """Kind of step -> the seconds of all steps made since the first look."""
         board.refresh()
         self._shown = board.done
         self._failed = {failure.id for failure in board.failures}
@@ -109,7 +109,7 @@ class News:
         advance(board.done, left=self._left())
 
     def refresh(self) -> None:
-        """Look again, and say what is new."""
+        """Look again and show what is new."""
         self._board.refresh()
         made = self._log.new()
         if not made and self._board.done == self._shown:
@@ -130,14 +130,14 @@ class News:
         self._say_failures()
 
     def last(self) -> None:
-        """Look for the last time, and say where the time went."""
+        """Look for the last time and show the time of each kind of step."""
         self.refresh()
         if self._seconds:
             parts = ", ".join(f"{kind} {_took(seconds)}" for kind, seconds in self._seconds.items())
             progress.keep_line(f"time of the steps: {parts}")
 
     def _steps(self) -> dict[str, Step]:
-        """Return the steps by their ids; what cells share stands once."""
+        """Return the steps by their ids; a step that cells share is there once."""
         return {id: step for step in reversed(self._board.steps) if (id := step.known_id) is not None}
 
     def _left(self) -> float | None:
@@ -145,7 +145,7 @@ class News:
         return self._pace.left(once.values(), self._workers)
 
     def _say_failures(self) -> None:
-        if self._board.over:  # the error that ends the run says it next
+        if self._board.over:  # the error that ends the run shows it next
             return
         for failure in self._board.failures:
             if failure.id not in self._failed:
@@ -154,7 +154,7 @@ class News:
 
 
 def _told(step: Step, made: Made) -> str:
-    """Return what was made, in which time; of a prediction its score, with the interval over the test rows."""
+    """Return a step and its time; for a prediction, also its score with the interval over the test rows."""
     score = "" if step.result is None else _score(step, step.result)
     return f"{score} ({_took(made.seconds)})" if score else f"{made.kind} {made.label} ({_took(made.seconds)})"
 
@@ -166,7 +166,7 @@ def _score(step: Step, result: Result) -> str:
         record, found = RunFiles(step.context.folder).read_result(path)
         score = first_look(found, len(record.task["labels"]), metric)
         language = find_language(result.language).name
-    except (UserError, KeyError):  # it is told again, and aloud, where the report reads it
+    except (UserError, KeyError):  # the report will show this error
         return ""
     points, low, high = (f"{100 * value:.1f}" for value in (score.score, score.low, score.high))
     name, where = metric.replace("_", " "), f", {cell}" if cell else ""
@@ -174,5 +174,5 @@ def _score(step: Step, result: Result) -> str:
 
 
 def _took(seconds: float) -> str:
-    """Return a time that has passed, finer than `spoken` does."""
+    """Return a passed time as text, more precise than `spoken`."""
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else spoken(seconds)

@@ -1,6 +1,7 @@
-"""What a recipe comes to, told from the recipe alone: nothing is opened, fetched or loaded.
+"""The steps of a recipe, and how long they take.
 
-`estimate` is stricter and reads every card; here a kind of step that never ran takes the pace of its like.
+`count` reads the recipe alone: nothing is opened, fetched or loaded. `Speeds` knows only the same kind of work, from
+all cards and records of a run; `Pace` also takes the pace of similar steps for a kind of step that never ran.
 """
 
 from collections import defaultdict
@@ -25,19 +26,19 @@ from crossflare.recipe.spec import Spec
 
 @dataclass(frozen=True)
 class Counts:
-    """How many steps a recipe has; what cells share counts once."""
+    """The number of steps of a recipe; a step that cells share counts once."""
 
     cells: int
     stage1: int
-    """Models trained in the source language."""
+    """The models trained in the source language."""
     adapters: int
-    """Trained on top of them, trials of learning rates among them."""
+    """The models trained on top of them, including trials of learning rates."""
     predictions: int
-    """Methods by language and seed."""
+    """The predictions: one for each method, language and seed."""
 
 
 def count(recipe: Recipe) -> tuple[Counts, dict[str, Counts]]:
-    """Return what the chosen cells come to, and each of them alone, by name."""
+    """Return the counts of all chosen cells together, and of each cell by name."""
     contexts = contexts_of(recipe, Path())
     return _counts(contexts), {context.cell: _counts([context]) for context in contexts}
 
@@ -53,18 +54,18 @@ Key = tuple[str, ...]
 
 
 class Pace:
-    """Seconds for each optimizer step, or for each predicted row, of the steps that were made."""
+    """The seconds per optimizer step, or per predicted row, of the steps that were made."""
 
     def __init__(self) -> None:
         self._seconds = defaultdict[Key, list[float]](list)
 
     def add(self, step: Step, seconds: float) -> None:
-        """Learn from a step that was made."""
+        """Add the time of a step that was made."""
         for key in _keys(step):
             self._seconds[key].append(seconds / max(1, step.size))
 
     def left(self, steps: Iterable[Step], workers: int) -> float | None:
-        """Return seconds for these steps, made by so many workers; None while nothing like one of them has run."""
+        """Return the seconds for these steps with `workers` workers; None if nothing similar to one of them has run."""
         total = 0.0
         for step in steps:
             known = next((found for key in _keys(step) if (found := self._seconds.get(key))), None)
@@ -75,32 +76,32 @@ class Pace:
 
 
 def _keys(step: Step) -> tuple[Key, ...]:
-    """Return what a step is like: the most alike first."""
+    """Return the keys of similar steps, the most similar first."""
     sort, model = ("train" if step.trains else "predict"), step.context.spec.model.name
     return (sort, step.method_kind, model), (sort, model)
 
 
 Work = tuple[str, str, int]
-"""Model, kind of method, and most tokens of a text."""
+"""Model, kind of method, and the most tokens of a text."""
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds, as the median of what was measured."""
+    """The medians of the measured seconds."""
 
     per_step: dict[Work, float]
-    """Seconds of one optimizer step, from the cards of the models that are there."""
+    """The seconds of one optimizer step, from the cards of the existing models."""
     per_row: dict[Work, float]
-    """Seconds of one predicted row, from the records; the first reader of the test rows pays for their translation."""
+    """The seconds of one predicted row, from the records; the first reader of test rows includes their translation."""
 
     def seconds(self, step: Step) -> float | None:
-        """Return the most that a step takes; None: nothing like it has run. Early stopping makes it shorter."""
+        """Return the most seconds that a step takes; None if no such work has run. Early stopping makes it shorter."""
         each = (self.per_step if step.trains else self.per_row).get(_work(step))
         return None if each is None else each * step.size
 
 
 def measured(top: Path) -> Speeds:
-    """Return the speeds of all that ran in the folder of a run; what cannot be read is passed over."""
+    """Return the speeds of all work in the folder of a run; files that cannot be read are skipped."""
     steps, rows = defaultdict[Work, list[float]](list), defaultdict[Work, list[float]](list)
     lengths: dict[str, int] = {}
     files = RunFiles(top)
@@ -124,7 +125,7 @@ def measured(top: Path) -> Speeds:
 
 
 def unknown(steps: Iterable[Step]) -> list[str]:
-    """Return what the steps are whose time nothing tells of: kind of step, of method, and model, each once."""
+    """Return descriptions of steps whose time is not known: kind of step, kind of method and model, each once."""
     return list(dict.fromkeys(f"{step.what} on {Path(step.context.spec.model.name).name}" for step in steps))
 
 
@@ -141,28 +142,28 @@ def _read(path: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One step, as a person or a script sees it."""
+    """One step of the plan, for a person or a script."""
 
     kind: str
     label: str
     run_id: str | None
-    """Content id; None while the learning rate it depends on is not chosen."""
+    """The content id; None while the learning rate that it depends on is not chosen."""
     done: bool
     cell: str = ""
     """The first cell of the grid that needs it; empty for a plain recipe."""
     error: str | None = None
-    """Why it failed when it was last tried."""
+    """The error of its last attempt."""
     seconds: float | None = None
-    """The most it will take by what was measured; None: it is done, or nothing like it has run."""
+    """The most seconds that it will take, from measured speeds; None: it is done, or no such work has run."""
     like: str = ""
-    """What has to run once for its time to be known."""
+    """A description of the work that has to run once before its time is known."""
 
 
 def plan(recipe: Recipe | Spec, root: Path) -> list[Planned]:
-    """Return every step of a recipe in the order in which one worker makes them; what cells share stands once.
+    """Return every step of a recipe in the order of one worker; a step that cells share is there once.
 
     Raises:
-        UserError: The data or the base model's package is not there.
+        UserError: The data or the base model's package is missing.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
     top = run_folder(recipe, root)

@@ -1,4 +1,4 @@
-"""Workers that make steps: processes of this machine, one for each GPU if there are several, or nodes of a cluster."""
+"""Workers that make steps: processes on this machine, one for each GPU if there are several, or a cluster's nodes."""
 
 import os
 import signal
@@ -20,17 +20,17 @@ from crossflare.jobs import Cluster, GivenUpError, Processes, connect
 from crossflare.progress import bar, relay_to_display, send_to
 
 LOOK = 2.0
-"""Seconds between two looks at how far the workers are: a look opens files for every step that is missing."""
+"""The seconds between two looks at the workers' progress: a look opens files for every missing step."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _TOLD = ("CROSSFLARE_", "HF_", "TRANSFORMERS_")
-"""What a variable of the environment starts with that workers must have as this process has it."""
+"""The prefixes of environment variables that workers must get from this process."""
 
 
 def share(order: Order, board: Board, workers: int) -> None:
-    """Let several processes make the steps; this one shows how far they are.
+    """Let several processes make the steps; this one shows the progress.
 
     Raises:
-        UserError: A worker was killed, or could not write.
+        UserError: A worker was killed, or cannot write.
     """
     with relay_to_display(workers) as senders:
         pool = Processes(workers, partial(_begin, gpus(), senders))
@@ -44,13 +44,13 @@ def share(order: Order, board: Board, workers: int) -> None:
 
 
 def on_ray(order: Order, board: Board, address: str, workers: int | None) -> None:
-    """Let the workers of a cluster make the steps; this process shows how far they are.
+    """Let the workers of a cluster make the steps; this process shows the progress.
 
     Args:
-        order: What to make.
-        board: The same, to look at.
+        order: The work to do.
+        board: The same work, for its state.
         address: See `connect`.
-        workers: How many; None: one for each GPU, or for each CPU where there is none.
+        workers: The number of workers; None: one for each GPU, or for each CPU if there is no GPU.
 
     Raises:
         UserError: There is no such cluster, the folder is not shared, or all workers were given up.
@@ -61,7 +61,7 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
     pool = Cluster(count, address, {"num_gpus": 1} if cards else {"num_cpus": 1})
     told = {name: value for name, value in os.environ.items() if name.startswith(_TOLD)}
     with closing(pool.run(_ray_worker, [(order, told)] * count, look=WAIT)) as done, suppress(GivenUpError):
-        # When all is made, a worker may still wait for a place on a node.
+        # When all steps are made, a worker may still wait for a place on a node.
         _follow(takewhile(lambda _: not board.over, done), board, count)
     board.refresh()
     if not board.over:
@@ -72,7 +72,7 @@ def on_ray(order: Order, board: Board, address: str, workers: int | None) -> Non
 
 
 def _follow(done: Iterator[object], board: Board, workers: int) -> None:
-    """Show how far the workers are, until they are done."""
+    """Show the workers' progress until they are done."""
     with bar("steps", len(board.steps)) as advance:
         news = News(board, advance, workers)
         for _ in done:
@@ -81,9 +81,9 @@ def _follow(done: Iterator[object], board: Board, workers: int) -> None:
 
 
 def default_workers() -> int:
-    """Return one for each GPU, or one per core, at most 4, where there is none."""
+    """Return one worker per GPU or, without a GPU, one per core, at most 4."""
     if devices.best_device().type not in ("cuda", "cpu"):
-        return 1  # one GPU, whose memory they would share
+        return 1  # one GPU, whose memory several workers would share
     return len(gpus()) or min(4, os.cpu_count() or 1)
 
 
@@ -99,19 +99,19 @@ def gpus() -> tuple[str, ...]:
 
 
 def device_of(worker: int, cards: Sequence[str]) -> Mapping[str, str]:
-    """Return what a worker's environment says of GPUs: one is its own, in turn; nothing where there is no choice."""
+    """Return a worker's environment variable for its GPU, given in turn; empty if there is at most one GPU."""
     return {VISIBLE: cards[worker % len(cards)]} if len(cards) > 1 else {}
 
 
 def _begin(cards: Sequence[str], senders: Sequence[Connection], number: int) -> None:
-    """Take a GPU, before anything looks for one, and tell of progress."""
+    """Take a GPU before anything uses one, and send progress."""
     os.environ.update(device_of(number, cards))
     if senders:
         send_to(senders[number])
 
 
 def _say(line: str) -> None:
-    """Print what a user should know, as the process does that started this one."""
+    """Print a note for the user, in the form of the process that started this one."""
     print(f"note: {line}", file=sys.stderr, flush=True)
 
 
@@ -123,7 +123,7 @@ def _worker(given: tuple[Order, int]) -> None:
     try:
         with listening(_say):
             order.carry_out()
-    except SystemExit:  # on SIGTERM; the pool would catch it, and wait for more work from a process that is gone
+    except SystemExit:  # on SIGTERM; the pool would catch it, and wait for a process that is gone
         os._exit(128 + signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Running a recipe means making what is missing: kill it anywhere, start it again, and it goes on.
+"""Running a recipe: it makes the missing steps, so a run that was killed goes on when it is started again.
 
 Several workers, or several commands on one folder, share the work (see `work`).
 """
@@ -31,16 +31,16 @@ from crossflare.recipe.spec import Spec
 
 _log = logging.getLogger(__name__)
 SHOWN = 5
-"""Steps that failed before and are named when they are tried again."""
+"""The most failed steps that are named when they are tried again."""
 
 
 class StepsFailedError(UserError):
-    """Steps failed; all that could be made without them is made.
+    """Steps failed; everything that does not need them is made.
 
     Args:
-        message: Which, and why.
+        message: The failed steps and their errors.
         ours: Whether one of them met a fault of the program, which no change of the recipe fixes.
-        kind: What the first of them is about, where that is the user's.
+        kind: The kind of the first error, if the user can fix it.
     """
 
     def __init__(self, message: str, *, ours: bool, kind: Kind = "usage") -> None:
@@ -53,18 +53,18 @@ def run(
 ) -> Path:
     """Make every missing step of a recipe, or of the chosen cells of a grid, and return the run's folder.
 
-    Under torchrun the first process does so; the others share its trainings, and end here.
+    Under torchrun the first process does this; the others share its trainings, and end here.
 
     Args:
-        recipe: What to run.
+        recipe: The recipe to run.
         root: The folder of all runs.
-        workers: Processes; None: one per GPU, or one per core (at most 4) without; on a cluster as many as it has room
-            for.
+        workers: The number of processes; None: one per GPU, or one per core (at most 4) without a GPU; on a cluster, as
+            many as it has room for.
         ray: The address of a Ray cluster, or `local` for one on this machine alone; None: processes of this machine.
-        remake: Make damaged records, and those of another version, again.
+        remake: Make damaged records and records of another version again.
 
     Raises:
-        StepsFailedError: Steps failed: all that could be made was made, the failures are named and kept.
+        StepsFailedError: Steps failed; all other steps are made, and the failures are named and saved.
         UserError: The recipe cannot start, or a record is damaged.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
@@ -106,7 +106,7 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
 
 
 def _make(graph: Graph, before: OldFailures, missing: int, workers: int | None, ray: str | None) -> Board:
-    """Let the workers make what is missing, and return how it stands then."""
+    """Let the workers make the missing steps, and return the board afterwards."""
     board = Board(graph, before)
     if ray is not None:
         from crossflare.experiment.running.pools import on_ray
@@ -121,7 +121,7 @@ def _make(graph: Graph, before: OldFailures, missing: int, workers: int | None, 
 
 
 def _tried_again(board: Board) -> OldFailures:
-    """Say which steps failed before and are tried again; forget those that are done or no longer asked for."""
+    """Return the earlier failures that are tried again, and log them; delete those done or no longer wanted."""
     failures = load_failures(board.shared)
     wanted = ids_of(board.missing)
     cells = {context.cell for context in board.graph.contexts}
@@ -151,24 +151,24 @@ def _told(board: Board) -> str:
 
 
 def tidy(graph: Graph) -> None:
-    """Name the adapters for people, and set aside the records that the recipe no longer leads to."""
+    """Give the adapters names for people, and set aside the records that the recipe no longer needs."""
     set_aside(graph)
     name_adapters(graph)
 
 
 def name_adapters(graph: Graph) -> None:
-    """Link each finished adapter under a name that a person finds: `adapters/<method>-<language>-seed<n>`."""
+    """Link each finished adapter under a name for people: `adapters/<method>-<language>-seed<n>`."""
     for step in graph.steps:
         if step.link and step.done():
             place, (card,) = RunFiles(step.context.folder).adapters, step.files
-            with suppress(UserError):  # a convenience, which some file systems lack; a folder in the way stays
+            with suppress(UserError):  # some file systems have no links; an existing folder stays
                 point_to(place / step.link, Path(os.path.relpath(card.parent, place)))
 
 
 def set_aside(graph: Graph) -> None:
-    """Move records that the recipe no longer leads to into `records/old`: a report is of one recipe.
+    """Move records that the recipe no longer needs into `records/old`: a report is for one recipe.
 
-    Nothing is deleted: with the older recipe they are made anew from the models and translations that are still there.
+    Nothing is deleted: the older recipe makes its records again from the existing models and translations.
     """
     wanted = {path for step in graph.steps if step.result and step.done() for path in step.files}
     for context in graph.contexts:

@@ -1,6 +1,6 @@
-"""What every worker does, wherever it runs: make steps until none is left that could be made.
+"""The work of every worker, on any machine: it makes steps until none is left that could be made.
 
-A step is made under its lock, and the lock of a killed process is free.
+A worker makes a step under its lock; the lock of a killed process becomes free.
 """
 
 import logging
@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def with_helpers(recipe: Recipe, top: Path) -> Generator[None]:
-    """Have the others help while the first process works inside, and let them go however that ends.
+    """Let the other processes help while the first one works in this context, and release them however it ends.
 
-    Only the first process comes inside: the others end here, with exit code 0.
+    Only the first process enters the context: the others end here, with exit code 0.
     """
     distributed.start()
     if not distributed.is_main():
@@ -42,7 +42,7 @@ def with_helpers(recipe: Recipe, top: Path) -> Generator[None]:
     try:
         yield
     finally:
-        with suppress(distributed.LostError):  # who is gone needs no leave
+        with suppress(distributed.LostError):  # a process that is gone needs no release
             distributed.lead(None)
         distributed.stop()
 
@@ -54,34 +54,34 @@ def _help(recipe: Recipe, top: Path) -> None:
         try:
             make(next(step for step in graph.steps if step.known_id == wanted))
         except UserError:
-            pass  # the first process has heard of it, and writes the failure
+            pass  # the first process knows, and writes the failure
         except Exception:
             _log.exception("process %d failed", distributed.rank())
 
 
 WAIT = 0.5
-"""Seconds between looks when all that is left is being made by others."""
+"""The seconds between looks when others are making all remaining steps."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker in another process is told."""
+    """The work for a worker in another process."""
 
     cells: tuple[tuple[Spec, Path], ...]
     """(recipe, folder) of each cell."""
     shared: Path
-    """The folder that they share."""
+    """The folder that the cells share."""
     before: OldFailures
-    """Failures that are older than this run."""
+    """The failures from before this run."""
 
     @classmethod
     def of(cls, contexts: Sequence[Context], before: OldFailures) -> "Order":
-        """Describe the work; the folders are absolute, since a worker may stand elsewhere."""
+        """Describe the work; the folders are absolute, since a worker may run in another folder."""
         cells = tuple((each.spec, each.folder.resolve()) for each in contexts)
         return cls(cells, contexts[0].shared.resolve(), dict(before))
 
     def carry_out(self) -> None:
-        """Make steps until none is left to make; who gave the order says what is finished."""
+        """Make steps until none is left to make; the process that gave the order shows the progress."""
         if not all(RunFiles(folder).spec.is_file() for _, folder in self.cells):
             raise UserError(
                 f"{self.shared}: not there on {socket.gethostname()}; a run on several machines needs a folder that "
@@ -92,9 +92,9 @@ class Order:
 
 
 def work(graph: Graph, before: OldFailures | None = None) -> None:
-    """Make steps until none is left to make, and say of each that it is finished.
+    """Make steps until none is left to make, and show each that is finished.
 
-    The failure of a step is written, and the step is not tried again.
+    If a step fails, the failure is written, and the step is not tried again.
 
     Raises:
         UserError: A failure cannot be written, or the data cannot be read.
@@ -107,7 +107,7 @@ def work(graph: Graph, before: OldFailures | None = None) -> None:
 
 
 def _make_all(board: Board, refresh: Callable[[], None]) -> None:
-    """Make steps until none is left to make; `refresh` sees what has changed."""
+    """Make steps until none is left to make; `refresh` reads the board's state again."""
     from crossflare.experiment.making.make import make
 
     while True:
@@ -119,7 +119,7 @@ def _make_all(board: Board, refresh: Callable[[], None]) -> None:
 
 
 def _make_one(board: Board, make: Callable[[Step], None]) -> bool:
-    """Make the first step that is ready and that no other worker is making; say whether there was one."""
+    """Make the first ready step that no other worker is making; return whether there was one."""
     for step in board.ready:
         with _claimed(step) as mine:
             if not mine:
@@ -135,7 +135,7 @@ def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
     try:
         with bar(f"{step.kind} {label}", None):
             make(step)
-    except Exception as error:  # whatever it is, the other cells go on; the failure says what it was
+    except Exception as error:  # for any error, the other cells go on; the failure describes it
         save_failure(board.shared, Failure.of(step.id, step.kind, label, error, board.stopped_by(step)))
     else:
         clear_failures(board.shared, [step.id])
@@ -144,7 +144,7 @@ def _attempt(step: Step, board: Board, make: Callable[[Step], None]) -> None:
 
 @contextmanager
 def _claimed(step: Step) -> Generator[bool]:
-    """Hold a step's lock for as long as it is being made; False when another process holds it."""
+    """Hold a step's lock while it is made; yield False if another process holds it."""
     name = step.known_id
     if name is None:
         yield False

@@ -1,4 +1,4 @@
-"""What the steps of one experiment share: the recipe, the run's folder, the data and the base model's identity."""
+"""The context that the steps of one experiment share: recipe, folders, data and the base model's identity."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
@@ -18,14 +18,14 @@ class Context:
     """One recipe in one folder."""
 
     def __init__(self, spec: Spec, folder: Path, shared: Path | None = None, data: Data | None = None) -> None:
-        """Say where things are.
+        """Set the recipe and its folders.
 
         Args:
             spec: The recipe.
-            folder: What is the recipe's alone: its records, predictions and report.
-            shared: What recipes that agree on it share: models, checkpoints, translations, states and locks. Steps
-                have their content for a name there, so nothing meets what is not its own. None: `folder`.
-            data: The rows, where another recipe over the same ones has them already; None: opened when needed.
+            folder: The recipe's own folder, for its records, predictions and report.
+            shared: The folder that recipes share, for models, checkpoints, translations, states and locks. Steps are
+                named by their content there, so different work cannot collide. None: `folder`.
+            data: The rows, if another recipe over the same rows has opened them; None: opened when needed.
         """
         self.spec = spec
         self.folder = folder
@@ -35,20 +35,20 @@ class Context:
 
     @property
     def cell(self) -> str:
-        """The name of its cell; empty for a plain recipe."""
+        """The name of the recipe's cell; empty for a plain recipe."""
         return "" if self.folder == self.shared else self.folder.name
 
     def remember(self, step: Hashable, make: Callable[[], str]) -> str:
-        """Return the id of a step, computed once; one that cannot be computed yet raises and is not kept."""
+        """Return the id of a step, computed once; if it cannot be computed yet, `make` raises and nothing is kept."""
         if step not in self._ids:
             self._ids[step] = make()
         return self._ids[step]
 
     @cached_property
     def base_key(self) -> dict[str, Any]:
-        """The base model's name and revision, and the hashes of its files where they are on this machine.
+        """The base model's name and revision, and the hashes of its files if they are on this machine.
 
-        If a package brings the model, its weights stand for all files: they are known, and the package has one version.
+        For a model from a package, its weights stand for all files: they are known, and the package has one version.
         """
         from crossflare.training.bases.packaged import BASES
 
@@ -66,16 +66,16 @@ class Context:
 
     @staticmethod
     def training_source(reads: str) -> str:
-        """Return the source that training rows have for an adapter that `reads` such a one, or none."""
+        """Return the source of the training rows of an adapter that reads the source `reads`."""
         return "original" if reads in ("none", "latents") else reads
 
     def training_rows(self, languages: Sequence[str], reads: str, seed: int = 0) -> tuple[Split, Split]:
-        """Return the train and dev rows in the target languages for an adapter that `reads` such a source."""
+        """Return the train and dev rows in the target languages for an adapter that reads the source `reads`."""
         made = self.training_source(reads)
         return self.data.joint(languages, "train", made, seed), self.data.joint(languages, "dev", made, seed)
 
     def training_key(self, languages: Sequence[str], reads: str) -> str:
-        """Return a content id of these rows that needs no translation: the set's rows, and who translates them."""
+        """Return a content id of these rows that needs no translation: the set's rows, and the engine for them."""
         if len(languages) > 1:
             return content_id([self.training_key((each,), reads) for each in languages])
         (language,) = languages
@@ -94,11 +94,11 @@ class Context:
         return content_id([rows, engine, kind, dict(self.data.identity(language, kind) or {}), *dropped, *own])
 
     def dev_key(self, language: str, test_source: str) -> str:
-        """Return a content id of the dev rows that are read as test rows are."""
+        """Return a content id of the dev rows that are read like test rows."""
         return content_id(["dev", self.training_key((language,), self.data.dev_source(test_source))])
 
     def test_key(self, language: str, test_source: str) -> str:
-        """Return a content id of the test rows and of who translates them."""
+        """Return a content id of the test rows and of the engine that translates them."""
         rows = self.data.test(language, test_source if self.data.brings(test_source) else "none").digest
         return content_id([rows, test_source, dict(self.data.identity(language, test_source) or {})])
 
@@ -108,6 +108,6 @@ class Context:
 
 
 def by_language(languages: tuple[str, ...], one: Callable[[str], Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Return what `one` says of the only language; of several what it says of each, by tag; None: of none."""
+    """Return what `one` returns for a single language; for several, a dict by tag; None if it returns None for all."""
     found = {each: dict(said) for each in languages if (said := one(each)) is not None}
     return found.get(languages[0]) if len(languages) == 1 else found or None

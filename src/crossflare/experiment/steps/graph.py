@@ -1,11 +1,11 @@
-"""All steps of an experiment, each after those it needs, and where the cells of a grid lie.
+"""All steps of an experiment, each after those it needs, and the folders of a grid's cells.
 
-    runs/NAME/                   models, checkpoints, translations, states: shared; grid.json says which cells there are
-    runs/NAME/cells/CELL/        spec.yaml, records, predictions, report: what is the cell's alone
+    runs/NAME/                   models, checkpoints, translations, states: shared; grid.json lists the cells
+    runs/NAME/cells/CELL/        spec.yaml, records, predictions, report: the cell's own files
 
 A plain recipe has its one cell in runs/NAME itself.
 
-A step's id is the content hash of all it depends on, so a file under that id is the step done; nothing else is kept.
+A step's id is the content hash of all that it depends on. If its files exist, the step is done; no other state is kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,29 +24,29 @@ from crossflare.recipe.spec import Spec
 
 @dataclass(frozen=True)
 class Graph:
-    """The steps of one recipe, or of the cells of a grid: built once, and asked by all who share the work."""
+    """The steps of one recipe, or of the cells of a grid, built once."""
 
     contexts: Sequence[Context]
-    """One for each cell, with one shared folder."""
+    """One context for each cell, all with the same shared folder."""
     steps: Sequence[Step]
-    """Each once and after those it needs."""
+    """The steps, each once and after those it needs."""
     needs: Sequence[Sequence[int]]
-    """For each step the places of those it needs."""
+    """For each step, the indices of the steps it needs."""
 
 
 def build_graph(contexts: Sequence[Context]) -> Graph:
-    """List every step.
+    """Build the graph of every step.
 
-    Alone, a recipe finishes the seeds of a language before the next language begins. In a grid every cell has its
-    first seed before any has its second, so that there is soon something to look at everywhere; what cells share is
-    made by the first that needs it.
+    A plain recipe finishes all seeds of a language before the next language begins. In a grid every cell gets its
+    first seed before any gets its second, so that all cells soon have results. Cells share work: the first cell that
+    needs a step makes it.
     """
     steps: list[Step] = []
     needs: list[list[int]] = []
     places: dict[tuple[str, Step], int] = {}
 
     def visit(step: Step) -> int:
-        key = (step.context.cell, step)  # steps alone compare equal across recipes
+        key = (step.context.cell, step)  # without the cell, steps of different recipes would be equal
         if key not in places:
             before = [visit(needed) for needed in step.needs()]
             places[key] = len(steps)
@@ -77,9 +77,9 @@ def run_folder(recipe: Recipe | Spec, root: Path) -> Path:
 
 
 def open_cells(cells: Iterable[tuple[Spec, Path]], top: Path) -> list[Context]:
-    """Return the contexts of (recipe, folder) pairs; those over the same rows read them once.
+    """Return the contexts of (recipe, folder) pairs; contexts over the same rows read them once.
 
-    Cells that differ in model, training or seeds only have the same rows.
+    Cells that differ only in model, training or seeds have the same rows.
     """
     opened: list[tuple[Spec, Context]] = []
     for spec, folder in cells:
@@ -93,12 +93,12 @@ def _over_the_same_rows(one: Spec, other: Spec) -> bool:
 
 
 def contexts_of(recipe: Recipe, top: Path) -> list[Context]:
-    """Return the contexts of the cells that are to be run."""
+    """Return the contexts of the chosen cells."""
     return open_cells([(cell.spec, RunFiles(top).cell(cell.name).folder) for cell in recipe.chosen], top)
 
 
 def write_recipes(recipe: Recipe, top: Path) -> None:
-    """Write what the run is of: each chosen cell's recipe with all defaults, and the grid they are cells of."""
+    """Write each chosen cell's recipe with all defaults, and the grid of the cells."""
     for cell in recipe.chosen:
         write_if_new(RunFiles(top).cell(cell.name).spec, cell.spec.to_yaml())
     if recipe.axes:

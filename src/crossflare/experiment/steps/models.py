@@ -1,4 +1,4 @@
-"""The models of an experiment that stand on stage 1, or on the base itself: stage 2, in a target language."""
+"""The models of an experiment on top of stage 1, or of the base itself: stage 2, in a target language."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,34 +14,34 @@ from crossflare.recipe.spec import Training, changed
 from crossflare.tasks.example import Split
 
 MIXING_OPTIONS = ("mix_block", "mix_blocks")
-"""Options of a method that say where another way of mixing is."""
+"""The options of a method that say in which blocks FILTER or X-Mixup mixes."""
 
 
 _NOT_OF_THE_ADAPTER = {"name", "of", "languages", "trained_in", "test_source", "lr", "epochs", "r", "alpha"}
-"""Options of a method that say nothing of its adapter, or that its training says."""
+"""The options of a method that do not describe its adapter, or that its training contains."""
 
 
 @dataclass(frozen=True)
 class Stage2(Model):
-    """One adapter: a method in one language with one seed and one learning rate."""
+    """One model: a method in one language (or a joint one) with one seed and one learning rate."""
 
     context: Context = field(compare=False, repr=False)
     method: MethodSpec
     languages: tuple[str, ...]
-    """BCP-47 tags: one, or all of a joint adapter."""
+    """The BCP-47 tags: one, or all languages of a joint adapter."""
     seed: int
     lr: float | None = None
-    """None: the one that did best on the dev rows."""
+    """The learning rate; None: the one with the best dev score."""
     listed: bool = True
-    """Whether the recipe lists the method; else it is what another method goes through."""
+    """Whether the recipe lists the method; otherwise it is the adapter that another method goes through."""
 
     kind = "stage 2"
 
     @classmethod
     def of(cls, context: Context, method: MethodSpec, language: str, seed: int) -> "Stage2":
-        """Return the adapter that a method reads in a language: that language's, another one's, or the joint one.
+        """Return the adapter that a method uses in a language: that language's, another language's, or the joint one.
 
-        Of a probe there is one for all seeds: nothing in it is drawn.
+        There is one probe for all seeds: it has nothing random.
         """
         trained = context.spec.trained(method)
         seed = context.spec.seeds[0] if trained.about.learns == "probe" else seed
@@ -50,12 +50,12 @@ class Stage2(Model):
 
     @property
     def language(self) -> str:
-        """The languages as names of files, records and labels have them: joined by `+`."""
+        """The languages as in names of files, records and labels: joined by `+`."""
         return joined_tag(self.languages)
 
     @property
     def label(self) -> str:
-        """What a person reads."""
+        """The label for people."""
         rate = f", lr {self.lr:g}" if self.lr is not None else ""
         return f"{self.method.name}, {self.language}, seed {self.seed}{rate}"
 
@@ -66,27 +66,27 @@ class Stage2(Model):
 
     @property
     def about(self) -> Kind:
-        """What the method's kind is made of."""
+        """The properties of the method's kind."""
         return self.method.about
 
     @property
     def training(self) -> Training:
-        """How it trains; all of the rates to try."""
+        """The training settings, with all learning rates to try."""
         return self.context.spec.training(self.method)
 
     @property
     def reads(self) -> str:
-        """Which source it trains with: `original` or `machine` text, `latents` of a translation encoder, or `none`."""
+        """The source that it trains with, such as `original`, `machine`, `latents` (encoder states) or `none`."""
         return self.method.training_source
 
     @property
     def stage1(self) -> Stage1:
-        """The model it starts from."""
+        """The stage 1 of its seed."""
         return Stage1(self.context, self.seed)
 
     @property
     def start(self) -> "Stage1 | Stage2":
-        """The model that it stands on: stage 1, or the one with LoRA of the language that the method goes through."""
+        """The model that it starts from: stage 1, or the LoRA model of the language that the method goes through."""
         method, through = self.method, self.method.through
         if through is None:
             return self.stage1
@@ -96,9 +96,9 @@ class Stage2(Model):
 
     @property
     def splits(self) -> tuple[Split, Split]:
-        """Train and dev rows in the target language, with their sources; or their sources in their place.
+        """The train and dev rows in the target language with their sources, or the sources alone in their place.
 
-        A method with a loss on both languages is also told which answers its training sources have.
+        For a method with a loss on both languages, the training sources also have their answers.
         """
         train, dev = self.context.training_rows(self.languages, self.reads, self.seed)
         if self.about.mixes == "published" and self.stage1.training.trains:
@@ -107,12 +107,12 @@ class Stage2(Model):
 
     @property
     def made_by(self) -> dict[str, Any] | None:
-        """Who made the training sources; of several languages, who did in each. None: they are the set's own."""
+        """The engine that made the training sources, by language if there are several; None: the set's own text."""
         return by_language(self.languages, lambda each: self.context.data.identity(each, self.reads))
 
     @property
     def translated_by(self) -> dict[str, Any] | None:
-        """Who translated the training rows, as `made_by` says it."""
+        """The engine that translated the training rows, in the form of `made_by`."""
         return by_language(self.languages, self.context.data.translations.identity_to_target)
 
     def translation_counts(self) -> dict[str, Any]:
@@ -140,10 +140,10 @@ class Stage2(Model):
 
     @property
     def rate(self) -> float:
-        """The learning rate; of several the one with the best dev score (the smallest of equals).
+        """The learning rate; of several, the one with the best dev score (the smallest of equals).
 
         Raises:
-            NotReadyError: Not all have been tried.
+            NotReadyError: Not all learning rates have been tried.
         """
         if self.lr is not None:
             return self.lr
@@ -163,13 +163,13 @@ class Stage2(Model):
 
     @property
     def size(self) -> int:
-        """How many optimizer steps it makes at most; of a probe, how many rows it reads."""
+        """The most optimizer steps that it makes; for a probe, the number of rows that it reads."""
         rows = sum(self.context.data.size(each, "train") for each in self.languages)
         return rows if self.about.learns == "probe" else self.optimizer_steps(rows)
 
     @property
     def same_work(self) -> str:
-        """What agrees where cells share it."""
+        """A key that is equal where cells share the step."""
         spec = self.context.spec
         own = {name: value for name, value in asdict(self.method).items() if name not in _NOT_OF_THE_ADAPTER}
         training, translation = asdict(self.training), asdict(spec.translation)
@@ -177,16 +177,16 @@ class Stage2(Model):
 
     @property
     def repeats_a_trial(self) -> bool:
-        """Whether it is the adapter of the chosen rate and the first seed, which its trials made already."""
+        """Whether it is the adapter of the chosen rate and the first seed, which one of its trials has already made."""
         return self.lr is None and bool(self.trials) and self.seed == self.context.spec.seeds[0]
 
     @property
     def link(self) -> str:
-        """The name under which a person finds the adapter; a trial has none."""
+        """The adapter's name for people; empty for a trial."""
         return f"{self.method.name}-{self.language}-seed{self.seed}" if self.lr is None and self.listed else ""
 
     def contents(self) -> dict[str, Any]:
-        """Return what the id is the hash of."""
+        """Return the content that the id is the hash of."""
         about = self.about
         if about.learns == "probe":
             return self._contents_of_probe()
@@ -194,7 +194,7 @@ class Stage2(Model):
         differing = changed(self.method, MethodSpec(self.method.name, self.method.kind))
         own = {name: value for name, value in differing.items() if name in shaping}
         own |= self.method.adapter.options
-        if about.reads == "both" and self.reads == "none":  # rows as with `original`, read without their sources
+        if about.reads == "both" and self.reads == "none":  # the rows of `original`, read without their sources
             own["train_source"] = "none"
         return {
             "stage": 2,
@@ -207,7 +207,7 @@ class Stage2(Model):
         }
 
     def _contents_of_probe(self) -> dict[str, Any]:
-        """Return what a probe is named by: the base, its rows, and how they are read."""
+        """Return the content of a probe's id: the base, its rows, and how they are read."""
         context, read = self.context, self.training.deciding()
         names = {"max_length", "precision"} | ({"stride"} if context.spec.task.long == "windows" else set[str]())
         return {
@@ -220,7 +220,7 @@ class Stage2(Model):
         }
 
     def needs(self) -> list[Step]:
-        """Return what it stands on, and the trials that choose the learning rate; a probe needs nothing."""
+        """Return the model that it starts from, and the trials that choose the learning rate; a probe needs nothing."""
         if self.about.learns == "probe":
             return []
         return [self.start, *(self.trials if self.lr is None else [])]

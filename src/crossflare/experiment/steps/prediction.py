@@ -17,23 +17,23 @@ from crossflare.tasks.kinds import QuestionTask
 
 @dataclass(frozen=True)
 class PredictionStep(Step):
-    """The test rows of one language as one method with one seed reads them: the predictions and their record."""
+    """The predictions of one method with one seed for the test rows of one language, and their record."""
 
     context: Context = field(compare=False, repr=False)
     method: MethodSpec
     language: str
     seed: int
     split: Literal["test", "dev"] = "test"
-    """The rows that are read; `dev` for what a stack is fitted on."""
+    """The rows that are read; `dev` for the rows that a stack is fitted on."""
     listed: bool = True
-    """Whether the recipe lists the method; else it stands beside it, as a part of another's."""
+    """Whether the recipe lists the method; otherwise it is only a part of another method."""
 
     kind = "predict"
     trains = False
 
     @property
     def label(self) -> str:
-        """What a person reads."""
+        """The label for people."""
         return f"{self.method.name}, {self.language}, seed {self.seed}" + (" (dev rows)" if self.split == "dev" else "")
 
     @property
@@ -43,46 +43,46 @@ class PredictionStep(Step):
 
     @property
     def training(self) -> Training:
-        """How the texts are cut that it reads: alike for all methods."""
+        """The settings for reading and cutting texts: the recipe's stage 2, for all methods."""
         return self.context.spec.stage2
 
     @property
     def model(self) -> Stage1 | Stage2:
-        """The model that reads, or the adapter of the method it is made of."""
+        """The model that reads the rows, or the adapter of the method that it combines."""
         if not self.about.adapted:
             return Stage1(self.context, self.seed)
         return Stage2.of(self.context, self.method, self.language, self.seed)
 
     @property
     def trained_in(self) -> str | None:
-        """The language whose adapter is read, where the method, or the one it is `of`, names one."""
+        """The language whose adapter is used, if the method, or the method it is `of`, names one."""
         return self.method.trained_in or self.model_method.trained_in
 
     @property
     def parts(self) -> "list[PredictionStep]":
-        """The predictions it combines; empty for a method that reads for itself."""
+        """The predictions that it combines; empty for a method that reads the rows itself."""
         if not self.about.combines:
             return []
-        kinds = (self.model_method.kind, self.about.combines)  # its own source's is no kind: it needs no other step
+        kinds = (self.model_method.kind, self.about.combines)  # "own source" is not a kind: it needs no other step
         return [self._sibling(kind) for kind in kinds if kind in KINDS]
 
     @property
     def fitted_on(self) -> "list[PredictionStep]":
-        """What a stack's parts say of the dev rows."""
+        """The predictions of a stack's parts for the dev rows; empty for other methods."""
         return [replace(part, split="dev") for part in self.parts] if self.about.fitted else []
 
     @property
     def model_method(self) -> MethodSpec:
-        """The method whose adapter is read."""
+        """The method whose adapter is used."""
         return self.context.spec.trained(self.method)
 
     @property
     def about(self) -> Kind:
-        """What the method's kind is made of."""
+        """The properties of the method's kind."""
         return self.method.about
 
     def _sibling(self, kind: str) -> "PredictionStep":
-        """Return the prediction of `kind` on the same adapter and test source, in the recipe or beside it."""
+        """Return the prediction of `kind` with the same adapter and test source, from the recipe or an unlisted one."""
         spec, wanted, adapted = self.context.spec, self.method.test_source, KINDS[kind].adapted
         for method in spec.methods:
             same = not adapted or (
@@ -100,17 +100,17 @@ class PredictionStep(Step):
 
     @property
     def size(self) -> int:
-        """How many rows it reads."""
+        """The number of rows that it reads."""
         data = self.context.data
         return len(data.test(self.language, "none")) if self.split == "test" else data.size(self.language, "dev")
 
     @property
     def same_work(self) -> str:
-        """What agrees where cells share it: nothing but itself."""
+        """A key that is equal where cells share the step: they never share a prediction."""
         return content_id([self.context.cell, self.method.name, self.language, self.seed, self.split])
 
     def contents(self) -> dict[str, Any]:
-        """Return what the id is the hash of."""
+        """Return the content that the id is the hash of."""
         key = self.context.test_key if self.split == "test" else self.context.dev_key
         return {
             "predict": self.method.kind,
@@ -119,12 +119,12 @@ class PredictionStep(Step):
             "parts": [part.id for part in (*self.parts, *self.fitted_on)],
             "test": key(self.language, self.test_source),
             "training": self._reading,
-            **({} if self.model.seed == self.seed else {"seed": self.seed}),  # a probe is one for all seeds
+            **({} if self.model.seed == self.seed else {"seed": self.seed}),  # one probe serves all seeds
         }
 
     @property
     def _reading(self) -> dict[str, Any]:
-        """What the recipe says of how rows are read; the model's own id knows nothing of it where stage 1 reads."""
+        """The recipe's settings for reading rows; if stage 1 reads, the model's id does not contain them."""
         names, own = ["max_length", "precision"], dict[str, Any]()
         if self.context.spec.task.long == "windows":
             names.append("stride")
@@ -136,14 +136,14 @@ class PredictionStep(Step):
 
     @property
     def test_source(self) -> str:
-        """Where the source of the test rows comes from; `none` for methods that read no source."""
+        """The kind of source of the test rows; `none` for methods that read no source."""
         if self.about.reads == "latents":
             return "latents"
         return self.method.test_source if self.about.reads_source else "none"
 
     @property
     def hidden(self) -> bool:
-        """Whether the recipe does not list it: it is only a part of another."""
+        """Whether the recipe does not list it, and it is only a part of another."""
         return not self.listed or self.split != "test"
 
     @property
@@ -163,9 +163,9 @@ class PredictionStep(Step):
 
     @property
     def result(self) -> Result | None:
-        """What of the report it is; None for a part of another."""
+        """Its result in the report; None for a part of another."""
         return None if self.hidden else Result(self.method.name, self.language, self.seed)
 
     def needs(self) -> list[Step]:
-        """Return the model, or the predictions it combines."""
+        """Return the model, or the predictions that it combines."""
         return [*self.parts, *self.fitted_on] if self.parts else [self.model]

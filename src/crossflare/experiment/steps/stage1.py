@@ -26,19 +26,19 @@ class Model(Step):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Its card."""
+        """The adapter's card."""
         return (self.path / CARD,)
 
     def translation_counts(self) -> dict[str, Any]:
-        """Return what became of the translations that it trains on, as a card has it; nothing where there are none."""
+        """Return the counts of its training translations, as a card has them; empty if there are none."""
         return {}
 
     def trial_scores(self) -> list[dict[str, float]]:
-        """Return the dev score of each learning rate that was tried; nothing where there was one rate."""
+        """Return the dev score of each learning rate that was tried; empty if there is only one."""
         return []
 
     def optimizer_steps(self, rows: int) -> int:
-        """Return how many there are at most: of translations some may be left out."""
+        """Return the most optimizer steps for `rows` rows; fewer if translations are left out."""
         return self.training.epochs * ceil(rows / self.training.batch_size)
 
 
@@ -52,18 +52,18 @@ class Stage1(Model):
     kind = "stage 1"
     method = None
     about = KINDS["zero-shot"]
-    """What is made of it when no adapter stands on it."""
+    """The kind of method that reads with it alone."""
     reads = "none"
-    """Which source it trains with."""
+    """The source that it trains with."""
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The one that it trains in."""
+        """The one language that it trains in."""
         return (self.context.spec.source,)
 
     @property
     def label(self) -> str:
-        """What a person reads."""
+        """The label for people."""
         return f"{self.context.spec.source}, seed {self.seed}"
 
     @property
@@ -78,26 +78,26 @@ class Stage1(Model):
 
     @property
     def training(self) -> Training:
-        """How it trains."""
+        """The training settings."""
         return self.context.spec.stage1
 
     @property
     def splits(self) -> tuple[Split, Split]:
-        """Train and dev rows."""
+        """The train and dev rows."""
         return self.context.data.source_task("train"), self.context.data.source_task("dev")
 
     @property
     def size(self) -> int:
-        """How many optimizer steps it makes."""
+        """The number of optimizer steps that it makes."""
         return self.optimizer_steps(len(self.splits[0])) if self.training.trains else 0
 
     @property
     def same_work(self) -> str:
-        """What agrees where cells share it."""
+        """A key that is equal where cells share the step."""
         return content_id(base_work(self))
 
     def contents(self) -> dict[str, Any]:
-        """Return what the id is the hash of."""
+        """Return the content that the id is the hash of."""
         return {
             "stage": 1,
             "base": self.context.base_key,
@@ -114,6 +114,6 @@ class Stage1(Model):
 
 
 def base_work(step: Model) -> list[Any]:
-    """Return what stage 1 is made of, as the recipe says it."""
+    """Return the parts of the recipe that determine stage 1."""
     spec = step.context.spec
     return [asdict(spec.model), asdict(spec.task), spec.source, asdict(spec.stage1), step.seed]

@@ -1,6 +1,6 @@
-"""What every step is: one piece of work, whose id is the content hash of all that it depends on.
+"""The base of every step: one piece of work, whose id is the content hash of all that it depends on.
 
-A file under that id is the step done; nothing else is kept.
+If its files exist under that id, the step is done; no other state is kept.
 """
 
 from abc import ABC, abstractmethod
@@ -15,19 +15,19 @@ from crossflare.experiment.steps.context import Context
 from crossflare.recipe.spec import Training
 
 IDS = 2
-"""Raised whenever an id is built otherwise or a default changes: what is as by default is not in it.
+"""This number increases whenever ids are built differently or a default changes: ids leave out values at their default.
 
-Below 2, ids named all options, and the lexicon that a dictionary had learnt.
+Below 2, ids contained all options, and the lexicon that a dictionary had learnt.
 """
 
 
 class NotReadyError(Exception):
-    """The step depends on another that is not done: the learning rate is still being chosen."""
+    """The step depends on a learning rate that is not chosen yet."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a report is told of: a method in a language with a seed."""
+    """A result of a report: a method in a language with a seed."""
 
     method: str
     language: str
@@ -35,7 +35,7 @@ class Result:
 
 
 class Step(ABC):
-    """One step of a recipe. Steps of one recipe are equal where they are the same work."""
+    """One step of a recipe. Steps of one recipe are equal if they are the same work."""
 
     kind: ClassVar[str]
     """`stage 1`, `stage 2` or `predict`."""
@@ -47,36 +47,36 @@ class Step(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What a person reads."""
+        """The label for people."""
 
     @property
     @abstractmethod
     def method_kind(self) -> str:
-        """The kind of its method, as cards and records name it; `stage1` where it has none."""
+        """The kind of its method, as in cards and records; `stage1` if it has no method."""
 
     @property
     @abstractmethod
     def training(self) -> Training:
-        """How it trains, or how the texts that it reads are cut."""
+        """The training settings, or the settings for reading and cutting texts."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many optimizer steps it makes at most, or how many rows it reads."""
+        """The most optimizer steps that it makes, or the number of rows that it reads."""
 
     @property
     @abstractmethod
     def same_work(self) -> str:
-        """What steps of different cells agree on when they are made once, told from their recipes alone."""
+        """A key from the recipe alone, equal for steps of different cells that are made only once."""
 
     @property
     @abstractmethod
     def files(self) -> tuple[Path, ...]:
-        """The files that are there when it is done: of a model its card; of a prediction the record, then the rows."""
+        """The files that exist when it is done: a model's card, or a prediction's record and then its rows."""
 
     @abstractmethod
     def contents(self) -> dict[str, Any]:
-        """Return what the id is the hash of."""
+        """Return the content that the id is the hash of."""
 
     @abstractmethod
     def needs(self) -> "Sequence[Step]":
@@ -84,7 +84,7 @@ class Step(ABC):
 
     @property
     def id(self) -> str:
-        """Content id.
+        """The content id.
 
         Raises:
             NotReadyError: The learning rate that it depends on is not chosen.
@@ -93,14 +93,14 @@ class Step(ABC):
 
     @property
     def known_id(self) -> str | None:
-        """Content id; None while the learning rate that it depends on is not chosen."""
+        """The content id; None while the learning rate that it depends on is not chosen."""
         try:
             return self.id
         except NotReadyError:
             return None
 
     def done(self) -> bool:
-        """Return whether its files are there."""
+        """Return whether its files exist."""
         try:
             return all(path.is_file() for path in self.files)
         except NotReadyError:
@@ -108,12 +108,12 @@ class Step(ABC):
 
     @property
     def what(self) -> str:
-        """Its kind and that of its method, for a person."""
+        """Its kind and its method's kind, for people."""
         return f"{self.kind} of {self.method_kind}"
 
     @property
     def hidden(self) -> bool:
-        """Whether the recipe does not list it: it is only a part of another."""
+        """Whether the recipe does not list it, and it is only a part of another."""
         return False
 
     @property
@@ -123,17 +123,17 @@ class Step(ABC):
 
     @property
     def result(self) -> Result | None:
-        """What of the report it is; None for models and for parts of others."""
+        """Its result in the report; None for models and for parts of others."""
         return None
 
     @property
     def link(self) -> str:
-        """The name under which a person finds its adapter; empty for none."""
+        """Its adapter's name for people; empty if it has none."""
         return ""
 
 
 def check_ready(step: Step) -> None:
-    """Raise `UserError` when a step is asked for before those it needs."""
+    """Raise `UserError` if a step that this one needs is not done."""
     missing = [needed.label for needed in step.needs() if not needed.done()]
     if missing:
         raise UserError(f"{step.label}: needs {', '.join(missing)} first")

@@ -1,1 +1,1 @@
-"""Base models: where they come from, what is asked of them without weights, and in fewer bits."""
+"""Base models: where they come from, checks without their weights, and quantised ones."""

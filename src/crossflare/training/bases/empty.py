@@ -1,4 +1,4 @@
-"""A base model without its weights: what a recipe asks of a model is checked in a second, before it is loaded."""
+"""A base model without its weights: a recipe's demands on a model are checked in a second, before it is loaded."""
 
 import warnings
 from pathlib import Path
@@ -39,8 +39,8 @@ def empty_base(
 ) -> tuple[Any, Any] | None:
     """Return a base model without its weights, on torch's meta device, and its tokenizer.
 
-    What `load_base` would refuse of a model is refused here, in the same words and without reading its weights, but for
-    weights that are damaged.
+    It refuses what `load_base` would refuse, in the same words and without reading the weights. Only damaged weights
+    are not found here.
 
     Args:
         name: See `load_base`.
@@ -48,11 +48,10 @@ def empty_base(
         answering: See `load_base`.
         revision: See `load_base`.
         quantise: See `load_base`.
-        fetch: Whether a model on the hub that is not on this machine may be asked for; of it the configuration and the
-            tokenizer are fetched.
+        fetch: Whether to fetch the configuration and tokenizer of a model on the hub that is not on this machine.
 
     Returns:
-        None for a model that is not on this machine and is not fetched.
+        The model and its tokenizer; None for a model that is not on this machine and is not fetched.
 
     Raises:
         UserError: See `load_base`.
@@ -78,13 +77,13 @@ def empty_base(
         below = {key for key in missing if key.startswith(f"{model.base_model_prefix}.")}  # bare files lack the prefix
         check_head(name, where, {"revision": revision}, model, missing - below, task.labels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said when it is loaded
+        warnings.simplefilter("ignore")  # the warnings come when the model is loaded
         set_padding(name, model, tokenizer, writes=form in WRITTEN)
     return model, tokenizer
 
 
 def _weights_in(folder: Path, name: str) -> set[str]:
-    """Return the names of the weights in a folder; none for a model that is elsewhere."""
+    """Return the names of the weights in a folder; empty if there is no folder."""
     names: set[str] = set()
     for path in sorted(folder.glob(f"*{SAFE}")) if folder.is_dir() else ():
         with loading(name), safe_open(path, "pt") as file:

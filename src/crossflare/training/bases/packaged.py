@@ -1,4 +1,4 @@
-"""Base models that come inside Python packages, so that neither a hub nor a network is needed: one row for each."""
+"""Base models inside Python packages, which need neither a hub nor a network: one entry for each."""
 
 import logging
 import shutil
@@ -18,22 +18,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How a package's weights become the folder of a model for transformers, once, in the user's cache."""
+    """How a package's weights become a model folder for transformers, once, in the user's cache."""
 
     fill: Callable[[Path, Path], None]
-    """Writes the model of a weights file into a folder."""
+    """The function that writes the model of a weights file into a folder."""
     format: int
-    """Raised whenever the same file would become another folder."""
+    """This number increases whenever the same file would become another folder."""
     megabytes: int
-    """The size of the folder; the user is told before it is made."""
+    """The size of the folder in MB; the user is told before it is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackagedBase:
-    """A model whose weights lie in a package."""
+    """A model whose weights are in a package."""
 
     name: str
-    """What a recipe calls it."""
+    """The name of the model in recipes."""
     package: str
     version: str
     extra: str
@@ -41,21 +41,22 @@ class PackagedBase:
     licence: str
     """The licence of the weights."""
     file: str
-    """The file of weights, relative to the folder that holds the package; a model's folder needs no conversion."""
+    """The weights file, relative to the folder that contains the package. Without a conversion, its own folder is the
+    model's folder."""
     sha256: str
     """The hash of that file."""
     conversion: Conversion | None = None
 
     @property
     def content(self) -> list[str]:
-        """What the model's content is known by."""
+        """What identifies the model's content."""
         return [self.sha256] if self.conversion is None else [self.sha256, f"conversion {self.conversion.format}"]
 
     def weights(self) -> Path:
-        """Return the file of the weights, found without running the package's code, and checked.
+        """Find the weights file without running the package's code, check it, and return its path.
 
         Raises:
-            UserError: The package is not installed, has another version, or its weights are not the known ones.
+            UserError: The package is not installed, has another version, or its weights have another hash.
         """
         module, _, inside = self.file.partition("/")
         spec = find_spec(module)
@@ -76,11 +77,11 @@ class PackagedBase:
         return weights
 
     def place(self) -> Path | None:
-        """Return the folder that the weights are turned into, whether or not it is made; None: they need not be."""
+        """Return the folder of the converted weights, even if it is not made yet; None: no conversion is needed."""
         return None if self.conversion is None else cache_folder() / "bases" / f"{self.name}-{content_id(self.content)}"
 
     def folder(self) -> Path:
-        """Return the folder of the model; make it where that was not done, or where it is damaged.
+        """Return the folder of the model; make it if it is missing or damaged.
 
         Raises:
             UserError: See `weights`; or the folder cannot be written.
@@ -89,7 +90,7 @@ class PackagedBase:
         if self.conversion is None or place is None:
             return self.weights().parent
         if not _whole(place):
-            with in_turn(place.with_name(f"{place.name}.lock")):  # two processes make it once
+            with in_turn(place.with_name(f"{place.name}.lock")):  # two processes make it only once
                 if not _whole(place):
                     clear_unfinished(place)
                     self._make(place, self.conversion)
@@ -149,11 +150,11 @@ _ROWS = (
     ),
 )
 BASES: Mapping[str, PackagedBase] = {base.name: base for base in _ROWS}
-"""By the name that a recipe has for them."""
+"""Name in recipes -> the base."""
 
 
 def base_place(name: str) -> str:
-    """Return the folder of a base that comes in a package, made if need be; any other name as it is.
+    """Return the folder of a base from a package, made if needed; return any other name unchanged.
 
     Raises:
         UserError: See `PackagedBase.folder`.

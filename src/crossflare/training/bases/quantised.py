@@ -1,4 +1,4 @@
-"""Bases in 4 or 8 bits (bitsandbytes): how they are loaded, and made ready for adapters."""
+"""Bases in 4 or 8 bits (bitsandbytes): loading them and preparing them for adapters."""
 
 import logging
 import tempfile
@@ -22,18 +22,18 @@ Quantisation = Literal["none", "nf4", "int8"]
 
 
 def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, device: torch.device) -> dict[str, Any]:
-    """Return the arguments of `from_pretrained` that load a base quantised; none for "none".
+    """Return the arguments of `from_pretrained` that load a quantised base; empty for "none".
 
-    The head and what shares its weights stay in full precision: heads are trained, and a new one is random.
+    The head, and modules that share its weights, stay in full precision: heads are trained, and a new one is random.
 
     Args:
-        quantise: "nf4" (4 bits, the scales quantised too), "int8", or "none".
-        auto_class: transformers' class that will load it, such as `AutoModelForCausalLM`.
+        quantise: "nf4" (4 bits, with quantised scales), "int8", or "none".
+        auto_class: The transformers class that will load the base, such as `AutoModelForCausalLM`.
         config: The model's configuration.
-        device: Where the model will run; decides the 4-bit layers' number format.
+        device: The device that the model will run on; it decides the 4-bit layers' number format.
 
     Raises:
-        UserError: An unknown name, bitsandbytes is missing, or the model cannot be quantised.
+        UserError: The name is unknown, bitsandbytes is missing, or the model cannot be quantised.
     """
     if choose("quantise", quantise, get_args(Quantisation)) == "none":
         return {}
@@ -55,7 +55,7 @@ def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, devi
 
 
 def check_installed(quantise: Quantisation) -> None:
-    """Raise `UserError` when a quantised base is wanted and bitsandbytes is missing."""
+    """Raise `UserError` if a quantised base needs bitsandbytes and it is missing."""
     if quantise != "none" and find_spec("bitsandbytes") is None:
         raise UserError(
             f'quantise {quantise}: bitsandbytes is not installed; run pip install "crossflare[quant]", '
@@ -64,13 +64,13 @@ def check_installed(quantise: Quantisation) -> None:
 
 
 def prepare_quantised(model: Any) -> int:
-    """Make a base that was loaded quantised ready for adapters, in place; return its number of quantised layers.
+    """Prepare a quantised base for adapters, in place, and return its number of quantised layers.
 
-    All that is not quantised becomes float32, the base is frozen, and its 4-bit layers stay differentiable.
-    Activation checkpointing is left as it is: the caller switches it on, or nobody does.
+    Parameters that are not quantised become float32, the base is frozen, and its 4-bit layers stay differentiable.
+    Activation checkpointing stays as it is: the caller decides it.
 
     Raises:
-        UserError: No layer of it is quantised.
+        UserError: No layer of the model is quantised.
     """
     prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     count = sum(1 for module in model.modules() if is_quantised(module))
@@ -83,15 +83,15 @@ def prepare_quantised(model: Any) -> int:
 def quantise_model(
     model: Any, auto_class: Any, quantise: Quantisation, device: torch.device, merge: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Return a model that was loaded in full precision in 4 or 8 bits, ready for adapters.
+    """Quantise a model that was loaded in full precision, and return it ready for adapters.
 
     Args:
-        model: In main memory.
-        auto_class: transformers' class that loaded it.
+        model: The model, in main memory.
+        auto_class: The transformers class that loaded it.
         quantise: "nf4" or "int8".
-        device: Where it will run.
-        merge: Puts what was learnt before into its weights. Into 4 bits it could not go: the steps between the values
-            that four bits can hold are larger than most of what an adapter changes.
+        device: The device that it will run on.
+        merge: Merges an earlier adapter into the model's weights before they are quantised. Weights in 4 bits could not
+            take it: the steps between their values are larger than most changes of an adapter.
 
     Raises:
         UserError: See `quantised_options`.
@@ -107,13 +107,13 @@ def quantise_model(
         commit_dir(folder, fill)
         made = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
     prepare_quantised(made)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a note at each call of int8 layers
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 layers log a note at each call
     return made
 
 
 def _kept_modules(quantise: Quantisation, auto_class: Any, config: Any) -> list[str]:
-    """Return the modules that stay in full precision, found on a model without weights."""
-    stored = config.to_dict().get("quantization_config")  # only models whose files are quantised have it
+    """Return the modules that stay in full precision; they are found on a model without weights."""
+    stored = config.to_dict().get("quantization_config")  # only models with quantised files have it
     if stored is not None:
         raise UserError(
             f"quantise {quantise}: this model's files are quantised already ({stored['quant_method']}); "

@@ -1,1 +1,1 @@
-"""How a task is put to a model, and its answer read: with a head, in words, and by the rivals' ways."""
+"""How a task is given to a model and its answer read: with a head, in words, and by other methods' ways."""

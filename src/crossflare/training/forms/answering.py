@@ -1,4 +1,4 @@
-"""Answering questions: by start and end of a span of the context, or by writing the answer after a prompt."""
+"""Answering questions: by the start and end of a span of the context, or by writing the answer after a prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ from crossflare.training.text.writing import PromptCollator, written_loss
 
 
 def answers_spans(model: Any) -> bool:
-    """Whether a model, without adapters, has the head for answers in the text."""
+    """Return whether a model, without adapters, has the head for spans of the context."""
     kind: Any = MODEL_FOR_QUESTION_ANSWERING_MAPPING.get(type(model.config), None)
     return kind is not None and isinstance(model, kind)
 
 
 class SpanForm:
-    """A head over every token for the answer's start, and one for its end; long contexts come in windows."""
+    """A head over every token for the answer's start and one for its end; long contexts are read in windows."""
 
     labels = 0
 
@@ -50,7 +50,7 @@ class SpanForm:
         )
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
-        """Return the mean cross-entropy of start and end among a window's own tokens."""
+        """Return the mean cross-entropy of start and end over a window's own tokens."""
         start, end = batch.pop("start_positions"), batch.pop("end_positions")
         output = model(**batch)
         return span_losses(output.start_logits, output.end_logits, start, end, batch["attention_mask"]).mean()
@@ -58,7 +58,7 @@ class SpanForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Answers:
-        """Return the best span over all windows of each question."""
+        """Return each question's best span over all of its windows."""
         logits = span_logits(model, rows, self.collate, batch_size, precision, description)
         found = best_answers(rows, *logits, examples, self.answer_tokens)
         labelled = bool(examples) and all(example.answers for example in examples)
@@ -70,7 +70,7 @@ class SpanForm:
         )
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
-        """Count questions that are cut, and windows whose passage of the source is."""
+        """Count the questions that are cut, and the windows whose source passage is cut."""
         rows = encode_questions(
             self.tokenizer, examples, window=self.window, stride=self.stride, with_source=self.with_source
         )
@@ -78,14 +78,14 @@ class SpanForm:
 
 
 def span_losses(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor, mask: Tensor) -> Tensor:
-    """Return [B] the mean cross-entropy of start and end, in float32.
+    """Return each row's mean cross-entropy of start and end [B], in float32.
 
     Args:
-        start_logits: [B,T].
-        end_logits: [B,T].
-        start: [B] the position of the span's first token.
-        end: [B] that of its last.
-        mask: [B,T] 1 for the window's own tokens, among which the places are chosen.
+        start_logits: The start logits [B,T].
+        end_logits: The end logits [B,T].
+        start: The position of the span's first token [B].
+        end: The position of its last token [B].
+        mask: The mask [B,T]: 1 for the window's own tokens, which alone can be chosen.
     """
     closed = mask == 0
     losses = [
@@ -98,7 +98,7 @@ def span_losses(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Te
 
 
 class TextForm:
-    """A prompt, after which the answer is written, greedily."""
+    """A prompt, after which the model writes the answer by greedy decoding."""
 
     labels = 0
 
@@ -131,10 +131,10 @@ class TextForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Answers:
-        """Return what the model writes, and the mean log-probability of its tokens."""
+        """Return the answers that the model writes, with the mean log-probability of their tokens as scores."""
         texts, scores = [""] * len(rows), [0.0] * len(rows)
         for places, batch in batches(model, rows, self.collate.prompts, batch_size, precision, description):
-            batch.pop("position_ids", None)  # generate counts for itself
+            batch.pop("position_ids", None)  # generate computes its own
             written = model.generate(
                 **batch,
                 max_new_tokens=self.answer_tokens,

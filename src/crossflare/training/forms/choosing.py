@@ -1,4 +1,4 @@
-"""Choosing one of K labels: by a classification head, or by the label's first word after a prompt."""
+"""Choosing one of K labels: by a classification head, or by the first token of the label's word after a prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +27,8 @@ from crossflare.training.text.writing import PromptCollator, first_logits, writt
 class HeadForm:
     """A classification head over the texts.
 
-    With `annealing`, rows in training choose between their two sources. With a `stride`, texts that are longer than
-    `max_length` are read in windows (see `long_texts`); they are cut without one, and in training.
+    With `annealing`, training rows choose between their two sources. With a `stride`, texts longer than `max_length`
+    are read in windows (see `long_texts`); without one, and in training, they are cut.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class HeadForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return what the head says."""
+        """Return the head's choices."""
         parts: list[tuple[list[int], Tensor]] = []
         owners = None
         if self.stride is not None:
@@ -84,21 +84,21 @@ class HeadForm:
         return _choices(parts, owners)
 
     def given(self, batch: Batch, step: int) -> Batch:
-        """Return a training batch with the sources that are read in this step."""
+        """Return a training batch with the sources for this step."""
         return batch if self.annealing is None else self.annealing.pick(batch, step)
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
-        """Count the texts that are cut: none where they are read in windows."""
+        """Count the texts that are cut: none if they are read in windows."""
         if self.stride is not None:
             return {"target": 0, "source": 0}
         return count_truncated(self.tokenizer, examples, self.max_length)
 
 
 class WordForm:
-    """A prompt, after which the label's word is written. The first tokens of the K words are compared.
+    """A prompt that the label's word follows; the choice compares the first tokens of the K words.
 
     Raises:
-        UserError: Two labels begin with the same token, so that the first says nothing; or a word is of no label.
+        UserError: Two labels' words begin with the same token, which cannot tell them apart; or a word has no label.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class WordForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return what the words' first tokens say."""
+        """Return the choices by the words' first tokens."""
         parts: list[tuple[list[int], Tensor]] = []
         for places, batch in batches(model, rows, self.collate.prompts, batch_size, precision, description):
             logits, source = first_logits(model, batch)
@@ -158,7 +158,7 @@ class WordForm:
 
 
 def _both(fused: Tensor, source: Tensor | None) -> Tensor:
-    """Return [B,2,K] float32 on the CPU: the fused logits, and the source's or NaN."""
+    """Return the fused logits and the source's (or NaN) as [B,2,K], float32, on the CPU."""
     fused = fused.float().cpu()
     return torch.stack([fused, torch.full_like(fused, torch.nan) if source is None else source.float().cpu()], 1)
 

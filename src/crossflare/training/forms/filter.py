@@ -1,9 +1,9 @@
-"""FILTER's way of reading two languages (Fang et al., AAAI 2021, arXiv 2009.05166), put into an encoder by hooks.
+"""FILTER's way of reading two languages (Fang et al., AAAI 2021, arXiv 2009.05166), added to an encoder by hooks.
 
-Target and source are one sequence, [target; source], in which the source's positions begin anew. In the first blocks
-each language attends to itself alone, in the next few to both, in the rest again to itself. The head reads the target's
-tokens. Left out of the paper's recipe are the loss on the source language and the second phase, in which the model
-teaches itself: what is compared is the way of fusing, under the one training that all methods share.
+Target and source are one sequence, [target; source], in which the source's positions start again. In the first blocks
+each language attends only to itself, in the next few to both, and in the rest again only to itself. The head reads the
+target's tokens. Two parts of the paper's recipe are left out: the loss on the source language, and the second phase
+(self-teaching). The comparison is between ways of fusion, under the one training that all methods share.
 """
 
 from typing import Any
@@ -21,28 +21,29 @@ from crossflare.training.forms.answering import answers_spans
 
 ATTENTIONS = ("eager", "sdpa")
 OF_24 = 20
-"""Joint blocks for questions in the released settings for XLM-R Large, which has 24; for labels there is one."""
+"""The joint blocks for questions in the released settings for XLM-R Large, which has 24 blocks; labels have one."""
 SIDES = ("input_ids", "token_type_ids")
 CUT = ("start_logits", "end_logits")
-"""Outputs of every token."""
+"""The outputs that have a value for every token."""
 
 
 def prepare_filter(model: Any, apart: int | None = None, joint: int | None = None) -> Any:
-    """Let a base model take `source_...` arguments beside its own, and read both as one sequence.
+    """Let a base model take `source_...` arguments next to its own, and read both as one sequence.
 
-    Called without a source, or in rows whose source mask is all 0, the model is what it was.
+    Without a source, or in rows whose source mask is all 0, the model is unchanged.
 
     Args:
         model: A BERT-like encoder with a head.
-        apart: Blocks before the joint ones; None: 1, as released.
-        joint: Blocks in which both attend to each other; None: as released, 1 for labels, for questions 20 of 24.
+        apart: The number of blocks before the joint ones; None: 1, as released.
+        joint: The number of blocks in which both attend to each other; None: as released, 1 for labels, and 20 of
+            24 for questions.
 
     Returns:
         The same model.
 
     Raises:
-        UserError: The model is of another kind, has adapters or is prepared already, its attention takes no mask of
-            our own, or it has not as many blocks.
+        UserError: The model is of another kind, has adapters or is already prepared, its attention takes no mask of
+            ours, or it has too few blocks.
     """
     blocks = post_norm_blocks(model, "FILTER")
     if is_prepared(model):
@@ -64,20 +65,20 @@ def prepare_filter(model: Any, apart: int | None = None, joint: int | None = Non
 
 
 def is_prepared(model: Any) -> bool:
-    """Whether a model, or the one under its adapters, is prepared."""
+    """Return whether a model, or the one under its adapters, is prepared."""
     return hasattr(model, "crossflare_filter")
 
 
 class _Filter:
-    """The hooks: one that joins the texts, one in each block for its mask, one that cuts the output to the target."""
+    """The hooks: one joins the texts, one in each block sets its mask, one cuts the output to the target."""
 
     def __init__(self, model: Any, blocks: list[Any], joint: range) -> None:
         self.padding = positions_from(model)
-        """RoBERTa's kind counts positions from its padding token on; BERT's from 0."""
+        """The padding id that positions start after in RoBERTa's family; None: they start at 0, as in BERT's."""
         self.additive = attention_of(model) == "eager"
         self.width = 0
         self.masks: tuple[Tensor, Tensor] | None = None
-        """The masks of blocks apart and of blocks together, [B,1,T+S,T+S]. They are kept until the next call, since
+        """The masks of separate and of joint blocks, [B,1,T+S,T+S]. They are kept until the next call, since activation
         checkpointing runs blocks again, in older transformers with their hooks."""
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after, always_call=True)
@@ -86,11 +87,11 @@ class _Filter:
             block.register_forward_pre_hook(self.mask_joint if number in joint else self.mask_apart, with_kwargs=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what belongs to a pass of the original out of copies."""
+        """Return the state for a copy, without what belongs to a forward pass of the original."""
         return {**vars(self), "masks": None}
 
     def before(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Turn target and source into one sequence."""
+        """Join target and source into one sequence."""
         self.masks = None
         inputs = Inputs.take(model, args, kwargs)
         if not inputs.has_source:
@@ -117,7 +118,7 @@ class _Filter:
         return real.cumsum(1) * real + self.padding
 
     def _masks(self, target: Tensor, source: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return which tokens read which, for blocks apart and joint; a row without a source has a token to itself."""
+        """Return which tokens attend to which in separate and joint blocks; an empty source attends to one token."""
         side = torch.arange(target.shape[1] + source.shape[1], device=target.device) >= target.shape[1]
         same = side[:, None] == side
         apart = same & torch.cat([target, real_rows(source)], 1)[:, None]
@@ -128,15 +129,15 @@ class _Filter:
         return torch.where(apart, opened, closed)[:, None], torch.where(joint, opened, closed)[:, None]
 
     def mask_apart(self, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Give a block that reads each language alone its mask."""
+        """Set the mask of a block in which each language attends only to itself."""
         return None if self.masks is None else _with_mask(args, kwargs, self.masks[0])
 
     def mask_joint(self, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Give a joint block its mask."""
+        """Set the mask of a joint block."""
         return None if self.masks is None else _with_mask(args, kwargs, self.masks[1])
 
     def after(self, model: Any, args: Any, output: Any) -> Any:
-        """Cut what is said of every token to the target's."""
+        """Cut the outputs of every token to the target's tokens."""
         if self.masks is not None and isinstance(output, ModelOutput):
             for name in CUT:
                 if name in output:
@@ -147,7 +148,7 @@ class _Filter:
 
 
 def _with_mask(args: tuple[Any, ...], kwargs: dict[str, Any], mask: Tensor) -> tuple[Any, dict[str, Any]]:
-    """Return a block's arguments with another mask; encoders give it by place or by name."""
+    """Return a block's arguments with another mask; encoders pass it by position or by name."""
     if len(args) > 1:
         return (args[0], mask, *args[2:]), kwargs
     return args, kwargs | {"attention_mask": mask}

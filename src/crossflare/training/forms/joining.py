@@ -1,8 +1,8 @@
-"""Two ways to give a model both texts: one sequence (input fusion), or a source drawn anew at each step.
+"""Two ways to give a model both texts: in one sequence (input fusion), or with a source drawn again at each step.
 
 One text by a head      the pair (source, target)
 two texts by a head     the pair (source premise SEP source hypothesis, target premise SEP target hypothesis)
-prompts and questions   in each field the source's text, a line break, the target's
+prompts and questions   in each field, the source's text, a line break, the target's text
 """
 
 import math
@@ -26,14 +26,14 @@ from crossflare.training.text.encoded import Latents
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """The schedule of X-Mixup (Yang et al., ICLR 2022): probability p = k / (k + exp(step / k)) of the labelled text.
+    """X-Mixup's schedule (Yang et al., ICLR 2022): the labelled text has the probability p = k / (k + exp(step / k)).
 
     Raises:
-        UserError: k is not above 0.
+        UserError: `k` is not above 0.
     """
 
     k: float = 1000.0
-    """Steps; the paper takes 1000 for classification and 2000 for questions."""
+    """k in steps; the paper takes 1000 for classification and 2000 for questions."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -41,19 +41,19 @@ class Annealing:
             raise UserError(f"annealed source: expected k above 0, got {self.k:g}")
 
     def probability(self, step: int) -> float:
-        """Return p after so many optimizer steps."""
+        """Return p after `step` optimizer steps."""
         return 1 / (1 + math.exp(min(step / self.k - math.log(self.k), 700.0)))
 
     def draws(self, step: int, rows: Tensor) -> Tensor:
-        """Return which of some rows [B] read the labelled text in a step, [B] bool.
+        """Return which rows of `rows` [B] read the labelled text in a step, [B] bool.
 
-        It depends on seed, step and row alone: not on the batch's other rows, nor on what was drawn before.
+        The draw depends only on seed, step and row, not on the batch's other rows or earlier draws.
         """
         chances = [np.random.default_rng([self.seed, step, row]).random() for row in rows.tolist()]
         return torch.tensor([chance < self.probability(step) for chance in chances], device=rows.device)
 
     def pick(self, batch: Batch, step: int) -> Batch:
-        """Return a batch with one source for each row; one whose rows have no choice comes back as it is."""
+        """Return a batch with one source for each row; a batch whose rows have no choice is returned unchanged."""
         if CLEAN_ROWS not in batch:
             return batch
         clean = self.draws(step, batch[CLEAN_ROWS])[:, None]
@@ -73,12 +73,12 @@ LINE = "\n"
 
 
 def as_pair(separator: str) -> Join:
-    """Return what makes a pair of source and target, the texts of each with `separator` between them."""
+    """Return a function that makes the pair (source, target), the texts of each joined by `separator`."""
     return lambda source, target: (separator.join(source), separator.join(target))
 
 
 def by_field(source: Texts, target: Texts) -> Texts:
-    """Return each text of the target under that of the source."""
+    """Return each text of the target on the line after the source's text."""
     return tuple(map(LINE.join, zip(source, target, strict=True)))
 
 
@@ -88,10 +88,10 @@ def shift_of(example: Example) -> int:
 
 
 def joined(example: Example, join: Join) -> Example:
-    """Return an example that reads source and target in one, its spans where they now are; one without a source as is.
+    """Return an example with source and target joined and its spans shifted; without a source, only its own texts.
 
     Raises:
-        UserError: The source has not as many texts as the target.
+        UserError: Source and target have different numbers of texts.
     """
     if not example.source:
         return replace(example, source=None)
@@ -106,14 +106,14 @@ def joined(example: Example, join: Join) -> Example:
 
 
 class JoinedForm:
-    """Another form, given source and target in one sequence.
+    """Another form with source and target in one sequence.
 
-    What does not fit is cut and counted as the form does it: of a pair the longer side, of a prompt's field the end,
-    which is the target's; of a context nothing, there are windows.
+    The inner form cuts and counts what does not fit: in a pair the longer side, in a prompt's field the end, which
+    belongs to the target. A context is not cut: it is read in windows.
 
     Args:
-        inner: The form; it reads no sources, and has room for twice as much.
-        join: How the texts are put together.
+        inner: The form; it reads no sources, and has room for twice as many tokens.
+        join: The function that joins the texts.
     """
 
     def __init__(self, inner: Form, join: Join) -> None:
@@ -135,7 +135,7 @@ class JoinedForm:
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Outputs:
-        """Let the model answer; of a span that begins in the source and ends in the target, the target's part."""
+        """Return the model's answers; a span from the source into the target is cut to the target's part."""
         said = self.inner.read(model, self._joined(examples), rows, batch_size, precision, description)
         if not isinstance(said, Answers) or said.spans is None:
             return said

@@ -1,4 +1,4 @@
-"""The form in which a model does a task, chosen by the task, the recipe and the model."""
+"""The form in which a model does a task: the task, the recipe and the model decide it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 
 
 def form_name(task: Task, answering: Answering) -> FormName:
-    """Return the form of a task."""
+    """Return the name of a task's form."""
     if isinstance(task, QuestionTask):
         return "span" if answering == "head" else "text"
     return "labels" if answering == "head" else "words"
@@ -47,22 +47,22 @@ def make_form(
     Args:
         task: The task.
         answering: By a head, or in words.
-        model: A transformers or peft model of that kind.
+        model: A transformers or peft model with such a head, or one that writes.
         tokenizer: Its tokenizer.
-        max_length: Tokens of a side: a text or pair, a window of a long context, a prompt.
-        with_source: Give the model `Example.source` too: a FLARE model, or one prepared for what it `mixes`.
-        joined: Put source and target in one sequence, of twice `max_length` (input fusion); any model reads that.
-        mixes: What the base was prepared for by `prepare_mixing` or `prepare_filter`; by a head alone.
-        annealing: In training, choose between `Example.clean_source` and `Example.source`; by a head with labels alone.
-        padded: Every batch is as wide as the longest text may be, on both sides, as in the authors' released code; not
-            for spans.
-        long: How a text longer than `max_length` is read, by a head with labels alone and not `joined`.
-        stride: Tokens that a window of a long context, or of a long text, repeats of the one before.
-        answer_tokens: Most tokens of an answer.
-        words: Label -> the word that stands for it, where that is not the label itself.
+        max_length: The most tokens of a side: a text or pair, a window of a long context, or a prompt.
+        with_source: Also give the model `Example.source`: a FLARE model, or one that is prepared for `mixes`.
+        joined: Put source and target in one sequence of twice `max_length` (input fusion); any model can read it.
+        mixes: The way of mixing that `prepare_mixing` or `prepare_filter` prepared the base for; only with a head.
+        annealing: In training, choose between `Example.clean_source` and `Example.source`; only with a head for labels.
+        padded: Make every batch as wide as the longest possible text, on both sides, as the authors' released code
+            does; not for spans.
+        long: How a text longer than `max_length` is read; `windows` only with a head for labels, and not `joined`.
+        stride: The number of tokens that a window of a long context or text repeats from the one before.
+        answer_tokens: The most tokens of an answer.
+        words: Label -> the word that stands for it, if it is not the label itself.
 
     Raises:
-        UserError: The tokenizer or the model cannot do it.
+        UserError: The tokenizer or the model does not suit this form, or the options contradict each other.
     """
     form = form_name(task, answering)
     if annealing is not None and (joined or form != "labels"):
@@ -106,7 +106,7 @@ def make_form(
 
 
 def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:
-    """Refuse what cannot mix, and a model that would take the source for an unknown argument."""
+    """Refuse forms that cannot mix, and a model that is not prepared: the source would be an unknown argument."""
     name, ready = ("FILTER", is_prepared(model)) if mixes == "filter" else ("X-Mixup", hasattr(model, GATE))
     if joined or form not in ("labels", "span"):
         raise UserError(f"{name} is for a head over a text beside its source; set form: head, and join no texts")
@@ -122,16 +122,16 @@ def _separator(tokenizer: Any) -> str:
 
 
 MIXUP_OF_24 = 15
-"""The block in which X-Mixup's authors mix for questions, of XLM-R Large's 24."""
+"""The block in which X-Mixup's authors mix for questions, out of XLM-R Large's 24."""
 
 
 def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
-    """Return a base model that mixes source and target as a kind of method wants, before any adapter is on it.
+    """Return a base model that mixes source and target as a kind of method needs; call it before adapters are added.
 
     Args:
-        model: The base, stage 1 merged or not.
+        model: The base, with or without stage 1 merged.
         mixes: See `kinds.Kind`.
-        mixing: `mix_block` and `mix_blocks` of the method; what is not there is as released.
+        mixing: The method's `mix_block` and `mix_blocks`; a missing one is as released.
     """
     block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
     if mixes == "filter":

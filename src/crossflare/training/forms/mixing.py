@@ -1,6 +1,7 @@
-"""The mixing block, put into a transformers encoder by hooks.
+"""The mixing block of X-Mixup, added to a transformers encoder by hooks.
 
-Source and target are read apart with the same weights, adapters on, gradients through both. In one block, after
+Source and target are read separately with the same weights, adapters included, with gradients through both. In one
+block, after
 
     hs' = LN(hs + attention(hs)),   ht' = LN(ht + attention(ht))
 
@@ -10,7 +11,7 @@ the target goes on as
     weight = 1/2 * sigmoid(w * H + b)
 
 where attention, dense and LN are the block's own, and H is the mean entropy of the target's attention to the source
-plus that of the source's to the target. All that is new is (w, b), which begin as ones.
+plus that of the source's attention to the target. The only new parameters are w and b, which start at 1.
 """
 
 import math
@@ -34,11 +35,11 @@ from crossflare.libraries.transformers import (
 )
 
 GATE = "mixup_gate"
-"""The name of the gate in a model: outside of its backbone, so it counts as head, is trained and saved as one."""
+"""The name of the gate in a model. It is outside of the backbone, so it is trained and saved like a head."""
 
 
 class Gate(nn.Module):
-    """weight = most * sigmoid(w * H + b), with a largest weight `most` of 1/2."""
+    """The gate weight = most * sigmoid(w * H + b), where `most` is the largest weight, 1/2."""
 
     def __init__(self, most: float = 0.5) -> None:
         super().__init__()
@@ -51,21 +52,21 @@ class Gate(nn.Module):
 
 
 def prepare_mixing(model: Any, layer: int = 0) -> Any:
-    """Let a base model take `source_...` arguments beside its own, and mix what it reads there in one block.
+    """Let a base model take `source_...` arguments next to its own, and mix the source into the target in one block.
 
-    The model's output then also has the source's, under the same names with `source_` before them; logits are NaN in
-    rows without a source, and `hidden_states` come where they are asked for. Called without a source, or in rows whose
-    source mask is all 0, the model is what it was.
+    The model's output then also has the source's outputs, under the same names with the prefix `source_`. Logits are
+    NaN in rows without a source; `hidden_states` are there if they are asked for. Without a source, or in rows
+    whose source mask is all 0, the model is unchanged.
 
     Args:
         model: A BERT-like encoder with a head, before any adapter.
         layer: The block; X-Mixup takes 0 for classification and 15 of 24 for questions.
 
     Returns:
-        The same model, with the gate as a further part of its head.
+        The same model, with the gate as an additional part of its head.
 
     Raises:
-        UserError: The model is of another kind, has adapters or a gate already, or has no such block.
+        UserError: The model is of another kind, already has adapters or a gate, or has no such block.
     """
     blocks = post_norm_blocks(model, "X-Mixup")
     if hasattr(model, GATE):
@@ -79,26 +80,26 @@ def prepare_mixing(model: Any, layer: int = 0) -> Any:
 
 @dataclass
 class _Source:
-    """What one pass over the sources gave."""
+    """The result of one forward pass over the sources."""
 
     output: Any
     states: Tensor
-    """hs' [B,S,d], as each target row reads it."""
+    """hs' [B,S,d], for each target row."""
     mask: Tensor
-    """[B,S] bool."""
+    """The source mask [B,S] bool."""
     target_mask: Tensor
-    """[B,T] bool."""
+    """The target mask [B,T] bool."""
     rows: Tensor | None
 
     def spread(self, value: Any) -> Any:
-        """Return what was made of the distinct sources as each target row reads it."""
+        """Return values of the distinct sources as values for each target row."""
         if isinstance(value, tuple):
             return tuple(self.spread(each) for each in value)
         return value if self.rows is None or not isinstance(value, Tensor) else value[self.rows]
 
 
 class _Mixer:
-    """The hooks: one that takes the source's arguments and reads it, one that mixes, one that adds to the output."""
+    """The hooks: one takes the source's arguments and reads the source, one mixes, one adds to the output."""
 
     def __init__(self, model: Any, block: Any) -> None:
         self.model, self.block = model, block
@@ -110,14 +111,14 @@ class _Mixer:
         block_attention(block).register_forward_hook(self.mix)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what belongs to a pass of the original out of copies."""
+        """Return the state for a copy, without what belongs to a forward pass of the original."""
         return {**vars(self), "read": None, "source": None}
 
     def before(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Take the source's arguments off a call, and read the source."""
+        """Take the source's arguments out of a call, and read the source."""
         if self.reading:
             return args, kwargs
-        # Computed again for a backward pass the block could not tell source from target; one block is cheap to keep.
+        # Computed again by activation checkpointing, the block could not tell source from target; keeping it is cheap.
         keep_activations(self.block)
         inputs = Inputs.take(model, args, kwargs)
         if inputs.has_source:
@@ -139,7 +140,7 @@ class _Mixer:
         return _Source(output, *spread, inputs.target_mask, rows)
 
     def mix(self, attention: Any, args: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """Note hs' in the source's pass; in the target's, put ht'' in the place of ht'."""
+        """Keep hs' in the source's pass; replace ht' with ht'' in the target's."""
         states = attention_states(output)
         if self.reading:
             self.read = states
@@ -150,7 +151,7 @@ class _Mixer:
         return mixed(attention, gate, states, source.states, source.target_mask, source.mask), *output[1:]
 
     def after(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        """Add the source's output to the target's, and let go of it."""
+        """Add the source's output to the target's, and release it."""
         if self.reading:
             return output
         source, self.source, self.read = self.source, None, None
@@ -170,12 +171,12 @@ def mixed(
     """Return ht'' [B,T,d].
 
     Args:
-        attention: A block's attention.
+        attention: The block's attention.
         gate: Entropy [B] -> the source's weight [B].
         target: ht' [B,T,d].
         source: hs' [B,S,d].
-        target_mask: [B,T] bool.
-        source_mask: [B,S] bool; a row that is all False keeps its ht'.
+        target_mask: The target mask [B,T] bool.
+        source_mask: The source mask [B,S] bool; a row that is all False keeps its ht'.
     """
     there, opened = source_mask.any(1), real_rows(source_mask)
     parts = attention_parts(attention)
@@ -195,13 +196,13 @@ def _heads(attention: Attention, states: Tensor) -> Tensor:
 
 
 def _log_shares(attention: Attention, readers: Tensor, read: Tensor, mask: Tensor) -> Tensor:
-    """Return the logarithms [B,heads,T,S] of how `readers` [B,T,d] share their attention out to `read` [B,S,d]."""
+    """Return the log attention weights [B,heads,T,S] of the queries `readers` [B,T,d] over the keys `read` [B,S,d]."""
     queries, keys = _heads(attention, attention.query(readers)), _heads(attention, attention.key(read))
     scores = (queries @ keys.mT).float() / math.sqrt(queries.shape[-1])
     return scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min).log_softmax(-1)
 
 
 def _mean_entropy(log_shares: Tensor, readers: Tensor) -> Tensor:
-    """Return the entropy [B] in nats, its mean over heads and the tokens that are `readers` [B,T]."""
+    """Return the attention entropy [B] in nats: the mean over heads and over the tokens in the mask `readers` [B,T]."""
     each = -(log_shares.exp() * log_shares).sum(-1).mean(1)
     return (each * readers).sum(1) / readers.sum(1)

@@ -1,9 +1,9 @@
-"""What a model says about examples: chosen labels or written answers, as they are scored, averaged and kept.
+"""A model's outputs for examples: chosen labels or answers, as they are scored, averaged and stored; and the forms.
 
 labels   a classification head                       any family
-words    the label's word follows the prompt         models that write
-span     start and end of a span of the context      any family, by a question-answering head
-text     the answer follows the prompt               models that write
+words    the label's word after the prompt           models that write
+span     start and end of a span of the context      any family, with a question answering head
+text     the answer after the prompt                 models that write
 """
 
 from collections.abc import Sequence
@@ -25,46 +25,46 @@ _Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a model says of N examples with K labels each."""
+    """A model's outputs for N examples with K labels."""
 
     log_probabilities: _Floats
-    """[N,K]."""
+    """The log-probabilities [N,K]."""
     source: _Floats | None
-    """[N,K] the base model's own for the source; NaN in rows without one, None when no row has one."""
+    """The base model's own log-probabilities for the source [N,K]; NaN in rows without one, None if no row has one."""
     truncated: dict[str, int] = field(default_factory=dict[str, int])
-    """Examples longer than the window, by side."""
+    """The number of examples longer than the window, by side."""
     windows: NDArray[np.int64] | None = None
-    """[N] windows in which each was read; None: whatever is longer than the window is cut."""
+    """The number of windows of each row [N]; None: texts longer than the window are cut."""
 
     def take(self, which: slice) -> "Choices":
-        """Return these rows."""
+        """Return the rows of a slice."""
         source = None if self.source is None else self.source[which]
         windows = None if self.windows is None else self.windows[which]
         return Choices(self.log_probabilities[which], source, self.truncated, windows)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """[N] indices of the most probable labels."""
+        """The indices of the most probable labels [N]."""
         return self.log_probabilities.argmax(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a model says to N questions."""
+    """A model's answers to N questions."""
 
     texts: tuple[str, ...]
     scores: tuple[float, ...]
-    """How sure it is, higher is surer; comparable between the answers of one model only."""
+    """The confidence of each answer, higher is surer; only answers of one model can be compared."""
     positions: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    """Predicted and labelled token positions [N,2] in each first window, for the released code's measure; None for
-    written answers and unlabelled questions."""
+    """The predicted and labelled token positions [N,2] in each question's first window, for the measure of the released
+    code; None for written answers and unlabelled questions."""
     spans: tuple[tuple[int, int], ...] | None = None
-    """Code points of the context before each answer's begin and before its end; None for written answers."""
+    """The begin and end of each answer in code points of the context; None for written answers."""
     truncated: dict[str, int] = field(default_factory=dict[str, int])
-    """Questions longer than their part of the window, by side."""
+    """The number of questions longer than their part of the window, by side."""
 
     def take(self, which: slice) -> "Answers":
-        """Return these rows."""
+        """Return the rows of a slice."""
         positions = None if self.positions is None else (self.positions[0][which], self.positions[1][which])
         spans = None if self.spans is None else self.spans[which]
         return Answers(self.texts[which], self.scores[which], positions, spans, self.truncated)
@@ -74,12 +74,12 @@ Outputs = Choices | Answers
 
 
 def choices(fused: Tensor, source: Tensor, owners: NDArray[np.int64] | None = None) -> Choices:
-    """Return logits as choices; of a row read in several windows, the mean of their log-probabilities, normalised.
+    """Return logits as choices; a row read in several windows has the normalised mean of their log-probabilities.
 
     Args:
-        fused: [W,K] logits.
-        source: [W,K] the base model's own for the source; NaN in rows that have none.
-        owners: [W] which of the N rows each is a window of, in their order; None: each is a row of its own.
+        fused: The logits [W,K].
+        source: The base model's own logits for the source [W,K]; NaN in rows without a source.
+        owners: The row [W] that each window belongs to, in the order of the N rows; None: each is its own row.
 
     Raises:
         UserError: A fused logit is not finite.
@@ -96,7 +96,7 @@ def choices(fused: Tensor, source: Tensor, owners: NDArray[np.int64] | None = No
 
 
 def _mean(values: _Floats, windows: NDArray[np.int64]) -> _Floats:
-    """Return the normalised mean [N,K] over the windows of each row; one of a single window is as it is."""
+    """Return the normalised mean [N,K] over the windows of each row; a row with one window stays as it is."""
     first = np.cumsum(windows) - windows
     mean = np.add.reduceat(values, first, axis=0) / windows[:, None]
     several = windows > 1
@@ -105,7 +105,7 @@ def _mean(values: _Floats, windows: NDArray[np.int64]) -> _Floats:
 
 
 def average(*parts: _Floats) -> _Floats:
-    """Return the normalised mean [N,K] of log-probabilities; a row that is NaN in one part takes the others."""
+    """Return the normalised mean [N,K] of log-probabilities; a row that is NaN in one part uses the others."""
     mean = np.nanmean(np.stack(parts), axis=0)
     return mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)
 
@@ -118,15 +118,15 @@ FormName = Literal["labels", "words", "span", "text"]
 
 
 class Form(Protocol):
-    """One way of putting a task to a model."""
+    """One way of giving a task to a model."""
 
     labels: int
-    """K labels to choose from; 0 for questions."""
+    """K, the number of labels; 0 for questions."""
     longest: int
-    """Most tokens that a model meets in one row."""
+    """The most tokens of one row."""
 
     def encode(self, examples: Sequence[Example], latents: Latents | None = None) -> Rows:
-        """Tokenise examples, their answers too where they are known.
+        """Tokenise examples, and their answers if they are known.
 
         Args:
             examples: N examples of the task.
@@ -135,25 +135,25 @@ class Form(Protocol):
         ...
 
     def collate(self, rows: Sequence[Any], /) -> Batch:
-        """Return rows as a batch, labelled where all are."""
+        """Return rows as a batch; it has labels if all rows have them."""
         ...
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
-        """Return the mean loss over the rows of a batch, computed in float32 whatever the model computes in.
+        """Return the mean loss over the rows of a batch, computed in float32 whatever the model's precision.
 
         Args:
             model: The model.
-            batch: What `collate` made; it is used up.
-            step: Optimizer steps made so far.
+            batch: A batch from `collate`; the call changes it.
+            step: The number of optimizer steps made so far.
         """
         ...
 
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Outputs:
-        """Let the model answer; `rows` are the examples encoded."""
+        """Return the model's outputs; `rows` are the encoded examples."""
         ...
 
     def truncated(self, examples: Sequence[Example]) -> dict[str, int]:
-        """Return how many targets and sources are longer than the model is given."""
+        """Return how many targets and sources are cut because they are too long."""
         ...

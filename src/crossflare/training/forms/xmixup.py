@@ -1,9 +1,9 @@
-"""What X-Mixup adds to a head's form beside the mixing block, as its authors published it.
+"""What X-Mixup adds to a form with a head, besides the mixing block, as its authors published it.
 
-The loss is alpha * L_source + (1 - alpha) * L_target, and the two languages are to agree: KL(p_source || p_target) and
-the mean squared difference of the first tokens' states for labels, that of the mean states for spans. Labels are
-predicted by the mean of the source's and the target's logits, spans by the target's alone. Rows without a source have
-L_target for their loss and the target's logits for their prediction.
+The loss is alpha * L_source + (1 - alpha) * L_target, plus terms that make the two languages agree: for labels,
+KL(p_source || p_target) and the mean squared difference of the first tokens' states; for spans, the mean squared
+difference of the mean states. Labels are predicted from the mean of the source's and the target's log-probabilities,
+spans from the target's logits alone. Rows without a source use L_target and the target's prediction.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ LABELS, SPANS = 0.4, 0.2
 
 
 class XMixupForm(HeadForm):
-    """A classification head; see the module. The model is a prepared one."""
+    """A classification head on a prepared model; see the module."""
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
-        """Return the mean over rows of both languages' losses and their disagreement."""
+        """Return the mean over rows of both languages' losses plus their disagreement."""
         batch = self.given(batch, step)
         labels, weights, there = batch.pop("labels"), batch.pop(WEIGHTS, None), _there(batch)
         output = model(**batch, output_hidden_states=True)
@@ -55,7 +55,7 @@ class XMixupForm(HeadForm):
     def read(
         self, model: Any, examples: Sequence[Example], rows: Any, batch_size: int, precision: Number, description: str
     ) -> Choices:
-        """Return the mean of what the model says of both languages."""
+        """Return the normalised mean of the log-probabilities for both languages."""
         said = super().read(model, examples, rows, batch_size, precision, description)
         if said.source is None:
             return said
@@ -63,9 +63,9 @@ class XMixupForm(HeadForm):
 
 
 class XMixupSpanForm(SpanForm):
-    """A head for the answer's start and end; see the module. The model is a prepared one.
+    """A head for the answer's start and end on a prepared model; see the module.
 
-    A source whose answer is not known, as of a machine's translation, has no loss of its own.
+    A source whose answer is not known, such as a machine translation, has no loss of its own.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, stride: int, answer_tokens: int, *, with_source: bool) -> None:
@@ -73,7 +73,7 @@ class XMixupSpanForm(SpanForm):
         self.collate = SpanCollator(tokenizer, max_length, with_source=with_source, source_spans=True)
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
-        """Return the mean over rows of the loss or losses and the disagreement."""
+        """Return the mean over rows of the target's loss, or both losses, plus the disagreement."""
         start, end, there = batch.pop("start_positions"), batch.pop("end_positions"), _there(batch)
         known = [batch.pop(f"source_{name}_positions", start) for name in ("start", "end")]
         output = model(**batch, output_hidden_states=True)

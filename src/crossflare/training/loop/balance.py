@@ -1,4 +1,4 @@
-"""Rare labels in training: rows weighed by their label, or drawn so that every label comes as often as the others."""
+"""Rare labels in training: rows are weighted by their label, or drawn so that all labels are equally frequent."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,15 +22,16 @@ def label_weights(labels: Sequence[int] | NDArray[np.int64]) -> Floats:
 
 
 def draw_balanced(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return N indices of N rows in which all labels that occur are equal, up to one row each.
+    """Return N indices into N rows such that all labels that occur are equally frequent, up to one row each.
 
-    Each row is expected `label_weights` times: a row of a frequent label once or not at all, one of a rare label some
-    whole number of times or once more. The draw depends on the arguments alone, so a run goes on where it was killed.
+    The expected count of each row is its `label_weights`: a row of a frequent label is drawn once or not at all, a row
+    of a rare label a fixed number of times or once more. The draw depends on the arguments alone, so a killed run can
+    go on.
     """
     random = np.random.default_rng([seed, epoch, 1])  # not the stream that orders the batches
     mixed = random.permutation(len(labels))
     mixed = mixed[np.argsort(labels[mixed], kind="stable")]
-    # A comb with one tooth a row, laid over the rows' weights end to end.
+    # Systematic sampling: the rows' weights end to end, and N equally spaced points over them.
     ends = np.cumsum(label_weights(labels[mixed]))
     teeth = np.arange(len(labels)) + random.random()
     return mixed[np.minimum(np.searchsorted(ends, teeth, side="right"), len(labels) - 1)]
@@ -39,7 +40,7 @@ def draw_balanced(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[n
 def weighing(
     collate: Callable[[Sequence[Any]], Batch], weights: NDArray[np.floating[Any]]
 ) -> Callable[[Sequence[Any]], Batch]:
-    """Return a collator whose batches carry the weights [N] of their rows, known by their positions."""
+    """Return a collator that adds each row's weight to its batches; the weights [N] are indexed by position."""
 
     def weighed(rows: Sequence[Any]) -> Batch:
         own = weights[[int(row.position) for row in rows]]
@@ -49,5 +50,5 @@ def weighing(
 
 
 def mean_loss(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean of the rows' losses [B], each times its weight [B] where there are weights."""
+    """Return the mean of the rows' losses [B], each multiplied by its weight [B] if there are weights."""
     return losses.mean() if weights is None else (weights * losses).mean()

@@ -1,4 +1,4 @@
-"""The order of the examples: random, yet with texts of like length side by side, so that little padding is computed."""
+"""The order of the examples: random, but a batch has texts of similar length, so that there is little padding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -18,14 +18,14 @@ from crossflare.training.loop.state import Batch, Rows
 
 Row = TypeVar("Row")
 MEGA = 50
-"""Batches among which examples are sorted by length, at most; more pads less and mixes less."""
+"""The most batches among which examples are sorted by length; a larger number pads less and mixes less."""
 
 
 def check_groups(rows: int, batch_size: int, group: int, processes: int = 1) -> None:
-    """Refuse batches and rows that do not divide into whole items, or not into as many as there are processes.
+    """Refuse batches and rows that do not divide into whole items, or batches with fewer items than processes.
 
     Raises:
-        UserError: `batch_size` or the number of `rows` is no multiple of `group`, or some process would have nothing.
+        UserError: `batch_size` or the number of `rows` is not a multiple of `group`, or a process would have no item.
     """
     if batch_size % group:
         near = sorted({max(1, batch_size // group) * group, -(-batch_size // group) * group})
@@ -43,18 +43,18 @@ def check_groups(rows: int, batch_size: int, group: int, processes: int = 1) -> 
 
 
 def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, group: int = 1) -> list[int]:
-    """Return every index once, such that consecutive runs of `batch_size` hold texts of like length.
+    """Return every index once, such that each batch of `batch_size` consecutive indices has texts of similar length.
 
-    The order depends on the arguments alone. The last run, where it is shorter, is a random choice. In epoch 0 the
-    widest batch comes first: if memory is short, it is known at once.
+    The order depends on the arguments alone. If the last batch is shorter, it is a random choice. In epoch 0 the
+    widest batch comes first, so that too little memory shows at once.
 
     Args:
-        lengths: [N] tokens of target and source together.
-        batch_size: Examples of a batch.
-        seed: Of the run.
-        epoch: From 0.
-        group: Consecutive rows that are one item (the same in several languages) and stay together in a batch, in
-            their order; an item is as long as its longest row. See `check_groups`.
+        lengths: The number of tokens of each row [N], target and source together.
+        batch_size: The number of examples in a batch.
+        seed: The seed of the run.
+        epoch: The epoch, from 0.
+        group: The number of consecutive rows that are one item (the same in several languages). They stay together in
+            a batch, in their order; an item is as long as its longest row. See `check_groups`.
     """
     sizes, width = lengths.reshape(-1, group).max(axis=1), batch_size // group
     random = np.random.default_rng([seed, epoch])
@@ -73,7 +73,7 @@ def grouped_order(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
 
 
 def rows_of_process(rows: Sequence[Row], rank: int, size: int, group: int = 1) -> Sequence[Row]:
-    """Return the consecutive rows of a batch that process `rank` of `size` computes: whole items, as even as can be."""
+    """Return the consecutive rows of a batch that process `rank` of `size` computes: whole items, split evenly."""
     items = len(rows) // group
     return rows[items * rank // size * group : items * (rank + 1) // size * group]
 
@@ -86,18 +86,18 @@ def step_rows(
     steps: int,
     labels: NDArray[np.int64] | None = None,
 ) -> Iterator[list[int]]:
-    """Yield the rows of each optimizer step that is still to be made, in `grouped_order`, epoch after epoch.
+    """Yield the rows of each remaining optimizer step, in `grouped_order`, epoch after epoch.
 
     The last step of an epoch may have fewer rows than `batch_size * accumulation`.
 
     Args:
-        lengths: [N] tokens of target and source together.
-        settings: Of the run.
+        lengths: The number of tokens of each row [N], target and source together.
+        settings: The settings of the run.
         group: See `grouped_order`.
-        first: Steps that were made before.
-        steps: Steps of the whole run.
-        labels: [N] labels that all come equally often in an epoch, an item by the label of its first row. None: every
-            row comes once.
+        first: The number of steps made before.
+        steps: The number of steps of the whole run.
+        labels: The labels [N], which then are all equally frequent in an epoch; an item has the label of its first
+            row. None: every row comes once.
     """
     width = settings.batch_size * settings.accumulation
     per_epoch = settings.steps(len(lengths), epochs=1)
@@ -127,10 +127,10 @@ def batches(
     precision: Number,
     description: str = "scoring",
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Yield the places of some rows and their batch on the model's device, until all have been met.
+    """Yield batches on the model's device, each with the indices of its rows, until all rows are done.
 
-    Rows of like length share a batch, the longest first: less padding, and memory runs out at once or not at all. No
-    random number is drawn. The model is in evaluation mode, without gradients, until the last batch is done.
+    Rows of similar length share a batch, the longest first: there is less padding, and memory runs out at once or not
+    at all. No random number is drawn. The model is in evaluation mode, without gradients, until the last batch is done.
     """
     order = np.argsort(-rows.lengths, kind="stable").tolist()
     mode, device = model.training, next(model.parameters()).device

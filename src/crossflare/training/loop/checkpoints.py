@@ -1,12 +1,12 @@
-"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result, and that hold no pickle.
+"""Checkpoints without pickles; a kill, a full disk or a flipped bit cannot turn them into a wrong result.
 
-A checkpoint is the folder `step-00000042`, committed at once with its manifest of hashes:
+A checkpoint is the folder `step-00000042`, committed atomically with its manifest of hashes:
 
     weights.safetensors    the trained parameters
-    best.safetensors       those of the best evaluation so far, once there is one
+    best.safetensors       the parameters of the best evaluation so far, once there is one
     optimizer.safetensors  the optimizer's tensors, `<index>.<name>`
     random.safetensors     the state of torch's and numpy's generators
-    state.json             scheduler, optimizer's numbers, python's generator, progress, fingerprint
+    state.json             scheduler, the optimizer's numbers, Python's generator, progress, fingerprint
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def put_trained(model: Any, tensors: Tensors) -> None:
     """Set `trained(model)` to `tensors`.
 
     Raises:
-        UserError: Names or shapes differ.
+        UserError: The names or shapes differ.
     """
     parameters = trained(model)
     wrong = sorted(
@@ -63,7 +63,7 @@ def put_trained(model: Any, tensors: Tensors) -> None:
 
 
 def tied_weights(model: torch.nn.Module) -> list[str]:
-    """Return the names of parameters that are one under several names, such as embeddings that also write."""
+    """Return the names of parameters that have several names, such as embeddings that are also the output layer."""
     names: dict[torch.nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
@@ -81,14 +81,14 @@ def tensors_digest(tensors: dict[str, Tensor]) -> str:
 
 
 Fingerprint = dict[str, Any]
-"""Field -> JSON value; whatever the trained weights depend on."""
+"""Field -> JSON value: everything that the trained weights depend on."""
 
 WEIGHTS, BEST, OPTIMIZER, RANDOM = "weights", "best", "optimizer", "random"
 PROCESSES = "processes"
-"""The field of the fingerprint that says how many processes trained, once these have drawn random numbers."""
+"""The fingerprint's field for the number of processes; it is there once they have drawn random numbers."""
 STATE = "state.json"
 KEPT = 2
-"""Newest checkpoints kept: one, and one in case that one is damaged."""
+"""How many of the newest checkpoints are kept: one, and one more in case the first is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Checkpoint:
 
     step: int
     tensors: Mapping[str, Tensors]
-    """By file: `weights`, `optimizer`, `random`, and `best` where there is one."""
+    """File -> its tensors: `weights`, `optimizer`, `random`, and `best` if there is one."""
     state: dict[str, Any]
 
 
@@ -110,7 +110,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Commit a checkpoint, then drop all but the newest `KEPT`.
 
     Raises:
-        UserError: The disk is full or cannot be written; the checkpoints that were there are untouched.
+        UserError: The disk is full or cannot be written; the earlier checkpoints stay as they are.
     """
 
     def fill(place: Path) -> None:
@@ -131,9 +131,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """Read the newest complete checkpoint; None when there is none at all.
+    """Read the newest complete checkpoint; return None when there is no checkpoint at all.
 
-    A damaged one is passed over with a warning, and dropped once an older one has been read.
+    A damaged checkpoint is skipped with a warning, and deleted once an older one has been read.
 
     Raises:
         UserError: There are checkpoints, and every one is damaged.
@@ -163,7 +163,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint.
 
     Raises:
-        UserError: It is damaged, or not one.
+        UserError: It is damaged, or it is not a checkpoint.
     """
     names = open_dir(path)
     for needed in (f"{WEIGHTS}.safetensors", f"{OPTIMIZER}.safetensors", f"{RANDOM}.safetensors", STATE):
@@ -179,7 +179,7 @@ def compare(stored: Fingerprint, current: Fingerprint, where: Path) -> None:
     """Refuse to go on from a checkpoint of another run.
 
     Raises:
-        UserError: Fields differ; names each with both values.
+        UserError: Fields differ; the message names each with both values.
     """
     changed = [
         f"{name} was {stored.get(name, 'not set')!r}, is {current.get(name, 'not set')!r}"
@@ -195,10 +195,10 @@ def compare(stored: Fingerprint, current: Fingerprint, where: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Keep other processes out of `folder`, and clear away what killed ones left half done.
+    """Keep other processes out of `folder`, and delete the unfinished files of killed ones.
 
     Raises:
-        UserError: Another process trains there.
+        UserError: Another process trains in the folder.
     """
     with locks.alone(folder / ".lock", "trains there"):
         for junk in (*folder.glob(".step-*.tmp"), *folder.glob(".step-*.drop")):
@@ -221,12 +221,12 @@ def pack_optimizer(optimizer: Any) -> tuple[Tensors, dict[str, Any]]:
 
 
 def unpack_optimizer(optimizer: Any, tensors: Tensors, rest: dict[str, Any]) -> None:
-    """Give an optimizer over the same parameters the state that `pack_optimizer` took."""
+    """Set the state of an optimizer over the same parameters to what `pack_optimizer` returned."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in (*tensors.items(), *rest["numbers"].items()):
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    # JSON has no tuples, and AdamW unpacks its betas: what was a tuple in the fresh optimizer becomes one again.
+    # JSON has no tuples, but AdamW needs its betas as one: what is a tuple in the new optimizer becomes one again.
     groups = [
         {k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in group.items()}
         for group, fresh in zip(rest["groups"], optimizer.state_dict()["param_groups"], strict=True)
@@ -243,12 +243,12 @@ def pack_random() -> tuple[Tensors, dict[str, Any]]:
 
 
 def random_states() -> list[Tensor]:
-    """Return the state of torch's generators, of the CPU and of the device that trains."""
+    """Return the states of torch's generators: the CPU's and the training device's."""
     return [torch.get_rng_state(), *devices.random_state(devices.best_device()).values()]
 
 
 def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
-    """Put all random generators where `pack_random` found them."""
+    """Restore the states of all random generators that `pack_random` returned."""
     version, words, gauss = rest["python"]
     random.setstate((version, tuple(words), gauss))
     kind, position, has_gauss, cached = rest["numpy"]
@@ -258,15 +258,15 @@ def unpack_random(tensors: Tensors, rest: dict[str, Any]) -> None:
 
 
 def _found(folder: Path) -> list[Path]:
-    """Return the checkpoints, newest first by step: times of files change when a tree is copied."""
+    """Return the checkpoints, newest first, by step: the times of files change when a folder is copied."""
     steps = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdigit()]
     return sorted(steps, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def _drop(path: Path) -> None:
-    """Delete a checkpoint such that a kill half-way never leaves a part of it under its name.
+    """Delete a checkpoint such that a kill never leaves a part of it under its name.
 
-    One that the disk will not give up stays, which costs space and nothing else; the next save tries again.
+    A checkpoint that cannot be deleted stays, which costs only space; the next save tries again.
     """
     aside = path.with_name(f".{path.name}.drop")
     shutil.rmtree(aside, ignore_errors=True)

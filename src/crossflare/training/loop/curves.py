@@ -1,6 +1,6 @@
-"""The curves of a training, told to a tracker that a person watches: TensorBoard, trackio or wandb, through accelerate.
+"""The learning curves of a training, sent to a tracker: TensorBoard, trackio or wandb, through accelerate.
 
-A tracker decides nothing: what is trained, its id and its resuming are the same with any tracker and with none.
+A tracker changes nothing: the training, its id and its resuming are the same with any tracker and with none.
 """
 
 import logging
@@ -23,17 +23,17 @@ Tell = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Where the curves of one training go."""
+    """The destination of one training's curves."""
 
     tracker: Tracker
     project: str
     """The name of the recipe."""
     run: str
-    """What a person calls the training: language, method and seed."""
+    """The name of the training for people: language, method and seed."""
     id: str
-    """A training that is resumed has the same id, so that its curves go on."""
+    """The id; a resumed training has the same one, so that its curves go on."""
     folder: Path
-    """Where a tracker may put files."""
+    """The folder for a tracker's files."""
 
 
 _watched: ContextVar[Watched | None] = ContextVar("watched", default=None)
@@ -41,7 +41,7 @@ _watched: ContextVar[Watched | None] = ContextVar("watched", default=None)
 
 @contextmanager
 def watching(watched: Watched) -> Generator[None]:
-    """Tell the tracker of each training inside."""
+    """Send the curves of each training inside to the tracker."""
     before = _watched.set(watched)
     try:
         yield
@@ -50,7 +50,7 @@ def watching(watched: Watched) -> Generator[None]:
 
 
 def missing_tracker(tracker: Tracker) -> str:
-    """Return what to say where the package of a tracker is not installed; nothing where it is."""
+    """Return the message for a tracker whose package is not installed; empty if it is installed."""
     if tracker == "none" or find_spec(tracker) is not None:
         return ""
     return f"track: {tracker} needs the package {tracker}; pip install {tracker}, or set track: none"
@@ -58,9 +58,9 @@ def missing_tracker(tracker: Tracker) -> str:
 
 @contextmanager
 def open_curves() -> Generator[Tell]:
-    """Yield a function that tells the tracker of a step; it does nothing where none is asked for.
+    """Yield a function that sends a step's values to the tracker; without a tracker it does nothing.
 
-    A tracker that fails later on costs its curves and one warning, never the training.
+    If a tracker fails later, its curves end with one warning; the training goes on.
 
     Raises:
         UserError: The tracker cannot be started.
@@ -96,7 +96,7 @@ def _start(watched: Watched) -> Any:
     if said := missing_tracker(watched.tracker):
         raise UserError(said)
     watched.folder.mkdir(parents=True, exist_ok=True)
-    PartialState()  # its trackers write into its log, which refuses to work without
+    PartialState()  # accelerate's trackers write to its log, which needs this state
     try:
         match watched.tracker:
             case "tensorboard":

@@ -1,14 +1,14 @@
-"""One training run shared by several processes, which torchrun or `accelerate launch` started, on one machine or many.
+"""One training run shared by several processes, which torchrun or `accelerate launch` started, on one or more machines.
 
-Each process sees one device and believes that it is alone: no library meets the launcher's variables, nothing wraps
-the model. All that passes between the processes passes here: words, in which the first one says what is done and
-anyone says what went wrong, and the sum of the gradients.
+Each process sees one device and works as if it were alone: no library sees the launcher's variables, and nothing wraps
+the model. Only this module exchanges data between the processes: the sum of the gradients, and words. With words the
+first process says what to do, and any process says what went wrong.
 
     rank    from 0; 0 is the first process, which alone translates, scores, predicts and writes
-    meet    each process gives a word and gets those of all; where one has failed, all raise
+    meet    each process gives a word and gets the words of all; if one has failed, all raise
 
-An error on one process is an error on all at their next meeting, so that none is left waiting. A process that died
-without a word is noticed by its closed connection, or when `PROMPT` has passed, and ends the others.
+An error on one process becomes an error on all at their next meeting, so that none keeps waiting. When a process dies
+without a word, the others notice its closed connection, or that `PROMPT` has passed, and end.
 """
 
 import json
@@ -30,20 +30,20 @@ from crossflare.errors import UserError
 
 T = TypeVar("T")
 PROMPT = timedelta(minutes=10)
-"""How far processes that train may be apart."""
+"""How long a process in training waits for the others."""
 PATIENT = timedelta(days=30)
-"""How long others wait for what the first one does alone."""
+"""How long the other processes wait for work that the first one does alone."""
 ROOM = 4096
-"""Bytes of a word, as JSON."""
+"""The most bytes of a word, as JSON."""
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
 class LostError(SystemExit):
-    """Another process of the run is gone: this one cannot go on, nor try the next step; ends it with one line."""
+    """Another process of the run is gone; this one cannot go on or try the next step, and ends with one line."""
 
 
 class ToldError(UserError):
-    """Another process failed at the work they share, and said why; the next piece of work may go better."""
+    """Another process failed at the shared work and said why; the next piece of work may succeed."""
 
 
 @dataclass(slots=True)
@@ -51,24 +51,24 @@ class _Group:
     rank: int
     size: int
     words: Any
-    """The process group of the words, on the CPU; gradients have the default group."""
+    """The process group for words, on the CPU; gradients use the default group."""
     together: bool = field(default=False)
-    """Whether all processes are in the same piece of work."""
+    """Whether all processes do the same piece of work."""
 
 
 _group: _Group | None = None
 
 
 def launched() -> int:
-    """Return how many processes a launcher started, this one among them; 1 without a launcher."""
+    """Return how many processes a launcher started, including this one; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1")) if _group is None else _group.size
 
 
 def check_joined() -> None:
-    """Refuse to train in one of several processes that would each train a model of their own.
+    """Refuse to train in one of several processes if each would train a model of its own.
 
     Raises:
-        UserError: A launcher started several, and `start` was not called.
+        UserError: A launcher started several processes, and `start` was not called.
     """
     if _group is None and launched() > 1:
         raise UserError(
@@ -78,7 +78,7 @@ def check_joined() -> None:
 
 
 def start() -> None:
-    """Join the others, where a launcher started several processes; call it before anything touches a GPU.
+    """Join the others if a launcher started several processes; call this before anything uses a GPU.
 
     Raises:
         UserError: There are more processes on this machine than GPUs.
@@ -92,12 +92,12 @@ def start() -> None:
         _take_gpu(local)
     distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PROMPT)
     _group = _Group(rank, size, distributed.new_group(backend="gloo", timeout=PATIENT))
-    for name in LAUNCHER:  # who reads them too, as accelerate does, would split the work once more
+    for name in LAUNCHER:  # a library that reads them too, as accelerate does, would split the work again
         os.environ.pop(name, None)
 
 
 def _take_gpu(local: int) -> None:
-    """Leave this process one GPU, so that whatever asks for `cuda` gets its own."""
+    """Make one GPU visible to this process, so that `cuda` means its own."""
     assert not torch.cuda.is_initialized(), "start() comes before the first use of a GPU"
     count = torch.cuda.device_count()
     if local >= count:
@@ -107,13 +107,13 @@ def _take_gpu(local: int) -> None:
 
 
 def stop() -> None:
-    """Leave the others: this process is alone from here on."""
+    """Leave the others: from now on this process is alone."""
     global _group
     _group = None
 
 
 def is_main() -> bool:
-    """Return whether this process is the first one, which alone writes and speaks."""
+    """Return whether this process is the first one, which alone writes files and messages."""
     return rank() == 0
 
 
@@ -123,13 +123,13 @@ def rank() -> int:
 
 
 def size() -> int:
-    """Return how many processes share the present piece of work: 1 outside of `together`."""
+    """Return how many processes share the current piece of work: 1 outside of `together`."""
     return _group.size if _group is not None and _group.together else 1
 
 
 @contextmanager
 def together() -> Generator[None]:
-    """Do a piece of work on all processes: what fails on one fails on all.
+    """Do a piece of work on all processes: if it fails on one, it fails on all.
 
     Raises:
         ToldError: Another process failed.
@@ -155,14 +155,14 @@ def meet(word: dict[str, Any]) -> Sequence[dict[str, Any]]:
     """Return the words (JSON) of all processes, by rank.
 
     Raises:
-        ToldError: Another process failed instead of coming here.
+        ToldError: Another process failed before it came here.
         LostError: Another process is gone, or stays away for longer than `PROMPT`.
     """
     return [word] if size() == 1 else _meet(word, PROMPT)
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """Return on every process what `make` returns on the first, a JSON value; the others wait for it."""
+    """Return on every process the JSON value that `make` returns on the first; the others wait for it."""
     if size() == 1:
         return make()
     with _alone():
@@ -172,7 +172,7 @@ def from_main(make: Callable[[], T]) -> T:
 
 
 def main_first(make: Callable[[], T]) -> T:
-    """Call `make` on the first process, which writes what it needs, and then on the others, which find it."""
+    """Call `make` on the first process, which writes the files it needs, then on the others, which find them."""
     if size() == 1:
         return make()
     if is_main():
@@ -186,25 +186,25 @@ def main_first(make: Callable[[], T]) -> T:
 
 
 def lead(word: str | None) -> None:
-    """Tell the others, who `follow`, which piece of work comes next; None: there is none any more.
+    """Tell the other processes, which `follow`, which piece of work comes next; None: there is no more.
 
-    Only the first process sends; a call by any other does nothing.
+    Only the first process sends; on any other process this does nothing.
     """
     if _group is not None and is_main():
         _meet({"next": word}, PATIENT)
 
 
 def follow() -> str | None:
-    """Wait for what the first process `lead`s to."""
+    """Return the next piece of work that the first process sends with `lead`."""
     word: str | None = _meet({}, PATIENT)[0]["next"]
     return word
 
 
 def add_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its sum over the processes; one that no process has stays absent.
+    """Replace every gradient by its sum over the processes; a gradient that no process has stays absent.
 
-    One exchange of one flat tensor per optimizer step: an adapter's gradients are small, and where no two processes
-    need have used the same parameters (a share of a batch may have no source), nothing has to be known beforehand.
+    There is one exchange of one flat tensor per optimizer step: an adapter's gradients are small. Processes may use
+    different parameters (a share of a batch may have no source), and no process has to know beforehand which.
     """
     if size() == 1:
         return
@@ -213,7 +213,7 @@ def add_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in parameters]
     flat = torch.cat([present, *parts])
     if device.type not in ("cpu", "cuda"):
-        flat = flat.cpu()  # the processes meet there
+        flat = flat.cpu()  # the processes exchange on the CPU
     try:
         distributed.all_reduce(flat)
     except RuntimeError as error:
@@ -224,13 +224,13 @@ def add_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed the random generators for one optimizer step, otherwise on every process, so that none has to be stored."""
+    """Seed the random generators for one optimizer step, differently on each process: no state has to be stored."""
     set_seed(int(np.random.SeedSequence([seed, step, rank()]).generate_state(1)[0]))
 
 
 @contextmanager
 def _alone() -> Generator[None]:
-    """What one process does while the others wait, such as training a translator, it does by itself."""
+    """Let one process work by itself while the others wait, for example to train a translator."""
     assert _group is not None
     _group.together = False
     try:
@@ -250,7 +250,7 @@ def _meet(word: dict[str, Any], patience: timedelta) -> list[dict[str, Any]]:
 
 
 def _fail(error: BaseException) -> None:
-    """Tell the others, at the meeting they wait at or come to next."""
+    """Tell the others of a failure, at their current or next meeting."""
     text = str(error) if isinstance(error, UserError) else " ".join(f"{type(error).__name__}: {error}".split())
     _meet({"failed": text[: ROOM // 8], "goes_on": isinstance(error, Exception)}, PROMPT)
 
@@ -271,7 +271,7 @@ def _exchange(data: bytes, patience: timedelta) -> list[dict[str, Any]]:
 
 def _lost(error: RuntimeError) -> LostError:
     assert _group is not None
-    reason = re.sub(r"^\[\S*\] ", "", str(error).strip().splitlines()[0]).split(". ")[0]  # without a line of C++
+    reason = re.sub(r"^\[\S*\] ", "", str(error).strip().splitlines()[0]).split(". ")[0]  # without the C++ source line
     return LostError(
         f"process {_group.rank} of {_group.size} stopped, since another one is gone ({reason}); what is finished is "
         "kept: start them all again"

@@ -1,4 +1,4 @@
-"""One way of training for every stage, method and task: a loss, rows, and a run that can be taken up again."""
+"""One way of training for every stage, method and task: a loss, rows, and a run that can be resumed."""
 
 import json
 import logging
@@ -42,19 +42,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came out of a run, beside the model itself."""
+    """The results of a run, besides the model itself."""
 
     best_score: float | None
     """The best score on dev; None without dev rows."""
     chosen: int
     """The step whose weights the model now has."""
     steps: int
-    """Optimizer steps made."""
+    """The number of optimizer steps made."""
     curve: tuple[Point, ...]
     seconds: float
-    """Wall time over all sittings, without loading."""
+    """The wall time of all parts of a resumed run, without loading."""
     resumed_from: int | None
-    """The step of the checkpoint that the run was taken up from."""
+    """The step of the checkpoint that the run was resumed from."""
     precision: str
 
 
@@ -72,29 +72,29 @@ def fit(
     group: int = 1,
     labels: Sequence[int | None] | None = None,
 ) -> Outcome:
-    """Train whatever of `model` requires a gradient, going on from the newest checkpoint in `folder`.
+    """Train the parameters of `model` that require a gradient, from the newest checkpoint in `folder` if there is one.
 
-    A run that was killed at any moment and started again ends with the very weights of an undisturbed one (on a CPU,
-    with the same number of threads). Afterwards the model is on the best device, in evaluation mode and has the chosen
-    weights; the checkpoints stay, so that running again costs nothing, until the caller deletes the folder.
+    A run that was killed at any moment and started again ends with exactly the weights of an undisturbed one (on a CPU,
+    with the same number of threads). Afterwards the model is on the best device, in evaluation mode, with the chosen
+    weights. The checkpoints stay until the caller deletes the folder, so that running again costs nothing.
 
     Args:
         model: Any model with a loss.
         rows: Training rows.
-        collate: Rows to a batch with `input_ids`.
+        collate: A function that turns rows into a batch with `input_ids`.
         loss: The mean loss of a batch.
         score: The model's score on dev, higher is better; None: the weights of the last step are kept.
         settings: The settings.
-        folder: Where the checkpoints live.
+        folder: The folder of the checkpoints.
         identity: What else the result depends on, as JSON: the data's digests, the task, the tokenizer.
         base_digest: The base's digest if known; computed from the frozen parameters otherwise.
-        group: Consecutive rows that are one item and stay together in a batch.
-        labels: [N] the rows' labels; only `settings.balance` needs them.
+        group: The number of consecutive rows that are one item and stay together in a batch.
+        labels: The rows' labels [N]; only `settings.balance` needs them.
 
     Raises:
-        UserError: Nothing to train on or nothing to train, a loss or gradient that is not finite, a full disk or
-            memory, a checkpoint of another run, only damaged checkpoints, another process in the folder, or rows or a
-            batch_size that are no multiple of `group`.
+        UserError: There are no rows or no parameters to train, a loss or gradient is not finite, the disk or memory is
+            full, the checkpoint is of another run, all checkpoints are damaged, another process trains in the folder,
+            or the number of rows or batch_size is not a multiple of `group`.
     """
     if not trained(model):
         raise UserError("the model has nothing to train: no parameter requires a gradient; add an adapter or unfreeze")
@@ -115,7 +115,7 @@ def fit(
     with checkpoints.locked(folder) if distributed.is_main() else nullcontext():
         device = devices.best_device()
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # whose random generator is part of a checkpoint
+            torch.cuda.set_device(device)  # its random generator is part of a checkpoint
         precision = resolve(settings.precision, device)
         whole = {**identity, **({"group": group} if group > 1 else {})}
         fingerprint = _fingerprint(model, settings, whole, base_digest, precision, device)
@@ -129,10 +129,10 @@ def fit(
 
 
 def _check_alike(fingerprint: Fingerprint) -> None:
-    """Refuse processes that would not train the same, as on unlike machines or from unlike files.
+    """Refuse processes that would train differently, for example on different machines or from different files.
 
     Raises:
-        UserError: Fields of their fingerprints differ; names them.
+        UserError: Their fingerprints differ; the message names the fields.
     """
     first, *others = distributed.meet({name: content_id([value])[:8] for name, value in fingerprint.items()})
     for place, other in enumerate(others, 1):
@@ -144,7 +144,7 @@ def _check_alike(fingerprint: Fingerprint) -> None:
 
 
 def _newest(folder: Path, fingerprint: Fingerprint) -> tuple[Path, Checkpoint] | None:
-    """Return the checkpoint to go on from; the first process chooses, and drops what is damaged."""
+    """Return the checkpoint to go on from; the first process chooses it, and deletes damaged ones."""
     processes, found = distributed.size(), None
 
     def choose() -> str | None:

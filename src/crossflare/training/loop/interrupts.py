@@ -1,4 +1,4 @@
-"""A signal that asks training to end waits until the step under way is made and saved."""
+"""Signals that ask training to end: they wait until the current step is made and saved."""
 
 import signal
 import threading
@@ -6,23 +6,23 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 _HANG_UP = getattr(signal, "SIGHUP", None)
-"""What a process gets whose terminal was closed; Windows knows no such thing."""
+"""The signal that a process gets when its terminal is closed; Windows does not have it."""
 
 
 _ENDING = [number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None]
 
 
 class Interrupts:
-    """While entered, remembers the first signal; a second one acts at once."""
+    """A context that remembers the first signal; a second signal acts at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
+        if threading.current_thread() is threading.main_thread():  # Python lets only the main thread set handlers
             for number in _ENDING:
-                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup it stays ignored
                     self._old[number] = signal.signal(number, self._note)
         return self
 
@@ -31,11 +31,11 @@ class Interrupts:
     ) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
-        if error is None:  # a signal after the last look is not forgotten
+        if error is None:  # a signal after the last check is not lost
             self.act()
 
     def act(self) -> None:
-        """Raise what the signal stands for, if there was one."""
+        """Raise the exception that the signal stands for, if there was a signal."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:

@@ -1,13 +1,12 @@
-"""The training loop: one optimizer step after another, each over all its batches, until there are enough.
+"""The training loop: one optimizer step after another, each over all its batches.
 
-    rows of the next step -> batches -> forward and backward of each      gradients add up to those of the mean loss
-    losses and gradient finite?                                           a bad step is refused before it is made
+    rows of the next step -> batches -> forward and backward of each      the gradients add up to the mean loss's
+    losses and gradient finite?                                           otherwise the step is refused
     clip -> optimizer -> schedule
-    score dev, save, stop                                                 where one of them is due
+    score dev, save, stop                                                 when each is due
 
-Every example of a step counts the same, whichever batch and process computed it: more accumulation, or more processes,
-make the same step. Of several processes each computes its share of every batch; what passes between them is in
-`distributed`.
+Every example of a step counts the same, whichever batch and process computes it: more accumulation or more processes
+make the same step. Each of several processes computes its share of every batch; `distributed` has their exchange.
 """
 
 import math
@@ -34,7 +33,7 @@ from crossflare.training.loop.state import Plan, Progress
 
 
 class TrainingLoop:
-    """Trains `model`, which is on the plan's device, as `plan` says, from the beginning or from a checkpoint on.
+    """The training of `model`, which is on the plan's device, from the beginning or from a checkpoint.
 
     Raises:
         UserError: The loss or the gradient of a step is not finite, or a checkpoint cannot be written.
@@ -49,12 +48,12 @@ class TrainingLoop:
         self.optimizer = new_optimizer(model, plan.settings)
         self.schedule = new_schedule(self.optimizer, plan.settings, plan.steps)
         self.step = 0
-        """Optimizer steps made, in all sittings."""
+        """The number of optimizer steps made, including those before a resume."""
         self.progress = Progress()
         self.best: Tensors | None = None
         """The weights of the best score on dev."""
         self.drew = False
-        """Whether a step has drawn random numbers, as dropout does: results then depend on how many processes draw."""
+        """Whether a step has drawn random numbers, as dropout does: results then depend on the number of processes."""
         set_seed(plan.settings.seed)
         if resumed is not None:
             self._take_up(resumed)
@@ -64,7 +63,7 @@ class TrainingLoop:
         self._evaluations = {-(-plan.steps * k // wanted) for k in range(1, wanted + 1)}
 
     def run(self) -> None:
-        """Make the steps that are still to be made; a signal ends it once the step under way is saved."""
+        """Make the remaining steps; a signal ends the run once the current step is saved."""
         plan, settings = self.plan, self.plan.settings
         self.optimizer.zero_grad()
         self.model.train()
@@ -78,12 +77,12 @@ class TrainingLoop:
                 self._score_dev()
             due = late if settings.save_steps is None else self.step % settings.save_steps == 0
             if distributed.size() == 1:
-                signal = self.interrupts.received  # one that came while dev was scored, too
+                signal = self.interrupts.received  # includes a signal that came while dev was scored
             if evaluated or due or signal:
                 distributed.from_main(self._save)
                 self._saved = time.monotonic()
             if signal:
-                self.interrupts.received = signal  # of any process
+                self.interrupts.received = signal  # a signal of any process
                 self.interrupts.act()
             if self.progress.stopped:
                 return
@@ -91,7 +90,7 @@ class TrainingLoop:
     # One step ----------------------------------------------------------------------------------------------------
 
     def make_step(self, batches: Sequence[Sequence[Any]]) -> tuple[bool, int]:
-        """Make one optimizer step; return whether it is time to save, by the first process's clock, and any signal."""
+        """Make one optimizer step; return whether the first process's clock says to save, and any signal."""
         self._place_random()
         random, total = random_states(), sum(map(len, batches))
         losses = torch.stack([self._backward(batch, total) for batch in batches]).tolist()
@@ -119,22 +118,22 @@ class TrainingLoop:
         return words[0]["late"], max(word["signal"] for word in words)
 
     def _place_random(self) -> None:
-        """Put the random generators where this step begins, whichever process makes it and whenever."""
+        """Set the random generators to where this step begins, whichever process makes it, and when."""
         settings = self.plan.settings
         if distributed.size() > 1:
             distributed.seed_step(settings.seed, self.step)
         if self.step % settings.steps(len(self.plan.rows), epochs=1) == 0:
-            torch.empty((), dtype=torch.int64).random_()  # as a loader for each epoch drew: seeds mean what they meant
+            torch.empty((), dtype=torch.int64).random_()  # DataLoader drew once per epoch: seeds keep their meaning
 
     def _backward(self, rows: Sequence[Any], total: int) -> Tensor:
-        """Add the gradients of this process's share of a batch to those of the step; return its share of the loss.
+        """Add the gradients of this process's share of a batch to the step's; return its share of the loss.
 
         Args:
             rows: All rows of the batch.
-            total: Rows of the whole step.
+            total: The number of rows of the whole step.
         """
         mine = rows_of_process(rows, distributed.rank(), distributed.size(), self.plan.group)
-        # Without a row of its own a process computes one all the same, and counts it as none.
+        # A process without a row of its own still computes one item, with weight 0.
         batch = self.plan.collate(mine or rows[: self.plan.group])
         batch = {name: tensor.to(self.plan.device) for name, tensor in batch.items()}
         with autocast(self.plan.precision, self.plan.device):
@@ -144,7 +143,7 @@ class TrainingLoop:
         return share.detach()
 
     def _late(self) -> bool:
-        # Large models are saved less often: at most a twentieth of the time goes into it.
+        # Large models are saved less often: saving takes at most a twentieth of the time.
         return time.monotonic() - self._saved >= max(self.plan.settings.save_seconds, 20 * self._save_took)
 
     def _refuse_step(self, batches: Sequence[Sequence[Any]], what: str) -> None:
@@ -163,7 +162,7 @@ class TrainingLoop:
     # Between two steps -------------------------------------------------------------------------------------------
 
     def _score_dev(self) -> None:
-        """Score the model on dev, keep the weights if it is the best so far, and note when patience has run out."""
+        """Score the model on dev, keep the weights if it is the best so far, and check whether patience has run out."""
         measure, settings = self.plan.score, self.plan.settings
         score = distributed.from_main(lambda: measure(self.model, self.plan.precision)) if measure else None
         self.model.train()
@@ -196,7 +195,7 @@ class TrainingLoop:
         self._save_took = time.monotonic() - start
 
     def _take_up(self, resumed: Checkpoint) -> None:
-        """Put all but the weights where `_save` found it."""
+        """Restore everything that `_save` wrote, except the weights."""
         state = resumed.state
         self.step, self.best = resumed.step, resumed.tensors.get(checkpoints.BEST)
         self.progress = Progress.from_json(state["progress"])
@@ -207,7 +206,7 @@ class TrainingLoop:
 
 
 def new_optimizer(model: Any, settings: Settings) -> AdamW:
-    """Return AdamW over what is trained; biases and norms, which have one dimension, do not decay."""
+    """Return AdamW over the trained parameters; biases and norms, which have one dimension, do not decay."""
     decaying: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in checkpoints.trained(model).items():
@@ -217,7 +216,7 @@ def new_optimizer(model: Any, settings: Settings) -> AdamW:
 
 
 def new_schedule(optimizer: torch.optim.Optimizer, settings: Settings, steps: int) -> LambdaLR:
-    """Return the schedule of `steps` optimizer steps: up in the warm-up, then down to 0."""
-    # The first step of a warm-up has the rate 0: the only step there is would train nothing.
+    """Return the learning rate schedule of `steps` optimizer steps: up in the warm-up, then down to 0."""
+    # The first step of a warm-up has the rate 0: a run of one step would train nothing.
     warmup = math.ceil(settings.warmup * steps) if steps > 1 else 0
     return get_linear_schedule_with_warmup(optimizer, warmup, steps)

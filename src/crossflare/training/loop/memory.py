@@ -1,4 +1,4 @@
-"""Numbers and memory: the format that a device computes in, and how much memory a piece of work took at most."""
+"""Numbers and memory: the format that a device computes in, and the peak memory of a piece of work."""
 
 import gc
 from collections.abc import Callable, Generator
@@ -16,18 +16,18 @@ Number = Literal["fp32", "bf16"]
 
 
 def resolve(precision: Precision, device: torch.device) -> Number:
-    """Return `precision`, with `auto` replaced: bf16 where the device has instructions for it."""
+    """Return `precision`, with `auto` replaced: bf16 if the device has instructions for it, else fp32."""
     if precision != "auto":
         return precision
     if device.type in ("cuda", "xpu"):
         return "bf16" if torch.get_device_module(device).is_bf16_supported(including_emulation=False) else "fp32"
-    # Emulated bfloat16 is slower than float32: ask oneDNN, which does the matrix products on CPUs.
+    # Emulated bfloat16 is slower than float32: ask oneDNN, which computes the matrix products on CPUs.
     known = device.type == "cpu" and torch.backends.mkldnn.is_available()
     return "bf16" if known and guard.name("torch:ops.mkldnn._is_mkldnn_bf16_supported")() else "fp32"
 
 
 def autocast(precision: Number, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which to call a model whose weights are float32."""
+    """Return the context for calling a model whose weights are float32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
@@ -36,10 +36,10 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @contextmanager
 def peak_memory() -> Generator[Callable[[], int | None]]:
-    """Measure from here on; call what is yielded for the most bytes held at once.
+    """Measure memory from here on; yield a function that returns the peak in bytes.
 
-    On a CPU, and where a GPU shares its memory, it is the resident size of the whole process, libraries and base model
-    included, and None on systems that cannot measure it anew (Linux can).
+    On a CPU, and where a GPU shares its memory, the peak is the resident size of the whole process, including
+    libraries and base model. It is None on systems that cannot reset the measurement (Linux can).
     """
     device = devices.best_device()
     if device.type in ("cuda", "xpu"):
@@ -55,14 +55,14 @@ def peak_memory() -> Generator[Callable[[], int | None]]:
 
 
 def free_memory() -> None:
-    """Give back what earlier models held: those with FLARE stand in circles of references, which Python finds late."""
+    """Free the memory of earlier models: those with FLARE are in reference cycles, which Python collects late."""
     gc.collect()
     if (device := devices.best_device()).type in ("cuda", "xpu"):
         torch.get_device_module(device).empty_cache()
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there was too little memory; of the processor's torch has no class of its own."""
+    """Return whether an error means too little memory; torch has no error class for the CPU's memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""What a training run may be told, checked when it is built; nothing here loads torch."""
+"""The settings of a training run, checked when they are built; nothing here loads torch."""
 
 import math
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from crossflare.recipe.spec import Balance, Training
 Precision = Literal["auto", "fp32", "bf16"]
 
 FEW = 5
-"""Fewer optimizer steps than this are warned of."""
+"""A run of fewer optimizer steps than this gets a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run of `fit`; what a recipe has, too, is by default as there.
+    """The settings of one run of `fit`; those that a recipe also has share its defaults.
 
     Raises:
-        UserError: A value of the wrong type, out of range, or at odds with another.
+        UserError: A value has the wrong type, is out of range, or contradicts another.
     """
 
     lr: float = Training().lrs[0]
@@ -27,36 +27,36 @@ class Settings:
     epochs: float = Training.epochs
     """Passes over the training rows; 0 only scores the dev rows."""
     batch_size: int = Training.batch_size
-    """Examples per forward pass, of all processes together where several train."""
+    """Examples per forward pass, over all processes together."""
     accumulation: int = Training.accumulation
     """Forward passes per optimizer step."""
     warmup: float = Training.warmup
-    """Share of the steps over which the learning rate rises from 0."""
+    """The share of the steps over which the learning rate rises from 0."""
     weight_decay: float = Training.weight_decay
-    """AdamW's, on everything but biases and norms."""
+    """AdamW's weight decay, on everything except biases and norms."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """The largest norm of the gradient."""
     max_length: int = Training.max_length
-    """Tokens per text (or pair of texts), of target and of source alike."""
+    """The most tokens of a text (or pair of texts), for target and source each."""
     seed: int = 0
-    """It decides the order of the batches and dropout."""
+    """The seed decides the order of the batches and dropout."""
     precision: Precision = Training.precision
-    """`bf16` is autocast over float32 weights; `auto` takes it where the device multiplies bfloat16 faster."""
+    """`bf16` is autocast over float32 weights; `auto` takes it if the device multiplies bfloat16 faster."""
     evaluations: int = Training.evaluations
-    """How often the dev rows are scored, evenly over the run; also the number of points of the learning curve."""
+    """How often the dev rows are scored, evenly over the run; also the number of points on the learning curve."""
     patience: int | None = Training.patience
     """Stop after this many evaluations in a row without a better score; None: never."""
     select: Literal["best", "last"] = "best"
     """Keep the weights of the best evaluation on dev (the earliest of equals), or those of the last step."""
     balance: Balance = Training.balance
-    """`weights`: a row's loss counts by the inverse frequency of its label; `sampling`: each epoch draws the rows so
-    that all labels come equally often."""
+    """`weights`: a row's loss is weighted by the inverse frequency of its label; `sampling`: each epoch draws the rows
+    so that all labels are equally frequent."""
     activation_checkpointing: bool = Training.activation_checkpointing
-    """Compute activations twice rather than keep them: less memory, about a third more time."""
+    """Compute activations twice instead of keeping them: less memory, about a third more time."""
     save_steps: int | None = None
-    """Optimizer steps between checkpoints; None: by time, every `save_seconds`. Every evaluation saves, too."""
+    """Optimizer steps between checkpoints; None: by time, every `save_seconds`. Every evaluation also saves."""
     save_seconds: float = 60.0
-    """Seconds between checkpoints where `save_steps` is None; more where saving takes long."""
+    """Seconds between checkpoints if `save_steps` is None; more if saving takes long."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "warmup", "weight_decay", "clip", "save_seconds"):
@@ -79,21 +79,21 @@ class Settings:
             )
 
     def steps(self, rows: int, epochs: float | None = None) -> int:
-        """Return how many optimizer steps `rows` training rows make, in all epochs or so many."""
+        """Return how many optimizer steps `rows` training rows make, in all epochs or in `epochs`."""
         per_epoch = math.ceil(math.ceil(rows / self.batch_size) / self.accumulation)
         return math.ceil((self.epochs if epochs is None else epochs) * per_epoch)
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that the trained weights depend on: all but when checkpoints are written.
+        """Return the settings that the trained weights depend on: all except when checkpoints are written.
 
-        What is newer than the checkpoints of earlier versions is there only where it is not as by default.
+        A setting that earlier versions did not have (`balance`) is left out at its default, so their checkpoints fit.
         """
         found = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("save_")}
         return {name: value for name, value in found.items() if (name, value) != ("balance", Training.balance)}
 
 
 def few_steps(steps: int) -> str:
-    """Return what to say of a training of so many optimizer steps; nothing where they are many, or none was asked."""
+    """Return a warning for a training of so few optimizer steps; empty for enough steps, or for 0."""
     if not 0 < steps < FEW:
         return ""
     count = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"

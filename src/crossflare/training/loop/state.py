@@ -1,4 +1,4 @@
-"""What a run is made of, and what it knows of itself: rows, loss and plan; the learning curve and the best score."""
+"""The parts of a run (rows, loss, plan) and its state (learning curve, best score)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ class Point:
 
     step: int
     loss: float | None
-    """Mean training loss since the point before."""
+    """The mean training loss since the previous point."""
     score: float | None
-    """Score on dev; None without dev rows."""
+    """The score on dev; None without dev rows."""
 
 
 @dataclass(slots=True)
@@ -34,29 +34,29 @@ class Progress:
     curve: list[Point] = field(default_factory=list[Point])
     loss_sum: float = 0.0
     loss_steps: int = 0
-    """Steps since the last point, over which `loss_sum` was summed."""
+    """The number of steps since the last point, which `loss_sum` is the sum over."""
     best_score: float | None = None
     best_step: int = 0
     without_gain: int = 0
-    """Evaluations since the best one."""
+    """The number of evaluations since the best one."""
     stopped: bool = False
-    """Patience ran out."""
+    """Whether patience ran out."""
     seconds: float = 0.0
 
     @property
     def note(self) -> str:
-        """What a person likes to see go down: the mean loss since the last look at dev, and the score then."""
+        """A note for people: the mean loss since the last evaluation on dev, and the score there."""
         loss = f"loss {self.loss_sum / self.loss_steps:.3f}" if self.loss_steps else ""
         score = self.curve[-1].score if self.curve else None
         return loss if score is None else f"{loss} dev {100 * score:.1f}"
 
     def add_loss(self, loss: float) -> None:
-        """Count the loss of one optimizer step."""
+        """Add the loss of one optimizer step."""
         self.loss_sum += loss
         self.loss_steps += 1
 
     def add_point(self, step: int, score: float | None) -> bool:
-        """Close a point of the curve; return whether `score` is the best so far (the first of equals is)."""
+        """Close a point of the curve; return whether `score` is the best so far (of equal scores, the first is)."""
         self.curve.append(Point(step, self.loss_sum / self.loss_steps if self.loss_steps else None, score))
         self.loss_sum, self.loss_steps = 0.0, 0
         if score is None:
@@ -74,7 +74,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Progress":
-        """Return what `as_json` was called on."""
+        """Return the state from the values of `as_json`."""
         points = [Point(**point) for point in value["curve"]]
         rest: dict[str, Any] = {name: entry for name, entry in value.items() if name != "curve"}
         return cls(curve=points, **rest)
@@ -92,11 +92,11 @@ Score = Callable[[Any, Number], float]
 
 
 class Rows(Protocol):
-    """N training rows, each with its own `position`, as `collators.Encoded` has them."""
+    """N training rows, each with its own `position`, as in `encoded.Encoded`."""
 
     @property
     def names(self) -> Sequence[str]:
-        """[N] ids, for messages."""
+        """The ids [N], for messages."""
         ...
 
     def __len__(self) -> int: ...
@@ -105,13 +105,13 @@ class Rows(Protocol):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens."""
+        """The number of tokens of each row [N]."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a run is made of, beside the model."""
+    """All parts of a run except the model."""
 
     rows: Rows
     collate: Callable[[Sequence[Any]], Batch]
@@ -125,7 +125,7 @@ class Plan:
     fingerprint: Fingerprint
     device: torch.device
     group: int = 1
-    """Consecutive rows that stay together in a batch."""
+    """The number of consecutive rows that stay together in a batch."""
     processes: int = 1
     labels: NDArray[np.int64] | None = None
-    """[N] labels that every epoch has equally often; None: it has every row once."""
+    """The labels [N], which then are equally frequent in every epoch; None: every epoch has every row once."""

@@ -1,1 +1,1 @@
-"""From texts to tensors: tokens, prompts, windows of long contexts, and batches of them."""
+"""From texts to tensors: tokens, prompts, windows of long contexts, and their batches."""

@@ -1,4 +1,4 @@
-"""From tokenised examples to tensors: a batch is padded to its own longest, and a source that rows share comes once."""
+"""From tokenised examples to tensors: a batch is padded to its longest row, and rows can share one copy of a source."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,20 +13,20 @@ from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import EncodedRow, Latents, TextTokens, encode
 
 CLEAN = "clean_"
-"""Before the names of a batch's `source_...` tensors: the same of the labelled text that may be read instead."""
+"""The prefix before a batch's `source_...` names, for the labelled text that may be read instead."""
 CLEAN_ROWS = "clean_source_positions"
-"""[B] which row of the data set each row is, whatever batch it is in."""
+"""The key of [B] positions: each row's position in the data set."""
 
 
 class PairCollator:
-    """Pads examples, or rows of `Encoded`, to tensors; target and source each to their own width.
+    """A collator that pads examples, or rows of `Encoded`, to tensors; target and source each have their own width.
 
-    The width is the longest of the batch, rounded up to `multiple_of` (every new shape costs kernels and memory that
-    are kept), never above `max_length`. An example without a source gets a row of padding whose
-    `source_attention_mask` is all 0; a batch without any source has no source keys; `labels` appear when every row
-    has one. Where rows have the same source (one row in several languages), it comes once, unless `shared` is False,
-    and `source_rows` [B] says which row reads which. Rows that may read their source's labelled text instead
-    (`encode(with_clean=True)`) bring both: see `annealing.Annealing`.
+    The width is the longest row of the batch, rounded up to `multiple_of` (every new shape costs kernels and memory
+    that stay allocated), but never above `max_length`. An example without a source gets a row of padding whose
+    `source_attention_mask` is all 0. A batch without any source has no source keys. `labels` appear when every row
+    has one. If rows have the same source (one row in several languages), the batch has it once, unless `shared` is
+    False, and `source_rows` [B] says which source each row reads. Rows that may read the labelled text instead of
+    their source (`encode(with_clean=True)`) have both: see `joining.Annealing`.
 
     Raises:
         UserError: The tokenizer has no padding token.
@@ -41,7 +41,7 @@ class PairCollator:
         self.with_source, self.multiple_of, self.shared = with_source, multiple_of, shared
 
     def __call__(self, items: Sequence[Example] | Sequence[EncodedRow]) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` [B,T], the same for the U distinct sources [U,S], and `labels` [B]."""
+        """Return `input_ids` and `attention_mask` [B,T], the same for U distinct sources [U,S], and `labels` [B]."""
         if isinstance(items[0], Example):
             examples: Any = items
             items = list(encode(self.tokenizer, examples, self.max_length, with_source=self.with_source))
@@ -58,7 +58,7 @@ class PairCollator:
         return batch
 
     def _choices(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
-        """Return both sources of each row, alike in shape, and the rows' positions; see `joining.Annealing`."""
+        """Return both sources of each row, in the same shape, and the rows' positions; see `joining.Annealing`."""
         both = self._pad([row.source for row in rows] + [row.clean for row in rows], "source_")
         made: dict[str, Tensor] = {CLEAN_ROWS: torch.tensor([row.position for row in rows])}
         for name, tensor in both.items():
@@ -66,7 +66,7 @@ class PairCollator:
         return made
 
     def _sources(self, sides: Sequence[TextTokens | None]) -> dict[str, Tensor]:
-        """Return each source once; a row without one keeps a row of its own."""
+        """Return each distinct source once; a row without a source keeps a row of its own."""
         if not self.shared:
             return self._pad(sides, "source_")
         distinct: dict[Any, TextTokens | None] = {}
@@ -101,7 +101,7 @@ class PairCollator:
 
 
 def pad_latents(latents: Latents) -> dict[str, Tensor]:
-    """Return `source_latents` [B,S,d_mt], a row's texts one after the other and zeros behind, and their mask [B,S]."""
+    """Return `source_latents` [B,S,d_mt], each row's texts one after the other and then zeros, and their mask [B,S]."""
     rows = [torch.cat(tuple(states)).float() for states in latents]
     lengths = torch.tensor([len(states) for states in rows])
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

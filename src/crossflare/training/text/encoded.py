@@ -1,4 +1,4 @@
-"""From examples to numbers: every text is tokenised once, and its tokens are kept end to end."""
+"""From examples to numbers: every text is tokenised once, and all tokens are stored end to end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from crossflare.tasks.example import Example
 
 Numbers = NDArray[np.int32]
 Latents = Sequence[tuple[Tensor, ...]]
-"""For each example the states [S,d_mt] of a translation encoder reading each of its texts."""
+"""For each example, the states [S,d_mt] of a translation encoder, one tensor for each of its texts."""
 CHUNK = 1000
-"""Examples handed to the tokenizer at once."""
+"""The number of examples given to the tokenizer at once."""
 
 
 class TextTokens(NamedTuple):
-    """One text, or one pair of texts, as tokens, special ones included."""
+    """One text, or one pair of texts, as tokens, including special ones."""
 
     ids: Numbers
-    """[T], or [S] for a source."""
+    """The token ids, [T] or, for a source, [S]."""
     types: Numbers | None
-    """Token types, same shape, where the tokenizer makes them."""
+    """The token types in the same shape, if the tokenizer makes them."""
 
 
 class EncodedRow(NamedTuple):
@@ -38,19 +38,19 @@ class EncodedRow(NamedTuple):
     source: TextTokens | None
     label: int | None
     latents: tuple[Tensor, ...] | None = None
-    """[S,d_mt] states of a translation encoder reading each of the target's texts."""
+    """The states [S,d_mt] of a translation encoder for each of the target's texts."""
     clean: TextTokens | None = None
-    """The labelled text that a machine-made source stands for."""
+    """The labelled text that a machine-translated source replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of one side of all N examples, end to end: four bytes a token rather than a Python object each."""
+    """The tokens of one side of all N examples, end to end: four bytes per token instead of a Python object."""
 
     ids: Numbers
     types: Numbers | None
     starts: NDArray[np.int64]
-    """[N+1] where each example begins; an empty one has no text."""
+    """The index [N+1] where each example begins; an example without text is empty."""
 
     def __getitem__(self, index: int) -> TextTokens | None:
         begin, end = self.starts[index], self.starts[index + 1]
@@ -60,7 +60,7 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens of each example."""
+        """The number of tokens of each example [N]."""
         return np.diff(self.starts)
 
 
@@ -95,7 +95,7 @@ class Encoded(Sequence[EncodedRow]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens of target and source together; of two sources the longer."""
+        """The number of tokens of each row [N], target and source together; of two sources, the longer counts."""
         sources = [side.lengths for side in (self.source, self.clean) if side is not None]
         return self.target.lengths + np.max(sources, axis=0) if sources else self.target.lengths
 
@@ -109,18 +109,18 @@ def encode(
     with_clean: bool = False,
     latents: Latents | None = None,
 ) -> Encoded:
-    """Tokenise every example once, cutting the longer text of a pair first.
+    """Tokenise every example once; in a pair, the longer text is cut first.
 
     Args:
         tokenizer: A transformers tokenizer.
-        examples: N examples of one or two texts, and of as many source texts.
-        max_length: Most tokens of a side, special ones included.
-        with_source: Also tokenise `Example.source`, where there is one.
-        with_clean: And `Example.clean_source`; where there is none, `source` stands for it.
+        examples: N examples with one or two texts, and as many source texts.
+        max_length: The most tokens of a side, including special ones.
+        with_source: Also tokenise `Example.source`, if there is one.
+        with_clean: Also tokenise `Example.clean_source`; if there is none, `source` takes its place.
         latents: For FLARE MT, the states of a translation encoder.
 
     Raises:
-        UserError: An example has no text, more than two, not as many in its source, or a target of no tokens.
+        UserError: An example has no text or more than two, its source has another number, or its target has no tokens.
     """
     assert latents is None or len(latents) == len(examples), f"{len(latents)} latents for {len(examples)} examples"
     for example in examples:
@@ -165,7 +165,7 @@ def _check_texts(example: Example, source: tuple[str, ...] | None) -> None:
 def encode_side(
     tokenizer: Any, texts: Sequence[tuple[str, ...] | None], max_length: int | None, description: str
 ) -> Tokens:
-    """Tokenise one side of N examples, at `max_length` tokens or whole; one without texts takes no room."""
+    """Tokenise one side of N examples, cut at `max_length` tokens or whole; an example without texts has no tokens."""
     cut: dict[str, Any] = {} if max_length is None else {"truncation": "longest_first", "max_length": max_length}
     lengths = np.zeros(len(texts), dtype=np.int64)
     ids: list[Numbers] = []
@@ -176,7 +176,7 @@ def encode_side(
             for _, run in groupby(present, lambda item: len(item[1])):  # single texts and pairs need calls of their own
                 numbers, these = zip(*run, strict=True)
                 columns = [list(column) for column in zip(*these, strict=True)]
-                # verbose=False: that texts are too long is counted and told elsewhere, not warned of one by one.
+                # verbose=False: long texts are counted and reported elsewhere, instead of one warning each.
                 out = tokenizer(*columns, return_attention_mask=False, verbose=False, **cut)
                 lengths[list(numbers)] = [len(row) for row in out["input_ids"]]
                 ids.append(_join(out["input_ids"]))

@@ -15,19 +15,19 @@ from crossflare.training.text.windows import Places
 
 LONGEST_ANSWER = 30
 CHUNK = 256
-"""Windows whose spans are compared at once."""
+"""The number of windows whose spans are compared at once."""
 
 
 class SpanAnswer(NamedTuple):
-    """An answer read off a context."""
+    """An answer that is a span of a context."""
 
     text: str
     start: int
-    """Code points of the context before it."""
+    """The number of code points of the context before the answer."""
     end: int
-    """Code points of the context up to its end."""
+    """The number of code points of the context up to the answer's end."""
     score: float
-    """Logarithm of its probability in its window, where "not here" is a further candidate: at most 0."""
+    """The log-probability of the answer in its window, where "not here" is also a candidate: at most 0."""
 
 
 def span_logits(
@@ -40,8 +40,8 @@ def span_logits(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the start and end logits [W,T] of a model with a question answering head, in evaluation mode.
 
-    T is the longest window. Each row begins with its own first token, whatever the side of the padding, and is -inf
-    behind its last. Windows of like length share a batch, the longest first.
+    T is the length of the longest window. Each row begins with its own first token, whatever the padding side, and is
+    -inf after its last. Windows of similar length share a batch, the longest first.
     """
     start, end = (np.full((len(rows), int(rows.widths.max(initial=1))), -np.inf, dtype=np.float32) for _ in range(2))
     for places, batch in batches(model, rows, collate, batch_size, precision, description):
@@ -57,8 +57,8 @@ def first_window_positions(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return predicted and labelled token positions [N,2] in each question's first window, for `position_match`.
 
-    The prediction is what the authors' code takes, the highest start and the highest end, each on its own and wherever
-    they are. Questions without a label are labelled with the null position.
+    The prediction is the same as in the authors' code: the highest start and the highest end, each on its own, at any
+    position. Questions without a label are labelled with the null position.
     """
     windows = rows.first_windows()
     predicted = np.stack([np.asarray(side)[windows].argmax(-1) for side in (start_logits, end_logits)], axis=1)
@@ -76,16 +76,16 @@ def best_answers(
     """Return the most probable span of each question over all of its windows.
 
     Start and end logits become log-probabilities over the window's context tokens and its null position: a window that
-    says "not here" leaves little to its spans, and a constant added to a window's logits changes nothing. A span has
-    both ends in the context, on tokens that are not blank, start before or at end, and at most `max_answer_tokens`
-    tokens. Of equal spans the earlier window, then the earlier start, then the shorter one is taken.
+    says "not here" gives its spans little probability, and a constant added to a window's logits changes nothing. A
+    span has both ends in the context, on tokens that are not blank, its start not after its end, and at most
+    `max_answer_tokens` tokens. Of equal spans, the earlier window wins, then the earlier start, then the shorter one.
 
     Args:
         rows: The W windows.
-        start_logits: [W,T] from each window's first token on; see `span_logits`.
-        end_logits: [W,T].
+        start_logits: The logits [W,T] from each window's first token on; see `span_logits`.
+        end_logits: The same for the end.
         examples: The N questions that the rows were made from.
-        max_answer_tokens: Most tokens of an answer.
+        max_answer_tokens: The most tokens of an answer.
 
     Returns:
         N answers, never empty unless a context has no token that is not blank.
@@ -117,7 +117,7 @@ def best_answers(
 def _best_spans(
     rows: SpanRows, windows: Places, start: NDArray[Any], end: NDArray[Any], limit: int
 ) -> tuple[NDArray[np.float64], Places, Places]:
-    """Return score, first and last context token of the best span in each window; -1 where there is none."""
+    """Return the score, the first and the last context token of the best span in each window; -1 if there is none."""
     count = rows.end[windows] - rows.begin[windows]
     width = max(1, int(count.max()))
     solid = np.zeros((len(windows), width), dtype=bool)
@@ -138,20 +138,21 @@ def _best_spans(
         best, first, last = (
             np.where(better, new, old) for new, old in ((found, best), (at, first), (at + longer, last))
         )
-    return best - whole - other_whole, first, last  # subtracted last: rounded for each span it would break ties
+    return best - whole - other_whole, first, last  # subtracted last: rounding per span would break ties
 
 
 def _candidates(
     rows: SpanRows, windows: Places, logits: NDArray[Any], inside: NDArray[np.bool_], solid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the logits [C,n] of the context tokens, -inf for blank ones and NaN, and those of all candidates [C].
+    """Return the logits [C,n] of the context tokens, -inf for blank ones and NaN, and their total over candidates [C].
 
-    The difference is the log-probability of a token among the context's and the null position.
+    The total is the log-sum-exp over the context's tokens and the null position, so logit minus total is a
+    log-probability.
     """
     places = np.minimum(rows.first[windows][:, None] + np.arange(inside.shape[1]), logits.shape[1] - 1)
     values = np.where(inside, logits[windows[:, None], places].astype(np.float64), -np.inf)
     null = logits[windows, rows.null[windows]].astype(np.float64)
-    largest = float(np.finfo(np.float32).max)  # two of them still have a sum
+    largest = float(np.finfo(np.float32).max)  # the sum of two is still finite in float64
     every = np.nan_to_num(np.concatenate([null[:, None], values], axis=1), nan=-np.inf, posinf=largest, neginf=-np.inf)
     highest = np.maximum(every.max(-1, keepdims=True), np.finfo(np.float64).min)
     total = np.log(np.maximum(np.exp(every - highest).sum(-1, keepdims=True), np.finfo(np.float64).tiny)) + highest

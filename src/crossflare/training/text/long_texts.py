@@ -1,12 +1,12 @@
-"""Texts longer than the model's window, read in windows: which tokens each window has, and what is said of the whole.
+"""Texts longer than the model's window, read in windows: the tokens of each window.
 
-A window is `[CLS] tokens [SEP]`, or whatever special tokens the tokenizer puts around a text. Each is full: the last
-one ends with the text, and the one before is repeated by `stride` tokens or more. A row with a source has as many
-windows as the longer of its two sides; the k-th of n reads from each side the window that stands at the same share of
-that side's windows, so that both show about the same passage and nothing of either is left out.
+A window is `[CLS] tokens [SEP]`, or whatever special tokens the tokenizer puts around a text. Every window is full: the
+last one ends with the text and repeats `stride` or more tokens of the one before. A row with a source has as many
+windows as the longer of its two sides. The k-th of n windows reads, on each side, the window at the same share of that
+side's windows: both show about the same passage, and no part of either is left out.
 
-A model trains on the first window, as it does where texts are cut: the label is of the whole text, and a later window
-need not show what it rests on; rows, steps and the balance of labels stay what they are.
+A model trains on the first window, as when texts are cut: the label is for the whole text, and a later window may not
+show the reason for it. The number of rows and steps and the balance of labels stay the same.
 """
 
 from collections.abc import Sequence
@@ -23,25 +23,25 @@ from crossflare.training.text.windows import Places
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """The target or the source of N rows: as they are cut, and the longer ones whole."""
+    """The target or the source of N rows: all of them cut, and the longer ones also whole."""
 
     cut: Tokens
     whole: Tokens
-    """The M longer texts, special tokens included."""
+    """The M longer texts, including special tokens."""
     place: Places
-    """[N] where a row is in `whole`; -1: it is not cut."""
+    """The index [N] of each row in `whole`; -1: the row is not cut."""
     counts: Places
-    """[N] windows, 1 of what is not cut."""
+    """The number of windows of each row [N]; 1 if it is not cut."""
     before: int
-    """Special tokens before a text."""
+    """The number of special tokens before a text."""
     after: int
     room: int
-    """Tokens of the text in a window."""
+    """The number of text tokens in a window."""
     step: int
-    """Tokens from the begin of a window to that of the next."""
+    """The number of tokens from the beginning of a window to that of the next."""
 
     def bounds(self, row: int, window: int) -> tuple[int, int, int]:
-        """Return the first and the after-last token of a window, special ones not counted, and how many there are."""
+        """Return a window's begin and end in the text's tokens and the text's length, without special tokens."""
         place = int(self.place[row])
         if place < 0:
             return 0, 1, 1
@@ -62,18 +62,18 @@ class _Side:
 
 
 class WindowRows(Sequence[EncodedRow]):
-    """The W windows of N rows, a data set as `Encoded` is; a window is put together when it is read."""
+    """The W windows of N rows, a data set like `Encoded`; a window is built when it is read."""
 
     def __init__(self, rows: Encoded, target: _Side, source: _Side | None) -> None:
         self._rows, self._target, self._source = rows, target, source
         counts = target.counts if source is None else np.maximum(target.counts, source.counts)
         self.owners = np.repeat(np.arange(len(rows)), counts)
-        """[W] the row that each is a window of, in the rows' order."""
+        """The row [W] that each window belongs to, in the rows' order."""
         self._number = np.arange(len(self.owners)) - np.repeat(np.cumsum(counts) - counts, counts)
         self._of = counts[self.owners]
         self.names = tuple(rows.names[owner] for owner in self.owners.tolist())
         self.counts = counts
-        """[N] windows of each row."""
+        """The number of windows of each row [N]."""
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -93,19 +93,19 @@ class WindowRows(Sequence[EncodedRow]):
 
     @property
     def lengths(self) -> Places:
-        """[W] tokens of target and source together."""
-        return self._rows.lengths[self.owners]  # a row of several windows is as long as the longest text may be
+        """The number of tokens of each window [W], target and source together."""
+        return self._rows.lengths[self.owners]  # each window is as long as the cut row
 
 
 def in_windows(tokenizer: Any, examples: Sequence[Example], rows: Encoded, max_length: int, stride: int) -> WindowRows:
     """Return the windows of N encoded rows.
 
     Args:
-        tokenizer: Which encoded them.
-        examples: The same rows, of one text each.
-        rows: The same, each side cut at `max_length`.
-        max_length: Tokens of a window, special ones included.
-        stride: Tokens that a window repeats of the one before, at most half of its own.
+        tokenizer: The tokenizer that encoded the rows.
+        examples: The same rows as examples, with one text each.
+        rows: The encoded rows, each side cut at `max_length`.
+        max_length: The number of tokens of a window, including special ones.
+        stride: The number of tokens that a window repeats from the one before, at most half of its own.
     """
     target = _side(tokenizer, [e.texts for e in examples], rows.target, max_length, stride)
     source = None
@@ -115,7 +115,7 @@ def in_windows(tokenizer: Any, examples: Sequence[Example], rows: Encoded, max_l
 
 
 def _side(tokenizer: Any, texts: Sequence[tuple[str, ...] | None], cut: Tokens, max_length: int, stride: int) -> _Side:
-    full = np.flatnonzero(cut.lengths >= max_length)  # longer, or just as long
+    full = np.flatnonzero(cut.lengths >= max_length)  # longer, or exactly as long
     whole = encode_side(tokenizer, [texts[row] for row in full.tolist()], None, "tokenising long texts")
     longer = np.flatnonzero(whole.lengths > max_length)
     rows, (before, after) = full[longer], (0, 0)
@@ -133,11 +133,11 @@ def _side(tokenizer: Any, texts: Sequence[tuple[str, ...] | None], cut: Tokens, 
 
 
 def _at_share(number: int, of: int, windows: int) -> int:
-    """Return which of some windows stands where the `number`-th of `of` does; the last stands at the last."""
+    """Return which of `windows` windows is at the same share as window `number` of `of`; last matches last."""
     return (2 * number * (windows - 1) + of - 1) // (2 * (of - 1)) if of > 1 else 0
 
 
 def _passage(states: Tensor, begin: int, end: int, length: int) -> Tensor:
-    """Return the states [S,d_mt] that stand at the same share of a text as its tokens from `begin` to `end`."""
+    """Return the states [S,d_mt] at the same share of a text as its tokens from `begin` to `end` of `length`."""
     number = len(states)
     return states[begin * number // length : -(-end * number // length)]

@@ -1,8 +1,8 @@
 """Tasks as text: a prompt that ends where the answer begins, and the tokens of answers.
 
 The prompts are the paper's: `Premise: .. Hypothesis: .. Label:`, the text and `Sentiment:`, `Context: .. Question: ..
-Answer:`, a line each, in every language. Texts that are too long are cut before the prompt is put together, the longest
-first and at its end: what is asked is never cut away, and an answer is never looked at.
+Answer:`, one line for each field, the same in every language. Texts that are too long are cut before the
+prompt is built, the longest first and at its end: the words that ask are never cut, and the answer plays no part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from crossflare.tasks.kinds import TextTask
 from crossflare.training.text.encoded import Latents, Numbers
 
 CHUNK = 1000
-"""Texts handed to the tokenizer at once."""
+"""The number of texts given to the tokenizer at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class PromptTemplate:
     """The lines of a prompt."""
 
     fields: tuple[tuple[str, int], ...]
-    """The word before each text, which may be none, and the text's place in `Example.texts`."""
+    """The word before each text (may be empty), and the text's index in `Example.texts`."""
     answer: str
     """The word before the answer."""
 
@@ -48,11 +48,11 @@ class PromptRow(NamedTuple):
     position: int
     """Its index in `PromptRows`."""
     prompt: Numbers
-    """[T]."""
+    """The tokens of the prompt [T]."""
     source: Numbers | None
-    """[S]."""
+    """The tokens of the source prompt [S]."""
     answer: Numbers | None
-    """[A] with the end token; None: none is known."""
+    """The tokens of the answer [A], including the end token; None: the answer is not known."""
     label: int | None
     latents: Any
 
@@ -83,22 +83,22 @@ class PromptRows(Sequence[PromptRow]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] tokens of prompt, source and answer together."""
+        """The number of tokens of each row [N]: prompt, source and answer together."""
         parts = zip(*self._columns, strict=True)
         return np.array([sum(0 if part is None else len(part) for part in row) for row in parts], dtype=np.int64)
 
 
 class Prompter:
-    """Writes prompts and answers as tokens.
+    """A writer of prompts and answers as tokens.
 
     Args:
-        tokenizer: The model's.
-        template: The prompt.
-        max_length: Most tokens of a prompt.
-        ends: Whether a prompt ends with the end token, as an encoder's input does; a decoder goes on from it instead.
+        tokenizer: The model's tokenizer.
+        template: The prompt's template.
+        max_length: The most tokens of a prompt.
+        ends: Whether a prompt ends with the end token, as an encoder's input does; a decoder continues the prompt.
 
     Raises:
-        UserError: There is no room for any text beside the prompt's own words, or no end token.
+        UserError: The prompt's own words leave no room for text, or the tokenizer has no end token.
     """
 
     def __init__(self, tokenizer: Any, template: PromptTemplate, max_length: int, *, ends: bool) -> None:
@@ -118,7 +118,7 @@ class Prompter:
             raise UserError(f"max_length {max_length} leaves no room for text beside the prompt's own words; raise it")
 
     def prompts(self, texts: Sequence[tuple[str, ...] | None], description: str) -> tuple[list[Numbers | None], int]:
-        """Return each example's prompt [T], None for one without texts, and how many were cut."""
+        """Return each example's prompt [T] (None without texts), and how many prompts were cut."""
         made: list[Numbers | None] = []
         cut = 0
         with bar(description, len(texts)) as done:
@@ -149,7 +149,7 @@ class Prompter:
         return np.array([*ids, *self.stem, *self.end], dtype=np.int32)
 
     def answer(self, text: str) -> Numbers:
-        """Return the tokens [A] with which an answer goes on from the prompt, and the end token."""
+        """Return the tokens [A] of an answer that continues the prompt, and the end token."""
         whole = self._ids([f"{self.template.answer} {text}"])[0]
         goes_on = whole[: len(self.stem)] == self.stem and len(whole) > len(self.stem)
         ids = whole[len(self.stem) :] if goes_on else self._ids([text])[0]
@@ -163,7 +163,7 @@ class Prompter:
 
 
 def fit_texts(lengths: Sequence[int], room: int) -> list[int]:
-    """Return how many tokens of each text are kept so that `room` is enough: the longest lose first, evenly."""
+    """Return how many tokens of each text to keep so that all fit in `room`: the longest texts lose first, evenly."""
     kept = list(lengths)
     spare, open_texts = room, sorted(range(len(kept)), key=lambda i: kept[i])
     while open_texts:
@@ -199,7 +199,7 @@ def encode_prompts(
 
 
 def check_filled(examples: Iterable[Example]) -> None:
-    """Raise `UserError` for an example without any text, which leaves nothing to answer."""
+    """Raise `UserError` for an example without any text: there is nothing to answer."""
     for example in examples:
         if not any(text.strip() for text in example.texts):
             where = f"{example.origin}: " if example.origin else ""

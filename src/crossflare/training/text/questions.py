@@ -1,4 +1,4 @@
-"""From questions and contexts to windows: each is tokenised once, contexts are cut, sources follow."""
+"""From questions and contexts to windows: each text is tokenised once, contexts are cut, sources match."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,18 +23,18 @@ def encode_questions(
     with_source: bool,
     latents: Latents | None = None,
 ) -> SpanRows:
-    """Tokenise questions and contexts once each and cut the contexts into windows.
+    """Tokenise each question and context once and cut the contexts into windows.
 
-    A window's source is the source's question with the passage of the source context that stands at the same share of
-    it as the window's piece does of the target context, so both show the same passage.
+    A window's source is the source question with a passage of the source context. That passage is at the same share of
+    its context as the window's piece of the target context, so both show the same passage.
 
     Args:
         tokenizer: A fast transformers tokenizer.
-        examples: N questions; their texts are (question, context).
-        window: Most tokens of a window, special ones included. A question is cut to half of it; none is refused.
-        stride: Tokens that a window repeats of the one before, at most two thirds of its piece of the context.
-        with_source: Also tokenise `Example.source`, where there is one.
-        latents: For FLARE MT, the states of a translation encoder for question and context of each example.
+        examples: N questions, each with the texts (question, context).
+        window: The most tokens of a window, including special ones. A longer question is cut to half of it.
+        stride: The number of tokens that a window repeats from the one before, at most two thirds of its piece.
+        with_source: Also tokenise `Example.source`, if there is one.
+        latents: For FLARE MT, a translation encoder's states for the question and the context of each example.
 
     Raises:
         UserError: The tokenizer is not fast or adds no special tokens, or the window is too small for any text.
@@ -66,7 +66,7 @@ def encode_questions(
 
 
 def _answers(texts: Texts, examples: Sequence[Example]) -> NDArray[np.int64]:
-    """Return [2,N] the first and last context token of each labelled answer."""
+    """Return the first and last context token of each labelled answer, [2,N]."""
     answers = np.full((2, len(texts.context)), UNLABELLED)
     for number, example in enumerate(examples):
         if any(answer.start is not None for answer in example.answers):
@@ -75,7 +75,7 @@ def _answers(texts: Texts, examples: Sequence[Example]) -> NDArray[np.int64]:
 
 
 def _distinct(tokenizer: Any, pairs: Sequence[tuple[str, ...] | None], description: str) -> Texts:
-    """Tokenise every distinct question and context once; an example without texts has index 0 and is never read."""
+    """Tokenise every distinct question and context once; an example without texts has index 0, which is never read."""
     columns: list[tuple[Passages, Places]] = []
     for part, name in enumerate(("questions", "contexts")):
         places: dict[str, int] = {}
@@ -86,7 +86,7 @@ def _distinct(tokenizer: Any, pairs: Sequence[tuple[str, ...] | None], descripti
 
 
 def _fitted(texts: Texts, layout: Layout, window: int) -> tuple[Texts, int]:
-    """Return the texts with questions of at most half a window, and how many were longer."""
+    """Return the texts with questions cut to half a window, and how many questions were longer."""
     half = (window - layout.specials) // 2
     if half < 1:
         raise UserError(
@@ -96,12 +96,12 @@ def _fitted(texts: Texts, layout: Layout, window: int) -> tuple[Texts, int]:
 
 
 def _windows(lengths: Places, room: Places, stride: int) -> NDArray[np.int64]:
-    """Return [3,W] example, first and after-last context token of each window.
+    """Return the example of each window, and its context tokens from begin to before end, [3,W].
 
     Args:
-        lengths: [N] tokens of the contexts.
-        room: [N] context tokens that a window has room for, at least 1.
-        stride: Tokens repeated.
+        lengths: The number of tokens of each context [N].
+        room: The number of context tokens that fit in a window [N], at least 1.
+        stride: The number of tokens that a window repeats.
     """
     if stride < 0:
         raise UserError(f"expected a stride of 0 or more tokens, got {stride}")
@@ -116,10 +116,10 @@ def _windows(lengths: Places, room: Places, stride: int) -> NDArray[np.int64]:
 def _passages(
     windows: NDArray[np.int64], lengths: Places, source: Texts, room: int, given: Sequence[Any]
 ) -> tuple[NDArray[np.int64], int]:
-    """Return [2,W] the tokens of the source context that each window sees, -1 without one, and how many were cut.
+    """Return the begin and end of each window's passage of the source context, [2,W], and how many were cut.
 
-    The passage begins at the token that holds the window's begin and ends with the one that holds its end, in shares of
-    the whole: nothing falls between two windows.
+    A window without a source has -1. In shares of the whole, the passage begins at the token that contains the window's
+    begin and ends with the token that contains its end: no token falls between two windows.
     """
     example, begin, end = windows
     first, last = matching_part(begin, end, source.contexts.lengths[source.context][example], lengths[example])

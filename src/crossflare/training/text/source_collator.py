@@ -1,4 +1,4 @@
-"""Rows with texts and their sources, straight to batches: for a training loop of the user's own, or transformers'."""
+"""From rows with texts and their sources to batches: for the user's own training loop, or for transformers' Trainer."""
 
 from collections.abc import Mapping, Sequence
 from operator import index
@@ -11,14 +11,14 @@ from crossflare.tasks.example import Example
 from crossflare.training.text.collators import PairCollator
 
 SHORTEST = 4
-"""Tokens: below that a pair of texts has no room beside its special tokens."""
+"""The least `max_length`: with fewer tokens, special tokens leave no room for a pair of texts."""
 
 
 class SourceCollator:
-    """Turns rows with a text, its source and a label into a batch for a FLARE model.
+    """A collator that turns rows with a text, its source and a label into a batch for a FLARE model.
 
-    It takes any tokenizer and any columns; a row is a dict or a row of `datasets`. With transformers' Trainer, say
-    `remove_unused_columns=False` in its arguments: by default it drops columns of text before they come here.
+    It works with any tokenizer and any column names; a row is a dict or a row of `datasets`. With transformers'
+    Trainer, set `remove_unused_columns=False` in its arguments: by default it drops text columns before they come here.
 
     >>> from transformers import AutoTokenizer
     >>> tokenizer = AutoTokenizer.from_pretrained("base")
@@ -30,8 +30,8 @@ class SourceCollator:
     [True, False]
 
     Raises:
-        UserError: The tokenizer is none or has no padding token, a column's name is no text, `max_length`
-            is below 4, or one of `text_pair` and `source_pair` is named alone.
+        UserError: `tokenizer` is not a tokenizer or has no padding token, a column's name is not a text, `max_length`
+            is below 4, or only one of `text_pair` and `source_pair` is given.
     """
 
     def __init__(
@@ -48,13 +48,14 @@ class SourceCollator:
         """Name the columns.
 
         Args:
-            tokenizer: Of the base model, from transformers.
+            tokenizer: The base model's tokenizer, from transformers.
             text: The column of the texts in the target language.
-            source: The column of the same texts in the source language. Null in a row that is read without its source.
+            source: The column of the same texts in the source language. It is null in a row without a source.
             text_pair: The column of the second texts, for a task of two texts (the hypotheses).
-            source_pair: The column of their sources; needed beside `text_pair`.
-            label: The column of the labels, as whole numbers from 0. Rows without that column are not labelled.
-            max_length: Tokens of a text or a pair, special ones included; what is longer is cut. The source likewise.
+            source_pair: The column of their sources; required with `text_pair`.
+            label: The column of the labels, whole numbers from 0. Rows without this column are not labelled.
+            max_length: The most tokens of a text or pair, including special ones; longer ones are cut. The same limit
+                holds for the source.
         """
         if not callable(tokenizer) or not hasattr(tokenizer, "pad_token_id"):
             raise UserError(f"tokenizer: expected one of transformers, got {type(tokenizer).__name__}; load it first")
@@ -69,7 +70,7 @@ class SourceCollator:
         self.texts = (text,) if text_pair is None else (text, text_pair)
         self.sources = (source,) if source_pair is None else (source, source_pair)
         self.label = label
-        # Each row has a source of its own: a batch that is split over devices must not part a row from its source.
+        # Each row has its own copy of its source: splitting a batch over devices must not separate the two.
         self._pad = PairCollator(tokenizer, max_length, with_source=True, shared=False)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -80,12 +81,12 @@ class SourceCollator:
 
         Returns:
             `input_ids` and `attention_mask` [B,T], `source_input_ids` and `source_attention_mask` [B,S], token types
-            where the tokenizer makes them, and `labels` [B] where the rows have them. A row without a source has a
+            if the tokenizer makes them, and `labels` [B] if the rows have them. A row without a source has a
             source mask of zeros; a batch without any source has no source keys.
 
         Raises:
-            UserError: There are no rows, a row lacks a column or holds another type there, one of its two sources is
-                missing, or some rows have a label and some have none.
+            UserError: There are no rows, a row lacks a column or has another type there, one of its two sources is
+                missing, or only some rows have a label.
         """
         if isinstance(cast(Any, rows), str | Mapping) or not isinstance(cast(Any, rows), Sequence):
             raise UserError(f"rows: expected a list of rows, got {type(rows).__name__}; put a single row into a list")
@@ -119,7 +120,7 @@ class SourceCollator:
         return Example(str(number), texts, label, source, where)
 
     def _missing(self, cells: Mapping[str, Any], name: str, where: str) -> str:
-        if not {*self.texts, *self.sources} & set(cells):  # nothing of ours is left
+        if not {*self.texts, *self.sources} & set(cells):  # none of our columns is left
             advice = "with transformers' Trainer set remove_unused_columns=False in its arguments, or name your columns"
         else:
             advice = "name your columns; a row without a source has None there"

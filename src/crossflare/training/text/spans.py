@@ -1,4 +1,4 @@
-"""Extractive questions as rows of a `DataLoader`, one for each window, and batches of them."""
+"""Extractive questions as rows for a `DataLoader`, one for each window, and their batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ WINDOW, STRIDE = 384, 128
 
 
 UNLABELLED, LOST = -2, -1
-"""In the place of an answer's tokens: there is no labelled answer; no token stands for it."""
+"""Values in place of an answer's tokens: there is no labelled answer; the labelled answer has no token."""
 
 
 class SpanRow(NamedTuple):
@@ -26,46 +26,46 @@ class SpanRow(NamedTuple):
     position: int
     """Its index in `SpanRows`."""
     example: int
-    """Index of its question."""
+    """The index of its question."""
     target: TextTokens
     source: TextTokens | None
     span: tuple[int, int] | None
-    """Positions of the first and last token of the answer, both the null position where the answer is not, or not
-    wholly, in this window; None: the question has no labelled span."""
+    """The positions of the answer's first and last token; both are the null position if the answer is not, or not
+    completely, in this window. None: the question has no labelled span."""
     latents: tuple[Tensor, ...] | None = None
-    """States [S,d_mt] of a translation encoder reading the question, and this window's share of the context."""
+    """The states [S,d_mt] of a translation encoder for the question, and for this window's share of the context."""
     source_span: tuple[int, int] | None = None
-    """The same for the source, whose answers are seldom known; None without a source, too."""
+    """The same for the source, whose answers are rarely known; None also without a source."""
     label: None = None
     clean: None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpanCounts:
-    """What did not fit."""
+    """Counts of examples, windows, and what did not fit."""
 
     examples: int
     windows: int
     questions_cut: int
-    """Questions longer than half of a window, which lost their end."""
+    """Questions longer than half of a window, whose end was cut."""
     answers_lost: int
-    """Labelled answers that no window holds whole."""
+    """Labelled answers that no window contains completely."""
     sources_cut: int
-    """Windows whose passage of the source is longer than the window and lost its end."""
+    """Windows whose source passage was longer than the window, and whose end was cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """One side of N examples: which of the distinct questions and contexts each has."""
+    """One side of N examples: the distinct questions and contexts, and which of them each example has."""
 
     questions: Passages
     contexts: Passages
     question: Places
-    """[N] index into `questions`."""
+    """The index [N] into `questions`."""
     context: Places
-    """[N] index into `contexts`."""
+    """The index [N] into `contexts`."""
     kept: Places
-    """[N] tokens of the question that are kept."""
+    """The number of the question's tokens that are kept [N]."""
 
     def side(self, layout: Layout, example: int, begin: int, end: int) -> TextTokens:
         """Return one example's question with a piece of its context."""
@@ -75,7 +75,7 @@ class Texts:
 
 
 class SpanRows(Sequence[SpanRow]):
-    """The W windows of N questions, a data set for a `DataLoader`; windows of a question follow each other."""
+    """The W windows of N questions, a data set for a `DataLoader`; the windows of a question are consecutive."""
 
     def __init__(
         self,
@@ -92,19 +92,19 @@ class SpanRows(Sequence[SpanRow]):
     ) -> None:
         self.latents = latents
         self.examples, self.begin, self.end = windows
-        """[W] the question of each window, and its tokens of the context from `begin` to before `end`."""
+        """The question of each window [W], and its context tokens from `begin` to before `end`."""
         self.names: tuple[str, ...] = tuple(names[int(example)] for example in self.examples)
-        """[W] the id of each window's question."""
+        """The id of each window's question [W]."""
         self.counts = counts
         self._layout, self._target, self._source, self._passages = layout, target, source, passages
         self._answers, self._source_answers = answers, source_answers
         kept = target.kept[self.examples]
         self.widths = layout.specials + kept + self.end - self.begin
-        """[W] target tokens of each window, special ones included."""
+        """The number of target tokens of each window [W], including special ones."""
         self.first = layout.first(kept)
-        """[W] the position of the first context token."""
+        """The position of the first context token [W]."""
         self.null = layout.null(kept, self.widths)
-        """[W] the position that stands for no answer in this window: that of the first special token."""
+        """The position that means "no answer in this window" [W]: that of the first special token."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -143,7 +143,7 @@ class SpanRows(Sequence[SpanRow]):
     def _located(
         self, answers: NDArray[np.int64], index: int, begin: int, end: int, first: int, null: int
     ) -> tuple[int, int] | None:
-        """Return an answer's positions in a window that has the context from `begin` to before `end` at `first`."""
+        """Return an answer's positions in a window whose context tokens `begin` to before `end` start at `first`."""
         start, last = answers[:, self.examples[index]].tolist()
         if start == UNLABELLED:
             return None
@@ -153,7 +153,7 @@ class SpanRows(Sequence[SpanRow]):
 
     @property
     def lengths(self) -> Places:
-        """[W] tokens of target and source together."""
+        """The number of tokens of each window [W], target and source together."""
         if self._source is None:
             return self.widths
         given = self._passages[0] >= 0
@@ -161,34 +161,34 @@ class SpanRows(Sequence[SpanRow]):
         return self.widths + np.where(given, source, 0)
 
     def offsets(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return first and after-last code point of each context token in one window; equal for blank tokens."""
+        """Return the begin and end code points of each context token in one window; equal for blank tokens."""
         start = int(self._target.contexts.starts[self._target.context[self.examples[index]]])
         where = slice(start + int(self.begin[index]), start + int(self.end[index]))
         return self._target.contexts.begin[where], self._target.contexts.end[where]
 
     def first_windows(self) -> Places:
-        """Return [N] the index of each question's first window."""
+        """Return the index of each question's first window [N]."""
         return np.flatnonzero(np.diff(self.examples, prepend=-1))
 
 
 def matching_part(begin: Any, end: Any, total: Any, whole: Any) -> tuple[Any, Any]:
-    """Return where the share from `begin` to `end` of `whole` tokens lies among `total` others."""
+    """Return where the tokens `begin` to `end` of `whole` lie, in the same shares, among `total` others."""
     length = np.maximum(whole, 1)
     return begin * total // length, np.where(whole > 0, -(-end * total // length), total)
 
 
 IGNORED = -100
-"""The position of an answer in a source that is not labelled."""
+"""The position that stands for an answer in a source without a label."""
 
 
 class SpanCollator:
-    """Pads windows as `PairCollator` does, and adds the labelled positions when every row has them.
+    """A collator that pads windows as `PairCollator` does, and adds the labelled positions when every row has them.
 
     Args:
         tokenizer: The tokenizer of the rows.
-        window: Most tokens of a window, source windows included.
+        window: The most tokens of a window, also of a source window.
         with_source: Also pad the sources.
-        source_spans: And give the labelled positions in them, `IGNORED` where there are none.
+        source_spans: Also return the labelled positions in the sources, `IGNORED` if there are none.
     """
 
     def __init__(self, tokenizer: Any, window: int = WINDOW, *, with_source: bool, source_spans: bool = False) -> None:
@@ -197,7 +197,7 @@ class SpanCollator:
         self._left = tokenizer.padding_side == "left"
 
     def __call__(self, items: Sequence[SpanRow]) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` [B,T], both for the source, `start_positions`, `end_positions` [B]."""
+        """Return `input_ids`, `attention_mask` [B,T], the same for sources, `start_positions`, `end_positions` [B]."""
         rows: Any = items
         batch = self._pairs(rows)
         if all(row.span is not None for row in items):
@@ -220,7 +220,7 @@ class SpanCollator:
         return {f"{prefix}start_positions": places[:, 0], f"{prefix}end_positions": places[:, 1]}
 
     def unpad(self, items: Sequence[SpanRow], logits: Tensor, width: int) -> NDArray[np.float32]:
-        """Return logits [B,T] of a batch as [B,width] with each row's own tokens first and -inf behind them."""
+        """Return a batch's logits [B,T] as [B,width], with each row's own tokens first and -inf after them."""
         whole = np.full((len(items), width), -np.inf, dtype=np.float32)
         for row, values in enumerate(logits.detach().float().cpu().numpy()):
             length = len(items[row].target.ids)

@@ -1,11 +1,11 @@
-"""Questions with long contexts as windows: question and context are tokenised once, a window is put together when read.
+"""Questions with long contexts as windows: question and context are tokenised once, a window is built when it is read.
 
 A window is the tokenizer's own pair of texts, `[CLS] question [SEP] piece of the context [SEP]` or whatever special
 tokens it has. The pieces are those that a fast tokenizer gives for `truncation="only_second"` with a `stride`: each
 repeats the last `stride` tokens of the one before.
 
-Tokenizers that strip accents (BERT's uncased ones, MiniLM's) leave vowel and tone marks of Thai, Hindi or Arabic to no
-token. An answer that ends with such a token's own text would lose them: its last sign would be another one.
+Tokenizers that strip accents (BERT's uncased ones, MiniLM's) give no token the vowel and tone marks of Thai, Hindi or
+Arabic. If an answer ended where its last token does, it would lose these marks: its last written sign would change.
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ from crossflare.training.text.encoded import Numbers, TextTokens
 
 Places = NDArray[np.int64]
 CHUNK_OF_SIGNS = 500_000
-"""Code points handed to the tokenizer at once: its offsets are Python objects, some hundred bytes for each token."""
+"""Code points given to the tokenizer at once: its offsets are Python objects, about a hundred bytes per token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """The tokens of M different texts end to end, without special tokens."""
+    """The tokens of M different texts, end to end, without special tokens."""
 
     ids: Numbers
     begin: Numbers
-    """The first code point of each token in its text; blanks around it, such as SentencePiece's, are not counted, and
+    """The first code point of each token in its text. Blanks around a token, such as SentencePiece's, are not counted;
     marks that the tokenizer strips belong to the sign that they are written on."""
     end: Numbers
-    """The code point after its last; equal to `begin` for a token that stands for blanks alone."""
+    """The code point after each token's last; equal to `begin` for a token of blanks alone."""
     starts: Places
-    """[M+1] where each text begins."""
+    """The index [M+1] where each text begins."""
 
     def slice(self, text: int) -> slice:
         """Return where the tokens of one text are."""
@@ -45,7 +45,7 @@ class Passages:
 
     @property
     def lengths(self) -> Places:
-        """[M] tokens of each text."""
+        """The number of tokens of each text [M]."""
         return np.diff(self.starts)
 
 
@@ -60,19 +60,19 @@ class Layout(NamedTuple):
 
     @property
     def specials(self) -> int:
-        """Number of special tokens."""
+        """The number of special tokens."""
         return len(self.before.ids) + len(self.between.ids) + len(self.after.ids)
 
     def first(self, question: Places) -> Places:
-        """Return the position of the first context token behind a question of so many tokens."""
+        """Return the position of the first context token after a question of `question` tokens."""
         return question + len(self.before.ids) + len(self.between.ids)
 
     def null(self, question: Places, length: Places) -> Places:
-        """Return the position that stands for "no answer here": the first special token, where it is the first at all.
+        """Return the position that means "no answer here": that of the first special token.
 
         Args:
-            question: Tokens of the question.
-            length: Tokens of the whole window.
+            question: The number of tokens of the question.
+            length: The number of tokens of the whole window.
         """
         if len(self.before.ids):
             return np.zeros_like(question)
@@ -94,10 +94,10 @@ class Layout(NamedTuple):
 
 
 def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
-    """Return the special tokens that the tokenizer puts around this pair, which stands for all.
+    """Return the special tokens that the tokenizer puts around this pair; they are the same for all pairs.
 
     Raises:
-        UserError: The tokenizer is not a fast one, or adds no special token.
+        UserError: The tokenizer is not fast, makes no tokens of the texts, or adds no special token.
     """
     if not tokenizer.is_fast:
         raise UserError("extractive answers need a fast tokenizer, which knows where in the text a token is; load one")
@@ -123,7 +123,7 @@ def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], description: str) -> Passages:
-    """Tokenise M texts by themselves, a bounded number of code points at a time."""
+    """Tokenise M single texts, a limited number of code points at a time."""
     ids: list[Numbers] = []
     begins: list[Numbers] = []
     ends: list[Numbers] = []
@@ -165,13 +165,13 @@ def _chunks(texts: Sequence[str]) -> Sequence[list[str]]:
 
 
 def _trimmed(text: str, begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the offsets of tokens over whole written signs, without blanks at either side.
+    """Return the tokens' begins and ends, extended to whole written signs, without blanks on either side.
 
-    Neither ever goes back from token to token.
+    Neither begins nor ends ever decrease from token to token.
     """
     solid = np.array([not sign.isspace() for sign in text], dtype=bool)
     place = np.arange(len(text) + 1, dtype=np.int32)
-    # For every place, the next code point that is not blank at or behind it, and the end of the last one before it.
+    # For every place: the next code point at or after it that is not blank, and the end of the last such one before it.
     following = np.minimum.accumulate(np.where(np.append(solid, True), place, len(text))[::-1])[::-1]
     preceding = np.maximum.accumulate(np.where(np.insert(solid, 0, True), place, 0))
     begin, end = following[begin], preceding[end]
@@ -183,7 +183,7 @@ def _trimmed(text: str, begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]
 
 
 def answer_tokens(example: Example, passages: Passages, text: int) -> tuple[int, int] | None:
-    """Return the first and the last context token of the first gold answer that is a span; None without one."""
+    """Return the first and last context token of the first gold answer that is a span; None if there is none."""
     context = example.texts[1]
     for answer in example.answers:
         if answer.start is None:
@@ -202,14 +202,15 @@ _SIGN = regex.compile(r"\X")
 
 
 def whole_signs(text: str, begin: "Numbers", end: "Numbers") -> "tuple[Numbers, Numbers]":
-    """Return offsets in which each code point that no token covers is the token's whose written sign it is part of.
+    """Return the tokens' begins and ends such that a code point without a token joins the token in its written sign.
 
-    A sign is an extended grapheme cluster (Unicode Standard Annex 29). Of two tokens in one sign the first gets it.
+    A sign is an extended grapheme cluster (Unicode Standard Annex 29). If a sign has two tokens, the first one gets the
+    code point.
 
     Args:
         text: The text.
-        begin: [T] first code point of each token, none of which is empty.
-        end: [T] the code point after its last.
+        begin: The first code point of each token [T]; no token is empty.
+        end: The code point after each token's last [T].
     """
     bare = _bare(text, begin, end)
     if not bare.any():
@@ -218,11 +219,11 @@ def whole_signs(text: str, begin: "Numbers", end: "Numbers") -> "tuple[Numbers, 
     place = np.arange(len(text) + 1)
     sign_begin = edges[np.searchsorted(edges, place, side="right") - 1]
     sign_end = edges[np.minimum(np.searchsorted(edges, place, side="right"), len(edges) - 1)]
-    # For every place, the next code point at or behind it that has a token.
+    # For every place: the next code point at or after it that has a token.
     taken = np.minimum.accumulate(np.where(np.append(bare, False), len(text), place)[::-1])[::-1]
     end = np.maximum(end, np.minimum(sign_end[end - 1], taken[end])).astype(end.dtype)
     bare = _bare(text, begin, end)
-    free = np.maximum.accumulate(np.where(np.insert(bare, 0, False), 0, place))  # the end of what has a token before it
+    free = np.maximum.accumulate(np.where(np.insert(bare, 0, False), 0, place))  # the end of the last that is not bare
     return np.minimum(begin, np.maximum(sign_begin[begin], free[begin])).astype(begin.dtype), end
 
 

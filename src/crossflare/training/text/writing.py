@@ -1,4 +1,4 @@
-"""Prompts and answers as batches of a model that writes, decoder-only or encoder-decoder; its loss, its first word."""
+"""Batches of prompts and answers for a model that writes, decoder-only or encoder-decoder; loss and first logits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,21 +19,21 @@ from crossflare.training.text.encoded import Numbers
 from crossflare.training.text.prompts import PromptRow
 
 IGNORED = -100
-"""The label of tokens that are given, not asked for."""
+"""The label of tokens that the model is given and does not predict."""
 Grid = NDArray[np.int64]
 
 
 class PromptCollator:
-    """Pads prompts, sources and answers to tensors.
+    """A collator that pads prompts, sources and answers to tensors.
 
-    Decoder-only models get prompt and answer in one row, padded on the left so that all end together; `fusion_mask` is
-    the prompt, which alone fuses with the source. Encoder-decoder models get the prompt, padded on the right, and the
-    answer as `decoder_input_ids` and `labels`.
+    Decoder-only models get prompt and answer in one row, padded on the left so that all rows end together;
+    `fusion_mask` marks the prompt, the only part that fuses with the source. Encoder-decoder models get the prompt,
+    padded on the right, and the answer as `decoder_input_ids` and `labels`.
 
     Args:
         model: A transformers or peft model that writes.
         tokenizer: Its tokenizer.
-        least: Prompts and sources are this wide at least.
+        least: The minimum width of prompts and sources.
 
     Raises:
         UserError: The tokenizer has no padding token.
@@ -48,7 +48,7 @@ class PromptCollator:
         self.positions = not self.encoder_decoder and takes(_base(model), "position_ids")
 
     def __call__(self, rows: Sequence[PromptRow]) -> Batch:
-        """Return prompts with their answers, where all rows have one; see the class."""
+        """Return prompts with their answers if all rows have one, else prompts alone; see the class."""
         answers = [row.answer for row in rows if row.answer is not None]
         if len(answers) < len(rows):
             return self.prompts(rows)
@@ -68,13 +68,13 @@ class PromptCollator:
         return batch
 
     def prompts(self, rows: Sequence[PromptRow]) -> Batch:
-        """Return prompts to be answered."""
+        """Return prompts without answers."""
         ids, mask = self._pad([row.prompt for row in rows])
         return self._target(ids, mask) | self._source(rows)
 
     def _target(self, ids: Grid, mask: Grid) -> Batch:
         batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-        if self.positions:  # else padding on the left would count
+        if self.positions:  # otherwise padding on the left would count
             batch["position_ids"] = torch.from_numpy((mask.cumsum(1) - 1).clip(0))
         return batch
 
@@ -90,7 +90,7 @@ class PromptCollator:
     def _pad(
         self, texts: Sequence[Numbers], *, left: bool | None = None, least: int | None = None
     ) -> tuple[Grid, Grid]:
-        """Return token ids and their mask, [B,T] each; decoder-only models are padded on the left."""
+        """Return token ids and their mask, [B,T] each; padding is on the left for decoder-only models."""
         left = not self.encoder_decoder if left is None else left
         width = max(self.least if least is None else least, *(len(text) for text in texts))
         ids = np.full((len(texts), width), self.pad, dtype=np.int64)
@@ -103,10 +103,10 @@ class PromptCollator:
 
 
 def written_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the mean over rows of the mean cross-entropy of their answers' tokens."""
+    """Return the mean over rows of each row's mean cross-entropy over its answer's tokens."""
     labels, weights = batch.pop("labels"), batch.pop(WEIGHTS, None)
     if "decoder_input_ids" not in batch:
-        # Answers end the rows: logits are made for them alone, and for the token before.
+        # Answers are at the end of the rows: logits are computed only for them and for the token before.
         answer = int((labels != IGNORED).sum(1).max())
         labels = labels[:, -answer:]
         logits = _last(model, batch, answer + 1)[:, :-1]
@@ -120,7 +120,7 @@ def written_loss(model: Any, batch: Batch) -> Tensor:
 
 
 def first_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Return the logits [B,V] of the first token after prompts, and the base model's own after the sources."""
+    """Return the first token's logits [B,V] after the prompts, and the base model's own after the sources, if any."""
     config = model.config
     if config.is_encoder_decoder:
         start = torch.full(
@@ -138,7 +138,7 @@ def _last(model: Any, batch: Batch, count: int) -> Tensor:
 
 
 def _keep(model: Any, count: int) -> dict[str, int]:
-    """Return the argument that spares a model the logits of all but the last tokens, where it has one."""
+    """Return the argument that limits a model's logits to the last tokens, if the model has one."""
     return {"logits_to_keep": count} if takes(_base(model), "logits_to_keep") else {}
 
 
