@@ -19,7 +19,7 @@ Phi = Callable[[Tensor | None, Tensor, Pairing | None], Tensor]
 
 
 def _partner(source: Tensor | None, target: Tensor, pairing: Pairing | None, neutral: float) -> Tensor:
-    """Return each target token's source [B,T,r], `neutral` where it has none (a scalar when nobody has one)."""
+    """Return each target token's source [B,T,r], `neutral` where it has none (a scalar if no token has one)."""
     if source is None or pairing is None:
         return target.new_full((), neutral)
     return pairing.carry(source, neutral)
@@ -46,7 +46,7 @@ def mul_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> 
 
 
 class _RankAttention(nn.Module):
-    """Single-head attention among low-rank states, its three r x r maps started at the identity."""
+    """Single-head attention among low-rank states; its three r x r maps start at the identity."""
 
     def __init__(self, r: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _RankAttention(nn.Module):
     def attend(self, queries: Tensor, memory: Tensor, memory_mask: Tensor, same: bool) -> Tensor:
         """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) V W_V [B,Q,r] over the real tokens of `memory` [B,M,r].
 
-        With `same` both sides hold the same tokens, and each reads its own twin alone.
+        With `same`, both sides hold the same tokens, and each token reads only itself on the other side.
         """
         values = memory @ self.value.to(memory.dtype).T
         return values if same else self.weights(queries, memory, memory_mask) @ values
@@ -85,8 +85,8 @@ class CrossAttention(_RankAttention):
 class CrossAttentionPaper(_RankAttention):
     """Attn(Q=S, K=V=T) with no residual, as published: one output per source token, carried to the target's tokens.
 
-    The published form needs both texts padded alike, and lets no source content into the values; it is here for
-    comparison. A target token with no partner takes T.
+    The published form needs both texts padded alike, and the values hold no source content; it is here for comparison.
+    A target token with no partner takes T.
     """
 
     def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
