@@ -138,12 +138,12 @@ MOST = 1000
 
 
 def none(value: object) -> bool:
-    """Whether a value is null."""
+    """Return whether a value is null."""
     return value is None
 
 
 def flag(value: object) -> bool:
-    """Whether a value is true or false."""
+    """Return whether a value is true or false."""
     return isinstance(value, bool)
 
 

@@ -201,7 +201,7 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 
 
 def is_causal(model: nn.Module, site: Site) -> bool:
-    """Whether the tokens of a site's self-attention see only what precedes them."""
+    """Return whether the tokens of a site's self-attention see only what precedes them."""
     attention = model.get_submodule(site.name.rpartition(".")[0])
     config = getattr(model, "config", None)
     said = getattr(attention, "is_causal", False) or getattr(config, "is_decoder", False)
@@ -248,7 +248,7 @@ def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
 
 
 def projects_positions(attention: nn.Module) -> bool:
-    """Whether an attention module also passes relative positions through its projections (DeBERTa)."""
+    """Return whether an attention module also passes relative positions through its projections (DeBERTa)."""
     return hasattr(attention, "pos_att_type")
 
 

@@ -330,7 +330,7 @@ ALIASES = {
 """Other ways to write a tag or a name (names in lower case) that langcodes does not know."""
 
 MEMBERS = frozenset({"fat", "fuc", "pbu", "quz", "tw", "twi"})
-"""Members of a macrolanguage that another member stands for here: CLDR would turn their tags into that one's."""
+"""Members of a macrolanguage that means another member here: CLDR would turn their tags into the macrolanguage's."""
 
 SCRIPTS = {"Kore": "Hang"}
 """Scripts that have another name in FLORES."""

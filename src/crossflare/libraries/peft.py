@@ -89,7 +89,7 @@ def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
 
 
 def is_targeted(config: Any, module: str) -> bool:
-    """Whether peft would put an adapter with this configuration on the module with this name."""
+    """Return whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))
 
 
@@ -99,7 +99,7 @@ def all_linear(config: Any, model: nn.Module) -> Any:
 
 
 def is_on(layer: Any, adapter: str) -> bool:
-    """Whether a LoRA layer of matrices carries an adapter."""
+    """Return whether a LoRA layer of matrices carries an adapter."""
     return isinstance(layer, LoraLayer) and adapter in layer.lora_A
 
 

@@ -17,7 +17,7 @@ _backward_pass = guard.name("torch._C:_current_graph_task_id")
 
 
 def in_backward() -> bool:
-    """Whether a backward pass is running this code: activation checkpointing runs layers again there."""
+    """Return whether a backward pass is running this code: activation checkpointing runs layers again there."""
     return _backward_pass() != -1
 
 
@@ -49,7 +49,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 
 def is_quantised(module: nn.Module) -> bool:
-    """Whether a module is a linear layer of 4 or 8 bits."""
+    """Return whether a module is a linear layer of 4 or 8 bits."""
     if "bitsandbytes" not in sys.modules:  # such a layer exists only after the import
         return False
     kinds = guard.name("bitsandbytes:nn.Linear4bit"), guard.name("bitsandbytes:nn.Linear8bitLt")

@@ -72,7 +72,7 @@ def attention_of(model: Any) -> str:
 
 
 def takes(model: nn.Module, argument: Literal["position_ids", "logits_to_keep"]) -> bool:
-    """Whether a base model's forward has an argument that only some models have."""
+    """Return whether a base model's forward has an argument that only some models have."""
     _check_argument(argument)
     return argument in signature(model.forward).parameters
 
