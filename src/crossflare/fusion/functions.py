@@ -26,22 +26,22 @@ def _partner(source: Tensor | None, target: Tensor, pairing: Pairing | None, neu
 
 
 def add(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """S + T; alone: T."""
+    """Return S + T; without a source: T."""
     return _partner(source, target, pairing, 0.0) + target
 
 
 def mul(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """S * T, element by element; alone: T."""
+    """Return S * T, element by element; without a source: T."""
     return _partner(source, target, pairing, 1.0) * target
 
 
 def add_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """relu(S) + relu(T), the paper's best; alone: relu(T)."""
+    """Return relu(S) + relu(T), the paper's best; without a source: relu(T)."""
     return torch.relu(_partner(source, target, pairing, 0.0)) + torch.relu(target)
 
 
 def mul_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """relu(S) * relu(T); alone: relu(T)."""
+    """Return relu(S) * relu(T); without a source: relu(T)."""
     return torch.relu(_partner(source, target, pairing, 1.0)) * torch.relu(target)
 
 
@@ -72,7 +72,7 @@ class _RankAttention(nn.Module):
 
 
 class CrossAttention(_RankAttention):
-    """T + Attn(Q=T, K=V=S, source mask): every target token reads the whole source; alone: T."""
+    """T + Attn(Q=T, K=V=S, source mask): every target token reads the whole source; without one: T."""
 
     def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
         """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""

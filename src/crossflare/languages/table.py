@@ -1,7 +1,7 @@
 """The languages that crossflare knows by name: those of NLLB-200 (FLORES-200), and others with data or an engine.
 
-One line each: tag, FLORES code (`-`: not in NLLB), English name. The tag is the shortest BCP-47 form; a name in
-brackets says which member stands for a language with several members.
+One line each: tag, FLORES code (`-`: not in NLLB), English name. The tag is the shortest BCP-47 form; the name in
+brackets says which member a language with several members means.
 """
 
 TABLE = """

@@ -226,7 +226,7 @@ def block_attention(block: nn.Module) -> nn.Module:
 
 
 def check_mask_argument(block: nn.Module) -> None:
-    """Refuse blocks whose second argument is not named `attention_mask`: a mask of ours would not reach them."""
+    """Refuse blocks whose second argument is not named `attention_mask`: the mask would not reach them."""
     if list(signature(block.forward).parameters)[:2] != ["hidden_states", "attention_mask"]:
         raise guard.fail(LIBRARY, f"{type(block).__name__}.forward(hidden_states, attention_mask)")
 

@@ -97,7 +97,7 @@ class ReadSettings:
     """The longest row that is read, and the precision of the numbers."""
 
     max_length: int = Training.max_length
-    """The most tokens of a text, a pair or a prompt (for questions, of a window); the model's positions limit it, too."""
+    """The most tokens of a text, a pair or a prompt (for questions, of a window); never more than the model's positions."""
     stride: int = Training.stride
     """Tokens that a window of a question's context, or of a long text, repeats from the one before it."""
     answer_tokens: int = Training.answer_tokens
