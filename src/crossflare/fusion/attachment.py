@@ -133,7 +133,7 @@ class Attachment:
             if torch.is_grad_enabled() and not torch.compiler.is_dynamo_compiling():
                 self._carry(inputs.rest)
             self.calls.open(self._frame(inputs))
-        except KeyboardInterrupt:  # torch does not call the other hook after it
+        except KeyboardInterrupt:  # after it, torch does not call the other hook
             self.calls.close()
             raise
         return args, inputs.rest
@@ -208,7 +208,7 @@ class Forward(Replacement):
             return type(self.module).forward(self.module, *args, **kwargs)
         try:
             return self.original()(*args, **kwargs)
-        except KeyboardInterrupt:  # torch does not call the hook that ends the call after it
+        except KeyboardInterrupt:  # after it, torch does not call the hook that ends the call
             self.calls.close()
             raise
 

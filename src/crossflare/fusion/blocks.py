@@ -1,6 +1,6 @@
 """What crossflare knows about the inside of models: where the blocks are, and what their projections are called.
 
-No other file names modules of other libraries. A new architecture that uses one of these spellings needs no change.
+No other file of `fusion` has such names. A new architecture that uses one of these spellings needs no change.
 """
 
 import re
@@ -196,7 +196,7 @@ def _role(rest: str, projection: str) -> Role:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Return whether the model's configuration says so."""
+    """Return whether the model's configuration calls it an encoder-decoder."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 

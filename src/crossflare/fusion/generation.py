@@ -3,7 +3,7 @@
 The source is read once, with the prompt. A decoder-only model's prompt fuses with it by the alignment; the answer's
 tokens take phi's target-only value, or attend to the source if the alignment or phi is an attention. An
 encoder-decoder model's encoder fuses once. Its decoder fuses at every step with the base model's decoder, which reads
-the same tokens after the source. Whatever is cached, each step sees what the full pass would see.
+the same tokens and attends to the source. Whatever is cached, each step sees what the full pass would see.
 """
 
 from dataclasses import dataclass, replace

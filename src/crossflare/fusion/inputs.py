@@ -16,7 +16,7 @@ MASK = "source_attention_mask"
 ROWS = "source_rows"
 FUSION_MASK = "fusion_mask"
 ADDED = ("source_input_ids", MASK, "source_token_type_ids", "source_inputs_embeds", LATENTS, ROWS, FUSION_MASK)
-"""Arguments that a model with FLARE adapters takes besides its own, as it does others with the prefix `source_`."""
+"""Arguments that a model with FLARE adapters takes besides its own; others with the prefix `source_` work, too."""
 
 
 @dataclass

@@ -79,9 +79,9 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
 
 
 def check_load(model: Any, place: Path | str, adapter: str) -> None:
-    """Check weights before peft loads them into a FLARE adapter that exists already, without a look at their folder.
+    """Check weights that peft is about to load into an existing FLARE adapter; peft does not check their folder.
 
-    peft does so with `PeftModel.from_pretrained(..., config=...)`, and when an adapter's weights are loaded again.
+    This happens with `PeftModel.from_pretrained(..., config=...)`, and when an adapter's weights are loaded again.
 
     Raises:
         UserError: `load_adapter` would refuse the folder, or it is only a name on the hub.

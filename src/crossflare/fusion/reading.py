@@ -62,7 +62,7 @@ def base_view(model: nn.Module, blocks: Iterable[nn.Module] = (), *, live: bool 
 
     Args:
         model: A model with adapters.
-        blocks: Modules whose copies get their own tables of hooks: a hook registered there is not in the model.
+        blocks: Modules whose copies get their own tables of hooks: a hook registered there does not run in the model.
         live: Leave the modules' modes as they are, dropout included.
     """
     twins: Twins = {}

@@ -30,7 +30,7 @@ MADLAD_NAMES: dict[str, str | None] = {
     "mni": None,
     "sat": None,
 }
-"""Tags whose MADLAD code differs from the tag; None: MADLAD has no code for the language in this script."""
+"""Tags whose MADLAD code differs from the tag; None: no code of MADLAD's is known to mean the tag's script."""
 
 MBART = (
     "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP"

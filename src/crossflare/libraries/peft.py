@@ -30,7 +30,7 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(str, Enum):  # noqa: UP042  # peft cuts the class's name off its text, which a StrEnum's lacks
+class FlareType(str, Enum):  # noqa: UP042  # peft cuts off the class's name, which a StrEnum's text lacks
     """The type of a FLARE configuration; peft reads `.value` of its own closed enum, so this one has it, too."""
 
     FLARE = "FLARE"

@@ -1,4 +1,4 @@
-"""Progress of worker processes: each sends its own through a pipe of its own, and the first process shows it.
+"""Progress of worker processes: each sends its progress through its own pipe, and the first process shows it.
 
 No pipe is shared: a worker that is killed while it writes blocks no other.
 """

@@ -81,7 +81,7 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
     """Check the fields of a card, and return it without those that are null.
 
     Raises:
-        UserError: A field is not allowed; the message names it and says what is allowed.
+        UserError: A field's value is not allowed; the message names the field and says what is allowed.
     """
     for place, schema in SCHEMAS.items():
         values: Any = card
@@ -97,7 +97,8 @@ class ReadSettings:
     """The longest row that is read, and the precision of the numbers."""
 
     max_length: int = Training.max_length
-    """The most tokens of a text, a pair or a prompt (for questions, of a window); never more than the model's positions."""
+    """The most tokens of a text, a pair or a prompt; for questions, of a window. The number of the model's positions
+    limits it, too."""
     stride: int = Training.stride
     """Tokens that a window of a question's context, or of a long text, repeats from the one before it."""
     answer_tokens: int = Training.answer_tokens

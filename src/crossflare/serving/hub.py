@@ -50,7 +50,7 @@ def _fetched(name: str, revision: str | None) -> Path:
 
 
 def _reason(error: Exception, revision: str | None) -> str:
-    """Return the reason of an error, and what to do."""
+    """Return the reason for an error, and what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,
