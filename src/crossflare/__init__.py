@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __version__: str
 
-# bitsandbytes, where it is installed, advises at every start to fetch kernels from a hub: nothing here needs them.
+# If bitsandbytes is installed, it advises at every start to fetch kernels from a hub. crossflare needs none of them.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _PLACES = {
@@ -75,7 +75,7 @@ def __dir__() -> list[str]:
 
 
 def _register(peft: object) -> None:
-    """Register FLARE once peft is there, whichever of the two is imported first."""
+    """Register FLARE when peft is imported, be it before crossflare or after."""
     import_module("crossflare.fusion")
 
 

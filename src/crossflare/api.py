@@ -1,4 +1,4 @@
-"""Crossflare from Python, as from the command line: a recipe run, its scores and adapters, texts translated."""
+"""The command line's main steps from Python: run a recipe, read its scores, open its adapters, translate texts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class FinishedRun:
         See `crossflare.open_adapter`.
 
         Raises:
-            UserError: The run has no such adapter; those that it has are named.
+            UserError: The run has no such adapter; the message names those that it has.
         """
         from crossflare.evaluation.folder import RunFiles
         from crossflare.serving.adapter import open_adapter
@@ -71,10 +71,10 @@ class FinishedRun:
         return open_adapter(there[next(joint, None) or choose("adapter", f"{first}{tag}{last}", there)])
 
     def report(self, *, show: bool = False) -> Path:
-        """Write the report beside the run; return its page, or the Markdown where the extra `report` is missing.
+        """Write the report into the run's folder; return its page, or its Markdown if the extra `report` is missing.
 
         Args:
-            show: Open it in the browser, too.
+            show: Open the page in the browser, too.
         """
         from crossflare.report import build_report
         from crossflare.report.overview import build_overview, is_grid
@@ -89,7 +89,7 @@ class FinishedRun:
 
     @property
     def _folders(self) -> list[Path]:
-        """The folder of the run, or those of a grid's cells."""
+        """The run's folder, or the folders of a grid's cells."""
         from crossflare.evaluation.folder import RunFiles
 
         return [cell.folder for cell in RunFiles(self.folder).cells] or [self.folder]
@@ -105,9 +105,10 @@ def _collected(folder: Path) -> "Results":
 
 
 def run(recipe: str | Path | Mapping[str, Any] | Recipe, *, runs: str | Path = "runs", workers: int = 1) -> FinishedRun:
-    """Make what is missing of a recipe, showing progress; killed anywhere, it goes on when it is called again.
+    """Run all steps of a recipe that are not done yet, and show progress.
 
-    In a notebook the result shows its scores with their intervals.
+    If the run is killed, a new call goes on where it stopped. In a notebook the result shows its scores with their
+    intervals.
 
     >>> done = crossflare.run("reviews.yaml")
     >>> list(done.scores().columns)
@@ -123,7 +124,7 @@ def run(recipe: str | Path | Mapping[str, Any] | Recipe, *, runs: str | Path = "
         The run, with `scores()`, `adapter(method, language, seed)` and `report()`.
 
     Raises:
-        UserError: The recipe cannot start, or a step failed: what could be made was made.
+        UserError: The recipe cannot start, or a step failed; all steps that could still run are done.
     """
     from crossflare.experiment.running.run import run as make_missing
 
@@ -144,12 +145,12 @@ def translate(
         texts: N texts.
         from_: Their language, written in any way that `crossflare languages` knows.
         to: The language to translate into.
-        engine: Its name, such as `apertium`, `transformers` or `dictionary`.
-        store: A folder in which translations are kept, so that none is made twice; None: they are not.
-        options: Those of the engine, as in a recipe, such as `model="facebook/nllb-200-distilled-600M"`.
+        engine: The engine's name, such as `apertium`, `transformers` or `dictionary`.
+        store: A folder in which translations are kept, so that none is made twice; None: they are not kept.
+        options: The engine's options, as in a recipe, such as `model="facebook/nllb-200-distilled-600M"`.
 
     Returns:
-        N translations; blank texts as they are.
+        N translations; a blank text stays as it is.
 
     Raises:
         UserError: The engine, an option or a language is unknown, or the engine lacks the pair.

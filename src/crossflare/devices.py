@@ -1,4 +1,4 @@
-"""The one place that says on which device models run, and that puts them there.
+"""The one place that chooses the device that models run on, and moves them there.
 
 torch is imported when a device is asked for, not before.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VARIABLE = "CROSSFLARE_DEVICE"
 """The environment variable that overrules the choice."""
 KINDS = ("cuda", "xpu", "mps", "cpu")
-"""The first one that is there is taken."""
+"""Kinds of device, the preferred first."""
 
 
 def best_device() -> "torch.device":
@@ -26,7 +26,7 @@ def best_device() -> "torch.device":
     If there are several GPUs, it is the first that this process sees; CUDA_VISIBLE_DEVICES says which one.
 
     Raises:
-        UserError: CROSSFLARE_DEVICE names no kind of device, or one that is not there.
+        UserError: CROSSFLARE_DEVICE names no kind of device, or one that torch does not find.
     """
     import torch
 
@@ -40,7 +40,7 @@ def best_device() -> "torch.device":
 
 
 def asked() -> str | None:
-    """Return the kind of device that CROSSFLARE_DEVICE names; None where it is not set.
+    """Return the kind of device that CROSSFLARE_DEVICE names; None if it is not set.
 
     Raises:
         UserError: It names no kind of device.
@@ -63,7 +63,7 @@ def chosen(device: "str | torch.device | None") -> "torch.device":
     """Return the device that a caller names as torch does (`cpu`, `cuda:1`); None: the best one.
 
     Raises:
-        UserError: It is of no kind that models run on, or torch finds none here.
+        UserError: Models do not run on this kind of device, or torch does not find the device.
     """
     import torch
 
@@ -73,19 +73,19 @@ def chosen(device: "str | torch.device | None") -> "torch.device":
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:  # what torch raises where it is built without that kind
+    except (RuntimeError, AssertionError) as error:  # torch raises these if it is built without that kind
         reason = str(error).partition("\n")[0]
         raise UserError(f"device '{device}': torch finds none here ({reason:.120}); name another") from error
     return found
 
 
 def to_device(model: Any, device: "torch.device | None" = None) -> Any:
-    """Move a model to a device, by default the best, and return it; one that was loaded onto a device stays there."""
+    """Move a model to a device (None: the best one) and return it; a model that was loaded onto a device stays."""
     return model if getattr(model, "hf_device_map", None) else model.to(device or best_device())
 
 
 def name_of(device: "torch.device") -> str:
-    """Return the name that a device goes by: of a GPU its model, otherwise its kind."""
+    """Return a device's name: the model of a GPU, otherwise the kind of device."""
     import torch
 
     named = device.type in ("cuda", "xpu")
@@ -101,14 +101,14 @@ def memory(device: "torch.device") -> int | None:
 
 
 def random_state(device: "torch.device") -> "dict[str, Tensor]":
-    """Return the state of a device's own random generator, `<kind>.0`; nothing for the processor."""
+    """Return the state of a device's own random generator, as `<kind>.0`; empty for the processor."""
     import torch
 
     return {} if device.type == "cpu" else {f"{device.type}.0": torch.get_device_module(device).get_rng_state()}
 
 
 def set_random_state(device: "torch.device", states: "dict[str, Tensor]") -> None:
-    """Put a device's own random generator where `random_state` found it; other tensors in `states` are left alone."""
+    """Set a device's own random generator to the state from `random_state`; ignore other tensors in `states`."""
     import torch
 
     if device.type != "cpu" and (state := states.get(f"{device.type}.0")) is not None:
@@ -117,7 +117,7 @@ def set_random_state(device: "torch.device", states: "dict[str, Tensor]") -> Non
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Draw from a seed while inside, on the processor, where new weights are made; all generators stay as they were."""
+    """Seed the processor's generator, which draws new weights, inside the block; restore its state afterwards."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -7,7 +7,7 @@ from inspect import currentframe
 from typing import Literal
 
 Kind = Literal["usage", "data", "artefact", "disk", "numbers", "internal", "interrupted"]
-"""What an error is about, for scripts; all but the last two are the user's."""
+"""The kinds of error, for scripts; the user can correct all but the last two."""
 PLACES: dict[str, Kind] = {
     "crossflare.tasks": "data",
     "crossflare.translation.engines.precomputed": "data",
@@ -31,13 +31,16 @@ PLACES: dict[str, Kind] = {
     "crossflare.training.loop.checkpoints": "artefact",
     "crossflare.translation.store": "artefact",
 }
-"""The package or module that raises an error -> what it is then about; elsewhere it is how crossflare is used."""
+"""The package or module that raises an error -> the error's kind; for all others the kind is `usage`."""
 READERS = (__name__, "crossflare.disk.files", "crossflare.disk.untrusted", "crossflare.disk.versions")
-"""Modules that read for others: the error is about what those were reading, an artefact where that says nothing."""
+"""Modules that read files for others: the calling module decides the error's kind.
+
+If `PLACES` does not list the caller, the kind is `artefact` (for an error that this module raises: `usage`).
+"""
 
 
 class UserError(ValueError):
-    """Something that the user can put right: one line that says what was expected, what came, and what to do.
+    """A mistake that the user can correct: one line that says what was expected, what was found, and what to do.
 
     The command line prints the line without a traceback and exits with 2.
 
@@ -49,9 +52,10 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str, kind: Kind | None = None) -> None:
-        """Take the message, and what it is about.
+        """Take the message and the kind.
 
-        None: what the error is about that is being handled, or else the module that raises this one.
+        If the kind is None, it is that of the `UserError` that is being handled, if there is one. Otherwise the module
+        that raises this error decides it.
         """
         super().__init__(" ".join(message.split()))
         handled = sys.exception()
@@ -59,7 +63,7 @@ class UserError(ValueError):
 
 
 def _kind_here() -> Kind:
-    """Return what the module that makes an error is about."""
+    """Return the kind of error for the module that raises it."""
     kind: Kind = "usage"
     frame = currentframe()
     while frame is not None:
@@ -72,7 +76,7 @@ def _kind_here() -> Kind:
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """Return a clause for the end of a message: the nearest of `options` to `name`, or all of them when few.
+    """Return a clause for the end of a message: the option nearest to `name`, if one is near, and the known ones.
 
     >>> nearest("flair", ["flare", "lora"])
     "did you mean 'flare'? (known: flare, lora)"
@@ -84,7 +88,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str], most: int = 12, width: int = 40) -> str:
-    """Return names with commas between: so many of them, each cut to a width."""
+    """Return names joined by commas: at most `most` of them, each cut to `width` characters."""
     known = list(names)
     shown = ", ".join(name if len(name) <= width else f"{name[: width - 3]}..." for name in known[:most])
     return shown + (f", and {len(known) - most} more" if len(known) > most else "")

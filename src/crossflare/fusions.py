@@ -1,6 +1,6 @@
-"""The tables of fusion functions and alignments, without their arithmetic: what may be named before torch is loaded.
+"""The tables of fusion functions and alignments, without their arithmetic, so that names need no torch.
 
-The function of a row is in `crossflare.fusion.functions`, under the row's own name or the one that it says.
+The function of a row is in `crossflare.fusion.functions`, under the row's `function` or, if that is empty, its `name`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Fusion:
     formula: str
     function: str = ""
     """The name of a function in `crossflare.fusion.functions`, or of a module there that is built with the rank r;
-    empty: the row's own."""
+    empty: the row's own name."""
     aligned: bool = True
     """False: phi reads the whole source itself, so `alignment` must be `none`."""
     linear_alone: bool = True
@@ -24,12 +24,12 @@ class Fusion:
 
     @property
     def alignment(self) -> str:
-        """The alignment where none is said."""
+        """The default alignment."""
         return "position" if self.aligned else "none"
 
     @property
     def alignments(self) -> str:
-        """Those that it takes, in words."""
+        """The alignments that it accepts, in words."""
         *most, last = [name for name in ALIGNMENTS if (name == "none") != self.aligned]
         return f"{', '.join(most)} or {last}" if most else last
 

@@ -1,12 +1,12 @@
-"""What is said while a command runs: our own words are one line, those of other libraries are kept and not shown.
+"""Warnings and log lines while a command runs: crossflare's are shown as one line, those of other libraries are kept.
 
-The decision, by who speaks:
+What happens depends on who speaks:
 
-    crossflare, by `warnings` or `logging`     one line, each only once, and in the record of what was made
-    a library, by `warnings`                   kept in the record; its developers are meant, or we say it in our words
+    crossflare, by `warnings` or `logging`     shown as one line, only once, and kept in the record of the results
+    a library, by `warnings`                   kept in the record; it is for developers, or crossflare says it itself
     a library, by `logging`                    the same
 
-Used from Python, nothing is held back: warnings appear as they always do, and are kept all the same.
+Outside of `listening`, nothing is hidden: warnings appear as usual, and are kept as well.
 """
 
 import logging
@@ -22,21 +22,21 @@ from crossflare.libraries.late import when_imported
 PACKAGE = "crossflare"
 _HOME = str(Path(__file__).parent)
 LIBRARIES = ("transformers", "huggingface_hub", "datasets", "peft", "accelerate", "bitsandbytes")
-"""Libraries that print their log by handlers of their own."""
+"""Libraries that print their log with handlers of their own."""
 MOST = 20
-"""Lines that a record keeps."""
+"""The most lines that a record keeps."""
 _collected: list[dict[str, None]] = []
-"""What is being kept, the innermost last."""
+"""The lines of each open `collecting`, the innermost last."""
 
 
 def so_far() -> list[str]:
-    """Return what the innermost `collecting` has heard."""
+    """Return the lines that the innermost `collecting` has kept so far."""
     return list(_collected[-1])[:MOST] if _collected else []
 
 
 @contextmanager
 def collecting() -> Generator[None]:
-    """Keep all that is said inside, by anybody; see `so_far`."""
+    """Keep every warning and log line inside the block, from any library; see `so_far`."""
     _collected.append({})
     log = _Log(lambda line, ours: _keep(line))
     root = logging.getLogger()
@@ -58,7 +58,7 @@ def collecting() -> Generator[None]:
 
 @contextmanager
 def listening(tell: Callable[[str], None]) -> Generator[None]:
-    """Give `tell` each line of ours once while inside, and show nothing else of what is said."""
+    """Pass each of crossflare's lines to `tell` once inside the block; show no other warning or log line."""
     told: set[str] = set()
 
     def pass_on(line: str, ours: bool) -> None:
@@ -83,7 +83,7 @@ def listening(tell: Callable[[str], None]) -> Generator[None]:
 
 
 def _take_over(name: str) -> None:
-    """Let a library's log reach ours alone, now or once the library is there."""
+    """Send a library's log to the root logger alone, now or as soon as the library is imported."""
 
     def reroute(module: object) -> None:
         logger = logging.getLogger(name)
@@ -101,7 +101,7 @@ _waiting: set[str] = set()
 
 
 class _Log(logging.Handler):
-    """Gives each record of a warning, as one line, to a function, with whether it is ours."""
+    """A handler that gives each warning to a function: one line, and whether it is crossflare's."""
 
     def __init__(self, give: Callable[[str, bool], None]) -> None:
         super().__init__(logging.WARNING)

@@ -1,7 +1,7 @@
 """Jobs on several processes of this machine, or on the nodes of a Ray cluster, under one rule.
 
-A job whose worker goes away (killed, out of memory, its node lost) is given out again, so many times, with a line of
-warning; the others go on. What a job raises is raised here. Workers end with the process that asked.
+If a worker disappears (killed, out of memory, its node lost), its job is given out again, a few times, with a warning;
+the other jobs go on. An error of a job is raised in the caller. Workers end with the process that started them.
 """
 
 import logging
@@ -26,18 +26,18 @@ R = TypeVar("R")
 AHEAD = 2
 """Jobs given out per worker, so that none waits for the next."""
 AGAIN = 3
-"""Times that a job is given out again."""
+"""How often a job is given out again."""
 GRACE = 60.0
-"""Seconds that a worker has to save what it does, once the process that asked is gone."""
+"""Seconds that a worker has to save its work, once the process that started it has ended."""
 _log = logging.getLogger(__name__)
 
 
 class GivenUpError(Exception):
-    """Workers went away more often than their jobs are given out again."""
+    """Workers disappeared more often than their jobs are given out again."""
 
 
 class Pool(ABC):
-    """Workers on jobs."""
+    """Workers that run jobs."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -48,13 +48,13 @@ class Pool(ABC):
         """Yield each job with its result, as they are finished.
 
         Args:
-            work: A function of a module, which other processes can import.
-            jobs: Whatever pickle takes; they are asked for when a worker is free.
-            again: See `AGAIN`.
-            look: Seconds after which None is yielded where nothing is finished; None: never.
+            work: A function of a module, so that other processes can import it.
+            jobs: Objects that pickle accepts; the next is taken when a worker is free.
+            again: How often a job is given out again.
+            look: Seconds after which None is yielded if no job is finished; None: never.
 
         Raises:
-            GivenUpError: See there; all other jobs are finished.
+            GivenUpError: A job's workers disappeared too often; all other jobs are finished.
         """
         waiting, lost = iter(jobs), 0
         running: dict[Future[R], tuple[J, int]] = {}
@@ -68,7 +68,7 @@ class Pool(ABC):
                 if not done:
                     yield None
                 left: list[tuple[J, int]] = []
-                # As they were given out, and a failure last: no result is lost.
+                # In the order in which they were given out, failures last: no result is lost.
                 ended = [future for future in running if future in done]
                 for future in sorted(ended, key=lambda future: future.exception() is not None):
                     job, deaths = running.pop(future)
@@ -91,25 +91,25 @@ class Pool(ABC):
 
     @abstractmethod
     def _giving(self, work: Callable[[J], R]) -> AbstractContextManager[Callable[[J], Future[R]]]:
-        """Return what gives a job to a worker; with it all work ends."""
+        """Return a context with a function that gives a job to a worker; all work ends with the context."""
 
     @abstractmethod
     def _is_loss(self, error: BaseException) -> bool:
-        """Whether a worker went away, so that a job is not to blame."""
+        """Return whether an error means that a worker disappeared, so that the job is not to blame."""
 
 
 class Processes(Pool):
     """Processes of this machine. When one dies, all are started again: Python's pool cannot replace one."""
 
     def __init__(self, workers: int, begin: Callable[[int], None] | None = None) -> None:
-        """Describe them; `begin` is called in each, with its number from 0, before its first job."""
+        """Describe the processes; each calls `begin` with its number (from 0) before its first job."""
         super().__init__(workers)
         self._begin = begin
 
     @contextmanager
     def _giving(self, work: Callable[[J], R]) -> Generator[Callable[[J], Future[R]]]:
         context = get_context("spawn")
-        gone, alive = context.Pipe(duplex=False)  # closed by whatever ends this process: the workers notice
+        gone, alive = context.Pipe(duplex=False)  # closes when this process ends, for any reason: the workers notice
 
         def started() -> ProcessPoolExecutor:
             numbers = context.SimpleQueue()
@@ -130,7 +130,7 @@ class Processes(Pool):
 
         try:
             yield give
-            pool.shutdown()  # their work is done: let them leave in order
+            pool.shutdown()  # their work is done: let them end in order
         finally:
             alive.close()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -142,7 +142,7 @@ class Processes(Pool):
 def _begin(gone: connection.Connection, numbers: Any, begin: Callable[[int], None] | None) -> None:
     """Prepare a worker, which ends with the process that started it.
 
-    Ctrl-C at a terminal goes to all processes of a group; the workers leave it, so that one signal reaches them once.
+    Ctrl-C at a terminal goes to all processes of a group. The workers leave it, so that one signal reaches them once.
     """
     if begin is not None:
         begin(numbers.get())
@@ -152,7 +152,7 @@ def _begin(gone: connection.Connection, numbers: Any, begin: Callable[[int], Non
     def watch() -> None:
         connection.wait([gone])
         while True:
-            if sys.platform == "win32":  # os.kill would end the process there and then
+            if sys.platform == "win32":  # os.kill would end the process at once
                 signal.raise_signal(signal.SIGTERM)
             else:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -165,13 +165,13 @@ class Cluster(Pool):
     """Workers on the nodes of a Ray cluster, spread evenly; files that a job reads must exist on every node."""
 
     def __init__(self, workers: int, address: str | None = None, needs: Mapping[str, Any] | None = None) -> None:
-        """Connect; `needs` are what Ray keeps for each worker, by default one CPU. See `connect` for the rest."""
+        """Connect (see `connect`); `needs` is what Ray reserves for each worker, by default one CPU."""
         super().__init__(workers)
         self._ray, self._needs = connect(address), needs or {"num_cpus": 1}
 
     @contextmanager
     def _giving(self, work: Callable[[J], R]) -> Generator[Callable[[J], Future[R]]]:
-        # A job that Ray repeated by itself would be repeated without a word.
+        # Ray must not repeat a job by itself: it would do so without a warning.
         remote: Any = self._ray.remote(max_retries=0, scheduling_strategy="SPREAD", **self._needs)(work)
         given: WeakKeyDictionary[Future[R], Any] = WeakKeyDictionary()
 
@@ -195,7 +195,7 @@ def connect(address: str | None) -> Any:
     """Return Ray, connected.
 
     Args:
-        address: Of the cluster (`auto`: the one of this machine); None or `local`: one on this machine alone.
+        address: The cluster's address (`auto`: this machine's cluster); None or `local`: one on this machine alone.
 
     Raises:
         UserError: Ray is not installed, or there is no such cluster.

@@ -27,7 +27,7 @@ STATES = ("source", "target", "fused")
 
 @dataclass(frozen=True)
 class Activations:
-    """Means over the real tokens of all rows that have a source."""
+    """The means over the real tokens of all rows that have a source."""
 
     layer: str
     means: dict[str, FloatArray]
@@ -40,8 +40,8 @@ def mean_activations(adapter: Adapter, block: int | None = None) -> Activations:
     """Return the mean of each bottleneck coordinate in one query layer.
 
     Args:
-        adapter: What reads.
-        block: Which; None: the first that fuses.
+        adapter: The adapter, with the rows that it reads.
+        block: The block's index; None: the first block that fuses.
 
     Raises:
         UserError: The block does not fuse, or no row has a source.
@@ -77,19 +77,19 @@ class Heat:
     source: tuple[str, ...]
     """S tokens."""
     weights: FloatArray
-    """[T,S]; a row sums to 1, or to 0 where the token has no partner."""
+    """[T,S]; a row sums to 1, or to 0 if the token has no partner."""
 
 
 def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) -> Heat:
     """Return the pairing of one test row.
 
     Args:
-        adapter: What reads.
+        adapter: The adapter, with its test rows.
         row: The example's id; None: the first with a source.
-        block: Whose query layer is looked at; None: the first that fuses. Only attentions differ from block to block.
+        block: The block whose query layer is used; None: the first that fuses. Only attentions differ between blocks.
 
     Raises:
-        UserError: There is no such row, or it has no source; or the source is no text.
+        UserError: There is no such row, or it has no source, or its source is not text.
     """
     if adapter.step.about.reads == "latents":
         raise UserError(f"{adapter.step.label}: its source is a translation encoder's states, which are no tokens")
@@ -110,7 +110,7 @@ def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) 
 
     with _tokens_read(adapter.trained.model) as ids, replaced([layer], lambda own: seen(own, see)):
         one.predict()
-    weights, pairing = maps[0]  # of windows of a long text the first; of a written answer the prompt
+    weights, pairing = maps[0]  # the first window of a long text; the prompt of a written answer
     rows, columns = pairing.target_mask[0].cpu(), pairing.source_mask[0].cpu()
     texts = [
         tuple(_shown(adapter.trained.tokenizer, token) for token in side[0][mask].tolist())
@@ -120,7 +120,7 @@ def heat_of(adapter: Adapter, row: str | None = None, block: int | None = None) 
 
 
 def _weights(phi: Any, source: Tensor, target: Tensor, pairing: Pairing) -> Tensor:
-    """Return [B,T,S] how much of each source token a target token is fused with."""
+    """Return the weight [B,T,S] with which each source token is fused into each target token."""
     if isinstance(phi, CrossAttention):
         return phi.weights(target, source, pairing.source_mask).masked_fill(~pairing.paired[..., None], 0)
     unit = torch.eye(source.shape[1], device=source.device).expand(len(source), -1, -1)
@@ -155,24 +155,24 @@ ALL = "all blocks"
 
 @dataclass(frozen=True)
 class Drop:
-    """What is lost when fusion is off in some place."""
+    """The loss when fusion is switched off in one place."""
 
     place: str
     score: float
-    """The main metric without it, 0 to 1."""
+    """The main metric without fusion there, 0 to 1."""
     drop: Difference
     """The full adapter's score less this one, with its interval over the paired test rows."""
 
 
 @dataclass(frozen=True)
 class Drops:
-    """What each block's fusion is worth."""
+    """The effect of each block's fusion on the score."""
 
     metric: str
     score: float
     """The score of the whole adapter, 0 to 1."""
     parts: tuple[Drop, ...]
-    """Block by block, then all of them at once."""
+    """One for each block, then one for all blocks at once."""
 
 
 def drops(adapter: Adapter) -> Drops:
@@ -199,7 +199,7 @@ def drops(adapter: Adapter) -> Drops:
 
 
 def _names(places: Sequence[tuple[str, int]]) -> list[str]:
-    """Return what blocks are called: by number, with their stack where there are two."""
+    """Return the names of blocks: the number, with the stack if there are two stacks."""
     several = len({stack for stack, _ in places}) > 1
     kinds = {stack: "decoder " if "decoder" in stack else "encoder " for stack, _ in places}
     return [f"{kinds[stack] if several else 'block '}{block}" for stack, block in places]

@@ -34,12 +34,12 @@ class Layer:
 
     @property
     def projection(self) -> str:
-        """Its last name."""
+        """The last part of its name."""
         return self.name.rpartition(".")[2]
 
     @property
     def block(self) -> tuple[str, int]:
-        """The name of its stack of blocks, and which of them it is in."""
+        """The name of its stack of blocks, and the index of its block there."""
         return self.variant.stack, self.variant.block
 
 
@@ -47,7 +47,7 @@ def fusing_layers(model: PeftModel) -> list[Layer]:
     """Return the fusing projections of the active adapter, in the model's order.
 
     Raises:
-        UserError: There are none.
+        UserError: No projection fuses.
     """
     base: nn.Module = model.get_base_model()
     layers = [
@@ -65,7 +65,7 @@ def fusing_layers(model: PeftModel) -> list[Layer]:
 def query_of(layers: Iterable[Layer], block: int | None = None) -> Layer:
     """Return the query projection of a block of the first stack; None: of its first block that fuses.
 
-    Where query, key and value are one matrix, that is the one.
+    If query, key and value are one matrix, it is that projection.
 
     Raises:
         UserError: Nothing fuses in that block.
@@ -81,7 +81,7 @@ def query_of(layers: Iterable[Layer], block: int | None = None) -> Layer:
 
 @contextmanager
 def replaced(layers: Iterable[Layer], make: Callable[[Phi], Phi]) -> Generator[None]:
-    """Give layers another phi, made of their own, while inside."""
+    """Give layers another phi inside the block, which `make` makes from their own."""
     before = [(layer.variant, layer.variant.phi) for layer in layers]
     try:
         for variant, phi in before:
@@ -94,12 +94,12 @@ def replaced(layers: Iterable[Layer], make: Callable[[Phi], Phi]) -> Generator[N
 
 
 def silent(phi: Phi) -> Phi:
-    """Return phi of no source at all: every token takes the target-only value."""
+    """Return phi without any source: every token takes the target-only value."""
     return lambda source, target, pairing: phi(None, target, None)
 
 
 def seen(phi: Phi, see: Callable[[Tensor, Tensor, Tensor, Pairing], None]) -> Phi:
-    """Return phi, which shows `see` each fusion: low source [B,S,r], low target and result [B,T,r], the pairing."""
+    """Return phi with a call of `see` for each fusion: low source [B,S,r], low target and result [B,T,r], pairing."""
 
     def watched(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
         fused = phi(source, target, pairing)
@@ -129,13 +129,13 @@ class Adapter:
 def find(
     path: Path, method: str | None = None, languages: Sequence[str] = (), seed: int | None = None
 ) -> list[PredictionStep]:
-    """Return what reads the test rows with one trained adapter, for each language.
+    """Return the steps that predict the test rows with one trained adapter, one for each language.
 
     Args:
-        path: The folder of a run or of a grid's cell, or that of an adapter in a run's `models`, which says the rest.
+        path: The folder of a run or of a grid's cell, or of an adapter in a run's `models`, which decides the rest.
         method: A method whose adapter fuses; None: the recipe's first.
-        languages: Targets; empty: all that the method is run in.
-        seed: One of the recipe's; None: its first.
+        languages: The target languages; empty: all languages that the method is run in.
+        seed: A seed of the recipe; None: its first.
 
     Raises:
         UserError: No run is there, it has no such method, language or seed, or the adapter is not trained yet.
@@ -178,7 +178,7 @@ def _open(path: Path) -> Context:
 
 
 def _of_adapter(path: Path) -> list[PredictionStep]:
-    """Return the predictions of the run that the adapter in `path` is the model of: one for each language it reads."""
+    """Return the run's prediction steps that have the adapter in `path` as their model, one for each language."""
     top = path.parent.parent
     for files in [RunFiles(top), *RunFiles(top).cells]:
         if not files.spec.is_file():

@@ -1,4 +1,4 @@
-"""Pictures of what was found: SVG files that look right alone, on light and on dark."""
+"""Pictures of the findings: SVG files that look right on their own, on a light and on a dark background."""
 
 import re
 import warnings
@@ -12,13 +12,13 @@ from crossflare.errors import UserError
 from crossflare.report.figures import ACCENT, LINE, SOFT, IntervalRow, axes_of, intervals
 
 FAINTEST = 0.005
-"""Weights below it are not drawn."""
+"""Weights below this are not drawn."""
 CELL = 0.21
-"""Inches of a token in a heat map."""
+"""Inches for a token in a heat map."""
 
 
 def check_extra() -> None:
-    """Refuse early where nothing can be drawn.
+    """Refuse early if nothing can be drawn.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -55,7 +55,7 @@ def draw_heat(heat: Heat) -> str:
     """Return the pairing as a map: a row for each target token, a column for each source token."""
     size = (1.6 + CELL * len(heat.source), 1.3 + CELL * len(heat.target))
     with axes_of("alignment", 1.0) as (axes, save), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the font that measures lacks some scripts; the reader's has them
+        warnings.simplefilter("ignore")  # the font for measuring lacks some scripts; the reader's font has them
         axes.figure.set_size_inches(*size)
         axes.set_aspect("equal")
         axes.set_xlim(-0.5, len(heat.source) - 0.5)
@@ -68,7 +68,7 @@ def draw_heat(heat: Heat) -> str:
         axes.set_yticks(range(len(heat.target)), heat.target, fontsize=8, parse_math=False)
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.grid(drawn.mean() < 0.5, color=LINE, linewidth=0.5)  # it leads the eye where most is empty
+        axes.grid(drawn.mean() < 0.5, color=LINE, linewidth=0.5)  # it guides the eye if most is empty
         axes.tick_params(length=0, labelcolor=SOFT)
         axes.set_xlabel("source" if most > 1 - FAINTEST else f"source (darkest: {most:.2f})")
         axes.set_ylabel("target")
@@ -76,7 +76,7 @@ def draw_heat(heat: Heat) -> str:
 
 
 def draw_drops(found: Drops, key: str = "blocks") -> str:
-    """Return a bar for each block with the points that are lost without its fusion, and their interval."""
+    """Return a bar for each block: the points that are lost without its fusion, and their interval."""
     rows = [
         IntervalRow(part.place, 100 * d.score, 100 * d.low, 100 * d.high, strong=part.place == ALL)
         for part in found.parts
@@ -100,5 +100,5 @@ def standalone(svg: str) -> str:
 
 
 def numbers(values: Sequence[float]) -> list[float]:
-    """Return values as files have them."""
+    """Return values, rounded as files have them."""
     return [round(float(value), 6) for value in values]

@@ -1,1 +1,1 @@
-"""What is on the disk: written whole or not at all, locked, cached, and never trusted before it is looked at."""
+"""Files on the disk: written whole or not at all, locked, cached, and never trusted before they are checked."""

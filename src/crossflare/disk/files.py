@@ -1,7 +1,7 @@
-"""How every file of crossflare reaches the disk: written aside, flushed, renamed; folders carry a manifest of hashes.
+"""Writes every file of crossflare under a temporary name, flushes it and renames it; folders have a manifest of hashes.
 
-A reader sees the old content or the new, never a part. `commit_dir` writes the manifest last, so that a folder
-without one, or with one that disagrees, is known to be incomplete and is refused by `open_dir`.
+A reader sees the old content or the new, never a part. `commit_dir` writes the manifest last: a folder without one, or
+with one that disagrees, is incomplete, and `open_dir` refuses it.
 """
 
 import errno
@@ -23,12 +23,12 @@ from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 
 CARD = "crossflare.json"
-"""What an adapter says of itself. It stands here so that a plan, which looks for it, loads no torch."""
+"""The file in which an adapter describes itself. The name is here so that a plan, which needs it, loads no torch."""
 
 
 MANIFEST = "manifest.json"
 TAKEN = (errno.EACCES,) if sys.platform == "win32" else (errno.ENOTEMPTY, errno.EEXIST)
-"""What a system says when a folder is renamed to a name that is taken."""
+"""The system's errors when a folder is renamed to a name that exists already."""
 
 
 def canonical(value: Any) -> str:
@@ -48,11 +48,11 @@ def digest_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write `data` under a temporary name beside `path`, flush it to the disk, and rename.
+    """Write `data` under a temporary name next to `path`, flush it to the disk, and rename it.
 
     Raises:
-        UserError: The disk is full, or the folder cannot be written; the old file, if any, still stands (the new one,
-            whole, when only the last flush of the folder failed).
+        UserError: The disk is full, or the folder cannot be written; the old file, if any, is kept (or the new one is
+            there, complete, if only the last flush of the folder failed).
     """
     with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
@@ -60,7 +60,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Generator[BinaryIO]:
-    """Yield a file that takes the name `path`, flushed, when the block ends without an error; else nothing changes.
+    """Yield a file; if the block ends without an error, flush it and rename it to `path`; else nothing changes.
 
     Raises:
         UserError: See `write_atomic`.
@@ -81,7 +81,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         raise storage_error(path, error) from error
     finally:
         if temporary is not None:
-            with suppress(OSError):  # most often it is renamed; else a disk that fails keeps a file that nobody reads
+            with suppress(OSError):  # it is renamed by now, unless an error came; a bad disk may keep it, unread
                 temporary.unlink()
 
 
@@ -96,7 +96,7 @@ def json_text(value: Any) -> str:
 
 
 def read_json(path: Path, advice: str = "correct it, or take a whole copy") -> Any:
-    """Read a JSON file; raise `UserError`, which names it and says what to do, when it is missing or not JSON."""
+    """Read a JSON file; if it is missing or not JSON, raise a `UserError` that names it and says what to do."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -108,10 +108,10 @@ def read_json(path: Path, advice: str = "correct it, or take a whole copy") -> A
 
 
 def point_to(link: Path, target: Path) -> None:
-    """Make `link` a symbolic link to `target` (relative to the link's folder), in one step; an older one is replaced.
+    """Make `link` a symbolic link to `target` (relative to the link's folder), in one step; replace an older one.
 
     Raises:
-        UserError: The place cannot be written, or holds something that is no link.
+        UserError: The place cannot be written, or holds something other than a link.
     """
     if link.is_symlink() and link.readlink() == target:
         return
@@ -130,12 +130,12 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `final` all at once: `fill` writes into a temporary folder, which then replaces it.
 
     Args:
-        final: Where the folder will stand; an older one there is replaced, and kept if anything fails.
-        fill: Called with an empty folder on the same file system.
+        final: The folder to make; an older one is replaced, or kept if anything fails.
+        fill: The function that is called with an empty folder on the same file system.
 
     Raises:
-        UserError: The disk is full or the place cannot be written: the old folder still stands (the new one, whole,
-            when only the last flush failed). Or `final` holds what `commit_dir` did not make: that is not replaced.
+        UserError: The disk is full or the place cannot be written: the old folder is kept (or the new one is there,
+            complete, if only the last flush failed). Or `commit_dir` did not make what `final` holds: it is kept.
     """
     temporary: Path | None = None
     final = final.resolve()
@@ -169,13 +169,13 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
 
 
 def clear_unfinished(final: Path) -> None:
-    """Remove what killed calls of `commit_dir` left half done; only for one who keeps others out of `final`."""
+    """Remove what killed calls of `commit_dir` left unfinished; only for a caller that keeps others out of `final`."""
     for junk in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
         shutil.rmtree(junk, ignore_errors=True)
 
 
 def write_if_new(path: Path, data: str) -> None:
-    """Write `data` as `write_atomic` does, unless the file says it already: a folder may be there to be read only."""
+    """Write `data` as `write_atomic` does, unless the file holds it already: the folder may be read-only."""
     try:
         if path.read_text(encoding="utf-8") == data:
             return
@@ -185,11 +185,11 @@ def write_if_new(path: Path, data: str) -> None:
 
 
 def recover_dir(final: Path, tidy: bool = True) -> None:
-    """Finish what a kill between the two renames of `commit_dir` left: bring the old folder back, or drop it.
+    """Recover from a kill between the two renames of `commit_dir`: restore the old folder, or remove it.
 
     Args:
         final: The folder.
-        tidy: Drop it; a reader does not, since a folder of that name may be somebody else's.
+        tidy: Remove it; a reader does not, since a folder of that name may belong to someone else.
     """
     final = final.resolve()
     old = _old(final)
@@ -205,19 +205,19 @@ def open_dir(
 ) -> dict[str, str]:
     """Check a folder written by `commit_dir` and return its manifest: relative name -> sha256.
 
-    Only files that the manifest names are opened (see `untrusted` for which can be).
+    Only files that the manifest names are opened, and only those that `untrusted` allows.
 
     Args:
         folder: The folder.
-        limits: Name of each file that there can be -> its bytes at most; others are then refused. Names with a dot
-            in front at the top are let be: hubs and git put them there, and they are never opened.
-        needed: Name of each file that there must be -> what to say where there is none.
+        limits: The name of each file that may be there -> its largest size in bytes; others are then refused. Names at
+            the top that begin with a dot are ignored: hubs and git put them there, and they are never opened.
+        needed: The name of each file that must be there -> the advice if it is missing.
 
     Raises:
-        UserError: The folder or its manifest is missing, a name leaves the folder, a file is missing, changed, no
-            regular file or too large, or the folder holds what it should not.
+        UserError: The folder or its manifest is missing, a name leaves the folder, a file is missing, changed, not a
+            regular file or too large, or the folder holds other files.
     """
-    with suppress(OSError, RuntimeError):  # a folder that may only be read is read as it is; a loop of links is none
+    with suppress(OSError, RuntimeError):  # a read-only folder is read as it is; a loop of links is no folder
         recover_dir(folder, tidy=False)
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
@@ -250,7 +250,7 @@ def open_dir(
 
 
 def _check_closed(folder: Path, names: Iterable[str]) -> None:
-    """Refuse what stands in a folder and is not one of `names`, or above one."""
+    """Refuse anything in a folder that is not one of `names`, or a folder above one."""
     above = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     known = {*names, MANIFEST}
     for place in ("", *(above - {"."})):
@@ -269,7 +269,7 @@ def _old(final: Path) -> Path:
 
 
 def _swap(temporary: Path, final: Path) -> None:
-    """Rename the old folder away and the new one in; again when a reader's `recover_dir` came in between."""
+    """Rename the old folder away and the new one in; try again if a reader's `recover_dir` came in between."""
     for _ in range(9):
         recover_dir(final)
         if final.exists():
@@ -283,14 +283,14 @@ def _swap(temporary: Path, final: Path) -> None:
 
 
 def umask() -> int:
-    """Return the rights that new files of this process lack."""
+    """Return the permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk; Windows knows no such thing for folders."""
+    """Flush a file or a folder to the disk; Windows cannot flush folders."""
     if sys.platform == "win32" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Locks that keep other processes out: the system frees one when its process ends, however it ends."""
+"""Locks that keep other processes out: the system frees a lock when its process ends, however it ends."""
 
 import os
 import socket
@@ -14,13 +14,13 @@ from crossflare.disk.storage import storage_error
 from crossflare.errors import UserError
 
 POLL = 0.1
-"""Seconds between two looks at a lock that another process holds."""
+"""Seconds between two attempts to take a lock that another process holds."""
 _parents: list[BaseFileLock] = []
-"""Locks of the process that this one was forked from. Kept, since older filelocks free what they no longer need."""
+"""Locks of the process that this one was forked from; kept, since older filelocks free a lock with its last use."""
 
 
 def take(path: Path) -> BaseFileLock | None:
-    """Return the lock file `path`, held; None when another process holds it, or another part of this one.
+    """Take the lock file `path` and return it; None if another process, or another part of this one, holds it.
 
     Raises:
         OSError: The file cannot be written.
@@ -35,13 +35,13 @@ def take(path: Path) -> BaseFileLock | None:
 
 
 def leave_to_parent(lock: BaseFileLock) -> None:
-    """Let go, after a fork, of a lock that the parent process still holds."""
+    """Give up a lock after a fork, without freeing it: the parent process still holds it."""
     _parents.append(lock)
 
 
 @contextmanager
 def claimed(path: Path) -> Generator[bool]:
-    """Hold a lock file while inside; False when another process holds it."""
+    """Hold a lock file inside the block; yield False if another process holds it."""
     lock = take(path)
     try:
         yield lock is not None
@@ -52,7 +52,7 @@ def claimed(path: Path) -> Generator[bool]:
 
 @contextmanager
 def in_turn(path: Path) -> Generator[None]:
-    """Hold a lock file while inside; wait for whoever holds it, since it makes what is wanted here.
+    """Hold a lock file inside the block; wait for its holder, since that process makes what the caller wants.
 
     Raises:
         UserError: The lock file cannot be written.
@@ -70,14 +70,15 @@ def in_turn(path: Path) -> Generator[None]:
 
 @contextmanager
 def alone(path: Path, does: str) -> Generator[None]:
-    """Hold a lock file while inside, and say beside it who does.
+    """Hold a lock file inside the block, and name the holder in a file next to it.
 
     Args:
         path: The lock file.
-        does: What its holder does, as in `trains there`.
+        does: What the holder does, such as `trains there`.
 
     Raises:
-        UserError: Another process holds it; names that process and its machine. Or the folder cannot be written.
+        UserError: Another process holds it (the message names the process and its machine), or the folder cannot be
+            written.
     """
     holder = path.with_name(f"{path.name}.holder")
     try:
@@ -89,7 +90,7 @@ def alone(path: Path, does: str) -> Generator[None]:
         who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
         raise UserError(f"{path.parent}: {who} {does} already; wait for it or use another folder")
     try:
-        with suppress(OSError):  # a full disk is told of by what needs it
+        with suppress(OSError):  # code that needs the disk reports that it is full
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again; what the disk says when it fails; the names of unfinished files."""
+"""The cache of files that can be made again, the errors of a failing disk, and the names of unfinished files."""
 
 import errno
 import hashlib
@@ -16,13 +16,13 @@ from crossflare.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Return where crossflare keeps what can be made again: `CROSSFLARE_CACHE`, else the user's cache folder."""
+    """Return the folder for files that can be made again: `CROSSFLARE_CACHE`, or else the user's cache folder."""
     own = os.environ.get("CROSSFLARE_CACHE")
     return Path(own).expanduser() if own else platformdirs.user_cache_path("crossflare", appauthor=False)
 
 
 def disk_error(error: Exception) -> OSError | None:
-    """Return the error of the system behind an error; libraries in Rust have their own classes, and end so."""
+    """Return the system's error behind an error; libraries in Rust have their own classes, and name its number."""
     if isinstance(error, OSError):
         return error
     said = re.search(r"\(os error (\d+)\)", str(error))
@@ -33,11 +33,11 @@ class StorageError(UserError):
     """A file could not be written."""
 
     read_only = False
-    """Whether its place may only be read."""
+    """Whether its place is read-only."""
 
 
 def file_in_the_way(error: OSError) -> str:
-    """Return what to do where a file stands in the place of a folder; empty where that is not what went wrong."""
+    """Return what to do if a file is where a folder should be; empty if the error has another cause."""
     place = error.filename
     if error.errno == errno.ENOTDIR or (error.errno == errno.EEXIST and place and Path(os.fsdecode(place)).is_file()):
         return "a file stands where a folder is needed: move it away, or choose another folder"
@@ -55,7 +55,7 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes of this machine were writing in a folder and below; others' work is left alone."""
+    """Remove unfinished files of this machine's killed processes, in a folder and below; leave those of others."""
     for place, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             found = _TEMPORARY.fullmatch(name)
@@ -72,7 +72,7 @@ _TEMPORARY = re.compile(r"\..+\.(?P<host>[0-9a-f]{6})-(?P<process>\d+)\.(?:\w+\.
 
 
 def writer() -> str:
-    """Return what a temporary name says of its writer, so that others know whether it is still at work."""
+    """Return the part of a temporary name that identifies its writer, so that others know whether it still runs."""
     return f"{_host()}-{os.getpid()}"
 
 
@@ -81,7 +81,7 @@ def _host() -> str:
 
 
 def _runs(process: int) -> bool:
-    if sys.platform != "win32":  # where signal 0 would end it
+    if sys.platform != "win32":  # there signal 0 would end it
         try:
             os.kill(process, 0)
         except ProcessLookupError:

@@ -1,8 +1,8 @@
-"""Reading what a stranger may have made: regular files of bounded size, and JSON of bounded size, depth and values.
+"""Reads files that a stranger may have made: regular files of bounded size, JSON of bounded size, depth and values.
 
 Rule for links: a file may be a link only in a snapshot of the hub's cache, `REPO/snapshots/REVISION/`, whose files are
 links into `REPO/blobs/`; the link is then read as the file that it names there. Every other link is refused, and so is
-what is no regular file: opening a device or a pipe may never end.
+anything but a regular file: a device or a pipe may never finish opening.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any, cast
 from crossflare.errors import UserError
 
 SMALL = 1_000_000
-"""Bytes of a file that people could read: a card, a manifest, a configuration."""
+"""The most bytes of a file that people could read: a card, a manifest, a configuration."""
 LARGEST = 1 << 34
-"""Bytes of any file of a saved folder."""
+"""The most bytes of any file of a saved folder."""
 DEEPEST = 32
-"""Levels of lists and objects inside each other."""
+"""The most levels of lists and objects inside each other."""
 DRIVE = re.compile("[A-Za-z]:")
 TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -31,11 +31,11 @@ def regular(folder: Path, name: str, limit: int = LARGEST) -> Path:
     Args:
         folder: The folder; it may itself be a link.
         name: Relative name with forward slashes.
-        limit: Bytes that the file may have.
+        limit: The most bytes that the file may have.
 
     Raises:
-        UserError: The name leaves the folder; or what stands there is missing, no regular file, a link that the rule
-            of this module does not allow, or larger than `limit`.
+        UserError: The name leaves the folder; or the file is missing, not a regular file, a link that the rule of this
+            module does not allow, or larger than `limit`.
     """
     shown = f"{name!a:.80}"
     parts = name.split("/")
@@ -58,7 +58,7 @@ def regular(folder: Path, name: str, limit: int = LARGEST) -> Path:
         size = path.lstat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder}: the manifest names {shown}, which is missing; fetch or save it again") from error
-    except (OSError, ValueError) as error:  # too long a name, no right to read
+    except (OSError, ValueError) as error:  # the name is too long, or reading is not allowed
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{folder}: {shown} cannot be read ({reason}); fetch or save the folder again") from error
     if size > limit:
@@ -67,7 +67,7 @@ def regular(folder: Path, name: str, limit: int = LARGEST) -> Path:
 
 
 def _blob(link: Path) -> Path | None:
-    """Return the file of the hub's cache that a link of a snapshot names; None where it is no such link."""
+    """Return the file of the hub's cache that a link of a snapshot names; None for any other link."""
     target = Path(os.path.normpath(link.parent / os.readlink(link)))
     snapshots = next((above for above in link.parents if above.name == "snapshots"), None)
     inside = snapshots is not None and target.parent == snapshots.with_name("blobs") and not target.is_symlink()
@@ -78,7 +78,7 @@ def read_regular(path: Path, limit: int = SMALL) -> bytes:
     """Return the bytes of a regular file of at most `limit` bytes.
 
     Raises:
-        UserError: There is none, it cannot be read, or it is larger.
+        UserError: The file is missing, not a regular file, not readable, or larger.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -96,11 +96,11 @@ def read_regular(path: Path, limit: int = SMALL) -> bytes:
 
 
 def read_small_json(path: Path, limit: int = SMALL) -> Any:
-    """Return the value of a JSON file; its size and depth are looked at before it is parsed.
+    """Return the value of a JSON file; check its size and depth before parsing.
 
     Raises:
-        UserError: It is missing, larger than `limit` bytes, deeper than `DEEPEST` levels, no JSON, names a key twice,
-            or holds a number or a text that no other file could hold.
+        UserError: It is missing, larger than `limit` bytes, deeper than `DEEPEST` levels, not JSON, names a key twice,
+            or holds a number or a text that cannot be written again.
     """
     content = read_regular(path, limit)
     try:
@@ -112,7 +112,7 @@ def read_small_json(path: Path, limit: int = SMALL) -> Any:
         if deepest > DEEPEST:
             raise UserError(f"{path}: {deepest} levels inside each other, expected at most {DEEPEST}; not one of ours")
         value = json.loads(text, object_pairs_hook=_unique)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a pair of surrogates is no text
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -132,49 +132,49 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 Check = Callable[[object], bool]
 Schema = Mapping[str, tuple[Check, str]]
-"""Key -> what its value may be, and the words for it."""
+"""Key -> the check of its value, and the words for what is allowed."""
 MOST = 1000
-"""Entries of a list."""
+"""The most entries of a list."""
 
 
 def none(value: object) -> bool:
-    """Whether a value is null."""
+    """Return whether a value is null."""
     return value is None
 
 
 def flag(value: object) -> bool:
-    """Whether a value is true or false."""
+    """Return whether a value is true or false."""
     return isinstance(value, bool)
 
 
 def whole(low: float, high: float) -> Check:
-    """Whole numbers in a range, both ends included."""
+    """Return a check for whole numbers in a range, both ends included."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def number(low: float, high: float) -> Check:
-    """Finite numbers in a range, both ends included."""
+    """Return a check for finite numbers in a range, both ends included."""
     return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def text(pattern: str = r".{0,1000}", flags: re.RegexFlag = re.DOTALL) -> Check:
-    """Texts that match a pattern as a whole."""
+    """Return a check for texts that match a pattern as a whole."""
     compiled = re.compile(pattern, flags)
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
 def line(most: int = 1000) -> Check:
-    """Texts of a few printable signs, such as a name or a path."""
+    """Return a check for short texts of printable characters, such as a name or a path."""
     return lambda value: isinstance(value, str) and len(value) <= most and value.isprintable()
 
 
 def one_of(*values: object) -> Check:
-    """One of some values, of their own type."""
+    """Return a check for one of some values, of the same type."""
     return lambda value: any(type(value) is type(each) and value == each for each in values)
 
 
 def list_of(check: Check, most: int = MOST) -> Check:
-    """Lists of bounded length."""
+    """Return a check for lists of bounded length."""
 
     def checks(value: object) -> bool:
         return isinstance(value, list) and len(items := cast(list[object], value)) <= most and all(map(check, items))
@@ -183,15 +183,15 @@ def list_of(check: Check, most: int = MOST) -> Check:
 
 
 def either(*checks: Check) -> Check:
-    """What passes one of some checks."""
+    """Return a check for values that pass at least one of some checks."""
     return lambda value: any(check(value) for check in checks)
 
 
 def check_values(where: str, values: Mapping[str, Any], schema: Schema) -> None:
-    """Check those keys of an object that a table names; the others are let be.
+    """Check the keys of an object that a table names; ignore the others.
 
     Raises:
-        UserError: A value is not what it may be: one line that names the key.
+        UserError: A value is not allowed; the message is one line that names the key.
     """
     for key, (allows, wanted) in schema.items():
         if key not in values:

@@ -1,4 +1,4 @@
-"""The format of every kind of file that crossflare keeps, declared here alone, and the refusal of any other."""
+"""The format of every kind of file that crossflare keeps, declared only here, and the refusal of any other."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,12 +23,12 @@ def check_format(what: Kept, found: object, where: str | Path, advice: str) -> N
 
     Args:
         what: The kind of file.
-        found: The format that the file says it has; None where it says nothing.
+        found: The format that the file names; None if it names none.
         where: The file.
         advice: What to do about a file that is too old or damaged.
 
     Raises:
-        UserError: The format is older, newer, missing or no whole number; names both formats.
+        UserError: The format is older, newer, missing or no whole number; the message names both formats.
     """
     known = FORMATS[what]
     if type(found) is int and found == known:  # True and 1.0 equal 1, and are no format

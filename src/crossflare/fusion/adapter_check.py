@@ -1,4 +1,4 @@
-"""An adapter's folder, checked in full before a tensor of it or of the base model is used."""
+"""The full check of an adapter's folder, before any tensor of it or of the base model is used."""
 
 import copy
 from collections.abc import Callable, Generator, Iterable
@@ -28,40 +28,40 @@ README = "README.md"
 SOURCE_TASK = "source_task"
 NAMES = {WEIGHTS: LARGEST, CONFIG: SIZE_LIMIT, CARD: SMALL, README: SMALL}
 DEEPEST = 2
-"""Most adapters that are merged one after the other: stage 1, and the one of a language that is gone through."""
+"""The most adapters that are merged one after the other: stage 1, and that of a related language (`through`)."""
 INSIDE = tuple(SOURCE_TASK + f"/{SOURCE_TASK}" * depth for depth in range(DEEPEST))
-"""Where an adapter's folder has those that are merged before it, the one merged last first."""
+"""The places in an adapter's folder for the adapters that are merged before it; the one merged last comes first."""
 LIMITS = NAMES | {f"{place}/{name}": size for place in INSIDE for name, size in (NAMES | {MANIFEST: SMALL}).items()}
-"""Every file that an adapter's folder can have -> its bytes at most."""
+"""Every file that an adapter's folder can have -> its largest size in bytes."""
 EXPECTED = "expected an adapter saved by crossflare (safetensors only)"
 FLOATING = ("F64", "F32", "F16", "BF16")
 HIGHEST = 1e6
 """No trained adapter weight comes near this; larger ones are damage or mischief."""
 HEADER = 1 << 23
-"""Bytes of the header of a safetensors file: a line for each tensor."""
+"""The most bytes of a safetensors file's header, which has an entry for each tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An adapter's folder whose files are the ones that were saved, and of the right kinds."""
+    """An adapter's folder whose files are of the right kinds, and unchanged since they were saved."""
 
     folder: Path
     card: dict[str, Any]
     base: BaseIdentity
-    """What the card says of the base."""
+    """The base model that the card names."""
     config: LoraConfig
     stage1: Path | None
-    """The folder of the adapter that is merged into the base before it."""
+    """The folder of the adapter that is merged into the base just before it; None: no adapter is."""
     chain: tuple[Path, ...]
-    """All that are, in the order in which they are: stage 1 first."""
+    """The folders of all adapters that are merged before it, in that order: stage 1 first."""
 
 
 def check_folder(folder: Path) -> Opened:
-    """Check an adapter's folder as far as that needs no model.
+    """Check an adapter's folder as far as no model is needed.
 
     Raises:
-        UserError: A file is missing, changed, not named by the manifest, no regular file or too large; the card or a
-            configuration is not one of an adapter.
+        UserError: A file is missing, changed, not in the manifest, not a regular file, or too large; or the card or a
+            configuration is not an adapter's.
     """
     if all((folder / name).is_file() for name in (CONFIG, WEIGHTS)) and not (folder / MANIFEST).exists():
         raise UserError(
@@ -86,12 +86,12 @@ def check_folder(folder: Path) -> Opened:
 
 
 def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
-    """Return a folder's card, and what it says of the base.
+    """Return a folder's card, and the base model that it names.
 
-    A card without a format is read as one of format 1, which came before formats were written.
+    A card without a format is read as format 1, since the first cards did not name their format.
 
     Raises:
-        UserError: It says nothing of it, or is of another format.
+        UserError: The card names no base model, or has another format.
     """
     card = read_small_json(folder / CARD)
     if not isinstance(card, dict) or not isinstance(card.get("base"), dict):
@@ -104,20 +104,20 @@ def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
 
 
 def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[str, Tensor]:
-    """Return an adapter's tensors after trying it on a copy of the base model that has shapes and no weights.
+    """Return an adapter's tensors, after a trial on a copy of the base model that has shapes but no weights.
 
     Raises:
-        UserError: The configuration does not fit the model, replaces more than its head, or the tensors are not
-            exactly the ones of such an adapter, floating, finite and of sane size.
+        UserError: The configuration does not fit the model or replaces more than its head, or the tensors are not
+            exactly those of such an adapter, floating, finite and of plausible size.
     """
     bare, config = _hollow_copy(model), copy.deepcopy(config)
-    config.base_model_name_or_path = None  # peft would tell of the name that it gives
+    config.base_model_name_or_path = None  # with a name here, peft warns that it renames it
     _check_heads(bare, config, folder)
     try:
         wrapped = get_peft_model(bare, config)
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}") from error
-    except Exception as error:  # whatever peft raises: the file is the user's, and nothing has been touched
+    except Exception as error:  # any error of peft's: the file is the user's, and the model is unchanged
         reason = str(error).partition("\n")[0]
         raise UserError(f"{folder / CONFIG}: does not fit {type(model).__name__} ({reason:.200})") from error
     expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -125,7 +125,7 @@ def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[
 
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Read exactly the expected tensors: same names, same shapes, floating, finite and of sane size."""
+    """Read exactly the expected tensors: same names, same shapes, floating, finite and of plausible size."""
     with _opened(path) as file:
         keys: list[str] = list(file.keys())
         names = {current_name(key): key for key in keys}
@@ -137,14 +137,14 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
 
 
 def check_tensors(path: Path, known: Callable[[str], bool]) -> None:
-    """Check what can be said of tensors without a model.
+    """Check tensors as far as no model is needed.
 
     Args:
         path: A safetensors file.
-        known: Whether an adapter can have a tensor of a name.
+        known: Returns whether an adapter can have a tensor of a name.
 
     Raises:
-        UserError: The file is damaged, or a tensor has another name, is not floating, not finite or not of sane size.
+        UserError: The file is damaged, or a tensor has another name, is not floating, not finite or too large.
     """
     with _opened(path) as file:
         keys: list[str] = list(file.keys())
@@ -159,7 +159,7 @@ def check_tensors(path: Path, known: Callable[[str], bool]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Generator[Any]:
-    """Yield an open safetensors file; what is wrong with it becomes one line."""
+    """Yield an open safetensors file; raise an error of one line if the file is damaged."""
     _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -169,7 +169,7 @@ def _opened(path: Path) -> Generator[Any]:
 
 
 def _sane(path: Path, file: Any, key: str) -> Tensor:
-    """Return a tensor; refuse one that is not floating, or not finite."""
+    """Return a tensor; refuse one that is not floating, not finite or too large."""
     if (found := file.get_slice(key).get_dtype()) not in FLOATING:
         raise UserError(f"{path}: {key} is of type {found}, expected {', '.join(FLOATING)}; save it again")
     tensor: Tensor = file.get_tensor(key)
@@ -179,10 +179,10 @@ def _sane(path: Path, file: Any, key: str) -> Tensor:
 
 
 def check_base(folder: Path, expected: BaseIdentity, found: BaseIdentity) -> None:
-    """Refuse another base than the adapter's; both are named.
+    """Refuse any base but the adapter's own; the message names both.
 
     Raises:
-        UserError: It is another one.
+        UserError: The base is another one.
     """
     if expected.digest != found.digest:
         raise UserError(
@@ -191,13 +191,13 @@ def check_base(folder: Path, expected: BaseIdentity, found: BaseIdentity) -> Non
 
 
 def outside_of_heads(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Return those of a model's modules that are no part of its head."""
+    """Return the names of modules that are not part of the model's head."""
     heads = tuple(f"{name}." for name in head_modules(model))
     return [name for name in names if not f"{name}.".startswith(heads)]
 
 
 def _hollow_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of a model without weights and without the adapters that it may carry."""
+    """Return a copy of a model without its weights, and without its adapters if it carries any."""
     weights = [*model.parameters(), *model.buffers()]
     empty = copy.deepcopy(model, {id(tensor): _hollow(tensor) for tensor in weights})
     replaced: tuple[str, ...] = ()
@@ -212,14 +212,14 @@ def _hollow_copy(model: nn.Module) -> nn.Module:
 
 
 def _hollow(tensor: Tensor) -> Tensor:
-    """Return a tensor without data that has the shape, type and attributes of another; quantised ones carry more."""
+    """Return a tensor without data but with another's shape, type and attributes (quantised ones have more)."""
     empty = tensor.detach().to("meta")
     vars(empty).update(vars(tensor))
     return empty
 
 
 def _check_heads(model: nn.Module, config: LoraConfig, folder: Path) -> None:
-    """Refuse whole modules that are replaced outside of the head: the base reads the source with them."""
+    """Refuse to replace whole modules outside of the head: the base reads the source with them."""
     asked = tuple(config.modules_to_save or ())
     found = (name for name, _ in model.named_modules() if name.endswith(asked))  # as peft finds them
     for name in outside_of_heads(model, found):

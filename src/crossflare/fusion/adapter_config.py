@@ -1,4 +1,4 @@
-"""Reading an `adapter_config.json` from anywhere as data: known keys, plain names, bounded sizes, nothing looked up."""
+"""Reads any `adapter_config.json` as data: known keys, plain names and bounded sizes only, nothing is looked up."""
 
 import dataclasses
 from pathlib import Path
@@ -23,10 +23,10 @@ from crossflare.fusion.config import FlareConfig
 
 NAME, WORD = text("[A-Za-z0-9_.]{1,200}"), text("[A-Za-z0-9_]{1,100}")
 SIZE_LIMIT = 100_000
-"""Bytes; a configuration is a few kilobytes."""
+"""The most bytes of a configuration, which usually has a few kilobytes."""
 CLASSES: dict[str, type[LoraConfig]] = {"FLARE": FlareConfig, "LORA": LoraConfig}
 IGNORED = ("peft_type", "auto_mapping", "runtime_config", "megatron_core", "init_lora_weights")
-"""Keys that name code to import, or a start that the saved weights replace: never used, whatever they say."""
+"""Keys that name code to import, or initial weights that the saved ones replace; they are never used."""
 
 
 MODULES = (either(none, list_of(NAME)), "a list of module names")
@@ -35,7 +35,7 @@ _OF_A_TYPE: dict[Any, tuple[Any, str]] = {
     int: (whole(0, 65536), "a whole number from 0 to 65536"),
     float: (number(-1e6, 1e6), "a number of at most 1e6"),
 }
-"""What a file may say for an option of `FlareConfig` that has no row of its own in `ALLOWED`."""
+"""The values that a file may give to an option of `FlareConfig` that has no row of its own in `ALLOWED`."""
 ALLOWED: Schema = {
     **{name: _OF_A_TYPE[kind] for name, kind in FlareConfig.__annotations__.items() if kind in _OF_A_TYPE},
     "r": (whole(1, 4096), "a whole number from 1 to 4096"),
@@ -65,7 +65,7 @@ ALLOWED: Schema = {
     "mt_dim": (either(none, whole(1, 65536)), "a whole number from 1 to 65536"),
     "flare_format": (whole(1, 9999), "a whole number"),
 }
-"""Key -> what a file may say there. A key of peft that is not here must have its default."""
+"""Key -> the values that a file may give to it. Any other key of peft must have its default value."""
 
 
 def parse_config(path: Path) -> LoraConfig:
@@ -73,7 +73,7 @@ def parse_config(path: Path) -> LoraConfig:
 
     Raises:
         UserError: The file is missing, too large or not an object, a key is unknown, or a value is not one that a
-            saved adapter may have. Names are taken literally: one with the signs of a regular expression is refused.
+            saved adapter may have. Names are taken literally: one with signs of a regular expression is refused.
     """
     values = read_small_json(path, SIZE_LIMIT)
     kind = cast(object, values.get("peft_type")) if isinstance(values, dict) else f"a {type(values).__name__}"
@@ -97,7 +97,7 @@ def _checked(path: Path, values: dict[str, Any], default: LoraConfig) -> dict[st
     for key in sorted(values.keys() - set(IGNORED)):
         value = values[key]
         if key in ALLOWED:
-            if key != "base_model_name_or_path":  # where it lay when it was trained; the card says which base it is
+            if key != "base_model_name_or_path":  # its place at training time; the card says which base it is
                 options[key] = value
         elif value != getattr(default, key):
             raise UserError(f"{path}: {key} is not accepted from files, got {value!r:.80}; remove it")

@@ -2,8 +2,8 @@
 
     adapter_config.json  adapter_model.safetensors    as peft writes them
     crossflare.json      the base it belongs to, and what the caller adds (task, languages, engines)
-    source_task/         the adapter that is merged into the base first, in the same form: stage 1, or one of a language
-                         that was gone through, with stage 1 in a source_task/ of its own
+    source_task/         the adapter that is merged into the base first, in the same form: stage 1, or that of a related
+                         language (`through`), with stage 1 in a source_task/ of its own
     manifest.json        sha256 of every file
 
 A load that fails leaves the base model as it was.
@@ -47,7 +47,7 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
 
     Args:
         base: The model that the adapter belongs to.
-        card: As `save_adapter` takes it; what it lacks is left out.
+        card: The card, as `save_adapter` takes it; the text leaves out what the card lacks.
     """
     lines = front_lines(base, card, f"An adapter of {base.name}", library="peft", tag="lora")
     lines += [
@@ -59,7 +59,7 @@ def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
 
 
 def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, library: str, tag: str) -> list[str]:
-    """Return the lines that README.md begins with, whatever the folder holds."""
+    """Return the first lines of README.md, which are the same for every kind of folder."""
     languages = list(dict.fromkeys(str(card[name]) for name in ("source", "through", "language") if card.get(name)))
     front = [f"library_name: {library}", f"base_model: {_quoted(base.name)}", f"tags: [crossflare, {tag}]"]
     front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
@@ -80,13 +80,13 @@ def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, libr
 
 
 def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return who translated, by what was translated."""
+    """Return the translation engines, by what they translated."""
     named = {"texts translated by": card.get("to_target"), "sources translated by": card.get("train_source")}
     return {what: cast(Mapping[str, Any], engine) for what, engine in named.items() if isinstance(engine, Mapping)}
 
 
 def _quoted(text: str) -> str:
-    """Return a text as YAML reads it back: `no` is a language."""
+    """Return a text in quotes, so that YAML reads it back unchanged: `no` is a language."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -110,10 +110,10 @@ def save_adapter(
 
     Args:
         model: The model that carries the adapter.
-        folder: Where to; an adapter already there is replaced once the new one is whole.
+        folder: The folder to write; an adapter that is there already is replaced once the new one is complete.
         base: The pretrained model under everything, from `identify` before any adapter was added.
-        source_task: The folder of the adapter that was merged into the base, of stage 1 most often; copied in, with the
-            one that was merged before it.
+        source_task: The folder of the adapter that was merged into the base, usually stage 1. It is copied in, with the
+            adapter that was merged before it.
         card: JSON values to keep with it.
         adapter: The adapter's name in `model`.
 
@@ -155,13 +155,14 @@ def load_adapter(
 
     Args:
         model: The pretrained base model with a fresh head.
-        folder: Where `save_adapter` put it.
-        base: `identify(model)`, when it is already known.
-        merged: The base holds the adapter's stage 1 already, as a quantised one must.
+        folder: The folder that `save_adapter` wrote.
+        base: `identify(model)`, if it is already known.
+        merged: Whether the base already holds the adapter's stage 1, as a quantised base must.
 
     Raises:
-        UserError: The folder is incomplete or changed, the configuration is not one of ours, tensors are missing,
-            unexpected, misshapen or not finite, or the base is another one (both are named). The model is as it was.
+        UserError: The folder is incomplete or changed, the configuration is not accepted, tensors are missing,
+            unexpected, misshapen or not finite, or the base is another one (the message names both). The model is
+            unchanged.
     """
     folder = Path(folder)
     opened = check_folder(folder)
@@ -181,7 +182,7 @@ def load_adapter(
 
 @torch.no_grad()
 def _merged(model: nn.Module, chain: Mapping[Path, tuple[LoraConfig, dict[str, Tensor]]]) -> nn.Module:
-    """Return a model with adapters merged one after the other; where one cannot be, its weights are as they were."""
+    """Return a model with adapters merged one after the other; if one cannot be merged, restore the weights."""
     kept: list[tuple[Tensor, Tensor]] = []
     try:
         for place, (folder, (config, tensors)) in enumerate(chain.items(), 1):
@@ -213,7 +214,7 @@ def export_plain_lora(model: PeftModel, folder: str | Path, *, adapter: str = "d
     'LORA'
 
     Raises:
-        UserError: phi without a source is not the identity (the relu forms), so no LoRA has its effect.
+        UserError: phi without a source is not the identity (the relu forms), so no LoRA computes it.
     """
     from crossflare.fusions import FUSIONS
 
@@ -244,7 +245,7 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
 
 
 def _check_saved_whole(model: PeftModel, adapter: str) -> None:
-    """Refuse to save what could not be loaded: whole modules of the base, trained with the adapter."""
+    """Refuse to save what `load_adapter` would refuse: whole modules of the base, trained with the adapter."""
     base: Any = model.get_base_model()
     wrapped = [
         name
@@ -273,7 +274,7 @@ def _check_merge(model: PeftModel, folder: Path) -> list[Tensor]:
         if isinstance(layer, LoraLayer):
             for adapter in layer.active_adapters:
                 weight: Tensor = layer.get_base_layer().weight
-                merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # which holds less than the sum
+                merged = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # it holds less than the sum
                 if not torch.isfinite(merged).all():
                     raise UserError(f"{folder}: merging it makes {name} infinite or no number; train it again")
                 weights.append(weight)

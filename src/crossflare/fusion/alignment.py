@@ -1,4 +1,4 @@
-"""Which source token a target token is fused with.
+"""The alignments: which source token each target token is fused with.
 
 All functions take boolean masks, target [B,T] and source [B,S], and count real tokens only, so padding on either side
 and of any length changes nothing. A row whose source mask is empty has no source.
@@ -28,17 +28,17 @@ class Pairing:
     weights: Tensor | None = None
     """[B,T,S]: a distribution over the source tokens; rows of unpaired tokens are meaningless."""
     same: bool = False
-    """Both sides hold the same tokens: the partner of a token is itself, for a cross-attention too."""
+    """Whether both sides hold the same tokens: each token's partner is itself, in a cross-attention, too."""
 
     def columns(self, offset: int, width: int) -> "Pairing":
-        """Return the pairing by index of the target tokens from `offset` on; those past the known ones pair nothing."""
+        """Return the pairing by index of `width` columns from `offset` on; those after the known ones pair nothing."""
         if self.index is None or (offset == 0 and width == self.paired.shape[1]):
             return self
         index, paired, mask = (_cut(part, offset, width) for part in (self.index, self.paired, self.target_mask))
         return Pairing(mask, self.source_mask, paired, index)
 
     def carry(self, source: Tensor, missing: float) -> Tensor:
-        """Bring `source` [B,S,r] to the target's tokens: [B,T,r], `missing` where a token has no partner."""
+        """Return `source` [B,S,r] at the target's tokens [B,T,r], with `missing` where a token has no partner."""
         if self.weights is not None:
             carried = self.weights.to(source.dtype) @ source
         elif self.index is not None:
@@ -69,15 +69,15 @@ def proportional(target_mask: Tensor, source_mask: Tensor) -> Pairing:
 
 
 def attention(target_mask: Tensor, source_mask: Tensor, target_states: Tensor, source_states: Tensor) -> Pairing:
-    """Pair every target token with the softmax over sqrt(d) * cosine(target state, source state); no weights.
+    """Pair every target token with the softmax over sqrt(d) * cosine(target state, source state); nothing is trained.
 
-    sqrt(d) * cosine is the dot-product score of the states at unit mean square, so the temperature is attention's own.
+    sqrt(d) * cosine is the dot-product score of states with unit mean square, so the temperature is that of attention.
 
     Args:
         target_mask: [B,T] bool.
         source_mask: [B,S] bool.
         target_states: The projection's input [B,T,d].
-        source_states: The source states it would be fused with [B,S,d].
+        source_states: The source states to fuse with [B,S,d].
     """
     normalise = torch.nn.functional.normalize
     cosine = normalise(target_states, dim=-1) @ normalise(source_states, dim=-1).transpose(1, 2)
@@ -94,13 +94,13 @@ def pair_nothing(target_mask: Tensor, source_mask: Tensor) -> Pairing:
 
 
 def identity(target_mask: Tensor, source_mask: Tensor) -> Pairing:
-    """Pair every token with itself: a decoder that reads the same tokens on both sides; both masks [B,T] bool."""
+    """Pair every token with itself, for a decoder that reads the same tokens on both sides; both masks are [B,T]."""
     index = torch.arange(target_mask.shape[1], device=target_mask.device).expand_as(target_mask)
     return Pairing(target_mask, source_mask, target_mask & source_mask, index=index, same=True)
 
 
 def _cut(part: Tensor, offset: int, width: int) -> Tensor:
-    """Return columns of [B,P], zeros or False after the last."""
+    """Return `width` columns of [B,P] from `offset` on, with zeros or False after the last."""
     known = part[:, offset : offset + width]
     return torch.nn.functional.pad(known, (0, width - known.shape[1]))
 
@@ -112,7 +112,7 @@ def _ranks(target_mask: Tensor, source_mask: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def _by_rank(target_mask: Tensor, source_mask: Tensor, rank: Tensor, source_length: Tensor) -> Pairing:
-    """Pair target tokens with the source tokens of the given ranks [B,T]; ranks outside of the source pair nothing."""
+    """Pair target tokens with the source tokens at `rank` [B,T]; a rank outside of the source pairs nothing."""
     paired = target_mask & (rank >= 0) & (rank < source_length)
     # Columns of the real source tokens, in order, first: the k-th entry is the column of the k-th real token.
     columns = (~source_mask).to(torch.int8).argsort(dim=1, stable=True)

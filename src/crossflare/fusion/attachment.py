@@ -1,6 +1,6 @@
-"""What FLARE puts on a model beside its layers: hooks that read the source, `generate`, and the signature of forward.
+"""What FLARE adds to a model besides its layers: hooks that read the source, `generate`, and forward's signature.
 
-There is one attachment per model, whichever way and however often adapters were put on it.
+A model has one attachment, however many adapters it carries and whichever way they were added.
 """
 
 import inspect
@@ -37,7 +37,7 @@ class Attachment:
         self.model = model
         self.calls = Calls()
         self.session: Local[Session] = Local()
-        """The call of `generate` that is going on."""
+        """The current call of `generate`."""
         self.configs: dict[str, FlareConfig] = {}
         """The configuration of every FLARE adapter that was put on the model."""
         self.sites: dict[str, Site] = {}
@@ -46,12 +46,12 @@ class Attachment:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Attachment | None":
-        """Return the attachment of a model; None where it has none."""
+        """Return the attachment of a model; None if it has none."""
         owners = (getattr(hook, "__self__", None) for hook in forward_pre_hooks(model))
         return next((owner for owner in owners if isinstance(owner, cls) and owner.model is model), None)
 
     def add(self, adapter: str, config: FlareConfig, sites: Iterable[Site]) -> None:
-        """Take note of an adapter; put the hooks on the model with the first."""
+        """Register an adapter; put the hooks on the model with the first one."""
         self.configs[adapter] = config
         self.sites |= {site.name: site for site in sites}
         self.source_pass = SourcePass(self.model, list(self.sites.values()))
@@ -76,7 +76,7 @@ class Attachment:
             each.put()
 
     def detach(self) -> None:
-        """Give the model back as it was."""
+        """Restore the model as it was."""
         for hook in self.hooks:
             hook.remove()
         self.hooks = []
@@ -87,10 +87,10 @@ class Attachment:
 
     @property
     def active(self) -> FlareConfig | None:
-        """The rules of the active FLARE adapters; None where none is active, or adapters are off.
+        """The configuration of the active FLARE adapters; None if none is active or adapters are off.
 
         Raises:
-            UserError: Two are active that read the source in unlike ways.
+            UserError: Two active adapters read the source in different ways.
         """
         layer: Any = next((module for module in self.model.modules() if isinstance(module, LoraLayer)), None)
         if layer is None or layer.disable_adapters:
@@ -104,11 +104,11 @@ class Attachment:
         """Call the model's own `generate`, with a source or without (see `generation`).
 
         Args:
-            plain: The model's own.
-            arguments: By name.
+            plain: The model's own `generate`.
+            arguments: Its arguments, by name.
 
         Raises:
-            UserError: An option under which the source would be read wrongly, or a prompt that is padded on the right.
+            UserError: With one of the options the source would be read wrongly, or a prompt is padded on the right.
         """
         warn_once()
         inputs = Inputs.take(self.model, (), arguments)
@@ -124,7 +124,7 @@ class Attachment:
             self.session.set(outer)
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Take the source's arguments off a call of the model, read the source, and bind its states to the call."""
+        """Remove the source's arguments from a call of the model, read the source, and bind its states to the call."""
         if model is not self.model:  # the base model that reads the source, under these adapters
             return args, kwargs
         self.calls.begin()
@@ -133,7 +133,7 @@ class Attachment:
             if torch.is_grad_enabled() and not torch.compiler.is_dynamo_compiling():
                 self._carry(inputs.rest)
             self.calls.open(self._frame(inputs))
-        except KeyboardInterrupt:  # after which torch does not call the other hook
+        except KeyboardInterrupt:  # after it, torch does not call the other hook
             self.calls.close()
             raise
         return args, inputs.rest
@@ -141,7 +141,7 @@ class Attachment:
     def _frame(self, inputs: Inputs) -> Frame | None:
         """Read the source with the base model; None for a call without one."""
         traced = torch.compiler.is_dynamo_compiling()
-        session = None if traced or inputs.has_source else self.session.get()  # with a source it is no step of it
+        session = None if traced or inputs.has_source else self.session.get()  # a call with a source is no step
         config = self.active if inputs.has_source or session is not None else None
         if config is None:
             return None
@@ -151,20 +151,20 @@ class Attachment:
         return self.source_pass.frame(inputs, config)
 
     def _carry(self, arguments: dict[str, Any]) -> None:
-        """Let activation checkpointing carry this call's frame to what it runs again."""
+        """Let activation checkpointing carry this call's frame to the code that it runs again."""
         for module in checkpointing(self.model.modules()):
             wrap_checkpoint(module, lambda function: function if isinstance(function, Carrying) else Carrying(function))
         if (given := arguments.get("inputs_embeds")) is not None:
-            arguments["inputs_embeds"] = given.view_as(given)  # of this call alone: the call is noted on it
+            arguments["inputs_embeds"] = given.view_as(given)  # this call's own tensor: the call is noted on it
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Add `source_logits` to the output, as an attribute, and let go of the source's states."""
+        """Add `source_logits` to the output, as an attribute, and release the source's states."""
         if model is not self.model:
             return output
         frame = self.calls.frame
         self.calls.close()
         if frame is not None and frame.logits is not None and isinstance(output, ModelOutput):
-            # Not as a key: what walks through the keys, such as Trainer's predictions, expects the model's own.
+            # Not as a key: code that walks through the keys, as Trainer's predictions, expects the model's own.
             object.__setattr__(output, "source_logits", frame.logits)
         warn_of_overflow(output)
         return output
@@ -185,7 +185,7 @@ def check_alike(configs: dict[str, FlareConfig]) -> None:
 
 @dataclass(eq=False)
 class Forward(Replacement):
-    """The model's forward, whose signature names the source's arguments, too.
+    """The model's forward, with a signature that names the source's arguments, too.
 
     transformers' Trainer drops the columns of a data set that the signature does not name.
     """
@@ -193,7 +193,7 @@ class Forward(Replacement):
     calls: Calls = field(kw_only=True)
 
     def put(self) -> None:
-        """Take the place of the model's own."""
+        """Replace the model's own forward."""
         signature = inspect.signature(self.module.forward)
         kind = inspect.Parameter.KEYWORD_ONLY
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -208,7 +208,7 @@ class Forward(Replacement):
             return type(self.module).forward(self.module, *args, **kwargs)
         try:
             return self.original()(*args, **kwargs)
-        except KeyboardInterrupt:  # after which torch does not call the hook that ends the call
+        except KeyboardInterrupt:  # after it, torch does not call the hook that ends the call
             self.calls.close()
             raise
 

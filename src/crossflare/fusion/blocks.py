@@ -1,6 +1,6 @@
 """What crossflare knows about the inside of models: where the blocks are, and what their projections are called.
 
-The only file with names of other people's modules. A new architecture that uses one of these spellings needs nothing.
+No other file of `fusion` has such names. A new architecture that uses one of these spellings needs no change.
 """
 
 import re
@@ -32,7 +32,7 @@ class OneMatrix:
     query: int
     key: int
     value: int
-    """Rows of each in a group, as shares."""
+    """The rows of query, key and value in a group, as shares."""
 
     def replace_key(self, fused: Tensor, plain: Tensor) -> Tensor:
         """Return the output `fused` [...,d_out] with the key's numbers of `plain` [...,d_out]."""
@@ -92,20 +92,20 @@ INPUT_NORMS = {
 }  # fmt: skip
 """Names of the norm that a pre-norm block applies to the states before an attention, by the site's role."""
 BART_NORMS = {"self": ("self_attn_layer_norm",), "cross_query": ("encoder_attn_layer_norm",)}
-"""The same in BART's family, where the names do not tell whether the norm comes before or after."""
+"""The same names in BART's family, where they do not tell whether the norm comes before or after."""
 PRE_NORM_BARTS = frozenset(
     {
         "bigbird_pegasus", "biogpt", "blenderbot", "m2m_100", "mbart", "nllb-moe", "opt", "pegasus",
         "whisper", "xglm",
     }
 )  # fmt: skip
-"""Model types of BART's family that apply it before."""
+"""Model types of BART's family that apply the norm before."""
 OWN_NORMS = {
     "megatron-bert": "attention.ln",
     "roberta-prelayernorm": "attention.LayerNorm",
     "xlm-roberta-xl": "attention.self_attn_layer_norm",
 }
-"""Model types with a norm before self-attention under a name that elsewhere means another one."""
+"""Model types with a norm before self-attention whose name means another norm in other models."""
 CAUSAL = frozenset({"bloom", "doge", "gpt_neox_japanese", "mpt", "olmo_hybrid", "xglm"})
 """Model types whose tokens see only what precedes them, though neither configuration nor attention says so."""
 CROSS = ("EncDecAttention", "encoder_attn", "crossattention", "cross_attn", "cross_attention")
@@ -124,8 +124,10 @@ UNFIT = {
     "recurrent_gemma": "have blocks of several kinds, with norms that do not tell which",
     "squeezebert": "keep their states with the tokens last",
 }
-"""Model types whose states do not reach the projections as in other models, and what they do; refused by name, before a
-first call with a source would show it (see `entering`)."""
+"""Model types whose states do not reach the projections as in other models -> what they do instead.
+
+They are refused by name, before a first call with a source would show it (see `entering`).
+"""
 
 INDEXED = re.compile(r"^(?P<list>.+?)\.(?P<index>\d+)\.(?P<rest>.+)$")
 Role = Literal["self", "cross_query", "cross_value"]
@@ -149,11 +151,11 @@ def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = 
 
     Args:
         model: Any transformers model.
-        projections: Last names.
-        cross: Take those of the decoder's attention to the encoder, too.
+        projections: The last parts of the projections' names.
+        cross: Return those of the decoder's attention to the encoder, too.
 
     Raises:
-        UserError: No module has these names, or they lie in lists of blocks that are no encoder and decoder.
+        UserError: No module has these names, or they lie in lists of blocks that are not an encoder and a decoder.
     """
     if (reason := UNFIT.get(_type(model))) is not None:
         raise UserError(
@@ -163,7 +165,7 @@ def find_sites(model: nn.Module, projections: tuple[str, ...], *, cross: bool = 
     sites: list[Site] = []
     for name, _ in model.named_modules():
         match = INDEXED.match(name)
-        inside_adapter = ".lora_" in name  # whose own name may be that of a projection
+        inside_adapter = ".lora_" in name  # its modules may be named like a projection
         projection = name.rpartition(".")[2]
         if match and not inside_adapter and projection in projections:
             if match["list"].endswith("attentions"):  # XLM, FlauBERT
@@ -194,12 +196,12 @@ def _role(rest: str, projection: str) -> Role:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether the model says so of itself."""
+    """Return whether the model's configuration calls it an encoder-decoder."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def is_causal(model: nn.Module, site: Site) -> bool:
-    """Whether the tokens of a site's self-attention see only what precedes them."""
+    """Return whether the tokens of a site's self-attention see only what precedes them."""
     attention = model.get_submodule(site.name.rpartition(".")[0])
     config = getattr(model, "config", None)
     said = getattr(attention, "is_causal", False) or getattr(config, "is_decoder", False)
@@ -210,7 +212,7 @@ def find_projections(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the model's query and value projections.
 
     Raises:
-        UserError: None of the known spellings occurs in the model.
+        UserError: The model has none of the known spellings.
     """
     leaves = {name.rpartition(".")[2] for name, _ in model.named_modules() if INDEXED.match(name)}
     known = ONE_MATRIX.get(_type(model))
@@ -224,7 +226,7 @@ def find_projections(model: nn.Module) -> tuple[str, ...]:
 
 
 def one_matrix(model: nn.Module, site: Site) -> OneMatrix | None:
-    """Return the layout of a projection that is query, key and value in one; None for another."""
+    """Return the layout of a projection that is query, key and value in one; None for any other."""
     known = ONE_MATRIX.get(_type(model))
     return known[1](model.config) if known is not None and known[0] == site.projection else None
 
@@ -236,7 +238,7 @@ def _type(model: nn.Module) -> str:
 def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
     """Return the norm that a pre-norm block applies before a site's attention; None for post-norm blocks."""
     names = INPUT_NORMS.get(site.role, ())
-    before = getattr(getattr(model, "config", None), "do_layer_norm_before", True)  # OPT, whose smallest says no
+    before = getattr(getattr(model, "config", None), "do_layer_norm_before", True)  # OPT: the 350m model says no
     if _type(model) in PRE_NORM_BARTS and before:
         names = (*names, *BART_NORMS.get(site.role, ()))
     if site.role == "self" and _type(model) in OWN_NORMS:
@@ -246,7 +248,7 @@ def input_norm(model: nn.Module, site: Site) -> nn.Module | None:
 
 
 def projects_positions(attention: nn.Module) -> bool:
-    """Whether an attention module also passes relative positions through its projections (DeBERTa)."""
+    """Return whether an attention module also passes relative positions through its projections (DeBERTa)."""
     return hasattr(attention, "pos_att_type")
 
 
@@ -260,10 +262,10 @@ def post_norm_blocks(model: nn.Module, purpose: str) -> list[nn.Module]:
 
     Args:
         model: A transformers model with a head.
-        purpose: What they are wanted for, for the message.
+        purpose: What the blocks are needed for, for the message.
 
     Raises:
-        UserError: The model is of another kind, or carries adapters, which know nothing of what is put into it later.
+        UserError: The model is of another kind, or carries adapters, which do not know of later changes to it.
     """
     if hasattr(model, "peft_config"):
         raise UserError(f"{purpose}: the model carries adapters already; prepare the base model, then add them")

@@ -1,4 +1,4 @@
-"""Which forward pass a layer belongs to: each call of a model binds its frame, for itself alone."""
+"""The forward pass that a layer belongs to: each call of a model binds its own frame."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -20,23 +20,23 @@ _TAG = "_crossflare_values"
 
 
 class Local(Generic[Value]):
-    """A value that a call of a model binds, and lets go of when it ends."""
+    """A value that a call of a model binds, and releases when it ends."""
 
     def get(self) -> Value | None:
-        """Return what the call that is going on has bound; None outside of a call."""
+        """Return the value that the current call has bound; None outside of a call."""
         return _VALUES.get().get(self)
 
     def set(self, value: Value | None) -> None:
-        """Bind a value, or let go of it."""
+        """Bind a value; None releases it."""
         others = {local: each for local, each in _VALUES.get().items() if local is not self}
         _VALUES.set(others if value is None else others | {self: value})
 
 
 class Carrying:
-    """A checkpoint function that carries the values of the forward pass into the pass that is run again in backward.
+    """A checkpoint function that carries the values of a forward pass to its second run, in the backward pass.
 
-    That one may run in another thread, after the call has ended, and after other calls: it finds the values of its own
-    forward, since they travel with the function that is run again.
+    The second run may happen in another thread, after the call has ended, and after other calls. It finds the values of
+    its own forward pass, since they travel with the function that is run again.
     """
 
     def __init__(self, plain: Callable[..., Any]) -> None:
@@ -56,12 +56,12 @@ def _run_with(values: Mapping[Local[Any], Any], function: Callable[..., Any], *a
 
 
 def tag(states: Tensor) -> None:
-    """Note the values of this call on a tensor, for layers that a checkpoint from outside runs on it again."""
+    """Note the values of this call on a tensor, for layers that an outside checkpoint runs on it again."""
     setattr(states, _TAG, _VALUES.get())
 
 
 def bind_tagged(local: Local[Any], states: Tensor) -> bool:
-    """Bind what the values that a tensor was tagged with say of `local`; return whether they say anything."""
+    """Bind the value of `local` that a tensor was tagged with; return whether it has one."""
     values = cast(Mapping[Local[Any], Any], getattr(states, _TAG, {}))
     if local in values:
         local.set(values[local])
@@ -74,43 +74,43 @@ class Call:
 
     frame: Frame
     outer: "Call | None" = None
-    """The call of the same model, in a hook of which this one is made."""
+    """The call of the same model that this one is made in, by a hook."""
 
 
 class Calls:
-    """The calls of one model. Threads and tasks that call it at the same time see their own frame each.
+    """The calls of one model. Threads and tasks that call it at the same time each see their own frame.
 
-    A block that activation checkpointing runs again in the backward pass sees the frame of its own forward:
-    transformers' checkpointing carries it (`local.Carrying`); for a checkpoint around blocks from outside it is on the
-    block's input.
+    A block that activation checkpointing runs again in the backward pass sees the frame of its own forward pass.
+    transformers' checkpointing carries it (`Carrying`); under an outside checkpoint around blocks, the block's input
+    carries it.
     """
 
     def __init__(self) -> None:
         self._call: Local[Call] = Local()
         self._traced: Call | None = None
-        """The call that torch.compile traces, which cannot look into context variables."""
+        """The call that torch.compile traces; torch.compile cannot read context variables."""
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the call out of copies: it belongs to a pass of the original, and holds its graph."""
         return {"_call": Local(), "_traced": None}
 
     def begin(self) -> None:
-        """Begin a call, maybe within another one: a hook may call the model, too."""
+        """Begin a call, inside another one if there is one: a hook may call the model, too."""
         self._bind(Call(READING, self._own))
 
     def open(self, frame: Frame | None) -> None:
-        """Bind the frame of the call that goes on; None: one without a source."""
+        """Bind the frame of the current call; None: a call without a source."""
         call = self._own
         self._bind(Call(Frame({}, None, {}, set()) if frame is None else frame, None if call is None else call.outer))
 
     def close(self) -> None:
-        """End a call; one that it was made in goes on."""
+        """End a call; the call that it was made in, if any, goes on."""
         call = self._own
         self._bind(None if call is None else call.outer)
 
     @property
     def frame(self) -> Frame | None:
-        """The frame of the call that is going on; None when the model itself was not called."""
+        """The frame of the current call; None when the model itself was not called."""
         call = self._own
         if call is None:  # a block that is compiled alone, or a layer between two graphs of a model
             call = _get(self._call) if torch.compiler.is_dynamo_compiling() else self._traced
@@ -147,7 +147,7 @@ class Calls:
         return frame
 
     def enter_block(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the call on a block's input, or find there which call is being run again (a forward pre-hook)."""
+        """Note the call on a block's input, or find there the call that is run again (a forward pre-hook)."""
         if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled():
             return
         states = hidden_states(args, kwargs)
@@ -157,7 +157,7 @@ class Calls:
             bind_tagged(self._call, states)
 
     def leave_block(self, block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Let go of a call that was found on a block's input; the next block finds it on this one's output."""
+        """Release a call that was found on a block's input; the next block finds it on this one's output."""
         if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled() or not in_backward():
             return
         first = output[0] if isinstance(output, tuple) else output

@@ -1,4 +1,4 @@
-"""`FlareConfig`: a LoRA configuration with the choices of the fusion beside it."""
+"""`FlareConfig`: a LoRA configuration with the options of the fusion."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ RELEASED_FUSIONS = ("add", "mul", "add_relu", "cross_attention_paper")
 FORMAT = 2
 """Version of the saved adapter; a later one is refused.
 
-1: where query, key and value are one matrix, the key fuses, too. 2: it does not. Elsewhere there is no difference, and
-adapters are saved as 1, which earlier versions read.
+1: where query, key and value are one matrix, the key fuses, too. 2: it does not. For other models there is no
+difference, and adapters are saved as 1, which earlier versions read.
 """
 
-# LoRA options under which "the base model with the adapters off", which reads the source, is not the base model.
+# LoRA options under which the model with its adapters off, which reads the source, is not the base model.
 REFUSED: dict[str, str] = {
     "use_dora": "DoRA rescales the whole weight, which has no low-rank state to fuse",
     "use_qalora": "QA-LoRA pools its input, which leaves no token to fuse",
@@ -39,7 +39,7 @@ REFUSED: dict[str, str] = {
 
 
 class SavedType(str):
-    """The type of a configuration that was read from a folder, which it remembers."""
+    """The type of a configuration that was read from a folder; it remembers the folder."""
 
     def __new__(cls, folder: Path) -> "SavedType":
         """Return the type, `FLARE`, of the adapter in a folder."""
@@ -48,7 +48,7 @@ class SavedType(str):
         return made
 
     def __reduce__(self) -> tuple[type["SavedType"], tuple[Path]]:
-        """Return what a copy is made with."""
+        """Return what a copy is made from."""
         return type(self), (self.folder,)
 
     folder: Path
@@ -110,7 +110,7 @@ class FlareConfig(LoraConfig):
         kind: object = self.peft_type
         # The folder that peft read it from, until its tensors have been compared with a model's.
         self.saved_in: Path | None = kind.folder if isinstance(kind, SavedType) else None
-        self.checked_in: Path | None = None  # the folder of which that was done
+        self.checked_in: Path | None = None  # the folder whose tensors were compared
         if self.fusion_modules is not None:
             self.fusion_modules = sorted(self.fusion_modules)
         super().__post_init__()
@@ -166,7 +166,7 @@ class FlareConfig(LoraConfig):
                 raise UserError(f"released: the authors' code has {name} {shown} only, got {value}; unset one of them")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options as data; without `released` where it is off, as adapters have always been saved."""
+        """Return the options as data; without `released` if it is off, as adapters have always been saved."""
         values: dict[str, Any] = super().to_dict()
         if not self.released:
             del values["released"]

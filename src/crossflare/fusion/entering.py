@@ -1,7 +1,7 @@
-"""A look, in the first pass over a source, at what enters the fusing projections.
+"""The check, in the first pass over a source, of the states that enter the fusing projections.
 
-Source states are brought to a projection as `blocks.input_norm` says that the model brings its own: through the block's
-norm, or as they are. A model that does anything else would be fused with states that it never saw, without a word.
+Source states reach a projection in the way that `blocks.input_norm` gives for the model's own states: through the
+block's norm, or unchanged. A model that does anything else would silently be fused with states that it never saw.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from crossflare.libraries.torch import unwrapped
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """From a block's input to a projection of its self-attention."""
+    """The way from a block's input to a projection of its self-attention."""
 
     site: Site
     block: nn.Module
@@ -31,7 +31,7 @@ def find_passages(model: nn.Module, sites: Iterable[Site]) -> list[Passage]:
     """Return the passages to the projections that fuse; those of cross-attention are left out.
 
     Args:
-        model: With its adapters. Wrappers that are put around its blocks later do no harm.
+        model: A model with its adapters. Wrappers that are put around its blocks later do no harm.
         sites: The projections.
     """
     part = model.get_submodule
@@ -44,7 +44,7 @@ def find_passages(model: nn.Module, sites: Iterable[Site]) -> list[Passage]:
 
 @dataclass
 class _Seen:
-    """What one pass brought along a passage."""
+    """The states that one pass brought along a passage."""
 
     passage: Passage
     into_block: list[Tensor] = field(default_factory=list[Tensor])
@@ -54,10 +54,10 @@ class _Seen:
 
 
 class Watch:
-    """Sees one pass of a view of a model (see `reading.base_view`)."""
+    """An observer of one pass of a view of a model (see `reading.base_view`)."""
 
     def __init__(self, model: nn.Module, passages: Iterable[Passage]) -> None:
-        """Say along which passages of a model."""
+        """Take a model and the passages to observe."""
         self._name = type(model).__name__
         self._seen = [_Seen(passage) for passage in passages]
         self._handles: list[RemovableHandle] = []
@@ -71,7 +71,7 @@ class Watch:
         return [each for each in found if each is not None]
 
     def begin(self, twins: Mapping[int, nn.Module]) -> None:
-        """Look at the next pass of the view whose modules these are."""
+        """Observe the next pass of the view that has these modules."""
         for seen in self._seen:
             before = {seen.passage.block: seen.into_block, seen.passage.projection: seen.entered}
             if seen.passage.norm is not None:
@@ -82,10 +82,10 @@ class Watch:
                 self._handles.append(twins[id(module)].register_forward_pre_hook(hook, with_kwargs=True))
 
     def end(self) -> bool:
-        """Stop looking; return whether every block ran.
+        """Stop observing; return whether every block ran.
 
         Raises:
-            UserError: What entered a projection is not what source states become on their passage there.
+            UserError: The states that entered a projection are not those that the passage gives.
         """
         for handle in self._handles:
             handle.remove()
@@ -116,7 +116,7 @@ def _as_known(seen: _Seen) -> bool:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; a type that is narrower rounds them."""
+    """Return whether two tensors hold the same numbers, once the second is cast to the type of the first."""
     if one is other:
         return True
     if one.shape != other.shape:

@@ -1,4 +1,4 @@
-"""One forward pass as the fusing layers see it: for each stack of blocks its source states, and who pairs with whom."""
+"""One forward pass as the fusing layers see it: each stack's source states, and which tokens pair."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,27 +11,27 @@ from crossflare.fusion.alignment import Anchor, Pairing, attention, identity, pa
 
 
 class _Shared:
-    """States of U source texts, which B >= U target rows read."""
+    """The states of U source texts, which B >= U target rows read."""
 
     mask: Tensor
-    """[B,S] bool: what each target row reads of its source."""
+    """[B,S] bool: the source tokens that each target row reads."""
     rows: Tensor | None = None
     """[B] int64: which source each target row reads; None: its own, U = B."""
 
     def spread(self, values: Tensor) -> Tensor:
-        """Return what was made of the sources [U,...] as each target row reads it [B,...]."""
+        """Return values of the sources [U,...] as each target row reads them [B,...]."""
         return values if self.rows is None else values[self.rows]
 
 
 class ModelStates(_Shared):
-    """The states of the same base model reading the source: one per block, before and after (DESIGN: v_source)."""
+    """The states of the same base model that reads the source, before and after each block (v_source)."""
 
     def __init__(
         self, states: list[Tensor], mask: Tensor, final: Tensor | None = None, rows: Tensor | None = None
     ) -> None:
         """Take L+1 states [U,S,d]: the input of block 0, then the output of each block.
 
-        `mask` is [B,S] bool, `final` what an encoder hands to its decoder [U,S,d], `rows` as in the class.
+        `mask` is [B,S] bool, `final` is the encoder output that a decoder reads [U,S,d], `rows` is as in the class.
         """
         known = mask if rows is None else mask[: len(states[0])]
         if any(state.shape[:2] != known.shape for state in states):
@@ -48,7 +48,7 @@ class ModelStates(_Shared):
 
 
 class LatentStates(_Shared):
-    """The states of a translation model's encoder reading the target text, the same for every block (FLARE MT)."""
+    """The states of a translation model's encoder that reads the target text, the same for every block (FLARE MT)."""
 
     def __init__(self, latents: Tensor, mask: Tensor, rows: Tensor | None = None) -> None:
         """Take the encoder's last states [U,S,d_mt], their mask [B,S] bool and rows [B]."""
@@ -60,7 +60,7 @@ class LatentStates(_Shared):
         self.latents, self.mask, self.rows = latents, mask, rows
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
-        """Return Linear(latents) [U,S,d]; each caller projects anew: a checkpointed block owns its graph."""
+        """Return Linear(latents) [U,S,d]; each caller projects again, since a checkpointed block owns its graph."""
         del block, lead
         assert projection is not None, "a layer that reads latents has their projection"
         return projection(self.latents.to(next(projection.parameters()).dtype))
@@ -99,8 +99,8 @@ def hidden_states(args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor
 def real_rows(mask: Tensor) -> Tensor:
     """Return `mask` [B,S] with one token opened in rows that have none, so that attention over them stays finite.
 
-    It is the last column where the others end there (left padding), the first otherwise. Nothing here depends on values
-    in a way that a traced graph could not follow.
+    It is the last column if all other rows end there (left padding), otherwise the first. No branch depends on values,
+    so that a traced graph can follow.
     """
     empty = ~mask.any(1)
     last = (mask[:, -1] | empty).all().long() * (mask.shape[1] - 1)
@@ -108,9 +108,9 @@ def real_rows(mask: Tensor) -> Tensor:
 
 
 def with_stand_ins(tokens: Tensor, mask: Tensor, end: int | None) -> dict[str, Tensor]:
-    """Return tokens and mask [B,S] whose rows without a source hold the text of one that has a source.
+    """Return tokens and mask [B,S], where rows without a source hold the text of a row that has one.
 
-    What is read there is never used. Without any source at all, the opened token is `end`.
+    The states of these rows are never used. If no row has a source, the opened token is `end`.
     """
     real, empty = real_rows(mask), ~mask.any(1, keepdim=True)
     like = empty.long().argmin(0)  # [1]: the first row with a source
@@ -135,20 +135,20 @@ BY_INDEX = ("position", "proportional")
 
 @dataclass(frozen=True)
 class Side:
-    """What one stack of blocks fuses with. P columns are known to pair or not; this call has T of them, from `offset`.
+    """What one stack of blocks fuses with: P columns may pair, and this call has T of them, from `offset` on.
 
-    Without a key-value cache P = T and the offset is 0. Decoding with one, the prompt has P columns, and each step
-    sees only its own: what it fuses with must be what the full pass would fuse there.
+    Without a key-value cache P = T and the offset is 0. When decoding with one, the prompt has P columns, and each step
+    has only its own columns. It must fuse with what the full pass would fuse there.
     """
 
     source: SourceStates
     fusing: Tensor
-    """[B,P] bool: target tokens that pair with source tokens; of a decoder-only model the prompt."""
+    """[B,P] bool: target tokens that pair with source tokens; in a decoder-only model, the prompt."""
     anchor: Anchor = "start"
     causal: bool = False
     """Whether tokens after the last fusing one are an answer, which reads the source but pairs with none of it."""
     same: bool = False
-    """Whether the source states are of the very same tokens (a decoder's), [B,T]."""
+    """Whether the source states belong to the same tokens as the target's (in a decoder), [B,T]."""
     offset: int = 0
     width: int | None = None
     """T; None: all P columns."""
@@ -157,20 +157,20 @@ class Side:
 
     @property
     def columns(self) -> int:
-        """T."""
+        """T, the columns of this call."""
         return self.fusing.shape[1] if self.width is None else self.width
 
     def silent(self, alignment: str) -> bool:
-        """Whether no token of this call can have a partner: an answer's, under an alignment by index."""
+        """Return whether no token of this call can have a partner: all are an answer's, and alignment is by index."""
         return not self.same and alignment in BY_INDEX and self.offset >= self.fusing.shape[1]
 
     def pairing(self, alignment: str, target_states: Tensor, source_states: Tensor) -> Pairing:
-        """Return the pairing [B,T] for one projection; those that depend on masks alone are computed once.
+        """Return the pairing [B,T] for one projection; compute a pairing that depends on masks alone only once.
 
         Args:
             alignment: One of `ALIGNMENTS`.
             target_states: The projection's input [B,T,d].
-            source_states: What it would be fused with [U,S,d].
+            source_states: The source states to fuse with [U,S,d].
         """
         if alignment == "attention" and not self.same:
             return attention(self._readers, self.source.mask, target_states, self.source.spread(source_states))
@@ -199,17 +199,17 @@ class Side:
         return padded[:, self.offset : self.offset + self.columns]
 
     def at(self, offset: int, width: int) -> "Side":
-        """Return the same side for another call of the same text; alignments by index are not computed again."""
+        """Return the same side for another call of the same text; keep the alignments by index."""
         kept = {name: pairing for name, pairing in self.known.items() if name in BY_INDEX}
         return replace(self, offset=offset, width=width, known=kept)
 
 
 @dataclass(eq=False)
 class Frame:
-    """One forward pass: the side of every stack, and what the source pass said."""
+    """One forward pass: the side of every stack, and the prediction of the source pass."""
 
     sides: dict[str, Side]
-    """Name of the list of blocks -> its side; a stack that is not here has no source."""
+    """The name of a list of blocks -> its side; a stack that is not here has no source."""
     logits: Tensor | None = None
     """The base model's own prediction for the source; rows without a source are NaN."""
     tokens: dict[int, Tensor] = field(default_factory=dict[int, Tensor])

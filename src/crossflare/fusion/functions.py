@@ -19,34 +19,34 @@ Phi = Callable[[Tensor | None, Tensor, Pairing | None], Tensor]
 
 
 def _partner(source: Tensor | None, target: Tensor, pairing: Pairing | None, neutral: float) -> Tensor:
-    """Return each target token's source [B,T,r], `neutral` where it has none (a scalar when nobody has one)."""
+    """Return each target token's source [B,T,r], `neutral` where it has none (a scalar if no token has one)."""
     if source is None or pairing is None:
         return target.new_full((), neutral)
     return pairing.carry(source, neutral)
 
 
 def add(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """S + T; alone: T."""
+    """Return S + T; without a source: T."""
     return _partner(source, target, pairing, 0.0) + target
 
 
 def mul(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """S * T, element by element; alone: T."""
+    """Return S * T, element by element; without a source: T."""
     return _partner(source, target, pairing, 1.0) * target
 
 
 def add_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """relu(S) + relu(T), the paper's best; alone: relu(T)."""
+    """Return relu(S) + relu(T), the paper's best; without a source: relu(T)."""
     return torch.relu(_partner(source, target, pairing, 0.0)) + torch.relu(target)
 
 
 def mul_relu(source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
-    """relu(S) * relu(T); alone: relu(T)."""
+    """Return relu(S) * relu(T); without a source: relu(T)."""
     return torch.relu(_partner(source, target, pairing, 1.0)) * torch.relu(target)
 
 
 class _RankAttention(nn.Module):
-    """Single-head attention among low-rank states, its three r x r maps started at the identity."""
+    """Single-head attention among low-rank states; its three r x r maps start at the identity."""
 
     def __init__(self, r: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _RankAttention(nn.Module):
     def attend(self, queries: Tensor, memory: Tensor, memory_mask: Tensor, same: bool) -> Tensor:
         """Return softmax(Q W_Q (K W_K)^T / sqrt(r)) V W_V [B,Q,r] over the real tokens of `memory` [B,M,r].
 
-        With `same` both sides hold the same tokens, and each reads its own twin alone.
+        With `same`, both sides hold the same tokens, and each token reads only itself on the other side.
         """
         values = memory @ self.value.to(memory.dtype).T
         return values if same else self.weights(queries, memory, memory_mask) @ values
@@ -72,7 +72,7 @@ class _RankAttention(nn.Module):
 
 
 class CrossAttention(_RankAttention):
-    """T + Attn(Q=T, K=V=S, source mask): every target token reads the whole source; alone: T."""
+    """T + Attn(Q=T, K=V=S, source mask): every target token reads the whole source; without one: T."""
 
     def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:
         """Return [B,T,r] from source [B,S,r] and target [B,T,r]."""
@@ -85,8 +85,8 @@ class CrossAttention(_RankAttention):
 class CrossAttentionPaper(_RankAttention):
     """Attn(Q=S, K=V=T) with no residual, as published: one output per source token, carried to the target's tokens.
 
-    The published form needs both texts padded alike, and lets no source content into the values; it is here for
-    comparison. A target token with no partner takes T.
+    The published form needs both texts padded alike, and the values hold no source content; it is here for comparison.
+    A target token with no partner takes T.
     """
 
     def forward(self, source: Tensor | None, target: Tensor, pairing: Pairing | None) -> Tensor:

@@ -1,9 +1,9 @@
 """Generation: one policy for training and decoding.
 
 The source is read once, with the prompt. A decoder-only model's prompt fuses with it by the alignment; the answer's
-tokens take phi's target-only value, or attend to the source where the alignment or phi is an attention. An
-encoder-decoder model's encoder fuses once; its decoder fuses at every step with the base model's decoder that reads the
-same tokens under the source. Whatever is cached, each step sees what the full pass would.
+tokens take phi's target-only value, or attend to the source if the alignment or phi is an attention. An
+encoder-decoder model's encoder fuses once. Its decoder fuses at every step with the base model's decoder, which reads
+the same tokens and attends to the source. Whatever is cached, each step sees what the full pass would see.
 """
 
 from dataclasses import dataclass, replace
@@ -39,18 +39,18 @@ REFUSED: dict[str, str] = {
 }
 """Options of `generate` under which a source would be read wrongly, and why."""
 NEUTRAL = (("guidance_scale", 1), ("penalty_alpha", 0))
-"""Values that switch an option off, beside None and False."""
+"""Values that switch an option off, besides None and False."""
 
 
 class PairedCache(EncoderDecoderCache):
-    """The key-value cache of a decoder, with that of the base decoder reading the source; beams move both alike."""
+    """A decoder's key-value cache, with that of the base decoder that reads the source; beams reorder both alike."""
 
     def __init__(self) -> None:
         super().__init__(DynamicCache(), DynamicCache())
         self.source = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Let row i go on from row `beam_idx[i]`."""
+        """Let row i continue from row `beam_idx[i]`."""
         super().reorder_cache(beam_idx)
         self.source.reorder_cache(beam_idx)
 
@@ -72,17 +72,17 @@ class PairedCache(EncoderDecoderCache):
 
 @dataclass
 class Session:
-    """One call of `generate`: the source's states, for as many rows as prompts; beams repeat them."""
+    """One call of `generate`: the source's states, one row for each prompt; beams repeat them."""
 
     reader: SourceReader
     prompt: dict[str, Side]
     """The side of each stack that reads the prompt."""
     encoder_decoder: bool = False
     encoded: Tensor | None = None
-    """The base encoder's output for the source [R,S,d], of an encoder-decoder model that reads text."""
+    """The base encoder's output for the source [R,S,d], in an encoder-decoder model that reads text."""
 
     def frame(self, inputs: Inputs) -> Frame:
-        """Return what one call of the model, made by `generate`, fuses with.
+        """Return the frame of one call of the model that `generate` makes.
 
         Raises:
             UserError: The call has fewer columns than the prompt, and no cache that holds the others.
@@ -145,17 +145,17 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
     """Read the source of a call of `generate`.
 
     Args:
-        source_pass: Of the model.
-        calls: Of the model.
-        config: Of the active adapter.
+        source_pass: The model's source pass.
+        calls: The model's calls.
+        config: The active adapter's configuration.
         inputs: The arguments of `generate`, with a source.
 
     Returns:
         The session, and the arguments for the base model's own `generate`.
 
     Raises:
-        UserError: An option under which the source would be read wrongly, a prompt that is padded on the right, or a
-            cache that holds a part of the text already.
+        UserError: With one of the options the source would be read wrongly, a prompt is padded on the right, or a cache
+            already holds a part of the text.
     """
     model: Any = source_pass.model
     if inputs.rows is not None:
@@ -167,7 +167,7 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
             "generate with a source cannot run a model compiled as a whole, whose graph knows no steps; compile its "
             "blocks instead (block.compile()), or pass a copy that is not compiled"
         )
-    inputs.rest["disable_compile"] = True  # generate's own, with a static cache, is such a graph
+    inputs.rest["disable_compile"] = True  # generate's own compilation, with a static cache, makes such a graph
     inputs = _with_mask(inputs, model, source_pass.encoder_decoder)
     calls.begin()
     try:
@@ -184,7 +184,7 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
 
 
 def refuse_filled(inputs: Inputs) -> None:
-    """Refuse a source beside a cache that holds tokens already: they were not fused with it.
+    """Refuse a source together with a cache that already holds tokens: they were not fused with the source.
 
     Raises:
         UserError: There is such a cache.
@@ -199,7 +199,7 @@ def refuse_filled(inputs: Inputs) -> None:
 def _encode(
     model: Any, reader: SourceReader, calls: Calls, frame: Frame, inputs: Inputs
 ) -> tuple[Session, dict[str, Any]]:
-    """Run the target's encoder, which fuses."""
+    """Run the model's encoder on the target; it fuses."""
     calls.begin()
     calls.open(frame)
     try:
@@ -210,7 +210,7 @@ def _encode(
         calls.close()
     side = next(iter(frame.sides.values()))
     encoded = side.source.final if isinstance(side.source, ModelStates) else None
-    cache = inputs.cache  # an empty one of the user's: the pair below takes its place
+    cache = inputs.cache  # the user's own, which is empty: the pair below replaces it
     rest = {name: value for name, value in inputs.rest.items() if cache is None or value is not cache}
     rest["encoder_outputs"] = output
     if _option(rest, model, "cache_implementation") not in (None, "dynamic"):
@@ -224,7 +224,7 @@ def _encode(
 
 
 def _option(options: dict[str, Any], model: Any, name: str) -> Any:
-    """Return an option of a call of `generate`: its own, or of the generation config."""
+    """Return an option of a call of `generate`: the call's own, or that of the generation configuration."""
     return options.get(name) or getattr(options.get("generation_config") or model.generation_config, name, None)
 
 

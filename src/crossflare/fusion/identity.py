@@ -40,13 +40,13 @@ PARTS = ("encoder", "decoder")
 def head_modules(model: nn.Module) -> list[str]:
     """Return the names of the children outside of the backbone that have weights: the task head, if there is one.
 
-    What a language model writes with is no head: it is pretrained, and belongs to the base.
+    A language model's output layer is no head: it is pretrained, and belongs to the base.
     """
     if getattr(model, "get_output_embeddings", lambda: None)() is not None:
         return []
     backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
-    children.pop(PLACE, None)  # of another adapter
-    if backbone not in children:  # the model is a backbone itself, or holds one's parts (T5 that answers questions)
+    children.pop(PLACE, None)  # an adapter's projections
+    if backbone not in children:  # the model is a backbone, or holds the parts of one (T5 for questions)
         if "encoder" not in children or "decoder" not in children:
             return []
         words = model.get_input_embeddings()  # type: ignore[operator]
@@ -65,8 +65,8 @@ def identify(model: nn.Module, name: str | None = None, *, adapted: bool = False
 
     Args:
         model: A transformers model.
-        name: What people know it by; None: what its configuration says.
-        adapted: It may carry adapters, none of them merged: what is under them is identified.
+        name: The name that people know it by; None: the name in its configuration.
+        adapted: Whether the model may carry adapters, none of them merged: the base under them is identified.
 
     Raises:
         UserError: The model carries adapters already.

@@ -16,12 +16,12 @@ MASK = "source_attention_mask"
 ROWS = "source_rows"
 FUSION_MASK = "fusion_mask"
 ADDED = ("source_input_ids", MASK, "source_token_type_ids", "source_inputs_embeds", LATENTS, ROWS, FUSION_MASK)
-"""Names that a model with FLARE adapters takes beside its own; further ones with the prefix `source_` as well."""
+"""Arguments that a model with FLARE adapters takes besides its own; others with the prefix `source_` work, too."""
 
 
 @dataclass
 class Inputs:
-    """One call of the model, sorted."""
+    """The arguments of one call of the model, sorted."""
 
     rest: dict[str, Any]
     """Keyword arguments of the base model."""
@@ -65,24 +65,24 @@ class Inputs:
         """The target's tokens [B,T], or their embeddings [B,T,d].
 
         Raises:
-            UserError: There are none.
+            UserError: The call has no tokens.
         """
         return _tokens(self.target)
 
     @property
     def texts(self) -> list[Tensor]:
-        """What was given as source, [U,S] or [U,S,d] each."""
+        """The sources that the call gives, [U,S] or [U,S,d] each."""
         given = (self.latents, self.source.get("input_ids"), self.source.get("inputs_embeds"))
         return [tensor for tensor in given if tensor is not None]
 
     @property
     def has_source(self) -> bool:
-        """Whether any source was given; one without columns (S = 0) is none."""
+        """Whether the call has a source; a source without columns (S = 0) is none."""
         return any(tensor.shape[1] > 0 for tensor in self.texts)
 
     @property
     def source_mask(self) -> Tensor:
-        """[U,S] bool: the given mask, or all real."""
+        """[U,S] bool: the mask that the call gives, or all real."""
         if self.given_mask is not None:
             return self.given_mask.bool()
         return _all_real(self.latents if self.latents is not None else _tokens(self.source))

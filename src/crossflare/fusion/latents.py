@@ -1,6 +1,6 @@
-"""The one trained Linear(d_mt -> d) of FLARE MT: on the model itself, since every block reads it.
+"""The one trained Linear(d_mt -> d) of FLARE MT; it lies on the model itself, since every block reads it.
 
-Inside a block it would be sharded away, with that block, before the next one reads it.
+Inside a block it would be sharded away, together with that block, before the next block reads it.
 """
 
 from typing import Any, cast
@@ -12,11 +12,11 @@ from crossflare.libraries.peft import BaseTunerLayer, add_adapter_weights, lora_
 
 KIND = "lora_latents"
 PLACE = "flare_latents"
-"""Name of the holder in the model."""
+"""The name of the holder in the model."""
 
 
 class Latents(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # read by its place in peft
-    """Holds the projections of all adapters of a model; peft trains, freezes, moves and deletes them as any layer's."""
+    """The projections of all adapters of a model; peft trains, freezes, moves and deletes them like a layer's."""
 
     def __init__(self, layer: Any) -> None:
         """Make an empty holder.
@@ -27,7 +27,7 @@ class Latents(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # read by its p
         super().__init__()
         self.merged_adapters: list[str] = []
         self.handle: RemovableHandle | None = None
-        self._like = (layer,)  # in a tuple: it is no child
+        self._like = (layer,)  # in a tuple, so that it is not a child module
 
     def get_base_layer(self) -> nn.Module:
         """Return a layer of the base."""
@@ -38,14 +38,14 @@ def add_projection(model: nn.Module, adapter: str, size: int, layer: Any) -> nn.
     """Give a model the projection of an adapter.
 
     Args:
-        model: That carries the adapter.
+        model: The model that carries the adapter.
         adapter: The adapter's name.
         size: d_mt.
         layer: A LoRA layer of the adapter: its lora_A [r,d] gives d, type and device, and whether it is trained.
     """
     if not hasattr(model, PLACE):
         setattr(model, PLACE, Latents(layer))
-        # On the model: only there the names that are loaded are still together.
+        # On the model: only there are all the names that are loaded still together.
         getattr(model, PLACE).handle = model.register_load_state_dict_pre_hook(_take_in_old_names)
     holder, like = getattr(model, PLACE), lora_a(layer, adapter).weight
     projection = nn.Linear(size, like.shape[1]).to(like)
@@ -61,7 +61,7 @@ def remove_projections(model: nn.Module) -> None:
 
 
 def current_name(name: str) -> str:
-    """Return the name of a saved tensor as it is now: the projection was kept in the first fusing layer before."""
+    """Return the current name of a saved tensor: earlier versions kept the projection in the first fusing layer."""
     before, found, after = name.partition(f".{KIND}.")
     if not found or before.endswith(PLACE):
         return name
@@ -69,6 +69,6 @@ def current_name(name: str) -> str:
 
 
 def _take_in_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    """Load the projection from where it was kept before."""
+    """Load the projection from its place in earlier versions."""
     for name in [name for name in state if f".{KIND}." in name and f"{PLACE}.{KIND}." not in name]:
         state[f"{prefix}{PLACE}.{KIND}.{name.partition(f'.{KIND}.')[2]}"] = cast(object, state.pop(name))

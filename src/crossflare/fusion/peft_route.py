@@ -1,7 +1,7 @@
-"""The checks of a FLARE adapter's folder that peft or transformers loads: `PeftModel.from_pretrained` and its kin.
+"""The checks of a FLARE adapter's folder that peft or transformers loads, as with `PeftModel.from_pretrained`.
 
-They all read `adapter_config.json` by one function of peft, which is where the folder is checked; the configuration
-remembers the folder, and its tensors are compared with the model's before anything is put on the model.
+All loaders read `adapter_config.json` with one function of peft, and the folder is checked there. The configuration
+remembers the folder. Its tensors are compared with the model's before anything is put on the model.
 """
 
 import re
@@ -30,18 +30,18 @@ from crossflare.fusion.identity import identify
 FLARE = re.compile(rb'"peft_type"\s*:\s*"FLARE"')
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TENSOR = re.compile(r"base_model\.model\.(.+\.)?lora_[A-Za-z_]+(\.[a-z_]+)*")
-"""Names of an adapter's own tensors; further ones are those of the modules that are saved whole."""
+"""Names of an adapter's own tensors; all others belong to the modules that are saved whole."""
 
 
 def read_config(path: Path, read: Any) -> dict[str, Any]:
-    """Read a configuration as peft does; that of a FLARE adapter once its folder has passed what needs no model.
+    """Read a configuration as peft does; check a FLARE adapter's folder, too, as far as no model is needed.
 
     Args:
-        path: Of an `adapter_config.json`.
-        read: What peft reads it with.
+        path: The path of an `adapter_config.json`.
+        read: The function that peft reads it with.
 
     Raises:
-        UserError: It is a FLARE adapter's, and the folder is not what `load_adapter` would take.
+        UserError: It is a FLARE adapter's, and `load_adapter` would refuse the folder.
     """
     with path.open("rb") as file:
         flare = FLARE.search(file.read(2 * SIZE_LIMIT)) is not None
@@ -49,7 +49,7 @@ def read_config(path: Path, read: Any) -> dict[str, Any]:
         _check(path.parent)
     values: dict[str, Any] = read(path)
     if values.get("peft_type") == "FLARE":
-        if not flare:  # written in another way
+        if not flare:  # the file spells it in another way
             _check(path.parent)
         values.pop("megatron_core", None)
         values["peft_type"] = SavedType(path.parent)
@@ -57,10 +57,10 @@ def read_config(path: Path, read: Any) -> dict[str, Any]:
 
 
 def check_model(model: nn.Module, config: FlareConfig) -> None:
-    """Compare a configuration that came from a folder, and the folder's tensors, with the model that is to carry them.
+    """Compare a configuration that came from a folder, and the folder's tensors, with the model that will carry them.
 
     Raises:
-        UserError: They do not fit, or are another base model's.
+        UserError: They do not fit, or belong to another base model.
     """
     folder, config.saved_in = config.saved_in, None
     if folder is None or not (folder / WEIGHTS).exists():
@@ -79,12 +79,12 @@ def check_model(model: nn.Module, config: FlareConfig) -> None:
 
 
 def check_load(model: Any, place: Path | str, adapter: str) -> None:
-    """Check what is to be loaded into a FLARE adapter that is there already, whose folder peft does not look at.
+    """Check weights that peft is about to load into an existing FLARE adapter; peft does not check their folder.
 
-    That is so with `PeftModel.from_pretrained(..., config=...)`, and when an adapter's weights are loaded again.
+    This happens with `PeftModel.from_pretrained(..., config=...)`, and when an adapter's weights are loaded again.
 
     Raises:
-        UserError: The folder is not what `load_adapter` would take, or is only a name on the hub.
+        UserError: `load_adapter` would refuse the folder, or it is only a name on the hub.
     """
     config = model.peft_config.get(adapter)
     if not isinstance(config, FlareConfig):
@@ -105,7 +105,7 @@ def check_load(model: Any, place: Path | str, adapter: str) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Check a folder as far as that needs no model.
+    """Check a folder as far as no model is needed.
 
     Raises:
         UserError: See `read_config`.
@@ -131,7 +131,7 @@ def _is_adapters(name: str, config: LoraConfig) -> bool:
 
 
 def _in_hub_cache(folder: Path) -> bool:
-    """Whether a folder is, or is in, a snapshot of huggingface_hub's cache, which may hold a part of the files."""
+    """Return whether a folder is, or is in, a snapshot in huggingface_hub's cache, which may lack some files."""
     return any(above.parent.name == "snapshots" for above in (folder.resolve(), *folder.resolve().parents))
 
 
@@ -146,7 +146,7 @@ def _fetch_weights(folder: Path) -> None:
     inside = (resolved / WEIGHTS).relative_to(snapshot).as_posix()
     try:
         hf_hub_download(name, inside, revision=snapshot.name, cache_dir=repository.parent)
-    except Exception as error:  # of the network, the hub or the disk
+    except Exception as error:  # an error of the network, the hub or the disk
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{name}: {inside} cannot be fetched ({reason:.200}); only safetensors are read; if it is there, fetch the "

@@ -1,9 +1,9 @@
 """The base model under the adapters, as a model of its own: the same weights, no adapters, always in eval mode.
 
 Switching a model's adapters, heads and dropout off and on again would change what another thread, or a backward pass
-that runs blocks again, sees at that moment. A view shares the tables of weights, buffers and hooks of the model's
-modules; its modules are copies of theirs. So whatever moves, casts or shards the weights changes it, too, and it
-changes nothing.
+that runs blocks again, sees at that moment. A view has copies of the model's modules, which share the originals' tables
+of weights, buffers and hooks. So code that moves, casts or shards the weights changes the view, too, and the view
+changes nothing in the model.
 """
 
 import functools
@@ -28,24 +28,24 @@ from crossflare.libraries.transformers import cache_among
 
 @dataclass(eq=False)
 class Replacement:
-    """A callable that stands in a model in place of the model's own; a view has the model's own."""
+    """A callable that replaces a method of a model; a view has the model's own method."""
 
     module: nn.Module
     name: str
     own: Any = None
-    """What the module itself had under this name; None: its class's."""
+    """What the module itself had under this name; None: only the method of its class."""
 
     def original(self) -> Any:
         """Return the module's own method."""
         return MethodType(getattr(type(self.module), self.name), self.module) if self.own is None else self.own
 
     def put(self) -> None:
-        """Take the place of the module's own."""
+        """Replace the module's own method."""
         self.own = vars(self.module).get(self.name)
         setattr(self.module, self.name, self)
 
     def remove(self) -> None:
-        """Give the place back, wherever what came later (accelerate's hooks) has moved this one to."""
+        """Restore the module's own method, under any name that later code (accelerate's hooks) has moved this to."""
         for name in [name for name, value in vars(self.module).items() if value is self]:
             if name == self.name and self.own is None:
                 delattr(self.module, name)
@@ -54,15 +54,15 @@ class Replacement:
 
 
 Twins = dict[int, nn.Module]
-"""Identity of a module -> its copy in the view; wrappers of adapters have the copy of what they wrap."""
+"""The id of a module -> its copy in the view; for an adapter's wrapper, the copy of what it wraps."""
 
 
 def base_view(model: nn.Module, blocks: Iterable[nn.Module] = (), *, live: bool = False) -> Twins:
     """Return the modules of a view of `model`.
 
     Args:
-        model: With adapters.
-        blocks: Modules whose copies get tables of hooks of their own: what is registered there is not in the model.
+        model: A model with adapters.
+        blocks: Modules whose copies get their own tables of hooks: a hook registered there does not run in the model.
         live: Leave the modules' modes as they are, dropout included.
     """
     twins: Twins = {}
@@ -99,7 +99,7 @@ def _copy(module: nn.Module, twins: Twins, live: bool) -> nn.Module:
 
 
 def _moved(value: Any, twins: Twins) -> Any:
-    """Return an attribute of a module as its copy has it: what refers to modules refers to their copies."""
+    """Return an attribute of a module as its copy has it, with references to the copies of modules."""
     if isinstance(value, nn.Module):
         return twins.get(id(value), value)
     if isinstance(value, Replacement):
@@ -120,31 +120,31 @@ def _moved(value: Any, twins: Twins) -> Any:
 
 
 Stacks = Mapping[str, Sequence[nn.Module]]
-"""Name of a list of blocks -> its blocks."""
+"""The name of a list of blocks -> its blocks."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one source pass gave."""
+    """The results of one source pass."""
 
     states: dict[str, list[Tensor]]
-    """Name of the list of blocks -> L+1 states [B,S,d]; none for a stack that did not run."""
+    """The name of a list of blocks -> L+1 states [B,S,d]; none for a stack that did not run."""
     logits: Tensor | None
     final: Tensor | None
     """The encoder's output [B,S,d] of an encoder-decoder model."""
 
 
 class SourceReader:
-    """The base model as a reader of source texts: records the states of its blocks. For one call, or one thread."""
+    """The base model as a reader of source texts, which records its blocks' states; for one call, or one thread."""
 
     def __init__(self, model: nn.Module, stacks: Stacks, *, live: bool = False, watch: Watch | None = None) -> None:
         """Make a reader of a model as it is now.
 
         Args:
-            model: With its adapters.
-            stacks: Whose states are wanted.
+            model: A model with its adapters.
+            stacks: The stacks whose states are wanted.
             live: Leave the model's dropout as it is.
-            watch: Sees the first pass.
+            watch: An observer of the first pass.
         """
         blocks = [block for stack in stacks.values() for block in stack]
         twins = base_view(model, [*blocks, *(watch.modules if watch else ())], live=live)
@@ -165,8 +165,8 @@ class SourceReader:
         """Run the model on the inputs of one batch.
 
         Args:
-            inputs: Its arguments; with them come no cache and, of a left-padded causal model, only the last token's
-                logits, unless the inputs say otherwise.
+            inputs: The model's arguments. Unless they say otherwise, there is no cache, and a left-padded causal model
+                gives only the last token's logits.
         """
         mask: Tensor = inputs["attention_mask"]
         options: dict[str, Any] = {}
@@ -174,7 +174,7 @@ class SourceReader:
             options["use_cache"] = False
         writes = "logits_to_keep" in self.options and self.model.get_output_embeddings() is not None  # no classifier
         if writes and _padded_left(mask):
-            options["logits_to_keep"] = 1  # a prompt's own answer is what follows it; all T x V are too much to keep
+            options["logits_to_keep"] = 1  # the answer follows the prompt; all T x V logits are too much to keep
         with self._recorded() as states:
             output = self.model(**options | inputs)
         return Reading(states, getattr(output, "logits", None), getattr(output, "encoder_last_hidden_state", None))
@@ -191,7 +191,7 @@ class SourceReader:
         Args:
             inputs: The encoder's arguments, [U,S].
             decoder: The decoder's, [B,...].
-            rows: [B] which source each target row reads.
+            rows: [B]: the source that each target row reads.
 
         Returns:
             States of the encoder [U,S,d] and of the decoder [B,T,d].
@@ -205,12 +205,12 @@ class SourceReader:
 
     @contextmanager
     def _recorded(self) -> Generator[dict[str, list[Tensor]]]:
-        """Give the states of the pass that runs inside: the first block's input and every block's output.
+        """Yield the states of the pass that runs inside: the first block's input and every block's output.
 
-        A stack that does not run (an encoder whose output is given) has no states.
+        A stack that does not run (an encoder whose output the arguments hold) has no states.
 
         Raises:
-            UserError: Afterwards, when a block ran twice, or only some blocks of a stack ran.
+            UserError: A block ran twice, or only some blocks of a stack ran; raised after the pass.
         """
         states: dict[str, list[Tensor]] = {}
         try:
@@ -229,5 +229,5 @@ class SourceReader:
 
 
 def _padded_left(mask: Tensor) -> bool:
-    """Whether the last column of a mask [B,S] is real in every row; never in a traced graph: it has no values."""
+    """Return whether the last column of a mask [B,S] is real in every row; False in a traced graph (no values)."""
     return not torch.compiler.is_compiling() and bool(mask[:, -1].all())

@@ -1,14 +1,14 @@
-"""What the authors' released code computes where it differs from the method (pnborchert/FLARE, commit 4f402db).
+"""The computations of the authors' released code that differ from the method (pnborchert/FLARE, commit 4f402db).
 
 `FlareConfig(released=True)` brings these differences back, so that their effect on a result can be measured:
 
-- nothing is masked: column j of the target fuses with column j of the source, padding with padding, answers too;
+- nothing is masked: column j of the target fuses with column j of the source, even in padding and in answers;
 - the source state is the one before the block (lead 0), as it is in pre-norm models (no `source_norm`);
 - in training the source pass has live dropout;
 - without a source the layer is plain LoRA, with no nonlinearity;
 - in training under activation checkpointing nothing fuses;
-- in generation the source model writes its own answer first, and the state of its last step alone meets every column
-  of the prompt and every new token.
+- in generation the source model writes its own answer first, and only the state of its last step fuses, with every
+  column of the prompt and every new token.
 """
 
 from collections.abc import Iterable
@@ -26,11 +26,11 @@ from crossflare.fusion.reading import SourceReader
 from crossflare.libraries.transformers import checkpointing
 
 LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "eos_token_id", "pad_token_id", "generation_config")
-"""Options of `generate` that the source's answer is written with as well."""
+"""Options of `generate` that apply to the source's answer, too."""
 
 
 class ReleasedSide(Side):
-    """Column by column, whatever is in them; a source of one column meets every column."""
+    """A side that pairs column by column, whatever the columns hold; a source of one column pairs with every column."""
 
     def silent(self, alignment: str) -> bool:
         """Return False: answers fuse, too."""
@@ -61,7 +61,7 @@ class PlainAlone:
 
 
 def is_off(model: nn.Module) -> bool:
-    """Whether the source is lost on the way: the checkpointed calls of the released models do not pass it on."""
+    """Return whether the source is lost on the way: the released models' checkpointed calls do not pass it on."""
     return model.training and bool(checkpointing(model.modules()))
 
 
@@ -69,7 +69,7 @@ def check_widths(inputs: Inputs) -> None:
     """Refuse sides of unequal width.
 
     Raises:
-        UserError: The source has not as many columns as the target.
+        UserError: The source and the target do not have the same number of columns.
     """
     source, target = inputs.source_mask.shape[1], inputs.target_mask.shape[1]
     if source != target:
@@ -87,8 +87,8 @@ def unmasked(frame: Frame) -> Frame:
 def last_step(reader: SourceReader, stacks: Iterable[str], inputs: Inputs) -> dict[str, Side]:
     """Let the source model write its answer, greedily, and return the state of the last step as every column's source.
 
-    The released code takes the source's step min(n - 1, N - 1) at a target of n tokens, padding included, where N steps
-    were written: the last, wherever the prompt is no shorter than the source's answer.
+    For a target of n tokens, padding included, and an answer of N steps, the released code takes the source's step
+    min(n - 1, N - 1). It is the last step unless the prompt is shorter than the source's answer.
 
     Raises:
         UserError: The source is padded on the right.

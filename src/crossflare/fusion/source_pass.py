@@ -1,4 +1,4 @@
-"""From the source of one call to its frame: what the base model reads, and which states each stack fuses with."""
+"""The way from a call's source to its frame: what the base model reads, and which states each stack fuses with."""
 
 import inspect
 from typing import Any
@@ -16,17 +16,17 @@ from crossflare.fusion.reading import SourceReader
 from crossflare.libraries.torch import unwrapped
 
 SHARED = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "decoder_position_ids")
-"""What a decoder reads, whatever the encoder does."""
+"""What a decoder reads, whatever the encoder reads."""
 
 
 class SourcePass:
-    """Reads the source: with the model itself, or as the latents of a translation model's encoder."""
+    """The reading of the source: with the model itself, or as the latents of a translation model's encoder."""
 
     def __init__(self, model: nn.Module, sites: list[Site]) -> None:
         """Find the stacks of blocks of a model.
 
         Args:
-            model: With its adapters.
+            model: A model with its adapters.
             sites: The projections that may fuse.
         """
         self.model, self.passages = model, find_passages(model, sites)
@@ -34,29 +34,29 @@ class SourcePass:
         # The first site of each stack stands for all: they are alike.
         stacks = {site.stack: site for site in reversed(sites) if site.role == "self"}
         self.stacks = dict(sorted(stacks.items(), key=lambda item: "decoder" in item[0]))
-        """Name of the list of blocks -> one of its sites; the encoder's first."""
+        """The name of a list of blocks -> one of its sites; the encoder's first."""
         self.blocks = {name: [unwrapped(each) for each in model.get_submodule(name).children()] for name in self.stacks}
         self.causal = not self.encoder_decoder and is_causal(model, self.stacks[self.first])
         """Whether the model is decoder-only."""
         self.counts_padding = self.causal and "position_ids" not in inspect.signature(model.forward).parameters
-        """Whether its positions may count padding, as in a decoder of BART alone, and it cannot be told otherwise."""
+        """Whether its positions may count padding, as in BART's decoder alone, and no argument can change that."""
         self.ready = SourceReader(model, self.blocks)
-        """For graphs that are traced."""
+        """The reader for traced graphs."""
         self.known = False
         """Whether a pass has shown that source states enter the projections as the model's own do."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the reader out of copies: it is made of the original's modules."""
+        """Leave the reader out of copies: it is made from the original's modules."""
         return {name: value for name, value in vars(self).items() if name != "ready"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what was copied."""
+        """Take the copied state."""
         vars(self).update(state)
 
     def reader(self, *, live: bool = False, watch: Watch | None = None) -> SourceReader:
         """Return a reader of the model as it is now.
 
-        A graph that is traced cannot make one: it takes one that is made as the tracing begins.
+        A traced graph cannot make a reader: it takes one that is made when tracing begins.
         """
         if torch.compiler.is_dynamo_compiling():
             _renew(self)
@@ -64,7 +64,7 @@ class SourcePass:
         return SourceReader(self.model, self.blocks, live=live, watch=watch)
 
     def _watch(self) -> Watch | None:
-        """Return what sees the next pass; nothing in a graph that is traced, which has no values to look at."""
+        """Return an observer of the next pass; None in a traced graph, which has no values."""
         return None if torch.compiler.is_dynamo_compiling() else Watch(self.model, self.passages)
 
     @property
@@ -76,9 +76,9 @@ class SourcePass:
         """Return what one call of the model fuses with.
 
         Args:
-            inputs: Of one batch.
-            config: Of the active adapter.
-            encoder: Read with this reader's encoder alone, and leave an encoder-decoder model's decoder out.
+            inputs: The arguments of the call.
+            config: The active adapter's configuration.
+            encoder: A reader whose encoder alone reads the source, without its decoder.
 
         Raises:
             UserError: The source does not fit the adapter or the target (see `Inputs.check`).
@@ -124,7 +124,7 @@ class SourcePass:
     def _arguments(
         self, inputs: Inputs, mask: Tensor, causal: bool, reader: SourceReader
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the source pass's own arguments, and what its decoder reads of the target's."""
+        """Return the source pass's own arguments, and those of the target's that its decoder reads."""
         real = real_rows(mask).long()
         source = inputs.source | {"attention_mask": real}
         if causal and "position_ids" in reader.options and "position_ids" not in source:
@@ -136,7 +136,7 @@ class SourcePass:
         shared = {name: value for name in SHARED if (value := inputs.target.get(name)) is not None}
         labels = inputs.target.get("labels")
         if not shared and labels is not None and self._writes:
-            shared = {"labels": labels}  # the model makes the decoder's inputs of them
+            shared = {"labels": labels}  # the model makes the decoder's inputs from them
         return source, shared
 
     @property
@@ -147,7 +147,7 @@ class SourcePass:
 
 @torch.compiler.assume_constant_result
 def _renew(source_pass: SourcePass) -> bool:
-    """Make the reader for graphs anew, of the model as it is now; runs while a graph is traced, never in it."""
+    """Replace the reader for graphs by one of the model as it is now; this runs during tracing, never in the graph."""
     source_pass.ready = SourceReader(source_pass.model, source_pass.blocks)
     return True
 

@@ -1,11 +1,11 @@
-"""What is trained and is no adapter, on disk: a folder that is hashed and checked in full as an adapter's is.
+"""Trained tensors other than adapters, on disk: a folder that is hashed and checked in full, like an adapter's.
 
     probe.safetensors    the regression of a probe
     model.safetensors    or all weights of a model, and config.json, so that transformers loads it, too
     crossflare.json      the base it belongs to, and what the caller adds
     manifest.json        sha256 of every file
 
-Nothing but the tensors and the card is read.
+Only the tensors and the card are read.
 """
 
 from collections.abc import Mapping
@@ -28,33 +28,33 @@ LIMITS: dict[str, dict[str, int]] = {
     PROBE: {PROBE: LARGEST, CARD: SMALL, README: SMALL},
     MODEL: {MODEL: LARGEST, SETTINGS: SMALL, CARD: SMALL, README: SMALL},
 }
-"""File of tensors -> every file that a folder with it can have, and its bytes at most."""
+"""The file of tensors -> every file that a folder with it can have, and that file's largest size in bytes."""
 TITLES = {PROBE: "A probe on {}", MODEL: "{}, all of its weights trained"}
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedTensors:
-    """A folder whose files are the ones that were saved."""
+    """A folder whose files are unchanged since they were saved."""
 
     folder: Path
     name: str
-    """Of the file of tensors."""
+    """The name of the file of tensors."""
     card: dict[str, Any]
     base: BaseIdentity
-    """What the card says of the base."""
+    """The base model that the card names."""
 
 
 def tensors_in(folder: Path) -> str | None:
-    """Return the name of the file of tensors that a folder has; None for an adapter's folder, or another."""
+    """Return the name of a folder's file of tensors; None for an adapter's folder, or any other."""
     return next((name for name in LIMITS if (folder / name).exists() or (folder / name).is_symlink()), None)
 
 
 def check_tensor_folder(folder: Path, name: str) -> OpenedTensors:
-    """Check a folder as far as that needs no model.
+    """Check a folder as far as no model is needed.
 
     Raises:
-        UserError: A file is missing, changed, not named by the manifest, no regular file or too large; or the card says
-            nothing of the base.
+        UserError: A file is missing, changed, not in the manifest, not a regular file, or too large; or the card names
+            no base model.
     """
     open_dir(folder, LIMITS[name], dict.fromkeys((name, CARD), EXPECTED))
     return OpenedTensors(folder, name, *read_base(folder))
@@ -72,12 +72,12 @@ def save_tensors(
     """Save tensors with their card, all at once.
 
     Args:
-        tensors: What was trained.
-        folder: Where to; one that is there already is replaced once the new one is whole.
-        name: Of their file, one of `LIMITS`.
+        tensors: The trained tensors.
+        folder: The folder to write; one that is there already is replaced once the new one is complete.
+        name: The name of their file, one of `LIMITS`.
         base: The pretrained model that they belong to.
         card: JSON values to keep with them.
-        settings: Of a model, its configuration as transformers writes it; nothing here reads it.
+        settings: A model's configuration as transformers writes it; crossflare does not read it.
 
     Raises:
         UserError: The folder cannot be written; what was there is kept.
@@ -99,7 +99,7 @@ def load_tensors(opened: OpenedTensors, shapes: Mapping[str, tuple[int, ...]], b
     """Return exactly the tensors of these shapes, for the base that they were trained on.
 
     Raises:
-        UserError: It is another base; or tensors are missing, unexpected, misshapen or not finite.
+        UserError: The base is another one; or tensors are missing, unexpected, misshapen or not finite.
     """
     check_base(opened.folder, opened.base, base)
     return read_tensors(opened.folder / opened.name, dict(shapes))

@@ -32,14 +32,14 @@ from crossflare.libraries.transformers import own_fault
 
 
 class BaseWarning(UserWarning):
-    """The base model itself is wrong in the installed release of transformers."""
+    """The installed release of transformers computes the base model itself wrongly."""
 
 
 @contextmanager
 def unchanged_on_failure(model: nn.Module) -> Generator[None]:
     """Restore modules, parameters, hooks, attributes and `requires_grad` of a model if the block raises.
 
-    The numbers in the weights are not copied: the block must not change them before all that can fail is done.
+    The numbers in the weights are not copied: the block must not change them until everything that can fail is done.
     """
     attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
     tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -59,14 +59,14 @@ def unchanged_on_failure(model: nn.Module) -> Generator[None]:
 
 
 HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
-"""Tasks whose head is new, hence trained and saved with the adapter."""
+"""Tasks with a new head, which is trained and saved with the adapter."""
 
 
 class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
     """A `LoraModel` whose query and value layers fuse the target's low-rank states with the source's.
 
-    `peft.get_peft_model` makes it. Beside a text's own inputs [B,T] the model takes `source_input_ids` and
-    `source_attention_mask` [B,S]; its output has the base model's own `source_logits` [B,K] beside `logits` [B,K].
+    `peft.get_peft_model` makes it. Besides a text's own inputs [B,T], the model takes `source_input_ids` and
+    `source_attention_mask` [B,S]. Its output has `logits` [B,K] and the base model's own `source_logits` [B,K].
 
     >>> import peft
     >>> from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -80,7 +80,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
     (torch.Size([1, 2]), torch.Size([1, 2]))
 
     Raises:
-        UserError: The model has no attention that FLARE knows, or an option does not fit it; it is left as it was.
+        UserError: The model has no attention that FLARE knows, or an option does not fit it; the model is unchanged.
     """
 
     tuner_layer_cls = (LoraLayer, Latents)
@@ -90,10 +90,10 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         self.attachment = Attachment.of(model) or Attachment(model)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Inject an adapter and set up its layers; a refusal leaves the model as it was.
+        """Inject an adapter and set up its layers; an error leaves the model unchanged.
 
         Raises:
-            UserError: An option was set to what FLARE refuses, the projections are not found, or `target_modules`
+            UserError: An option has a value that FLARE refuses, the projections are not found, or `target_modules`
                 leaves some of them out.
         """
         config: FlareConfig = self.peft_config[adapter_name]
@@ -115,7 +115,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
             raise
 
     def _expected(self, model: nn.Module, config: FlareConfig) -> list[Site]:
-        """Fill in what the model decides, and return the projections that must fuse."""
+        """Fill in the options that the model decides, and return the projections that must fuse."""
         config.check()
         if config.released and is_encoder_decoder(model):
             raise UserError("released: the authors' code has no encoder-decoder models; leave released out")
@@ -177,7 +177,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         """Make adapters active.
 
         Raises:
-            UserError: They read the source in unlike ways.
+            UserError: They read the source in different ways.
         """
         names = [adapter_name] if isinstance(adapter_name, str) else adapter_name
         known = self.attachment.configs
@@ -186,7 +186,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, *, state_dict: dict[str, Tensor], **rest: Any) -> dict[str, Tensor]:
-        """Take in the names that older adapters have."""
+        """Accept the tensor names of older adapters."""
         renamed = {current_name(name): tensor for name, tensor in state_dict.items()}
         return super()._remap_adapter_state_dict_for_load(state_dict=renamed, **rest)
 
@@ -230,7 +230,7 @@ class _State:
         self.trained = [(weight, weight.requires_grad) for weight in model.parameters()]
 
     def restore(self, tuner: FlareModel, adapter: str) -> None:
-        """Take off what the injection put on."""
+        """Remove what the injection added."""
         if any(is_on(module, adapter) for module in self.model.modules()):
             if self.adapted:
                 tuner.delete_adapter(adapter)

@@ -2,7 +2,7 @@
 
     out = W x + (alpha/r) * lora_B( phi( lora_A(v_source), lora_A(x) ) )
 
-x are the target states that enter the projection, v_source the source states (see `sources`).
+x are the target states that enter the projection, v_source the source states (see `frame.ModelStates`).
 """
 
 import warnings
@@ -24,10 +24,10 @@ class OverflowWarning(UserWarning):
 
 
 def warn_of_overflow(output: Any) -> None:
-    """Warn when a model's output in float16 holds infinities or NaN: what is made of it looks like a result.
+    """Warn when a model's output in float16 holds infinities or NaN, since what follows from it looks like a result.
 
     Args:
-        output: Of a model; its `logits` are looked at, outside of traced graphs.
+        output: A model's output; its `logits` are checked, outside of traced graphs.
     """
     logits = getattr(output, "logits", None)
     if torch.compiler.is_compiling() or not isinstance(logits, Tensor) or logits.dtype != torch.float16:
@@ -48,7 +48,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
         """Make a layer that does not fuse: plain LoRA.
 
         Args:
-            calls: Of the model.
+            calls: The model's calls.
             layer: The layer's name in the model.
         """
         self.calls, self.layer = calls, layer
@@ -86,14 +86,14 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
         return result + fused
 
     def _fused(self, frame: Frame | None, module: Any, adapter: str, x: Tensor, low: Tensor) -> Tensor:
-        """Return phi of the source's low-rank states and the target's, low [B,T,r]."""
+        """Return phi of the source's low-rank states and the target's, `low` [B,T,r]."""
         assert self.phi is not None, "only a fusing layer fuses"
         side = self._side(frame, x)
         low = _wide(low)
         if side is None or side.silent(self.alignment):
             return self._with_idle_weights(self.phi(None, low, None))
         source = cast_input(module, self._source_states(side), adapter)
-        # Down first, then to the rows that share a source: autograd keeps [U,S,d], and [B,S,r] only.
+        # First down, then to the rows that share a source: so autograd keeps only [U,S,d] and [B,S,r].
         low_source = _wide(side.source.spread(lora_a(module, adapter)(module.lora_dropout[adapter](source))))
         fused = self.phi(low_source, low, side.pairing(self.alignment, x, source))
         return self._with_idle_weights(fused) if side.same else fused
@@ -132,7 +132,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
             frame.tokens[self.block] = hidden_states(args, kwargs)
 
     def note_input(self, layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        """Note whether the layer is called with them; before peft may cast them, which makes another tensor."""
+        """Note whether the layer is called with those states, before peft may cast them into another tensor."""
         if (frame := self.calls.frame) is not None:
             here = frame.tokens.get(self.block) is args[0]
             (frame.elsewhere.discard if here else frame.elsewhere.add)(self.layer)
@@ -158,7 +158,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
 
 
 def _wide(low: Tensor) -> Tensor:
-    """Return low-rank states of half precision in full: a sum or product of two may exceed what float16 holds."""
+    """Return float16 low-rank states in float32: a sum or product of two may exceed what float16 holds."""
     return low.float() if low.dtype == torch.float16 else low
 
 

@@ -1,4 +1,4 @@
-"""Languages: what a user writes (BCP-47, ISO 639-3, FLORES, an English name) and what each engine calls it."""
+"""Languages: what a user writes (BCP-47, ISO 639-3, FLORES, an English name) and each engine's code for it."""
 
 import unicodedata
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from crossflare.languages.table import ALIASES, APERTIUM_NAMES, M2M, M2M_NAMES, 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language in one script; a code is None where the engine does not have it."""
+    """A language in one script; a code is None if the engine does not have the language."""
 
     tag: str
-    """BCP-47."""
+    """The BCP-47 tag."""
     name: str
-    """In English; the tag where no name is known."""
+    """The English name; the tag if no name is known."""
     script: str | None
-    """ISO 15924; None where it is not known."""
+    """The ISO 15924 code; None if it is not known."""
     nllb: str | None = None
-    """The FLORES-200 code, as NLLB's tokenizers have it."""
+    """The FLORES-200 code that NLLB's tokenizers use."""
     m2m: str | None = None
     """The code of M2M-100."""
     apertium: str | None = None
@@ -33,13 +33,13 @@ class Language:
     mbart: str | None = None
     """The token of mBART-50."""
     marian: tuple[str, ...] = ()
-    """Codes that OPUS-MT models may have for it, in names and in `>>code<<`, the likeliest first."""
+    """Codes that OPUS-MT models may have for it, in names and in `>>code<<`, the most likely first."""
     note: str = ""
     """For a tag that may mean several languages: which one it means here, and what to write for another."""
 
     @property
     def flores(self) -> str | None:
-        """The code as FLORES would write it (`bbc_Latn`), for models that were taught more languages than NLLB's."""
+        """The code as FLORES would write it (`bbc_Latn`), for models that know more languages than NLLB's."""
         iso = _iso(self.tag)
         return self.nllb or (f"{iso}_{self.script}" if iso and self.script else None)
 
@@ -51,7 +51,7 @@ def find_language(tag: str) -> Language:
         tag: BCP-47 (`sw`, `zh-Hant`, `pt-BR`), ISO 639-3 (`swh`), a FLORES code (`swh_Latn`) or an English name.
 
     Raises:
-        UserError: No such language; the nearest known ones are named.
+        UserError: There is no such language; the message names the nearest known ones.
     """
     wanted = str(tag).strip()
     known, names = _by_tag(), _by_name()
@@ -78,9 +78,9 @@ def find_language(tag: str) -> Language:
 
 @lru_cache(4096)
 def tag_of(language: str) -> str:
-    """Return the one tag by which a language is looked up and kept, however it is written.
+    """Return the one tag under which a language is looked up and kept, however it is written.
 
-    What names no known language comes back as it is: users may call the languages of their own files as they like.
+    An unknown name comes back unchanged: users may name the languages of their own files as they like.
 
     >>> tag_of("swh_Latn"), tag_of("swa"), tag_of("Swahili"), tag_of("SW")
     ('sw', 'sw', 'sw', 'sw')
@@ -92,13 +92,13 @@ def tag_of(language: str) -> str:
 
 
 def bare_tag(language: str) -> str:
-    """Return the tag of a language (see `tag_of`) without script and region, for rules that know neither."""
+    """Return the tag of a language (see `tag_of`) without script and region, for rules that need neither."""
     return tag_of(language).partition("-")[0].lower()
 
 
 @cache
 def all_languages() -> tuple[Language, ...]:
-    """Return every language known by name, sorted by name; `find` also takes any other valid BCP-47 tag."""
+    """Return every language known by name, sorted by name; `find_language` takes any other valid BCP-47 tag, too."""
     m2m = set(M2M.split())
     rows: list[Language] = []
     for line in TABLE.splitlines():
@@ -162,7 +162,7 @@ def _regional(row: Language, territory: str) -> Language:
 
 
 def _private(tag: str, base: str, script: str) -> Language:
-    """Return a language of private use: in Latin script unless the tag says otherwise, its codes formed by the rule."""
+    """Return a language of private use, in Latin script unless the tag names another; the rule forms its codes."""
     tag = tag.removesuffix("-Latn")
     return Language(tag, f"{tag} (private use)", script, nllb=f"{base}_{script}")
 
@@ -175,9 +175,9 @@ def _iso(tag: str) -> str | None:
 
 
 def _script(tag: str) -> str | None:
-    """Return the script a language is mostly written in; None where CLDR does not say."""
+    """Return the script that a language is mostly written in; None if CLDR does not say."""
     likely = langcodes.get(tag).maximize()
-    # CLDR's answer for a language it does not know is that of the whole world: Latin, in the United States.
+    # For a language that CLDR does not know, it gives the answer for the whole world: Latin, in the United States.
     guessed = likely.territory == "US" and langcodes.get(tag).territory is None and likely.language != "en"
     return None if guessed or likely.script is None else SCRIPTS.get(likely.script, likely.script)
 
@@ -189,13 +189,13 @@ def _by_tag() -> dict[str, Language]:
 
 @cache
 def _by_name() -> dict[str, str]:
-    """Small-letter forms -> tag: tags, FLORES codes with `_` or `-`, names with and without brackets, aliases."""
+    """Return lower-case form -> tag: tags, FLORES codes with `_` or `-`, names with and without brackets, aliases."""
     names: dict[str, str] = {}
     for row in all_languages():
         forms = [row.tag, row.name]
         if row.nllb is not None:
             forms += [row.nllb, row.nllb.replace("_", "-")]
-        if row.nllb is not None and "-" not in row.tag:  # a bare code means the script it is mostly written in
+        if row.nllb is not None and "-" not in row.tag:  # a code without a script means the most common script
             forms += [row.nllb[:3]]
         if row.script is not None and "-" not in row.tag:
             forms += [f"{row.tag}-{row.script}"]
@@ -222,11 +222,11 @@ LETTER_WORDS = frozenset(word for names in SCRIPT_LETTERS.values() for word in n
 
 @lru_cache(maxsize=65536)
 def script_word(letter: str) -> str:
-    """Return the first word of the Unicode name of a letter, which for most letters is that of its script."""
+    """Return the first word of the Unicode name of a letter; for most letters it names the script."""
     return unicodedata.name(letter, "").split(" ")[0].split("-")[0]
 
 
 @lru_cache
 def script_words(language: str) -> frozenset[str]:
-    """Return the first words of the names of a language's letters; empty where its script is not known."""
+    """Return the first words of the names of a language's letters; empty if its script is not known."""
     return frozenset(SCRIPT_LETTERS.get(find_language(language).script or "", "").split())

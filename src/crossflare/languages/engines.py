@@ -1,4 +1,4 @@
-"""What the translation models call the languages, besides FLORES and M2M-100; and which language a wide tag means."""
+"""The translation models' codes for languages, besides FLORES and M2M-100; and the language that a wide tag means."""
 
 MADLAD = (
     "abt ace ace_Arab acf ada adh ady af agr ahk ak akb alt alz am amu an ang ann ape ar arn ary arz as av awa ay"
@@ -26,11 +26,11 @@ MADLAD_NAMES: dict[str, str | None] = {
     "crh": "crh_Latn",
     "qu": "quy",
     "ff": "fuv",
-    "tzm": None,  # the script of MADLAD's is not stated
+    "tzm": None,  # MADLAD does not state its script
     "mni": None,
     "sat": None,
 }
-"""Tags whose MADLAD code is another, or that of another script."""
+"""Tags whose MADLAD code differs from the tag; None: no code of MADLAD's is known to mean the tag's script."""
 
 MBART = (
     "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP"
@@ -40,7 +40,7 @@ MBART = (
 """The language tokens of mBART-50."""
 
 MBART_NAMES = {"fil": "tl_XX", "zh-Hant": None}
-"""Tags whose mBART-50 token begins with another code, or that are no language of its."""
+"""Tags whose mBART-50 token begins with another code; None: mBART-50 does not have the language."""
 
 MARIAN_NAMES = {
     "ar": ("ara", "arb"),
@@ -58,7 +58,7 @@ MARIAN_NAMES = {
     "id": ("ind",),
     "fil": ("tl", "tgl_Latn", "fil_Latn"),
 }
-"""Codes in `>>code<<` tokens of OPUS-MT models, beside the tag and its ISO 639-3 codes; all mean the same language."""
+"""Codes in `>>code<<` tokens of OPUS-MT models, besides the tag and its ISO 639-3 codes, for the same language."""
 
 WIDE = {
     "ar": ("Modern Standard Arabic (arb)", "acm, acq, aeb, ajp, apc, ars, ary, arz"),
@@ -73,4 +73,4 @@ WIDE = {
     "qu": ("Ayacucho Quechua (quy)", "quz, quh, qub"),
     "zh": ("Mandarin in simplified characters (cmn, Hans)", "zh-Hant, yue"),
 }
-"""Tags that may mean several languages -> the one that they mean here, and tags of others to write instead."""
+"""Tags that may mean several languages -> the language that they mean here, and the tags to write for others."""

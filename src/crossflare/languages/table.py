@@ -1,7 +1,7 @@
 """The languages that crossflare knows by name: those of NLLB-200 (FLORES-200), and others with data or an engine.
 
-One line each: tag, FLORES code (`-`: not in NLLB), English name. The tag is the shortest BCP-47 form; a name in
-brackets says which member stands for a language that has several.
+One line each: tag, FLORES code (`-`: not in NLLB), English name. The tag is the shortest BCP-47 form; the name in
+brackets says which member a language with several members means.
 """
 
 TABLE = """
@@ -264,7 +264,7 @@ M2M = (
 """The language codes of M2M-100."""
 
 M2M_NAMES = {"nb": "no", "nso": "ns", "fil": "tl"}
-"""Tags whose M2M-100 code is another."""
+"""Tags whose M2M-100 code differs from the tag."""
 
 APERTIUM_NAMES = {
     "hr": "hbs",
@@ -327,13 +327,13 @@ ALIASES = {
     "bokmal": "nb",
     "nynorsk": "nn",
 }
-"""Other ways to write a tag or a name (small letters, beside the tags) that langcodes does not know."""
+"""Other ways to write a tag or a name (names in lower case) that langcodes does not know."""
 
 MEMBERS = frozenset({"fat", "fuc", "pbu", "quz", "tw", "twi"})
-"""Members of a macrolanguage for which another one stands here: CLDR would turn their tags into its own."""
+"""Members of a macrolanguage that means another member here: CLDR would turn their tags into the macrolanguage's."""
 
 SCRIPTS = {"Kore": "Hang"}
-"""Scripts that FLORES calls by another name."""
+"""Scripts that have another name in FLORES."""
 
 PRIVATE = ("qaa", "qtz")
-"""ISO 639's range of codes for private use: never a real language, such as those of the laboratory."""
+"""ISO 639's range of codes for private use: never a real language; the laboratory's languages have such codes."""

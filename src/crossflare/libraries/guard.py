@@ -1,6 +1,6 @@
 """The guard of every undocumented name: when a library has moved it, the first use fails with one line that says so.
 
-The tested versions stand in pyproject.toml alone; the installed package carries them in its metadata.
+Only pyproject.toml states the tested versions; the installed package carries them in its metadata.
 """
 
 import os
@@ -18,19 +18,19 @@ from packaging.version import Version
 from crossflare.errors import UserError
 
 MOVING = ("torch", "transformers", "peft", "accelerate", "datasets", "ctranslate2", "bitsandbytes")
-"""Libraries whose inner names crossflare uses."""
+"""Libraries whose undocumented names crossflare uses."""
 TORCH = SpecifierSet("==2.13.*")
-"""pyproject.toml admits other releases of torch, which users have for their GPU; tested is this one."""
+"""The tested release of torch; pyproject.toml allows others, which users have for their GPU."""
 ADVICE = "install a tested version, or run `crossflare doctor --self-test` to see whether this one is right"
 
 
 class LibraryError(UserError):
-    """A library does not have what crossflare needs of it."""
+    """A library lacks something that crossflare needs."""
 
 
 @cache
 def tested(library: str) -> SpecifierSet:
-    """Return the versions of a library that crossflare is tested with, such as `<5.25,>=5.15`; any where unknown."""
+    """Return the versions of a library that crossflare is tested with, such as `<5.25,>=5.15`; any if unknown."""
     if library == "torch":
         return TORCH
     try:
@@ -42,7 +42,7 @@ def tested(library: str) -> SpecifierSet:
 
 
 def installed(library: str) -> str | None:
-    """Return the version of a library; None where it is not installed."""
+    """Return the version of a library; None if it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -50,7 +50,7 @@ def installed(library: str) -> str | None:
 
 
 def outside(library: str) -> str | None:
-    """Return how an installed version lies outside of the tested ones, as `newer than tested (>=5.15,<5.25)`."""
+    """Return how an installed version is outside of the tested ones, such as `newer than tested (>=5.15,<5.25)`."""
     found, bounds = installed(library), tested(library)
     if found is None or bounds.contains(found, prereleases=True):
         return None
@@ -74,7 +74,7 @@ def fail(library: str, what: str) -> LibraryError:
 
 @cache
 def name(place: str) -> Any:
-    """Return what stands at `module:attribute.attribute` of a library.
+    """Return the object at `module:attribute.attribute` of a library.
 
     Raises:
         LibraryError: The module or an attribute is not there.
@@ -94,7 +94,7 @@ def part(library: str, owner: object, path: str) -> Any:
     """Return `owner.path`, an attribute of an object that a library made.
 
     Raises:
-        LibraryError: It is not there.
+        LibraryError: The attribute is not there.
     """
     found: Any = owner
     try:
@@ -106,7 +106,7 @@ def part(library: str, owner: object, path: str) -> Any:
 
 
 SAID = "CROSSFLARE_UNTESTED_SAID"
-"""Environment variable that holds the line once it was said: workers inherit it, and are silent."""
+"""The environment variable that holds the line once it is shown: workers inherit it, and do not repeat the line."""
 
 
 class UntestedVersions(UserWarning):
@@ -115,13 +115,13 @@ class UntestedVersions(UserWarning):
 
 @cache
 def untested_line() -> str | None:
-    """Return the line, None where every version is a tested one; only packages' metadata is read."""
+    """Return the line about untested versions, None if all are tested; read only the packages' metadata."""
     found = untested()
     return f"{', '.join(found)}: run `crossflare doctor --self-test`" if found else None
 
 
 def news() -> str | None:
-    """Return the line when it is still to be said, and take it as said."""
+    """Return the line about untested versions if it was not shown yet, and note that it is shown."""
     text = untested_line()
     if text is None or os.environ.get(SAID) == text:
         return None
@@ -130,7 +130,7 @@ def news() -> str | None:
 
 
 def warn_once() -> None:
-    """Warn, as a library does, of versions that are not tested; call it from what the user calls."""
+    """Warn once, as a library does, of untested versions; for functions that the user calls."""
     text = news()
     if text is not None:
         warnings.warn(text, UntestedVersions, stacklevel=3)

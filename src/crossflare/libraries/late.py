@@ -1,7 +1,7 @@
-"""What is done once a library is imported, whenever that is; until then it costs nothing.
+"""Calls that are made once a library is imported, whenever that is; until then they cost nothing.
 
 wrapt does the work. It takes as long to import as the command line itself, so it is imported with the first library
-that somebody waits for.
+that a call waits for.
 """
 
 import sys
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 class _Waiting:
-    """A finder of modules that finds nothing itself: it hands a library over to wrapt when it is first asked for."""
+    """A finder of modules that finds nothing itself: it hands a library to wrapt when the library is first imported."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Callable[[ModuleType], None]]] = {}
@@ -20,7 +20,7 @@ class _Waiting:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the module's place as the other finders know it, with the calls to make after its import."""
+        """Return the module's place from the other finders, and register the calls to make after its import."""
         calls = self.calls.pop(fullname, None)
         if calls is None:
             return None
@@ -40,7 +40,7 @@ def when_imported(library: str, call: Callable[[ModuleType], None]) -> None:
 
     Args:
         library: A package without a dot in its name.
-        call: It must not fail.
+        call: The function, which must not fail.
     """
     if library in sys.modules:
         call(sys.modules[library])

@@ -19,7 +19,7 @@ LoraVariant = name("peft.tuners.lora.layer:LoraVariant")
 BaseTunerLayer = name("peft.tuners.tuners_utils:BaseTunerLayer")
 _cast = name("peft.tuners.lora.layer:LoraLayer._cast_input_dtype")
 AuxiliaryTrainingWrapper = name("peft.utils.other:AuxiliaryTrainingWrapper")
-"""What wraps a module that is trained whole, such as a head; it keeps the `original_module`."""
+"""The wrapper of a module that is trained whole, such as a head; it keeps the `original_module`."""
 
 TABLES = (
     "peft.mapping:PEFT_TYPE_TO_CONFIG_MAPPING",
@@ -30,8 +30,8 @@ METHODS = ("inject_adapter", "_pre_injection_hook", "_enable_peft_forward_hooks"
 """Methods of `LoraModel` that FLARE overrides."""
 
 
-class FlareType(str, Enum):  # noqa: UP042  # peft cuts the class's name off its text, which a StrEnum's lacks
-    """The type of a FLARE configuration; peft reads `.value` of its own closed enum, and so of this one."""
+class FlareType(str, Enum):  # noqa: UP042  # peft cuts off the class's name, which a StrEnum's text lacks
+    """The type of a FLARE configuration; peft reads `.value` of its own closed enum, so this one has it, too."""
 
     FLARE = "FLARE"
 
@@ -53,9 +53,9 @@ def register(config: type, tuner: type) -> None:
 
 
 def read_configs_by(checked: Callable[[Path, Callable[[Path], dict[str, Any]]], dict[str, Any]]) -> None:
-    """Let every configuration that peft reads from a file be read by a function, which is given peft's own.
+    """Make peft read every configuration file by a function, which gets peft's own function.
 
-    All of peft's and transformers' ways to load an adapter come through here, `hotswap_adapter` too.
+    All of peft's and transformers' ways to load an adapter go through it, `hotswap_adapter`, too.
 
     Raises:
         LibraryError: This peft reads in another way.
@@ -71,7 +71,7 @@ def read_configs_by(checked: Callable[[Path, Callable[[Path], dict[str, Any]]], 
 
 
 def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
-    """Let a function look at each `PeftModel.load_adapter` first: at the model, the folder or name, the adapter.
+    """Call a function before each `PeftModel.load_adapter`, with the model, the folder or name, and the adapter.
 
     Raises:
         LibraryError: This peft has no such method.
@@ -89,17 +89,17 @@ def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
 
 
 def is_targeted(config: Any, module: str) -> bool:
-    """Whether peft would put an adapter with this configuration on the module with this name."""
+    """Return whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))
 
 
 def all_linear(config: Any, model: nn.Module) -> Any:
-    """Return the names that peft takes for `target_modules="all-linear"`; other values as they are."""
+    """Return the names that peft takes for `target_modules="all-linear"`; return other values unchanged."""
     return name("peft.tuners.tuners_utils:_maybe_include_all_linear_layers")(config, model).target_modules
 
 
 def is_on(layer: Any, adapter: str) -> bool:
-    """Whether a LoRA layer of matrices carries an adapter."""
+    """Return whether a LoRA layer of matrices carries an adapter."""
     return isinstance(layer, LoraLayer) and adapter in layer.lora_A
 
 
@@ -109,12 +109,12 @@ def lora_a(layer: Any, adapter: str) -> nn.Linear:
 
 
 def lora_variant(layer: Any, adapter: str) -> Any:
-    """Return what computes an adapter's part in a LoRA layer; None for plain LoRA."""
+    """Return the object that computes an adapter's part in a LoRA layer; None for plain LoRA."""
     return layer.lora_variant.get(adapter)
 
 
 def cast_input(layer: Any, states: Tensor, adapter: str) -> Tensor:
-    """Bring states to the type of the adapter's weights, unless the user has switched that off in peft."""
+    """Cast states to the type of the adapter's weights, unless the user has switched that off in peft."""
     return _cast(layer, states, lora_a(layer, adapter).weight.dtype)
 
 
@@ -132,7 +132,7 @@ def add_adapter_weights(layer: Any, kind: str, adapter: str, weights: nn.Module)
 
 
 def without_adapters(module: nn.Module) -> nn.Module:
-    """Return what stands below peft's wrappers of a module: the base's own layer or head."""
+    """Return the module below peft's wrappers: the base's own layer or head."""
     while True:
         if isinstance(module, BaseTunerLayer) and "base_layer" in module._modules:
             module = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]

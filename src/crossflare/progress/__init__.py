@@ -1,7 +1,7 @@
 """Progress: silent in a library, shown on standard error once the command line asks for it.
 
 A terminal and a notebook get bars, anything else (a file, a pipe, a notebook without ipywidgets) gets plain lines.
-What runs in a worker process is shown by the process that started it.
+The process that started a worker shows the worker's progress.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -25,15 +25,15 @@ Item = TypeVar("Item")
 
 
 class Advance(Protocol):
-    """Called with the number of units done since the last call."""
+    """The function to call with the number of units done since the last call."""
 
     def __call__(self, done: int, /, note: str = "", left: float | None = None) -> None:
         """Move the bar.
 
         Args:
-            done: Units.
-            note: Such as a speed; shown behind the bar until there is another.
-            left: Seconds that the rest will take, where the caller knows better than the bar's own rate.
+            done: Units done since the last call.
+            note: A note, such as a speed; it is shown after the bar until there is another.
+            left: Seconds that the rest will take, if the caller knows better than the bar's own rate.
         """
         ...
 
@@ -64,30 +64,30 @@ def _shown_on(console: Console) -> "Bars | Lines":
 
 
 def _draws(console: Console) -> bool:
-    """Whether bars can be drawn there; in a notebook, where rich draws them in a widget, ipywidgets must be there."""
+    """Return whether bars can be drawn there; in a notebook, rich draws them in a widget and needs ipywidgets."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal
 
 
 def is_displayed() -> bool:
-    """Return whether somebody looks on."""
+    """Return whether progress is shown."""
     return _display is not None
 
 
 def keep_line(line: str) -> None:
-    """Write a line that stays: something is finished."""
+    """Write a line that stays, such as one about a finished step."""
     if _display is not None:
         _display.say(line)
 
 
 @contextmanager
 def bar(description: str, total: int | None, done: int = 0) -> Generator[Advance]:
-    """Yield a function to call with the number of units done; shows nothing outside of `display`.
+    """Yield a function to call with the number of units done; outside of `display` it shows nothing.
 
     Args:
-        description: What is being done.
-        total: Units in all; None: not known, or what is inside counts.
+        description: The work that is going on.
+        total: Units in all; None: not known, or bars inside this one count.
         done: Units that were done before.
     """
     display, reached = _display, done
@@ -119,7 +119,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
 
 def send_to(connection: "Connection") -> None:
-    """Have this process, a worker, tell another one of its progress, from now on."""
+    """Send the progress of this process, a worker, to another process from now on."""
     global _display
     from crossflare.progress.relay import Sender
 
@@ -128,7 +128,7 @@ def send_to(connection: "Connection") -> None:
 
 @contextmanager
 def relay_to_display(workers: int) -> Generator[tuple["Connection", ...]]:
-    """Yield a connection for each worker process to `send_to`; what comes is shown here until the end."""
+    """Yield a connection for each worker process to `send_to`; show here what comes, until the end."""
     if _display is None:
         yield ()
         return

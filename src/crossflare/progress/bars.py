@@ -16,13 +16,13 @@ from crossflare.progress.lines import Key, printable
 class _Open:
     task: Task
     name: str
-    """With what it is a part of."""
+    """Its name, after the name of the bar that it is a part of."""
     counts: bool
-    """Whether it has units; one without is shown only while nothing inside counts."""
+    """Whether it has units; a bar without units is hidden while a bar inside it is open."""
 
 
 class Bars:
-    """See `Display`."""
+    """A display on a terminal; see `Display`."""
 
     def __init__(self, console: Console) -> None:
         self._open: dict[Key, _Open] = {}
@@ -46,7 +46,7 @@ class Bars:
         self._progress.stop()
 
     def begin(self, key: Key, description: str, total: int | None, done: int) -> None:
-        """Draw a bar; what only names the work inside gives way to it."""
+        """Draw a bar; hide the bar around it if that one only names the work."""
         around = self._around(key)
         name = f"{around.name}: {printable(description)}" if around else printable(description)
         if around:
@@ -60,7 +60,7 @@ class Bars:
         self._progress.update(self._open[key].task, completed=done, **fields)
 
     def end(self, key: Key, whole: bool) -> None:
-        """Take a bar away."""
+        """Remove a bar; show the bar around it again."""
         self._progress.remove_task(self._open.pop(key).task)
         if around := self._around(key):
             self._progress.update(around.task, visible=True)
@@ -70,6 +70,6 @@ class Bars:
         self._progress.console.print(Text(printable(line)), soft_wrap=True)
 
     def _around(self, key: Key) -> _Open | None:
-        """Return the innermost bar of a worker that only names what it does."""
+        """Return the innermost bar of a worker if it only names the work; otherwise None."""
         found = [each for (worker, _), each in list(self._open.items()) if worker == key[0]]
         return found[-1] if found and not found[-1].counts else None

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for a file or a pipe: one for whatever is finished, and one at least every 30 seconds."""
+"""Progress as plain lines, for a file or a pipe: one for each finished piece of work, at least one in 30 seconds."""
 
 import time
 from collections.abc import Callable
@@ -9,22 +9,22 @@ from types import TracebackType
 from typing import IO, Protocol
 
 Key = tuple[int, int]
-"""Names a bar: the worker it runs in (0: this process), and its number there."""
+"""The name of a bar: the worker that it runs in (0: this process), and its number there."""
 
 
 class Display(Protocol):
-    """Bars that begin, move and end; one that begins while another of its worker is open is a part of it."""
+    """Bars that begin, move and end; a bar that begins while another bar of its worker is open is a part of it."""
 
     def begin(self, key: Key, description: str, total: int | None, done: int) -> None:
-        """Open a bar, of which `done` units are done already."""
+        """Open a bar that already has `done` units done."""
         ...
 
     def move(self, key: Key, done: int, note: str, left: float | None) -> None:
-        """Say how many units are done in all, and how many seconds the rest will take where that is known."""
+        """Say how many units are done in all, and how many seconds the rest will take, if that is known."""
         ...
 
     def end(self, key: Key, whole: bool) -> None:
-        """Close a bar; `whole` is False where an error broke it off."""
+        """Close a bar; `whole` is False if an error stopped it."""
         ...
 
     def say(self, line: str) -> None:
@@ -35,9 +35,9 @@ class Display(Protocol):
 SILENCE = 25.0
 """Seconds without a line after which one is written."""
 FIRST = 2.0
-"""Seconds after which work is named that nothing else has announced; what is over sooner needs no line."""
+"""Seconds after which work gets its first line; shorter work needs no line."""
 BEAT = 1.0
-"""Seconds between two looks at the clock."""
+"""Seconds between two checks of the clock."""
 
 
 @dataclass
@@ -50,14 +50,14 @@ class _Open:
     done: int = field(init=False)
     note: str = ""
     known: tuple[float, float] | None = None
-    """When the caller said how many seconds are left, and how many."""
+    """When the caller last said how many seconds are left, and that number."""
     announced: bool = False
 
     def __post_init__(self) -> None:
         self.done = self.before
 
     def left(self, now: float) -> float | None:
-        """Return how many seconds the rest takes: as the caller said, or else at the rate so far."""
+        """Return how many seconds the rest takes: as the caller says, or else at the rate so far."""
         if self.known is not None:
             return max(0.0, self.known[1] - (now - self.known[0]))
         if self.total is None or self.done <= self.before:
@@ -72,7 +72,7 @@ class _Open:
 
 
 class Lines:
-    """See `Display`. A line that cannot be written ends the lines, never the work."""
+    """A display as lines; see `Display`. If a line cannot be written, no more lines come, but the work goes on."""
 
     def __init__(
         self,
@@ -82,13 +82,14 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
         over: Callable[[float], bool] | None = None,
     ) -> None:
-        """Begin to keep time.
+        """Start the clock.
 
         Args:
-            file: Where the lines go.
-            muted: Whether there are none.
-            clock: Returns seconds.
-            over: Waits so many seconds for the end, and returns whether it has come; None: the end of the `with`.
+            file: The file that the lines go to.
+            muted: Write no lines.
+            clock: A function that returns seconds.
+            over: A function that waits so many seconds for the end, and returns whether it has come; None: the end is
+                that of the `with` block.
         """
         self._file, self._muted, self._clock = file, muted, clock
         self._open: dict[Key, _Open] = {}
@@ -114,7 +115,7 @@ class Lines:
             self._open[key] = _Open(description, total, done, self._clock())
 
     def move(self, key: Key, done: int, note: str, left: float | None) -> None:
-        """Note how far it is."""
+        """Note how far a bar is."""
         with self._lock:
             bar = self._open[key]
             bar.done, bar.note = done, note or bar.note
@@ -122,7 +123,7 @@ class Lines:
                 bar.known = (self._clock(), left)
 
     def end(self, key: Key, whole: bool) -> None:
-        """Close a bar; of one that was announced, say so."""
+        """Close a bar; if it was announced, write that it is done."""
         with self._lock:
             bar = self._open.pop(key)
             if bar.announced:
@@ -135,7 +136,7 @@ class Lines:
             self._write(line)
 
     def beat(self) -> None:
-        """Write how far everything is, if it is time to."""
+        """Write how far everything is, if it is time."""
         with self._lock:
             now = self._clock()
             outer = next(iter(self._open.values()), None)
@@ -147,7 +148,7 @@ class Lines:
                     outer.announced = True
 
     def _paths(self, now: float) -> list[str]:
-        """Return a line for each worker; what this process itself does stands in front of each."""
+        """Return a line for each worker; each begins with the work of this process itself."""
         by_worker: dict[int, list[_Open]] = {}
         for (worker, _), bar in self._open.items():
             by_worker.setdefault(worker, []).append(bar)
@@ -170,7 +171,7 @@ class Lines:
 
 
 def _path(bars: list[_Open], now: float) -> str:
-    """Return how far some bars are, each a part of the one before."""
+    """Return a line on how far some bars are, each a part of the one before."""
     inner, outer = bars[-1].left(now), bars[0].left(now)
     line = ": ".join(map(str, bars))
     if inner is None and outer is None:
@@ -180,7 +181,7 @@ def _path(bars: list[_Open], now: float) -> str:
 
 
 def spoken(seconds: float) -> str:
-    """Return a time as a person says it, rounded up to the minute from the first one on."""
+    """Return a time as a person says it; from one minute on, it is rounded up to the minute."""
     if seconds < 60:
         return f"{ceil(seconds)} s"
     hours, minutes = divmod(ceil(seconds / 60), 60)

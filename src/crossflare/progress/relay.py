@@ -1,6 +1,6 @@
-"""Progress of worker processes: each sends what it does through a pipe of its own, and the first process shows it.
+"""Progress of worker processes: each sends its progress through its own pipe, and the first process shows it.
 
-No pipe is shared: a worker that is killed while it writes holds up no other.
+No pipe is shared: a worker that is killed while it writes blocks no other.
 """
 
 import time
@@ -18,19 +18,19 @@ OFTEN = 0.5
 
 
 class Sender:
-    """A `Display` in a worker process: what is shown here is shown elsewhere."""
+    """A `Display` in a worker process, which sends everything to the process that shows it."""
 
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection, self._clock = connection, clock
         self._sent: dict[Key, float] = {}
-        """When a bar's last message went."""
+        """The time of a bar's last message."""
 
     def begin(self, key: Key, description: str, total: int | None, done: int) -> None:
         """Open a bar."""
         self._send("begin", key, description, total, done)
 
     def move(self, key: Key, done: int, note: str, left: float | None) -> None:
-        """Say how far it is, unless that was said just now."""
+        """Send how far a bar is, unless that was sent just now."""
         now = self._clock()
         if now - self._sent.get(key, -OFTEN) >= OFTEN:
             self._sent[key] = now
@@ -42,17 +42,17 @@ class Sender:
         self._send("end", key, whole)
 
     def say(self, line: str) -> None:
-        """Have a line written."""
+        """Send a line to be written."""
         self._send("say", line)
 
     def _send(self, *message: Any) -> None:
-        with suppress(OSError):  # nobody looks on any more; the work goes on
+        with suppress(OSError):  # no process shows it any more; the work goes on
             self._connection.send(message)
 
 
 @contextmanager
 def relayed(workers: int, display: Display) -> Generator[tuple[Connection, ...]]:
-    """Yield the sending end of a pipe for each worker; what comes through them is shown until the end."""
+    """Yield the sending end of a pipe for each worker; show what comes through the pipes, until the end."""
     pipes = [get_context("spawn").Pipe(duplex=False) for _ in range(workers)]
     over = Event()
     readers = [reader for reader, _ in pipes]
@@ -69,7 +69,7 @@ def relayed(workers: int, display: Display) -> Generator[tuple[Connection, ...]]
 
 
 def show_relayed(readers: Sequence[Connection], display: Display, over: Callable[[], bool]) -> None:
-    """Show what comes, worker by worker, until it is over; then close whatever is still open."""
+    """Show what the workers send until it is over; then close all bars that are still open."""
     workers = {reader: number for number, reader in enumerate(readers, 1)}
     open_bars = dict[Key, None]()
     while workers:
@@ -88,7 +88,7 @@ def show_relayed(readers: Sequence[Connection], display: Display, over: Callable
 
 
 def _apply(message: Any, worker: int, display: Display, open_bars: dict[Key, None]) -> None:
-    """Do with a display what a worker's message says; `open_bars` are those that have begun and not ended."""
+    """Apply a worker's message to a display; `open_bars` are the bars that have begun and not ended."""
     match message:
         case "say", line:
             display.say(line)

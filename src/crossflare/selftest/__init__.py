@@ -1,6 +1,6 @@
-"""The laws that the method rests on, in small: a few seconds on tiny models, with the libraries and device in use.
+"""The laws that the method rests on, tested in seconds on tiny models, with the libraries and device in use.
 
-How a law fared stands here, apart from the laws, so that it can be told even where torch cannot be imported.
+The result of a law is defined here, apart from the laws, so that it can be shown even if torch cannot be imported.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one law fared."""
+    """The result of one law."""
 
     law: str
     seconds: float

@@ -27,7 +27,7 @@ from crossflare.selftest.one_call import answers, logits, write_greedily
 ROUNDS = 10
 """Calls of each thread."""
 PATIENCE = 60.0
-"""Seconds after which a thread that has not come back is given up."""
+"""Seconds to wait for a thread that does not come back."""
 
 
 def checkpointed(device: torch.device) -> Measures:
@@ -100,7 +100,7 @@ def threads(device: torch.device) -> Measures:
 
 
 def _at_once(what: str, call: Callable[[Any], Tensor], inputs: Sequence[Any]) -> Measure:
-    """Measure `call` of each input in a thread of its own, against the same before."""
+    """Compare `call` on each input, in a thread of its own, with the same call without threads."""
     expected = [call(given) for given in inputs]
     start = Barrier(len(inputs), timeout=PATIENCE)
     found: list[Measure | Exception] = []

@@ -1,4 +1,4 @@
-"""Tiny models of three kinds, built from configurations alone, and what a law measures of two results."""
+"""Tiny models of three kinds, built from configurations alone, and the measures by which a law compares two results."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from transformers import (
 from crossflare.fusion.config import FlareConfig
 
 CLOSE = 1e-3
-"""What is equal in theory differs by less: float32 gives up to 5e-5 here, a broken law 3e-2 and more."""
+"""Results that are equal in theory differ by less: float32 gives up to 5e-5 here, a broken law 3e-2 and more."""
 SEEN = 1e-2
-"""What must have an effect on these models has a larger one."""
+"""An input that must have an effect on these models has a larger effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Measure:
     what: str
     """What was compared, in words."""
     difference: float
-    """The largest difference (of `differ`: the smallest), as a share of the largest value where that is above 1."""
+    """The largest difference (for `differ` the smallest), as a share of the largest value if that is above 1."""
     bound: float
     least: bool = False
     """Whether the difference must be at least the bound, not at most."""
@@ -58,18 +58,18 @@ def agree(what: str, found: Tensor, expected: Tensor) -> Measure:
 
 
 def differ(what: str, one: Tensor, other: Tensor) -> Measure:
-    """Measure two results of which every row must differ; the row that differs least counts."""
+    """Measure two results that must differ in every row; the row that differs least counts."""
     return Measure(what, float(_apart(one, other).flatten(1).amax(1).min()), SEEN, least=True)
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
-    one, other = (each.detach().cpu().double() for each in (one, other))  # first to the CPU: not all have float64
+    one, other = (each.detach().cpu().double() for each in (one, other))  # on the CPU: not all devices have float64
     return (one - other).abs() / max(1.0, float(other.abs().max()))
 
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 TASKS: dict[Kind, str] = {"encoder": "SEQ_CLS", "decoder": "CAUSAL_LM", "encoder-decoder": "SEQ_2_SEQ_LM"}
-"""The kinds (like BERT, Llama and T5), and peft's name of what each does."""
+"""The kinds (like BERT, Llama and T5), and peft's name for the task of each."""
 WRITERS: tuple[Kind, ...] = ("decoder", "encoder-decoder")
 SETTINGS: dict[str, dict[str, Any]] = {
     "add_relu by position": {},
@@ -78,18 +78,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Adapters: one for each way in which a token finds its source."""
 FEW = {name: options for name, options in SETTINGS.items() if options.get("alignment") is None}
-"""Those for the laws that take long."""
+"""The adapters for the laws that take long."""
 VOCABULARY, LABELS, PAD, START = 40, 3, 1, 2
 TARGETS, SOURCES, OTHERS = (7, 4, 6), (8, 5, 3), (6, 2, 9)
-"""Tokens of each row: of the target texts, of their sources, and of other sources."""
+"""The number of tokens in each row: of the target texts, of their sources, and of other sources."""
 ANSWER = 5
-"""Tokens that the decoder of an encoder-decoder model is given."""
+"""The number of tokens that the decoder of an encoder-decoder model reads."""
 
 
 def build_base(kind: Kind, seed: int = 0) -> Any:
     """Return a transformers model in eval mode; its weights are large, so that every effect is visible."""
     special: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "bos_token_id": START}
-    special["eos_token_id"] = None  # nothing that is written ends early
+    special["eos_token_id"] = None  # no answer ends early
     size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
     size |= {"intermediate_size": 24, "max_position_embeddings": 64, "initializer_range": 0.3}
     torch.default_generator.manual_seed(seed)
@@ -115,10 +115,10 @@ def adapted(kind: Kind, device: torch.device, *, base: Any = None, **options: An
     """Return a model with a FLARE adapter, all its weights random; in eval mode.
 
     Args:
-        kind: Which model.
-        device: Where to; weights are drawn before it is moved, so they are the same everywhere.
+        kind: The kind of model.
+        device: The device of the model; weights are drawn before the move, so that they are the same everywhere.
         base: The model to adapt; None: a new one.
-        options: Of `FlareConfig`.
+        options: Options of `FlareConfig`.
     """
     config = FlareConfig(task_type=TASKS[kind], r=4, lora_alpha=8, **options)
     model = get_peft_model(base or build_base(kind), config)
@@ -160,12 +160,12 @@ def batch(
     """Return the inputs of a model: target texts, and sources with these lengths (0: none; None: no source at all).
 
     Args:
-        kind: A decoder's texts are padded on the left.
-        device: Where to.
-        sources: Tokens of each source; the same lengths give the same texts.
-        row: This row alone, without padding.
+        kind: The kind of model; a decoder's texts are padded on the left.
+        device: The device of the tensors.
+        sources: The number of tokens of each source; the same lengths give the same texts.
+        row: Return this row alone, without padding.
         extra: Columns of padding more than needed, in the target.
-        source_side: Where the source is padded; as the target by default.
+        source_side: The side on which the source is padded; by default, the target's.
         source_extra: Columns of padding more than needed, in the source.
     """
     side = "left" if kind == "decoder" else "right"

@@ -1,4 +1,4 @@
-"""Laws of one pass: what must change a result, and what must not."""
+"""The laws of one pass: what must change a result, and what must not."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,12 +33,12 @@ from crossflare.selftest.models import (
 )
 
 STEPS = 5
-"""Tokens that are written."""
+"""The number of tokens that `generate` writes."""
 
 
 @torch.no_grad()
 def logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Return the logits [B,...] of one pass; of a decoder those of the last token, which padding does not move."""
+    """Return the logits [B,...] of one pass; for a decoder, those of the last token, which padding does not move."""
     given = inputs
     if model.config.is_encoder_decoder:
         given = inputs | {"decoder_input_ids": answers(inputs)}
@@ -70,7 +70,7 @@ def _generate(model: Any, inputs: dict[str, Tensor], **options: Any) -> Any:
 
 
 NOTHING = (0,) * len(TARGETS)
-"""Sources of no length: rows without one."""
+"""The lengths of sources without tokens: rows without a source."""
 
 
 def row_alone(device: torch.device) -> Measures:
@@ -101,7 +101,7 @@ def padding(device: torch.device) -> Measures:
 
 
 def source(device: torch.device) -> Measures:
-    """A source changes every row, and another source changes it otherwise; in what is written, too."""
+    """A source changes every row, and another source changes it in another way; this holds for written text, too."""
     for kind in TASKS:
         for name, options in SETTINGS.items():
             model = adapted(kind, device, **options)
@@ -118,7 +118,7 @@ def source(device: torch.device) -> Measures:
 
 
 def without_source(device: torch.device) -> Measures:
-    """A row without a source takes the value of the target alone; where phi is linear that is a plain LoRA's."""
+    """A row without a source takes the value of the target alone; if phi is linear, that is a plain LoRA's value."""
     for kind in TASKS:
         for name, options in SETTINGS.items():
             model = adapted(kind, device, **options)
@@ -149,7 +149,7 @@ def fresh(device: torch.device) -> Measures:
 
 
 def saved(device: torch.device) -> Measures:
-    """An adapter that is saved and loaded gives what it gave, by crossflare's files and by peft's."""
+    """An adapter that is saved and loaded gives the same as before, with crossflare's files and with peft's."""
     with TemporaryDirectory() as folder:
         for kind in TASKS:
             for number, (name, options) in enumerate(FEW.items()):
@@ -207,7 +207,7 @@ def prompt_alone(device: torch.device) -> Measures:
 
 
 def same_text(what: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> Measure:
-    """Measure the logits [B,N,V] of all steps before which the same tokens [B,N] were written."""
+    """Measure the logits [B,N,V] of all steps before which both wrote the same tokens [B,N]."""
     same = (found[0] == expected[0]).long().cumprod(1)[:, :-1]
     comparable = torch.nn.functional.pad(same, (1, 0), value=1).bool()
     return agree(what, found[1][comparable], expected[1][comparable])

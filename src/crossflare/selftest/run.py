@@ -1,4 +1,4 @@
-"""The table of laws, and what checks them one by one."""
+"""The table of laws, and the function that checks them one by one."""
 
 import time
 import warnings
@@ -25,16 +25,16 @@ LAWS: dict[str, Law] = {
     "two calls before both backwards keep apart": many_calls.two_forwards,
     "two threads keep apart": many_calls.threads,
 }
-"""What is checked, and how."""
+"""Law -> the function that checks it."""
 ELSEWHERE: dict[str, Law] = {"the device gives what the CPU gives": one_call.as_on_cpu}
-"""More laws, on another device than the CPU."""
+"""More laws, for a device other than the CPU."""
 
 
 def self_test(device: torch.device) -> Iterator[Verdict]:
-    """Check all laws on a device, one after the other; an error in one is its failure, and the others go on."""
+    """Check all laws on a device, one after the other; an error in a law is its failure, and the others go on."""
     laws = LAWS if device.type == "cpu" else LAWS | ELSEWHERE
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # models this small only wait for one another
+    torch.set_num_threads(1)  # with models this small, threads only wait for one another
     try:
         for name, law in laws.items():
             yield _check(name, law, device)

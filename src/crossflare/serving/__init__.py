@@ -1,1 +1,1 @@
-"""A trained adapter at work: the rows of a file, answered by an adapter's folder alone."""
+"""The use of a trained adapter: predictions from the adapter's folder alone."""

@@ -1,4 +1,4 @@
-"""The one way to load a trained adapter: `crossflare run`, `predict` and `analyse` and Python go through here."""
+"""The one way to load a trained adapter: `crossflare run`, `predict` and `analyse` use it, and so does Python."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ ADVICE: Mapping[Reads, str] = {
 class TrainedAdapter(Saved):
     """A trained adapter on its base model, ready to read.
 
-    Beside `model` and `tokenizer` it has what its folder says: `folder`, `card`, `task`, `kind`.
+    Besides `model` and `tokenizer` it has what its folder says: `folder`, `card`, `task`, `kind`.
     """
 
     model: Any = field(repr=False)
@@ -74,7 +74,7 @@ class TrainedAdapter(Saved):
         language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
-        """Say the label of each text, or the answer to each question.
+        """Predict the label of each text, or the answer to each question.
 
         >>> adapter = crossflare.open_adapter("runs/reviews/adapters/flare-sw-seed0")
         >>> said = adapter.predict(["filamu mbaya", "hadithi nzuri"], ["bad film", None])
@@ -83,22 +83,23 @@ class TrainedAdapter(Saved):
 
         Args:
             texts: N texts; for a task of two texts N pairs: (premise, hypothesis), or (question, context).
-            sources: The same N in the adapter's source language, for an adapter that reads them; None for a row that
-                is to be read alone, and so is a blank one.
-            translator: Makes the sources instead; for FLARE MT the engine whose states it was trained on.
-            coverage: The share of rows to answer, above 0 and at most 1, were they like the dev rows: the others, of
-                which the adapter is least sure, get no label. None: every row is answered.
-            language: Of the texts, for an adapter of several languages: it says which temperature is theirs, and from
-                what a translator translates. None: the adapter's, if it has one alone.
-            batch_size: Rows in one forward pass; it changes no more than the last digits.
+            sources: The same N texts in the adapter's source language, for an adapter that reads them. A row whose
+                source is None or blank is read alone.
+            translator: The engine that makes the sources instead; for FLARE MT, the engine whose states the adapter was
+                trained on.
+            coverage: The share of rows to answer, above 0 and at most 1, if the rows are like the dev rows. The others,
+                on which the adapter is least sure, get no label. None: every row is answered.
+            language: The language of the texts, for an adapter of several languages: it selects the temperature, and
+                the language to translate from. None: the adapter's language, if it has only one.
+            batch_size: Rows in one forward pass; it changes only the last digits.
 
         Returns:
-            N predictions, in the order of the texts; none for no texts. Their probabilities are calibrated where the
-            adapter's card has a temperature, and say so.
+            N predictions, in the order of the texts; none for no texts. Their probabilities are calibrated if the
+            adapter's card has a temperature, and each prediction says so.
 
         Raises:
-            UserError: Texts or sources are of another type, shape or number than these; the adapter reads sources and
-                there are none, or there are and it reads none; or a text is empty and the model answers in words.
+            UserError: Texts or sources have the wrong type, shape or number; the adapter reads sources and there are
+                none, or it reads none and there are some; or a text is empty and the model answers in words.
         """
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
@@ -123,14 +124,14 @@ class TrainedAdapter(Saved):
         language: str | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]:
-        """Say what the adapter makes of N rows, with their sources where it `reads` them.
+        """Return the adapter's predictions for N rows, read with their sources if `reads` says so.
 
         Args:
             examples: The rows.
             reads: See `reads_of`.
             states_from: For FLARE MT, the translation engine.
             coverage: See `predict`.
-            language: See `predict`; as `language_of` returns it.
+            language: The tag that `language_of` returns; see `predict`.
             batch_size: Rows in one forward pass.
         """
         threshold = threshold_of(self, coverage, language)
@@ -144,7 +145,7 @@ class TrainedAdapter(Saved):
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
     ) -> Outputs:
-        """Return what the model says of N rows, of which none has a blank source; see `answer`."""
+        """Return the model's outputs for N rows without blank sources; see `answer`."""
         check_texts(self, examples)
         latents = states_of(self, examples, states_from) if reads == "latents" else None
         return self.read(examples, reads, latents=latents, batch_size=batch_size)
@@ -152,7 +153,7 @@ class TrainedAdapter(Saved):
     def read(
         self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64
     ) -> Outputs:
-        """Run the model over N rows and return what it says, as it is scored and kept; see `predict` in `scoring`."""
+        """Run the model on N rows and return its outputs, as they are scored and kept; see `predict` in `scoring`."""
         return predict(
             self.model,
             self.form(with_source=reads == "both"),
@@ -164,7 +165,7 @@ class TrainedAdapter(Saved):
         )
 
     def form(self, *, with_source: bool) -> Form:
-        """Return how the task is put to the model, with the source beside each row or without."""
+        """Return the form in which the model reads the task, with a source for each row or without."""
         longest = _positions(self.model) // (2 if self.kind.joins else 1)
         return make_form(
             self.task,
@@ -197,16 +198,16 @@ def open_adapter(
     ('bad', 'good')
 
     Args:
-        folder_or_hub_id: A folder; or a text `owner/name` that is no folder: it is fetched from the model hub, if it is
-            not in the hub's cache. Only the files that an adapter can have are fetched.
-        base: Folder or hub name of the base model, which may be fetched; None: the one that the adapter names, which
-            must be here, since an adapter's files start no look-up.
-        revision: Commit, tag or branch of the adapter on the hub.
+        folder_or_hub_id: A folder, or a name `owner/name` on the model hub, if there is no such folder. It is fetched
+            if it is not in the hub's cache. Only the files that an adapter can have are fetched.
+        base: The folder or hub name of the base model, which may be fetched. None: the one that the adapter names,
+            which must be on this machine, since an adapter's files start no look-up.
+        revision: The commit, tag or branch of the adapter on the hub.
         device: The device as torch names it, such as `cpu` or `cuda:1`; None: the best one (see `CROSSFLARE_DEVICE`).
 
     Raises:
-        UserError: The folder is not whole or was not trained by `crossflare run`, the hub does not give it, or the base
-            is not here or is another one.
+        UserError: The folder is incomplete or was not trained by `crossflare run`, the hub does not provide it, or the
+            base is not on this machine or is another one.
     """
     saved = read_saved(folder_of(folder_or_hub_id, revision))
     return load_trained(saved, base=other_base(saved, base), device=device)
@@ -223,7 +224,7 @@ def load_trained(
 
     Args:
         saved: The adapter.
-        base: What the caller names as its base, which may be fetched. None: what the card names, which may not.
+        base: The base that the caller names, which may be fetched. None: the one that the card names, which may not.
         reading: How rows are read; None: as in training.
         device: See `open_adapter`.
 
@@ -260,7 +261,7 @@ def _with_adapter(saved: Saved, found: Base, *, merged: bool) -> "nn.Module":
     """Put an adapter on its base, which may have stage 1 `merged` into it."""
     prepared = prepare(found.model, saved.kind.mixes, saved.card.get("mixing") or {})
     with warnings.catch_warnings():
-        # peft asks transformers in words that transformers will drop: nothing that a caller of ours could change.
+        # peft uses a name that transformers will drop; a caller of crossflare cannot change that.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
         return load_adapter(prepared, saved.folder, base=found.identity, merged=merged)
 
@@ -273,7 +274,7 @@ def _probe(saved: Saved, found: Base) -> "nn.Module":
 
 
 def _model(saved: Saved, found: Base) -> "nn.Module":
-    """Put all weights of a model in the place of its base's."""
+    """Replace all weights of the base by the trained ones."""
     model: Any = found.model.requires_grad_(True)
     shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
     put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
@@ -281,13 +282,13 @@ def _model(saved: Saved, found: Base) -> "nn.Module":
 
 
 def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
-    """Raise `UserError` for a row without a text where the model answers in words."""
+    """Raise `UserError` for a row without a text if the model answers in words."""
     if saved.answering == "text":
         check_filled(examples)
 
 
 def _positions(model: Any) -> int:
-    """Return how many tokens a model has positions for; very many where they are not learnt."""
+    """Return how many tokens a model has positions for; a very large number if positions are not learnt."""
     found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
     sizes = [
         each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there

@@ -1,4 +1,4 @@
-"""What the card of an adapter that `crossflare run` trained says, with every field that is used checked."""
+"""The card of an adapter that `crossflare run` trained, with a check of every field that is used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ def _words(value: object) -> bool:
 
 
 FILES: Mapping[Learns, str] = {"adapter": WEIGHTS, "probe": PROBE, "model": MODEL}
-"""What a kind of method learns -> the file of its tensors."""
+"""What a kind of method trains -> the file of its tensors."""
 OBJECT = (either(none, _object), "an object")
 NAME = (either(none, line()), "one line of text")
 TOKENS = (either(none, whole(4, 65536)), "a whole number from 4 to 65536")
@@ -74,14 +74,14 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
     ("settings",): {"precision": (either(none, one_of("auto", "fp32", "bf16")), "auto, fp32 or bf16")},
     ("train_source",): {"engine": NAME, "model": NAME, "revision": NAME},
 }
-"""Where in the card -> what stands there; keys that are not here are the caller's own, and nothing reads them."""
+"""A place in the card -> the fields there; any other key is the caller's own, and crossflare does not read it."""
 
 
 def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
-    """Return a card whose fields are what they may be; a field that is null is as one that is not there.
+    """Check the fields of a card, and return it without those that are null.
 
     Raises:
-        UserError: A field is not; named with what it may be.
+        UserError: A field's value is not allowed; the message names the field and says what is allowed.
     """
     for place, schema in SCHEMAS.items():
         values: Any = card
@@ -94,27 +94,28 @@ def check_card(card: Mapping[str, Any], adapter: Path) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """How long a row may be, and in which numbers it is read."""
+    """The longest row that is read, and the precision of the numbers."""
 
     max_length: int = Training.max_length
-    """Tokens of a text, a pair or a prompt; of questions, of a window. Cut to what the model has positions for."""
+    """The most tokens of a text, a pair or a prompt; for questions, of a window. The number of the model's positions
+    limits it, too."""
     stride: int = Training.stride
     """Tokens that a window of a question's context, or of a long text, repeats from the one before it."""
     answer_tokens: int = Training.answer_tokens
-    """The most tokens that the answer to a question has."""
+    """The most tokens of an answer to a question."""
     precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The folder of a trained adapter, checked, and what its card says; no model is loaded."""
+    """The checked folder of a trained adapter, and what its card says; no model is loaded."""
 
     folder: Path
     card: Mapping[str, Any] = field(repr=False)
-    """Its fields that are not null, checked; those that nothing here reads are the caller's own."""
+    """The card's fields that are not null, checked; those that crossflare does not read are the caller's own."""
     task: Task
     kind: Kind
-    """What the method is made of; that of zero-shot for an adapter of stage 1."""
+    """The kind of the method; that of zero-shot for an adapter of stage 1."""
     base: ModelSpec = field(repr=False)
     """The model that it was trained on."""
     stage1: Path | None = field(repr=False)
@@ -122,7 +123,7 @@ class Saved:
 
     @property
     def name(self) -> str:
-        """What the card calls the kind of method."""
+        """The name of the kind of method on the card."""
         return str(self.card["kind"])
 
     @property
@@ -133,30 +134,31 @@ class Saved:
 
     @property
     def long(self) -> Long:
-        """How a text longer than the window is read."""
+        """The way to read a text that is longer than the window."""
         said: Long | None = self.card["task"].get("long")
         return said or "cut"
 
     @property
     def train_source(self) -> Mapping[str, Any]:
-        """The identity of the engine whose translations were trained on; empty where that was no engine."""
+        """The identity of the engine that translated the training sources; empty if no engine did."""
         said = self.card.get("train_source")
         return said if isinstance(said, dict) else {}
 
     @property
     def calibration(self) -> Calibration | None:
-        """See `calibration_in`, where the language of the texts is not known."""
+        """The calibration if the language of the texts is not known; see `calibration_in`."""
         return self.calibration_in(None)
 
     def calibration_in(self, language: str | None) -> Calibration | None:
-        """Return what dev rows said of its probabilities.
+        """Return the calibration that was fitted on dev rows.
 
         Args:
-            language: Of the texts, as a tag; None: the only one that the adapter was trained in.
+            language: The language of the texts, as a tag; None: the only one that the adapter was trained in.
 
         Returns:
-            None where that is not known: no dev rows were in this language; or none is named and there are several, or
-            it is the source language: such a model is read in others, where this temperature does harm.
+            The calibration; None if it is not known: there were no dev rows in this language, or none is named and
+            there are several, or the only one is the source language. Such a model is used for other languages, where
+            this temperature does harm.
         """
         found: dict[str, Any] = self.card.get("calibration") or {}
         alone = language is None and len(found) == 1 and self.card.get("source") not in found
@@ -166,7 +168,7 @@ class Saved:
         return calibration_from(found[known], f"{self.folder / CARD}: calibration")
 
     def reading_in_training(self) -> ReadSettings:
-        """Return how the adapter's own training read its rows."""
+        """Return the settings with which the adapter's own training read its rows."""
         names = ("max_length", "stride", "answer_tokens")
         lengths: dict[str, Any] = {name: self.card[name] for name in names if name in self.card}
         settings: dict[str, Any] = self.card.get("settings") or {}
@@ -177,7 +179,7 @@ def read_saved(folder: Path) -> Saved:
     """Check the folder of a trained adapter, and read its card.
 
     Raises:
-        UserError: The folder is not whole, or its card does not say what it was trained for.
+        UserError: The folder is incomplete, or its card does not say what it was trained for.
     """
     opened = open_trained(folder)
     card = check_card(opened.card, folder)
@@ -203,7 +205,7 @@ def other_base(saved: Saved, name: str | None) -> ModelSpec | None:
 
 
 def open_trained(folder: Path) -> Opened | OpenedTensors:
-    """Check the files of a folder, an adapter's or another's, as far as that needs no model.
+    """Check the files of a folder, of an adapter or of other tensors, as far as no model is needed.
 
     Raises:
         UserError: See `check_folder`.
@@ -220,7 +222,7 @@ def _task_of(card: Mapping[str, Any], adapter: Path) -> Task:
             return QuestionTask(name, 1, rules)
         if len(labels) > 1:
             said = TextTask(name, 1, tuple(labels), text_count=task["texts"])
-            # An unknown one may be of a later version: nothing is chosen by it here.
+            # An unknown metric may come from a later version: nothing is chosen by it here.
             main = str(task.get("main_metric"))
             return said.chosen_by(main) if main in get_args(Metric) else said
     raise UserError(f"{adapter}: its card does not say which labels it predicts; train it with `crossflare run`")

@@ -1,4 +1,4 @@
-"""A trained adapter against gold labels or answers: the scores and intervals that a report has."""
+"""The scores of a trained adapter against gold labels or answers, with the intervals that a report has."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ from crossflare.training.forms.protocol import Answers, Outputs
 from crossflare.translation.engines.protocol import Translator
 
 SOURCE = "source"
-"""The column of a text's source; of two texts `source_` and the column of each."""
+"""The column of a text's source; for two texts, `source_` and the column of each text."""
 ADVICE: Mapping[Reads, str] = {
     "both": f"give each row its `{SOURCE}`, or a translator; rows whose `{SOURCE}` is None are read alone",
     "latents": f"give its engine, `Transformers`, as translator; rows whose `{SOURCE}` is None are read alone",
@@ -60,13 +60,13 @@ def evaluate(
     Args:
         adapter: An adapter that `crossflare.open_adapter` returned.
         rows: N dicts, or rows of `datasets`. A row has `text`, or `premise` and `hypothesis`, or `question` and
-            `context`; the gold `label` by its name, or the gold `answers` (a list of texts, or SQuAD's object); and
-            maybe an `id`. For an adapter that reads sources it also has `source` (of two texts `source_premise` and so
-            on), which is None where the row is read alone.
-        task: How labels are written or answers compared, where it is not as in training; None: the adapter's.
+            `context`; the gold `label` by its name, or the gold `answers` (a list of texts, or SQuAD's object); and,
+            optionally, an `id`. For an adapter that reads sources it also has `source` (for two texts `source_premise`
+            and so on), which is None for a row that is read alone.
+        task: A task that writes labels or compares answers in another way than training did; None: the adapter's.
         language: The language of the texts, for the rules by which answers are compared, and for the translator; None:
             the adapter's.
-        translator: Makes the sources instead; see `TrainedAdapter.predict`.
+        translator: The engine that makes the sources instead; see `TrainedAdapter.predict`.
         batch_size: Rows in one forward pass.
 
     Returns:
@@ -74,15 +74,15 @@ def evaluate(
         `exact_match` and `f1`. The same rows with the same ids give the same interval.
 
     Raises:
-        UserError: There are no rows, a row lacks a column or holds another type there, a label is not one of the
-            adapter's, an id occurs twice, or rows and adapter do not go together as in `TrainedAdapter.predict`.
+        UserError: There are no rows, a row lacks a column or has the wrong type there, a label is not one of the
+            adapter's, an id occurs twice, or the rows do not fit the adapter (see `TrainedAdapter.predict`).
     """
     if not isinstance(cast(Any, adapter), TrainedAdapter):
         raise UserError(
             f"adapter: expected one from crossflare.open_adapter, got {type(adapter).__name__}; open it first"
         )
     known = _fitting(adapter, task)
-    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # of pandas, which yields names of columns
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a pandas table yields the names of its columns
         raise UserError('rows: expected rows as dicts, got a table; give table.to_dict("records")')
     cells = [_cells(row, f"rows[{number}]") for number, row in enumerate(items_of(rows, "rows", "row"))]
     if not cells:
@@ -101,7 +101,7 @@ def evaluate(
 
 
 def _fitting(adapter: TrainedAdapter, task: Task | None) -> Task:
-    """Return the task whose rules hold; `UserError` where it is not the adapter's."""
+    """Return the task whose rules apply; raise `UserError` if it does not fit the adapter's."""
     own = adapter.task
     if task is None:
         return own
@@ -145,7 +145,7 @@ def _whole(cells: Sequence[Any]) -> Any:
 
 
 def _answers(value: object, where: str) -> tuple[Answer, ...]:
-    """Return gold answers: a list of texts, or SQuAD's object that has one under `text`."""
+    """Return gold answers from a list of texts, or from SQuAD's object, which has that list under `text`."""
     texts: Any = cast(Mapping[str, Any], value).get("text") if isinstance(value, Mapping) else value
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(each, str) for each in cast(Any, texts)):
         raise UserError(

@@ -38,7 +38,7 @@ from crossflare.translation.rows import iterate
 
 
 def columns_of(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
-    """Return the columns of the texts, as given or as they are usually called; `UserError` when they do not fit."""
+    """Return the columns of the texts, those given or the usual ones; raise `UserError` if they do not fit."""
     count = task.text_count
     columns = tuple(given) or text_columns(task)
     if len(columns) != count:
@@ -53,10 +53,10 @@ def columns_of(given: Sequence[str], task: Task, first: Row) -> tuple[str, ...]:
 
 
 def examples_of(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | None) -> list[Example]:
-    """Return the rows as examples, named by a column as recipes read it, or by their number.
+    """Return the rows as examples; their ids come from a column, as in recipes, or are their numbers.
 
     Raises:
-        UserError: A text or an id is none, or an id occurs twice.
+        UserError: A text is not text, an id is not valid, or an id occurs twice.
     """
     named = id_column or ("id" if "id" in rows[0].cells else None)
     examples = [
@@ -72,16 +72,16 @@ def examples_of(rows: Sequence[Row], columns: tuple[str, ...], id_column: str | 
 
 
 def names_of(rows: Sequence[Row], id_column: str | None) -> list[str | int]:
-    """Return the ids as the file has them: whole numbers stay numbers; of rows without one their numbers, as text."""
+    """Return the ids as the file has them: whole numbers stay numbers; rows without an id get their number, as text."""
     named = id_column or ("id" if "id" in rows[0].cells else None)
     return [str(number) if named is None else row.cell(named) for number, row in enumerate(rows)]
 
 
 def with_columns(examples: list[Example], rows: Sequence[Row], names: Sequence[str], count: int) -> list[Example]:
-    """Return the examples with the columns `names` as their source: none where all of them are null, as in recipes.
+    """Return the examples with the columns `names` as their source; a row with only nulls has none, as in recipes.
 
     Raises:
-        UserError: They are too many or too few, or a cell holds something else than text.
+        UserError: There are too many or too few columns, or a cell holds something other than text.
     """
     if len(names) != count:
         raise UserError(f"the task has {count} text(s), but {len(names)} source column(s) are named")
@@ -99,14 +99,14 @@ def output_rows(
     abstains: bool = False,
     windows: bool = False,
 ) -> list[OutputRow]:
-    """Return what is written of each row.
+    """Return what is written for each row.
 
     Args:
         names: N ids.
         said: N predictions.
-        sources: Whether the adapter reads texts in the source language: then the one that it read is written, too.
-        abstains: Whether it may abstain: then it is written whether it did.
-        windows: Whether it reads longer texts in windows: then it is written in how many.
+        sources: Whether the adapter reads texts in the source language; if so, the text that it read is written, too.
+        abstains: Whether it may abstain; if so, whether it did is written, too.
+        windows: Whether it reads longer texts in windows; if so, the number of windows is written, too.
     """
     return [
         {"id": name, "prediction": each.label, **_numbers(each)}
@@ -135,7 +135,7 @@ def _csv(rows: list[OutputRow]) -> str:
         | {f"p({label})": f"{p:.6f}" for label, p in row.get("probabilities", {}).items()}
         for row in rows
     ]
-    # The csv module quotes a text for a line feed in it, but not for a carriage return, which readers take for one.
+    # The csv module quotes a text with a line feed, but not one with a carriage return, which also ends a line.
     returns = any("\r" in str(part) for row in flat for pair in row.items() for part in pair)
     writer = csv.DictWriter(
         text, list(flat[0]), lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
@@ -146,7 +146,7 @@ def _csv(rows: list[OutputRow]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell of CSV has it: truth in lower case, two texts as a JSON list."""
+    """Return a value as a cell of CSV: true and false in lower case, two texts as a JSON list."""
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list) else value
@@ -163,30 +163,30 @@ ADVICE: Mapping[Reads, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The source texts stand in columns of the input file, as many as the task has texts."""
+    """The columns of the input file that hold the source texts, as many as the task has texts."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was predicted, and what a reader of the predictions should know."""
+    """Counts of the predictions, and what a reader of them should know."""
 
     rows: int
     labels: dict[str, int]
     """How often each label was predicted, in the order of the task; empty for questions."""
     empty: int
-    """Rows with an empty text: they are predicted all the same."""
+    """Rows with an empty text; they get a prediction, too."""
     no_source: int
-    """Rows that were read without a source though one was asked for."""
+    """Rows that were read without a source, though the adapter reads sources."""
     truncated: int
-    """Rows of which a side was longer than the model's window."""
+    """Rows with a text or a source that was longer than the model's window."""
     in_windows: int = 0
-    """Rows that were longer than the window, and read in several."""
+    """Rows that were longer than the window, and were read in several windows."""
     abstained: int = 0
     """Rows that got no label."""
     calibration: Calibration | None = None
-    """What the probabilities are calibrated by; None: they are as the model says them."""
+    """The calibration of the probabilities; None: they are the model's own."""
     calibrated: tuple[str, ...] = ()
     """The languages that the adapter has temperatures for."""
 
@@ -206,27 +206,27 @@ def predict_file(
     coverage: float | None = None,
     language: str | None = None,
 ) -> Counts:
-    """Predict a label for every row of a file, in its order.
+    """Predict a label or an answer for every row of a file, in the file's order.
 
     Args:
-        adapter: A folder that `crossflare run` trained: LoRA or FLARE.
-        input: CSV, TSV, JSONL or Parquet; or `.txt` with one text per line.
-        output: `.jsonl` or `.csv`; written whole once all rows are predicted.
+        adapter: A folder that `crossflare run` trained.
+        input: A CSV, TSV, JSONL or Parquet file; or a `.txt` file with one text per line.
+        output: A `.jsonl` or `.csv` file, which is written at once when all rows are predicted.
         source: Where a FLARE adapter finds the text in the source language: columns of the input, or an engine that
             translates.
-        no_source: A FLARE adapter reads the texts alone.
-        texts: The columns of the texts; by default `text`, or `premise` and `hypothesis`.
-        id_column: The column of the row's name; by default `id` where there is one, else the row's number from 0.
+        no_source: Let a FLARE adapter read the texts alone.
+        texts: The columns of the texts; by default `text`, or `premise` and `hypothesis`, or `question` and `context`.
+        id_column: The column of the row's id; by default `id` if there is one, else the row's number from 0.
         quotes: Whether the cells of a TSV file are quoted; None: as the file shows.
         batch_size: Rows in one forward pass.
-        base: Folder or name of the base model, which may be fetched. None: the one that the card names, which is not:
-            a stranger's card starts no look-up.
+        base: The folder or name of the base model, which may be fetched. None: the one that the card names, which is
+            not fetched: a stranger's card starts no look-up.
         coverage: See `TrainedAdapter.predict`.
         language: See `TrainedAdapter.predict`.
 
     Raises:
-        UserError: Before any model is loaded: the adapter is not whole, the input cannot be read or lacks a column,
-            the output is of an unknown kind, or the adapter and the source do not go together.
+        UserError: The adapter is incomplete, the input cannot be read or lacks a column, the output is of an unknown
+            kind, or the source does not fit the adapter; all this is checked before the adapter's model is loaded.
     """
     write = WRITERS[choose("kind of output file", output.suffix.lower(), WRITERS)]
     if output.resolve() == input.resolve():
@@ -279,7 +279,7 @@ def _engine(options: EngineOptions, source: str, target: str) -> Translator:
     """Return the engine that a caller names.
 
     Raises:
-        UserError: It is one that only a recipe has.
+        UserError: Only a recipe can use this engine.
     """
     if options.engine not in ENGINES or options.engine == "precomputed" or "learn" in options.options:
         raise UserError(

@@ -10,21 +10,22 @@ from crossflare.fusion.adapter_check import LIMITS
 from crossflare.fusion.tensor_files import MODEL, PROBE, SETTINGS
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-"""`owner/name`."""
+"""A name on the hub: `owner/name`."""
 FILES = (*LIMITS, PROBE, MODEL, SETTINGS, MANIFEST)
-"""All that is fetched; whatever else a repository holds stays there."""
+"""All files that are fetched; any other file of a repository stays there."""
 
 
 def folder_of(place: str | Path, revision: str | None = None) -> Path:
-    """Return the folder that a caller means.
+    """Return the folder that a caller names.
 
     Args:
-        place: A folder; or, as a text `owner/name` that is no folder, a name on the hub, which is fetched to its cache.
-        revision: Commit, tag or branch of a name on the hub; None: its newest.
+        place: A folder; or, if there is no such folder, a name `owner/name` on the hub. It is fetched to the hub's
+            cache.
+        revision: The commit, tag or branch of a name on the hub; None: the newest.
 
     Raises:
-        UserError: The place is no text or path; the hub has no such name or revision, does not let the caller have it,
-            or cannot be reached; or a revision is given with a folder.
+        UserError: The place is not a text or a path; the hub has no such name or revision, does not allow the caller to
+            fetch it, or cannot be reached; or a revision comes with a folder.
     """
     if not isinstance(cast(Any, place), str | Path):
         raise UserError(f"expected a folder or a name on the hub as text, got {type(place).__name__}; give its path")
@@ -44,12 +45,12 @@ def _fetched(name: str, revision: str | None) -> Path:
     try:
         with quiet():
             return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises what its transport raises: no common class
+    except Exception as error:  # the hub's client raises errors of its transport, without a common class
         raise UserError(f"{name}: {_reason(error, revision)}", "artefact") from error
 
 
 def _reason(error: Exception, revision: str | None) -> str:
-    """Return what went wrong, and what to do."""
+    """Return the reason for an error, and what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,

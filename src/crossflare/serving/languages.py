@@ -1,4 +1,4 @@
-"""The language of the texts that an adapter is given: its own, or of several the one that a caller names."""
+"""The language of the texts that an adapter reads: its own; if it has several, the one that a caller names."""
 
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
@@ -6,10 +6,10 @@ from crossflare.serving.card import Saved
 
 
 def language_of(saved: Saved, named: str | None) -> str | None:
-    """Return the tag of the language that a caller names for the texts of an adapter; None where none is named.
+    """Return the tag of the language that a caller names for the texts of an adapter; None if no language is named.
 
     Raises:
-        UserError: It is no language, or the adapter was trained in several and this is none of them.
+        UserError: The adapter was trained in several languages, and this is none of them.
     """
     if named is None:
         return None
@@ -23,7 +23,7 @@ def languages_of(saved: Saved, named: str | None = None) -> tuple[str, str]:
     """Return the language of an adapter's texts, which a caller may have named, and that of their sources.
 
     Raises:
-        UserError: None was named, and the adapter was trained in several languages at once.
+        UserError: No language was named, and the adapter was trained in several languages at once.
     """
     language = named or str(saved.card.get("language"))
     if "+" in language:

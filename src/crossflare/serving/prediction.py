@@ -1,4 +1,4 @@
-"""What is predicted of a text, and the source that it is read with: given, translated, or none."""
+"""The prediction for a text, and the source that the text is read with: the caller's, a translation, or none."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ from crossflare.translation.states import encode_rows
 from crossflare.translation.translate import for_long_texts
 
 Text = str | tuple[str, ...]
-"""What one row holds: a text; or two, premise and hypothesis, or question and context."""
+"""The content of one row: a text; or two, premise and hypothesis, or question and context."""
 
 
 def text_columns(task: Task) -> tuple[str, ...]:
-    """Return the columns in which the texts of a task usually are."""
+    """Return the usual columns of a task's texts."""
     if isinstance(task, QuestionTask):
         return ("question", "context")
     return ("text",) if task.text_count == 1 else ("premise", "hypothesis")
@@ -32,25 +32,25 @@ def text_columns(task: Task) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What an adapter says of one row."""
+    """An adapter's prediction for one row."""
 
     label: str
-    """The most probable label, empty where the adapter abstains; for a question the text of the answer."""
+    """The most probable label, empty if the adapter abstains; for a question, the text of the answer."""
     score: float
-    """The most probable label's probability; of an answer how sure the model is, comparable between answers of one
-    adapter only."""
+    """The most probable label's probability; for an answer, how sure the model is (comparable between answers of one
+    adapter only)."""
     probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
     """Each label's probability, in the task's order; empty for a question."""
     source: Text | None = None
-    """The text in the source language that was read beside the row; None: the row was read alone."""
+    """The text in the source language that was read with the row; None: the row was read alone."""
     truncated: bool = False
     """Whether the row, or its source, was longer than the model's window."""
     windows: int = 1
-    """In how many windows the row was read; more than one where the adapter reads a longer text so, and cuts none."""
+    """The number of windows in which the row was read; 1 unless the adapter reads long texts in windows, uncut."""
     calibrated: bool = False
-    """Whether the probabilities went through the temperature that was fitted on dev rows."""
+    """Whether the probabilities are calibrated by the temperature that was fitted on dev rows."""
     abstained: bool = False
-    """Whether the score is below the threshold of the coverage that was asked for."""
+    """Whether the score is below the threshold of the coverage that the caller chose."""
 
 
 def predictions_of(
@@ -61,15 +61,15 @@ def predictions_of(
     calibration: Calibration | None = None,
     threshold: float = 0.0,
 ) -> list[Prediction]:
-    """Return what was said of N rows, one by one.
+    """Return the predictions for N rows, one by one.
 
     Args:
-        task: Names the labels.
-        outputs: What was said.
-        sources: N texts that were read beside the rows.
-        truncated: N times whether a row was cut.
-        calibration: The temperature of the probabilities; None: they are as the model says them.
-        threshold: Below it no label is given.
+        task: The task, which names the labels.
+        outputs: The model's outputs.
+        sources: N texts that were read with the rows.
+        truncated: N flags that say whether a row was cut.
+        calibration: The temperature of the probabilities; None: they are the model's own.
+        threshold: The score below which a row gets no label.
     """
     beside = zip(sources, truncated, strict=True)
     if isinstance(outputs, Answers):
@@ -95,10 +95,10 @@ def predictions_of(
 
 
 def threshold_of(saved: Saved, coverage: float | None, language: str | None = None) -> float:
-    """Return the score below which an adapter abstains so as to answer a share of the rows; 0 where none is asked for.
+    """Return the score below which an adapter abstains, to answer a share of the rows; 0 if `coverage` is None.
 
     Raises:
-        UserError: The share is none, or the adapter was not calibrated.
+        UserError: The share is not above 0 and at most 1, or the adapter was not calibrated.
     """
     if coverage is None:
         return 0.0
@@ -118,11 +118,11 @@ def examples_from(
 
     Args:
         texts: N texts, or pairs of texts.
-        sources: N sources of the same shape, None for a row without one; None: nothing is known of sources.
+        sources: N sources of the same shape, None for a row without one; None: the caller gives no sources.
         count: Texts of each row: 1 or 2.
 
     Raises:
-        UserError: Something is of another type or shape, or there are more or fewer sources than texts.
+        UserError: A value has the wrong type or shape, or there are more or fewer sources than texts.
     """
     rows = [row_texts(text, f"texts[{n}]", count) for n, text in enumerate(items_of(texts, "texts", "text"))]
     if sources is None:
@@ -138,7 +138,7 @@ def examples_from(
 
 
 def text_of(texts: tuple[str, ...] | None) -> Text | None:
-    """Return the texts of an example in the shape in which callers give them."""
+    """Return the texts of an example in the shape that callers use."""
     return texts[0] if texts is not None and len(texts) == 1 else texts
 
 
@@ -147,17 +147,17 @@ def _example(number: int, texts: tuple[str, ...], source: tuple[str, ...] | None
 
 
 def items_of(values: object, name: str, item: str) -> list[Any]:
-    """Return what a caller gives as a list of `item`s, under the argument's `name`.
+    """Return the values of a caller's argument `name` as a list of `item`s.
 
     Raises:
-        UserError: It is no list, or an iterator that fails on its way.
+        UserError: They are not a list, or they are an iterator that fails before its end.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise UserError(f"{name}: expected a list, got {_kind(values)}; one {item} goes into a list: [{item}]")
     found: list[Any] = []
     try:
         found.extend(cast(Iterable[Any], values))
-    except Exception as error:  # whatever the caller's own code raises
+    except Exception as error:  # any error of the caller's own code
         said = f"{type(error).__name__}: {error}"
         raise UserError(f"{name}: failed after {len(found)} items ({said:.200}); correct what makes them") from error
     return found
@@ -167,7 +167,7 @@ def row_texts(value: object, where: str, count: int) -> tuple[str, ...]:
     """Return the texts of one row.
 
     Raises:
-        UserError: They are of another type or number, or hold half of a surrogate pair.
+        UserError: They have the wrong type or number, or hold half of a surrogate pair.
     """
     wanted = "a text" if count == 1 else "a pair of texts"
     parts = cast(Sequence[Any], value) if isinstance(value, tuple | list) else (value,)
@@ -185,14 +185,14 @@ def _kind(value: object) -> str:
 
 
 Given = Literal["nothing", "alone", "texts", "translator", "encoder"]
-"""What the caller says of the sources: nothing; that there are none; texts; what translates, and maybe has states."""
+"""What the caller gives as sources: nothing; only None; texts; a translator; or a translator that has states, too."""
 
 
 def given_of(sources: bool, any_source: bool, translator: object) -> Given:
-    """Return what a caller says of the sources: whether they are named, whether one is there, and who makes them.
+    """Return what a caller gives as sources: whether sources are given, whether one is there, and what translates.
 
     Raises:
-        UserError: There are sources and a translator, or the translator is none.
+        UserError: There are sources and a translator, or the translator is not an engine.
     """
     if translator is None:
         return "nothing" if not sources else "texts" if any_source else "alone"
@@ -205,12 +205,12 @@ def given_of(sources: bool, any_source: bool, translator: object) -> Given:
 
 
 def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:
-    """Return what an adapter is given to read.
+    """Return what an adapter reads of each row.
 
     Args:
         saved: The adapter.
-        given: What there is.
-        advice: What the adapter should read -> what the caller can do, in the words of its own interface.
+        given: What the caller gives as sources.
+        advice: What the adapter should read -> what the caller can do, in the words of the caller's interface.
 
     Raises:
         UserError: The adapter needs a source and there is none that it reads, or there is one and it reads none.
@@ -238,7 +238,7 @@ def reads_of(saved: Saved, given: Given, advice: Mapping[Reads, str]) -> Reads:
 def translated(
     saved: Saved, examples: Sequence[Example], engine: Translator, language: str | None = None
 ) -> list[Example]:
-    """Return examples with the translations of their texts, of any length, as their sources."""
+    """Return examples with the translations of their texts as their sources; texts may have any length."""
     source, target = languages_of(saved, language)
     texts = [text for example in examples for text in example.texts]
     done = iter(for_long_texts(engine).translate(texts, source=source, target=target))
@@ -249,7 +249,7 @@ def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[An
     """Return the states of the translation encoder that FLARE MT was trained with, for each row.
 
     Raises:
-        UserError: The engine is another one than that.
+        UserError: The engine is another one.
     """
     made, wanted = dict(engine.identity), saved.train_source
     # The name of a translator that a recipe trained is its content id, which stands for the revision, too.
@@ -264,10 +264,10 @@ def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[An
 
 
 def without_blanks(examples: Sequence[Example]) -> list[Example]:
-    """Return examples of which a source that holds nothing but white space is none."""
+    """Return examples without those sources that hold only white space."""
     return [example.with_source(None) if is_bare(example) else example for example in examples]
 
 
 def is_bare(example: Example) -> bool:
-    """Whether nothing of the source is there: no translation, or a blank one."""
+    """Return whether the source is missing or blank."""
     return example.source is None or not any(text.strip() for text in example.source)
