@@ -171,7 +171,7 @@ def load_adapter(
     if chain and any(is_quantised(module) for module in model.modules()):
         raise UserError(
             f"{folder}: its stage 1 cannot be merged into quantised weights, which are too coarse for it; load the "
-            "base in full precision, merge, and quantise the result (training.base_models.load_base does)"
+            "base in full precision, merge, and quantise the result (crossflare.training.bases.load.load_base does)"
         )
     tensors = fitting_tensors(model, folder, opened.config)
     configs = {each: parse_config(each / CONFIG) for each in chain}
