@@ -96,7 +96,7 @@ def _say_methods(specs: "Sequence[Spec]") -> None:
         except UserError:
             continue
         for line in lines if lines != said else ():
-            err().print(f"[dim]{plain(line)}[/]", soft_wrap=True)
+            err().print(f"[dim]note: {plain(line)}[/]", soft_wrap=True)
         said = lines
 
 
