@@ -225,6 +225,29 @@ def test_own_files(tmp_path: Path) -> None:
     )
 
 
+SMALL = """\
+name: small
+task: {set: phrasebook}
+source: en
+targets: [sw, en]
+model: {name: minilm}
+seeds: [0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        (SMALL + "methods: {flair: }\n", "7: methods.flair.kind: unknown kind 'flair': did you mean 'flare'?"),
+        (SMALL + "methods: {flair: {trained_in: en}}\n", "7: methods.flair.kind: unknown kind 'flair'"),
+        (SMALL, "methods: missing; expected keys with values under it"),
+        (OWN.replace("zero-shot:", "shuffled: {kind: flare, of: flare}"), "no trained method 'flare' to read"),
+    ],
+)
+def test_a_mistake_in_the_methods_leaves_the_rest_to_be_checked(recipe: str, line: str, tmp_path: Path) -> None:
+    assert [said for said in mistakes(recipe, tmp_path) if line in said]
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [("~/a", f"{Path.home()}/a"), ("~nobody0/a", "/recipes/~nobody0/a"), ("$$a", "/recipes/$a"), ("/a/$$b", "/a/$b")],

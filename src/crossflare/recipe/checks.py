@@ -127,7 +127,8 @@ def _languages(spec: Spec, reader: Reader) -> None:
 
 def _source_as_target(spec: Spec, reader: Reader) -> None:
     """Refuse the source language as a target of methods that train in it or translate from it."""
-    for method in spec.methods or (None,):
+    known = tuple(method for method in spec.methods or () if method.kind in KINDS)
+    for method in known or (None,):
         why = "" if method is None else _uses_source_language(method, spec.source)
         if method is None or why:
             message = f"the source language {shown(spec.source)} is among the targets" + (why and f", but {why}")
@@ -185,7 +186,8 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
             ("languages", method.languages),
         ):
             for tag in tags:
-                in_source = name == "trained_in" and tag == spec.source and method.about.learns == "probe"
+                probe = method.kind in KINDS and method.about.learns == "probe"
+                in_source = name == "trained_in" and tag == spec.source and probe
                 if reader.sound("targets") and tag not in spec.targets and not in_source:
                     reader.wrong((*path, name), f"{shown(tag)} is no target: {nearest(tag, spec.targets)}")
 

@@ -137,7 +137,8 @@ def describe(hint: Any) -> str:
     """Return what a type annotation asks for, in a user's words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return describe(arguments[0])
+        keyed = any(isinstance(mark, Keyed) for mark in arguments[1:])
+        return "keys with values under it" if keyed else describe(arguments[0])
     if origin in (Union, UnionType):
         return " or ".join(describe(argument) for argument in arguments)
     if origin is Literal:

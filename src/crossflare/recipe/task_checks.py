@@ -145,7 +145,11 @@ def _options_of_files(task: TaskSpec, metrics: Sequence[str], reader: Reader) ->
 
 def _files(task: TaskSpec, spec: Spec, reader: Reader) -> None:
     needed: dict[str, set[str]] = {}
-    methods = reader.sound("methods") and reader.sound("translation")
+    names = {each.name for each in spec.methods or ()}
+    # What reads a method that is not there is told so with the methods, after the task.
+    methods = (
+        reader.sound("methods") and reader.sound("translation") and {each.of for each in spec.methods} <= {None, *names}
+    )
     for need in needs(spec) if methods else ():
         cut = task.dev_from_train and need.part == "dev"
         needed.setdefault(need.language, set()).add("train" if cut else need.part)
