@@ -16,7 +16,6 @@ import typer
 from crossflare.cli import analysis, checking, experiments, facts, inspecting, laboratory, prediction, translation
 from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
-from crossflare.disk.storage import file_in_the_way
 from crossflare.errors import Kind, UserError
 from crossflare.heard import listening
 
@@ -132,9 +131,13 @@ def explain(error: Exception) -> tuple[Kind, list[str], int]:
         said = f"{message}; see {context.command_path if context else 'crossflare'} -h"
         return "usage", [said] if message else [], USER  # empty when help was shown because there was no verb
     said = " ".join(str(error).split())
-    if isinstance(error, OSError) and (errno.errorcode.get(error.errno or 0) in THEIRS or file_in_the_way(error)):
-        advice = file_in_the_way(error) or "free space, or choose another place that may be read and written"
-        return "disk", [f"{said}; {advice}"], USER
+    if isinstance(error, OSError):
+        from crossflare.disk.storage import file_in_the_way  # `--help` does not wait for it
+
+        advice = file_in_the_way(error)
+        if advice or errno.errorcode.get(error.errno or 0) in THEIRS:
+            other = "free space, or choose another place that may be read and written"
+            return "disk", [f"{said}; {advice or other}"], USER
     name = type(error).__name__
     return "internal", [f"internal error: {name}: {said}" if said else f"internal error: {name}"], OURS
 
