@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
+    from crossflare.fusion.several import load_adapters
     from crossflare.fusion.tuner import FlareModel
     from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
@@ -36,6 +37,7 @@ _PLACES = {
     "export_plain_lora": "crossflare.fusion.adapter_files",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
+    "load_adapters": "crossflare.fusion.several",
     "load_recipe": "crossflare.recipe.grid",
     "open_adapter": "crossflare.serving.adapter",
     "run": "crossflare.api",
@@ -52,6 +54,7 @@ __all__ = [
     "export_plain_lora",
     "identify",
     "load_adapter",
+    "load_adapters",
     "load_recipe",
     "open_adapter",
     "run",

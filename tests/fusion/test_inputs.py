@@ -52,11 +52,6 @@ CALLS: list[tuple[Any, dict[str, Any], str]] = [
     ),
     (TEXT, {"source_ids": tokens(2, 4)}, "got source_ids and no source: expected source_input_ids or source_latents"),
     (TEXT, {"source_attention_mask": tokens(2, 4)}, "got source_attention_mask and no source"),
-    (
-        TEXT,
-        {"source_input_ids": tokens(2, 4), "adapter_names": ["default", "__base__"]},
-        "FLARE does not mix adapters in one batch (adapter_names); call set_adapter and one batch each",
-    ),
 ]
 
 

@@ -18,6 +18,7 @@ from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.heads import fit_heads, shapes_in
 from crossflare.fusion.identity import BaseIdentity, head_modules
 from crossflare.fusion.latents import current_name, remove_projections
 from crossflare.libraries.peft import without_adapters
@@ -103,8 +104,16 @@ def read_base(folder: Path) -> tuple[dict[str, Any], BaseIdentity]:
     return card, BaseIdentity(*said)
 
 
-def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[str, Tensor]:
+def fitting_tensors(
+    model: nn.Module, folder: Path, config: LoraConfig, *, any_labels: bool = False
+) -> dict[str, Tensor]:
     """Return an adapter's tensors, after a trial on a copy of the base model that has shapes but no weights.
+
+    Args:
+        model: The base model; adapters on it are left out.
+        folder: The adapter's folder.
+        config: Its configuration.
+        any_labels: Accept a head with another number of labels than the model's own.
 
     Raises:
         UserError: The configuration does not fit the model or replaces more than its head, or the tensors are not
@@ -113,6 +122,8 @@ def fitting_tensors(model: nn.Module, folder: Path, config: LoraConfig) -> dict[
     bare, config = _hollow_copy(model), copy.deepcopy(config)
     config.base_model_name_or_path = None  # with a name here, peft warns that it renames it
     _check_heads(bare, config, folder)
+    if any_labels:
+        fit_heads(bare, shapes_in(folder / WEIGHTS))
     try:
         wrapped = get_peft_model(bare, config)
     except UserError as error:

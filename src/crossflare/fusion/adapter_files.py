@@ -143,7 +143,12 @@ def save_adapter(
 
 
 def load_adapter(
-    model: nn.Module, folder: str | Path, *, base: BaseIdentity | None = None, merged: bool = False
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    base: BaseIdentity | None = None,
+    merged: bool = False,
+    adapter: str = "default",
 ) -> PeftModel:
     """Put a saved adapter on a pretrained base, merging its stage 1 into the base first.
 
@@ -158,6 +163,7 @@ def load_adapter(
         folder: The folder that `save_adapter` wrote.
         base: `identify(model)`, if it is already known.
         merged: Whether the base already holds the adapter's stage 1, as a quantised base must.
+        adapter: The name that the adapter gets.
 
     Raises:
         UserError: The folder is incomplete or changed, the configuration is not accepted, tensors are missing,
@@ -177,7 +183,7 @@ def load_adapter(
     configs = {each: parse_config(each / CONFIG) for each in chain}
     before = {each: (config, fitting_tensors(model, each, config)) for each, config in configs.items()}
     with unchanged_on_failure(model):
-        return _attach(_merged(model, before), opened.config, tensors).eval()
+        return _attach(_merged(model, before), opened.config, tensors, adapter).eval()
 
 
 @torch.no_grad()
@@ -259,9 +265,9 @@ def _check_saved_whole(model: PeftModel, adapter: str) -> None:
         )
 
 
-def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor]) -> PeftModel:
-    wrapped = get_peft_model(model, config)
-    set_peft_model_state_dict(wrapped, tensors)
+def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor], adapter: str = "default") -> PeftModel:
+    wrapped = get_peft_model(model, config, adapter)
+    set_peft_model_state_dict(wrapped, tensors, adapter)
     return wrapped
 
 

@@ -4,8 +4,9 @@ A model has one attachment, however many adapters it carries and whichever way t
 """
 
 import inspect
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.frame import Frame
 from crossflare.fusion.generation import Session, begin, refuse_filled
 from crossflare.fusion.inputs import ADDED, Inputs
+from crossflare.fusion.mixing import Mixing
 from crossflare.fusion.reading import Replacement
 from crossflare.fusion.source_pass import SourcePass
 from crossflare.fusion.variant import warn_of_overflow
@@ -36,6 +38,7 @@ class Attachment:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.calls = Calls()
+        self.mixing = Mixing(model, self.calls)
         self.session: Local[Session] = Local()
         """The current call of `generate`."""
         self.configs: dict[str, FlareConfig] = {}
@@ -95,10 +98,19 @@ class Attachment:
         layer: Any = next((module for module in self.model.modules() if isinstance(module, LoraLayer)), None)
         if layer is None or layer.disable_adapters:
             return None
-        names = [name for name in layer.active_adapters if name in self.configs and name in layer.scaling]
+        mixed = None if torch.compiler.is_dynamo_compiling() else self.calls.mixed.get()
+        active = layer.active_adapters if mixed is None else dict.fromkeys(mixed.names)
+        names = [name for name in active if name in self.configs and name in layer.scaling]
         check_alike({name: self.configs[name] for name in names})
         config = self.configs[names[0]] if names else None
         return None if config is not None and config.released and released.is_off(self.model) else config
+
+    @contextmanager
+    def mix(self, names: object) -> Generator[None]:
+        """Let the calls inside take each row through the adapter named for it (see `Mixing.of`)."""
+        self.hooks += self.mixing.hook()
+        with self.mixing.of(names):
+            yield
 
     def generate(self, plain: Any, arguments: dict[str, Any]) -> Any:
         """Call the model's own `generate`, with a source or without (see `generation`).
@@ -111,6 +123,9 @@ class Attachment:
             UserError: With one of the options the source would be read wrongly, or a prompt is padded on the right.
         """
         warn_once()
+        if (mixed := self.calls.mixed.get()) is not None and not mixed.writing:
+            with self.mixing.bound(replace(mixed, writing=True)):
+                return self.generate(plain, arguments)
         inputs = Inputs.take(self.model, (), arguments)
         config = self.active
         session, rest = None, inputs.rest
@@ -130,6 +145,7 @@ class Attachment:
         self.calls.begin()
         try:
             inputs = Inputs.take(model, args, kwargs)
+            self.mixing.check(inputs)
             if torch.is_grad_enabled() and not torch.compiler.is_dynamo_compiling():
                 self._carry(inputs.rest)
             self.calls.open(self._frame(inputs))
@@ -166,7 +182,8 @@ class Attachment:
         if frame is not None and frame.logits is not None and isinstance(output, ModelOutput):
             # Not as a key: code that walks through the keys, as Trainer's predictions, expects the model's own.
             object.__setattr__(output, "source_logits", frame.logits)
-        warn_of_overflow(output)
+        if self.calls.mixed.get() is None:  # of a batch that mixes heads, some logits are -inf
+            warn_of_overflow(output)
         return output
 
 

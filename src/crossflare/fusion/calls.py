@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.frame import READING, Frame, hidden_states
+from crossflare.fusion.frame import READING, Frame, Mixed, hidden_states
 from crossflare.libraries.torch import in_backward
 
 Value = TypeVar("Value")
@@ -87,12 +87,14 @@ class Calls:
 
     def __init__(self) -> None:
         self._call: Local[Call] = Local()
+        self.mixed: Local[Mixed] = Local()
+        """The adapters of a call that mixes them."""
         self._traced: Call | None = None
         """The call that torch.compile traces; torch.compile cannot read context variables."""
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the call out of copies: it belongs to a pass of the original, and holds its graph."""
-        return {"_call": Local(), "_traced": None}
+        return {"_call": Local(), "mixed": Local(), "_traced": None}
 
     def begin(self) -> None:
         """Begin a call, inside another one if there is one: a hook may call the model, too."""
@@ -101,7 +103,10 @@ class Calls:
     def open(self, frame: Frame | None) -> None:
         """Bind the frame of the current call; None: a call without a source."""
         call = self._own
-        self._bind(Call(Frame({}, None, {}, set()) if frame is None else frame, None if call is None else call.outer))
+        frame = Frame({}, None, {}, set()) if frame is None else frame
+        if not torch.compiler.is_dynamo_compiling() and (mixed := self.mixed.get()) is not None:
+            frame = frame.mixed(mixed)
+        self._bind(Call(frame, None if call is None else call.outer))
 
     def close(self) -> None:
         """End a call; the call that it was made in, if any, goes on."""

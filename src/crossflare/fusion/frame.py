@@ -1,6 +1,7 @@
 """One forward pass as the fusing layers see it: each stack's source states, and which tokens pair."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,6 +23,13 @@ class _Shared:
         """Return values of the sources [U,...] as each target row reads them [B,...]."""
         return values if self.rows is None else values[self.rows]
 
+    def _for(self, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the sources [V] that some target rows read, and which of these each row reads; None: its own."""
+        if self.rows is None:
+            return targets, None
+        sources, rows = self.rows[targets].unique(return_inverse=True)
+        return sources, rows
+
 
 class ModelStates(_Shared):
     """The states of the same base model that reads the source, before and after each block (v_source)."""
@@ -40,11 +48,21 @@ class ModelStates(_Shared):
                 f"source states {shapes} do not fit their mask {tuple(mask.shape)}; expected [B,S,d], [B,S]"
             )
         self.states, self.mask, self.final, self.rows = states, mask, final, rows
+        self._kept: Tensor | None = None
+        """Which of the sources in `states` are meant; None: all."""
 
     def at(self, block: int, lead: int, projection: nn.Module | None) -> Tensor:
         """Return v_source [U,S,d] for a projection in `block`: the state before it (lead 0) or after it (lead 1)."""
         del projection
-        return self.states[block + lead]
+        states = self.states[block + lead]
+        return states if self._kept is None else states[self._kept]
+
+    def part(self, targets: Tensor) -> "ModelStates":
+        """Return the states that some of the target rows read, by their indices [b] in ascending order."""
+        part = copy(self)
+        part._kept, part.rows = self._for(targets)
+        part.mask, part.final = self.mask[targets], None if self.final is None else self.final[part._kept]
+        return part
 
 
 class LatentStates(_Shared):
@@ -64,6 +82,13 @@ class LatentStates(_Shared):
         del block, lead
         assert projection is not None, "a layer that reads latents has their projection"
         return projection(self.latents.to(next(projection.parameters()).dtype))
+
+    def part(self, targets: Tensor) -> "LatentStates":
+        """Return the states that some of the target rows read, by their indices [b] in ascending order."""
+        sources, rows = self._for(targets)
+        part = copy(self)
+        part.latents, part.mask, part.rows = self.latents[sources], self.mask[targets], rows
+        return part
 
 
 SourceStates = ModelStates | LatentStates
@@ -203,6 +228,39 @@ class Side:
         kept = {name: pairing for name, pairing in self.known.items() if name in BY_INDEX}
         return replace(self, offset=offset, width=width, known=kept)
 
+    def part(self, targets: Tensor) -> "Side":
+        """Return the same side for some of the target rows, by their indices [b] in ascending order."""
+        return replace(self, source=self.source.part(targets), fusing=self.fusing[targets], known={})
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The adapters of a call that mixes them (see `mixing`)."""
+
+    names: tuple[str, ...]
+    """The adapter of each row [B]."""
+    writing: bool = False
+    """Whether `generate` makes the call; it repeats each row for its beams."""
+
+    def spread(self, count: int) -> tuple[str, ...]:
+        """Return the adapter of each of `count` rows, a multiple of B: beams follow each other.
+
+        Raises:
+            UserError: There are fewer rows than names, or a row too many.
+        """
+        each, rest = divmod(count, len(self.names))
+        if rest or not each:
+            raise UserError(f"adapter_names: {len(self.names)} names, but a layer has {count} rows; one batch each")
+        return tuple(name for name in self.names for _ in range(each))
+
+    def rows(self, count: int) -> dict[str, Tensor]:
+        """Return the indices of each adapter's rows among `count` rows, in ascending order."""
+        names = self.spread(count)
+        return {
+            name: torch.tensor([row for row, other in enumerate(names) if other == name])
+            for name in dict.fromkeys(names)
+        }
+
 
 @dataclass(eq=False)
 class Frame:
@@ -216,6 +274,26 @@ class Frame:
     """Block -> the target states that its attention was called with, where a block projects other things too."""
     elsewhere: set[str] = field(default_factory=set[str])
     """Names of the projections that are projecting such other things now (DeBERTa's relative positions)."""
+    parts: "Mapping[str, Frame] | None" = None
+    """Adapter -> the frame of its rows, in a call that mixes adapters."""
+
+    def of(self, adapter: str) -> "Frame":
+        """Return the frame of an adapter's rows."""
+        return self if self.parts is None else self.parts[adapter]
+
+    def mixed(self, mixed: Mixed) -> "Frame":
+        """Return the frame of a call whose rows belong to several adapters."""
+        count = next((len(side.fusing) for side in self.sides.values()), 0)
+        if count == 0:
+            return self
+        rows = mixed.rows(count)
+        return replace(
+            self,
+            parts={
+                adapter: replace(self, sides={name: side.part(of) for name, side in self.sides.items()})
+                for adapter, of in rows.items()
+            },
+        )
 
 
 READING = Frame({})

@@ -96,7 +96,10 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
             UserError: An option has a value that FLARE refuses, the projections are not found, or `target_modules`
                 leaves some of them out.
         """
-        config: FlareConfig = self.peft_config[adapter_name]
+        config = self.peft_config[adapter_name]
+        if not isinstance(config, FlareConfig):  # plain LoRA beside FLARE (see `several`)
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            return
         check_model(model, config)
         if (fault := own_fault(getattr(model, "config", None))) is not None:
             warnings.warn(fault, BaseWarning, stacklevel=2)
@@ -198,12 +201,13 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Generator[None]:
-        if kwargs.get("adapter_names") is not None:
-            raise UserError(
-                "FLARE does not mix adapters in one batch (adapter_names); call set_adapter and one batch each"
-            )
+        names = kwargs.pop("adapter_names", None)
         with super()._enable_peft_forward_hooks(*args, **kwargs):
-            yield
+            if names is None:
+                yield
+                return
+            with self.attachment.mix(names):
+                yield
 
     def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a sum of adapters is not the adapter of a sum once phi is not linear."""

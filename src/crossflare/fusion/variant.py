@@ -76,6 +76,7 @@ class FlareVariant(LoraVariant):  # type: ignore[misc]  # read by its place in p
             kwargs: Inputs of other variants; always empty here.
         """
         frame = self.calls.layer_frame(self.layer)
+        frame = None if frame is None else frame.of(active_adapter)
         down, dropout = lora_a(module, active_adapter), module.lora_dropout[active_adapter]
         low = down(dropout(x))
         if self.phi is None:
