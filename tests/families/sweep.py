@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -75,10 +76,10 @@ def _refused(pair: Pair) -> Verdict | None:
     return None
 
 
-def adapted(pair: Pair, *, lead: int = 1, noise: bool = True) -> Any:
+def adapted(pair: Pair, *, lead: int = 1, noise: bool = True, base: Any = None) -> Any:
     """Return a new model with an adapter, whose weights are random where `noise` is."""
     config = crossflare.FlareConfig(task_type=pair.task, r=4, lead=lead)
-    model = peft.get_peft_model(build(pair), config).eval()
+    model = peft.get_peft_model(base or build(pair), config).eval()
     torch.manual_seed(1)
     for name, weight in model.named_parameters():
         if noise and "lora_" in name:
@@ -91,6 +92,57 @@ def source(ids: list[int], left: int = 0, right: int = 0) -> dict[str, Tensor]:
     mask = [0] * left + [1] * len(ids) + [0] * right
     row = [PAD] * left + ids + [PAD] * right
     return {"source_input_ids": torch.tensor([row]), "source_attention_mask": torch.tensor([mask])}
+
+
+def saved_and_loaded(pair: Pair, model: Any) -> Any:
+    """Return the model with its adapter from a folder."""
+    fresh = build(pair)
+    with TemporaryDirectory() as place:
+        crossflare.save_adapter(model, Path(place) / "adapter", base=crossflare.identify(fresh))
+        return crossflare.load_adapter(fresh, Path(place) / "adapter")
+
+
+def in_four_bits(base: Any) -> Any:
+    """Return a base with the linear layers of its blocks in 4 bits; None where bitsandbytes or such a layer is missing.
+
+    They are replaced one by one, as transformers does it for a folder's model.
+    """
+    try:
+        from bitsandbytes.nn import Linear4bit
+    except ImportError:
+        return None
+    found = 0
+    for name, layer in list(base.named_modules()):
+        if type(layer) is torch.nn.Linear and any(part.isdigit() for part in name.split(".")):
+            small = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, torch.float32)
+            small.load_state_dict(layer.state_dict())
+            parent, _, last = name.rpartition(".")
+            setattr(base.get_submodule(parent), last, small.to("cpu"))
+            found += 1
+    return base if found else None
+
+
+@torch.no_grad()
+def written_with(model: Any, read: dict[str, Tensor], **options: Any) -> Any:
+    """Return the scores of five written tokens [1,5,V]; None if the model cannot write."""
+    text = torch.tensor([TARGET[:-1]])
+    try:
+        out = model.generate(
+            input_ids=text,
+            attention_mask=torch.ones_like(text),
+            max_new_tokens=5,
+            min_new_tokens=5,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+            **read,
+            **options,
+        )
+    except UserError:
+        raise
+    except Exception:
+        return None
+    return torch.stack(out.logits, 1)
 
 
 def _laws(pair: Pair, base: Any) -> Iterator[str]:
@@ -124,6 +176,23 @@ def _laws(pair: Pair, base: Any) -> Iterator[str]:
         later[0, -2] = 14
         if apart(call(model, pair, later, **read)[:, :-2], with_source[:, :-2]) > CLOSE:
             yield "a later token changes an earlier one"
+    if apart(call(saved_and_loaded(pair, model), pair, text, **read), with_source) > 0:
+        yield "it is another one once saved and loaded"
+    coarse = in_four_bits(build(pair))
+    if coarse is not None:
+        small = adapted(pair, base=coarse)
+        expected = by_hand(pair, small, 1, causal, base=in_four_bits(build(pair)))
+        if apart(call(small, pair, text, **read), expected) > CLOSE:
+            yield "in 4 bits it is not the equation"
+    if pair.task in ("CAUSAL_LM", "SEQ_2_SEQ_LM"):
+        own = written_with(base, {}), written_with(base, {}, use_cache=False)
+        if None in own or apart(*own) > CLOSE:
+            return  # the base cannot write, or its own cache changes what it writes
+        found = written_with(model, read), written_with(model, read, use_cache=False)
+        if None in found or apart(*found) > CLOSE:
+            yield "the cache changes what is written with a source"
+        elif apart(found[1], written_with(model, {}, use_cache=False)) < 1e-6:
+            yield "the source changes nothing that is written"
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -176,13 +245,13 @@ def block_of(name: str) -> str:
 
 
 @torch.no_grad()
-def by_hand(pair: Pair, model: Any, lead: int, causal: bool) -> Tensor:
+def by_hand(pair: Pair, model: Any, lead: int, causal: bool, base: Any = None) -> Tensor:
     """Return the predictions of the equation, computed on a plain base by hooks.
 
     With lead 0 the source's state is what entered the projection when the base read the source; with lead 1 it is what
     the block gave, through whatever module of the block stood between the block's input and the projection's.
     """
-    base = build(pair)
+    base = base or build(pair)
     layers = fusing(model)
     seen: dict[str, Tensor] = {}
     outputs: dict[str, list[tuple[Any, Tensor]]] = {}
@@ -207,7 +276,9 @@ def by_hand(pair: Pair, model: Any, lead: int, causal: bool) -> Tensor:
     for name, layer in layers.items():
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         twins = decoder and "decoder" in name
-        key = key_rows(base, name, b.shape[0])
+        if (pair, name) not in KEYS:
+            KEYS[pair, name] = key_rows(base, name, b.shape[0])
+        key = KEYS[pair, name]
         scale = model.peft_config["default"].lora_alpha / model.peft_config["default"].r
 
         def term(
@@ -229,6 +300,10 @@ def by_hand(pair: Pair, model: Any, lead: int, causal: bool) -> Tensor:
 
         base.get_submodule(name).register_forward_hook(term)
     return call(base, pair, torch.tensor([TARGET]))
+
+
+KEYS: dict[tuple[Pair, str], list[int]] = {}
+"""The rows of each projection that are a key's; they are the same however the model was made."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Heads with another number of labels than the base model's own."""
+"""The task heads of a model: which modules are trained whole with an adapter, and how many labels they have."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,26 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
+from crossflare.fusion.identity import head_modules
+
 PREFIX = "base_model.model."
 """What peft puts before a module's name on disk."""
+
+
+NAMED_BY_PEFT = ("classifier", "score", "qa_outputs")
+"""Modules that peft trains whole for a task by their names alone, wherever they are."""
+
+
+def saved_whole(model: nn.Module) -> list[str]:
+    """Return the names of the modules that are trained whole with an adapter: the head.
+
+    Of a head with a layer that peft takes by its name, these are the parts: else peft would save the layer twice.
+    """
+    names: list[str] = []
+    for head in head_modules(model):
+        parts = {name: each for name, each in model.get_submodule(head).named_children() if [*each.parameters()]}
+        names += [f"{head}.{name}" for name in parts] if parts.keys() & {*NAMED_BY_PEFT} else [head]
+    return names
 
 
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:

@@ -22,7 +22,7 @@ from crossflare.fusion.blocks import (
 )
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import make_phi
-from crossflare.fusion.identity import head_modules
+from crossflare.fusion.heads import saved_whole
 from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
 from crossflare.fusion.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
@@ -132,7 +132,7 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
         if config.target_modules == "all-linear":
             config.target_modules = all_linear(config, model)
         if config.task_type in HEADED:  # peft itself finds heads by two names only
-            config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
+            config.modules_to_save = sorted({*(config.modules_to_save or []), *saved_whole(model)})
         _check_count(config, [site for site in sites if is_targeted(config, site.name)], sites)
         return sites
 
