@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
     from crossflare.serving.evaluate import evaluate
+    from crossflare.serving.several import open_adapters
     from crossflare.training.text.source_collator import SourceCollator
 
 __version__: str
@@ -40,6 +41,7 @@ _PLACES = {
     "load_adapters": "crossflare.fusion.several",
     "load_recipe": "crossflare.recipe.grid",
     "open_adapter": "crossflare.serving.adapter",
+    "open_adapters": "crossflare.serving.several",
     "run": "crossflare.api",
     "save_adapter": "crossflare.fusion.adapter_files",
     "translate": "crossflare.api",
@@ -57,6 +59,7 @@ __all__ = [
     "load_adapters",
     "load_recipe",
     "open_adapter",
+    "open_adapters",
     "run",
     "save_adapter",
     "translate",

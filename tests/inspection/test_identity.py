@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from crossflare.inspection import identify
 from crossflare.inspection.found import Look
 from crossflare.inspection.looker import Looker, Share
 from crossflare.inspection.remarks import warnings_of
 from crossflare.inspection.show import parts_sheet
+from crossflare.languages import identify
 from crossflare.libraries import guard
 from crossflare.tasks.example import Example
 

@@ -179,14 +179,16 @@ def saved(place: Path, name: str, *, labels: int = 3, seed: int = 0, lora: bool 
     return place / name
 
 
-def test_saved_adapters_with_heads_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fusing", [True, False])
+def test_saved_adapters_with_heads_of_their_own(tmp_path: Path, fusing: bool) -> None:
     sizes = {"three": 3, "two": 2, "five": 5, "plain": 4}
     folders = {
-        name: saved(tmp_path, name, labels=size, seed=seed, lora=name == "plain")
+        name: saved(tmp_path, name, labels=size, seed=seed, lora=name == "plain" or not fusing)
         for seed, (name, size) in enumerate(sizes.items())
     }
     loaded = crossflare.load_adapters(build("xlm-r"), folders).double()
     inputs, names = batch(TARGETS, SOURCES).both(), ["two", "five", "plain", "three", "two"]
+    inputs = inputs if fusing else batch(TARGETS, SOURCES).target
     with torch.no_grad():
         mixed = loaded(**inputs, adapter_names=names).logits
     assert mixed.shape == (5, 5)

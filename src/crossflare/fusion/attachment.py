@@ -4,8 +4,7 @@ A model has one attachment, however many adapters it carries and whichever way t
 """
 
 import inspect
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,6 +82,7 @@ class Attachment:
         for hook in self.hooks:
             hook.remove()
         self.hooks = []
+        self.mixing.unhook()
         for each in self.replaced:
             each.remove()
         for module in checkpointing(self.model.modules()):
@@ -104,13 +104,6 @@ class Attachment:
         check_alike({name: self.configs[name] for name in names})
         config = self.configs[names[0]] if names else None
         return None if config is not None and config.released and released.is_off(self.model) else config
-
-    @contextmanager
-    def mix(self, names: object) -> Generator[None]:
-        """Let the calls inside take each row through the adapter named for it (see `Mixing.of`)."""
-        self.hooks += self.mixing.hook()
-        with self.mixing.of(names):
-            yield
 
     def generate(self, plain: Any, arguments: dict[str, Any]) -> Any:
         """Call the model's own `generate`, with a source or without (see `generation`).

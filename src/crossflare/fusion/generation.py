@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.frame import Frame, LatentStates, ModelStates, Side, real_rows
 from crossflare.fusion.inputs import Inputs
-from crossflare.fusion.reading import SourceReader
+from crossflare.fusion.reading import EncoderOutput, SourceReader
 from crossflare.fusion.released import last_step
 from crossflare.fusion.source_pass import SHARED, SourcePass
 from crossflare.libraries.torch import is_compiled
@@ -119,7 +118,7 @@ class Session:
                 "a step of generate came with another key-value cache than the one it began with; run "
                 "`crossflare doctor --self-test`, and pass use_cache=False meanwhile"
             )
-        hidden: Any = BaseModelOutput(last_hidden_state=encoded.repeat_interleave(beams, 0))
+        hidden: Any = EncoderOutput(last_hidden_state=encoded.repeat_interleave(beams, 0))
         mask = encoder.source.mask
         reading = self.reader.read(shared | {"encoder_outputs": hidden, "attention_mask": real_rows(mask).long()})
         has_source = mask.any(1, keepdim=True).expand_as(ids)

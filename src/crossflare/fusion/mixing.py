@@ -5,8 +5,8 @@ the source that these target rows read, and heads with different numbers of labe
 that other threads may call the model at the same time.
 """
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,11 +17,27 @@ from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls
 from crossflare.fusion.frame import Mixed
 from crossflare.fusion.inputs import Inputs
-from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
+from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer, wrap_calls
 from crossflare.libraries.torch import forward_pre_hooks, is_compiled
 
 BASE = "__base__"
 """peft's name for rows without an adapter."""
+
+
+def let_mix(tuner: Any) -> None:
+    """Let plain LoRA on a model take `adapter_names` as FLARE does: in threads, and with any heads."""
+    mixing = Mixing(tuner.model, Calls())
+
+    def mixed(own: Any) -> Any:
+        @contextmanager
+        def enabled(*args: Any, **kwargs: Any) -> Generator[None]:
+            names = kwargs.pop("adapter_names", None)
+            with own(*args, **kwargs), nullcontext() if names is None else mixing.of(names, writing=True):
+                yield
+
+        return enabled
+
+    wrap_calls(tuner, mixed)
 
 
 class Mixing:
@@ -29,18 +45,22 @@ class Mixing:
 
     def __init__(self, model: nn.Module, calls: Calls) -> None:
         self.model, self.calls = model, calls
+        self.handles: list[RemovableHandle] = []
 
     @contextmanager
-    def of(self, names: object) -> Generator[None]:
+    def of(self, names: object, *, writing: bool = False) -> Generator[None]:
         """Let the calls inside take each row through the adapter named for it.
 
         Args:
             names: The name of an adapter, or `__base__` for none, for each row of the batch [B].
+            writing: Whether a call may have each row several times, for beams.
 
         Raises:
             UserError: The names are not those of adapters, or the model is in training mode or compiled as a whole.
         """
-        with self.bound(Mixed(self._checked(names))):
+        mixed = Mixed(self._checked(names), writing)
+        self._hook()
+        with self.bound(mixed):
             yield
 
     @contextmanager
@@ -59,6 +79,12 @@ class Mixing:
         if mixed is not None and not mixed.writing and (count := len(inputs.tokens)) != len(mixed.names):
             raise UserError(f"adapter_names: got {len(mixed.names)} names for {count} rows; give one for each row")
 
+    def unhook(self) -> None:
+        """Remove the hooks."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+
     def _checked(self, names: object) -> tuple[str, ...]:
         layers: list[Any] = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
         known: set[str] = {name for layer in layers for name in layer.lora_A}
@@ -73,16 +99,16 @@ class Mixing:
             raise UserError("adapter_names cannot run in a model compiled as a whole; compile its blocks instead")
         return tuple(names)
 
-    def hook(self) -> Iterable[RemovableHandle]:
-        """Put the hooks on the layers and heads that lack them; yield their handles."""
+    def _hook(self) -> None:
+        """Put the hooks on the layers and heads that lack them."""
         for module in self.model.modules():
             if any(getattr(hook, "__self__", None) is self for hook in forward_pre_hooks(module)):
                 continue
             if isinstance(module, LoraLayer):
-                yield module.register_forward_pre_hook(self._name_rows, with_kwargs=True)
+                self.handles.append(module.register_forward_pre_hook(self._name_rows, with_kwargs=True))
             elif isinstance(module, AuxiliaryTrainingWrapper):
-                yield module.register_forward_pre_hook(self._check_head)
-                yield module.register_forward_hook(self._through_heads, with_kwargs=True)
+                self.handles.append(module.register_forward_pre_hook(self._check_head))
+                self.handles.append(module.register_forward_hook(self._through_heads, with_kwargs=True))
 
     def _name_rows(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

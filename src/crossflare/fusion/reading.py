@@ -119,6 +119,13 @@ def _moved(value: Any, twins: Twins) -> Any:
     return value
 
 
+@dataclass
+class EncoderOutput(BaseModelOutput):
+    """The output of an encoder that has run before; models with experts ask it for its routing, too."""
+
+    router_logits: None = None
+
+
 Stacks = Mapping[str, Sequence[nn.Module]]
 """The name of a list of blocks -> its blocks."""
 
@@ -198,7 +205,7 @@ class SourceReader:
         """
         encoded = self.encode(inputs)
         assert encoded.final is not None, "an encoder has an output"
-        hidden: Any = BaseModelOutput(last_hidden_state=encoded.final[rows])  # type: ignore[arg-type]
+        hidden: Any = EncoderOutput(last_hidden_state=encoded.final[rows])  # type: ignore[arg-type]
         decoded = self.read(decoder | {"encoder_outputs": hidden, "attention_mask": inputs["attention_mask"][rows]})
         states = {name: encoded.states[name] or decoded.states[name] for name in encoded.states}
         return replace(decoded, states=states, final=encoded.final)

@@ -10,12 +10,13 @@ from crossflare.disk.files import digest_file
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import CONFIG, WEIGHTS, Opened, check_folder, fitting_tensors
 from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.blocks import projects_positions
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.heads import fit_heads, shapes_in
 from crossflare.fusion.identity import BaseIdentity
-from crossflare.fusion.mixing import BASE
+from crossflare.fusion.mixing import BASE, let_mix
 from crossflare.fusion.tuner import unchanged_on_failure
-from crossflare.libraries.peft import LoraModel
+from crossflare.libraries.peft import LoraLayer, LoraModel
 
 
 def load_adapters(
@@ -59,7 +60,15 @@ def load_adapters(
         loaded = load_adapter(model, first.folder, base=base, merged=merged, adapter=order[0])
         for name in order[1:]:
             _add(loaded, name, opened[name])
+    if not isinstance(first.config, FlareConfig):
+        let_mix(loaded.base_model)
     return loaded.eval()
+
+
+def mixes_rows(model: PeftModel) -> bool:
+    """Return whether a batch may mix the adapters: not where projections read what belongs to no row (DeBERTa)."""
+    blocks = {name.rpartition(".")[0] for name, each in model.named_modules() if isinstance(each, LoraLayer)}
+    return not any(projects_positions(model.get_submodule(name)) for name in blocks)
 
 
 def _add(model: PeftModel, name: str, opened: Opened) -> None:
@@ -83,16 +92,17 @@ def _checked(name: str) -> str:
 
 
 def _check_alike(one: Opened, other: Opened) -> None:
+    if stands_on(one) == stands_on(other):
+        return
     if one.base.digest != other.base.digest:
         raise UserError(
             f"{other.folder}: the adapter was trained on {other.base}, {one.folder} on {one.base}; load each on its own"
         )
-    if _stage1(one) != _stage1(other):
-        raise UserError(
-            f"{other.folder}: its stage 1 is not that of {one.folder}; a model holds one stage 1: load each on its own"
-        )
+    raise UserError(
+        f"{other.folder}: its stage 1 is not that of {one.folder}; a model holds one stage 1: load each on its own"
+    )
 
 
-def _stage1(opened: Opened) -> list[str]:
-    """Return the digests of all that is merged into the base."""
-    return [digest_file(folder / name) for folder in opened.chain for name in (CONFIG, WEIGHTS)]
+def stands_on(opened: Opened) -> tuple[str, ...]:
+    """Return the digests of an adapter's base and of all that is merged into it."""
+    return (opened.base.digest, *(digest_file(folder / name) for folder in opened.chain for name in (CONFIG, WEIGHTS)))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from peft import PeftConfig
@@ -202,12 +202,9 @@ class FlareModel(LoraModel):  # type: ignore[misc]  # read by its place in peft
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Generator[None]:
         names = kwargs.pop("adapter_names", None)
-        with super()._enable_peft_forward_hooks(*args, **kwargs):
-            if names is None:
-                yield
-                return
-            with self.attachment.mix(names):
-                yield
+        mixing = nullcontext() if names is None else self.attachment.mixing.of(names)
+        with super()._enable_peft_forward_hooks(*args, **kwargs), mixing:
+            yield
 
     def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a sum of adapters is not the adapter of a sum once phi is not linear."""

@@ -8,9 +8,10 @@ from itertools import islice
 from crossflare.errors import UserError
 from crossflare.inspection.counting import RowTally, TextTally, TokenTally
 from crossflare.inspection.found import LanguageLook, LeakLook, Lengths, Look, PairLook, PartLook, WorkLook
-from crossflare.inspection.identify import IdentityTally, knows
+from crossflare.inspection.identify import IdentityTally
 from crossflare.inspection.parallel import MOST, KeptRow, KeptRows, fit_of
 from crossflare.languages import find_language
+from crossflare.languages.identify import knows
 from crossflare.progress import bar
 from crossflare.recipe.engines import Translating
 from crossflare.tasks.dataset import PARTS, Align

@@ -88,6 +88,11 @@ def check_loads_by(check: Callable[[Any, Path | str, str], None]) -> None:
     model.load_adapter = load_adapter
 
 
+def wrap_calls(tuner: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put a function of one's own around the context in which peft calls the model, for this model alone."""
+    tuner._enable_peft_forward_hooks = wrap(tuner._enable_peft_forward_hooks)
+
+
 def is_targeted(config: Any, module: str) -> bool:
     """Return whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))

@@ -1,13 +1,12 @@
 """The one way to load a trained adapter: `crossflare run`, `predict` and `analyse` use it, and so does Python."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
-from crossflare.errors import UserError
 from crossflare.evaluation.scoring import predict
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
@@ -20,16 +19,13 @@ from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
-    examples_from,
-    given_of,
     predictions_of,
-    reads_of,
     states_of,
     text_of,
     threshold_of,
-    translated,
     without_blanks,
 )
+from crossflare.serving.rows import check_batch_size, check_texts, ready
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
@@ -37,18 +33,11 @@ from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.checkpoints import put_trained, trained
 from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
-from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-ALONE = "sources=[None, ...] reads the texts alone"
-ADVICE: Mapping[Reads, str] = {
-    "both": f"give them as sources, or a translator; {ALONE}",
-    "latents": f"give its engine, `Transformers`, as translator; {ALONE}",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +90,9 @@ class TrainedAdapter(Saved):
             UserError: Texts or sources have the wrong type, shape or number; the adapter reads sources and there are
                 none, or it reads none and there are some; or a text is empty and the model answers in words.
         """
-        if batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        check_batch_size(batch_size)
         language = language_of(self, language)
-        examples, any_source = examples_from(texts, sources, self.task.text_count)
-        if not examples:
-            return []
-        reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
-        if translator is not None and reads == "both":
-            examples = translated(self, examples, translator, language)
+        examples, reads = ready(self, texts, sources, translator, language)
         return self.answer(
             examples, reads, states_from=translator, coverage=coverage, language=language, batch_size=batch_size
         )
@@ -135,8 +118,16 @@ class TrainedAdapter(Saved):
             batch_size: Rows in one forward pass.
         """
         threshold = threshold_of(self, coverage, language)
+        if not examples:
+            return []
         rows = without_blanks(examples)
         outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
+        return self.predictions(rows, reads, outputs, threshold, language)
+
+    def predictions(
+        self, rows: Sequence[Example], reads: Reads, outputs: Outputs, threshold: float, language: str | None
+    ) -> list[Prediction]:
+        """Return the predictions that the model's outputs for N rows make; see `answer`."""
         form = self.form(with_source=reads == "both")
         cut = [any(form.truncated([row]).values()) for row in rows]
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
@@ -279,12 +270,6 @@ def _model(saved: Saved, found: Base) -> "nn.Module":
     shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
     put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
     return model.requires_grad_(False).eval()
-
-
-def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
-    """Raise `UserError` for a row without a text if the model answers in words."""
-    if saved.answering == "text":
-        check_filled(examples)
 
 
 def _positions(model: Any) -> int:
