@@ -139,7 +139,7 @@ def sections(results: Results) -> list[Section]:
         Section("Label by label: the best methods", label_grids(results), folded=True),
         Section(CALIBRATION, calibration_grids(results)),
         Section(COST, (cost,) if cost else ()),
-        Section("Test texts that were cut, empty or without a source", _filled(checks)),
+        Section("Test texts that were cut, empty or without a source", tuple(filter(_counted, _filled(checks)))),
         Section("Test texts read in windows", _filled(long)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
@@ -189,6 +189,11 @@ def _filled(grids: Iterable[Grid]) -> tuple[Grid, ...]:
     """Return the grids without the methods that have nothing in them, and without empty grids."""
     kept = [replace(grid, rows=tuple(row for row in grid.rows if not all(e.empty for e in row[1]))) for grid in grids]
     return tuple(grid for grid in kept if grid.rows)
+
+
+def _counted(grid: Grid) -> bool:
+    """Return whether a table of counts has any but 0."""
+    return any(entry.text != "0" for _, row in grid.rows for entry in row if not entry.empty)
 
 
 def _lines(value: Any, indent: str = "") -> str:

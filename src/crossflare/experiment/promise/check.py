@@ -63,9 +63,11 @@ def _steps(data: Data) -> Iterator[str]:
         if method.about.trains and method.about.learns != "probe" and method.of is None:
             own = (spec.targets[0], "train") in parts
             trainings[method.name] = (spec.training(method), spec.targets[0] if own else spec.source)
+    few: dict[str, list[str]] = {}
     for name, (training, language) in trainings.items():
         if (language, "train") in parts and (said := few_steps(_count(training, parts[language, "train"].used))):
-            yield f"{name}: {said}"
+            few.setdefault(said, []).append(name)
+    yield from (f"{', '.join(names)}: {said}" for said, names in few.items())
 
 
 def _count(training: Training, rows: int) -> int:

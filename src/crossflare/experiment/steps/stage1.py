@@ -64,7 +64,8 @@ class Stage1(Model):
     @property
     def label(self) -> str:
         """The label for people."""
-        return f"{self.context.spec.source}, seed {self.seed}"
+        what = self.context.spec.source if self.training.trains else "left out: the base as it is"
+        return f"{what}, seed {self.seed}"
 
     @property
     def method_kind(self) -> str:
