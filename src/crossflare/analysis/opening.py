@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from crossflare.errors import UserError, choose
-from crossflare.evaluation.folder import CELLS, SPEC, RunFiles
+from crossflare.evaluation.folder import CELLS, MODELS, SPEC, RunFiles
 from crossflare.experiment.making.predictions import load_model, read_split
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import NotReadyError
@@ -108,9 +108,6 @@ def seen(phi: Phi, see: Callable[[Tensor, Tensor, Tensor, Pairing], None]) -> Ph
         return fused
 
     return watched
-
-
-MODELS = "models"
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,18 @@ A load that fails leaves the base model as it was.
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from crossflare.disk.files import CARD, MANIFEST, commit_dir
+from crossflare.disk.files import CARD, MANIFEST, commit_dir, digest_file, read_manifest
 from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
@@ -29,65 +31,32 @@ from crossflare.fusion.adapter_check import (
     README,
     SOURCE_TASK,
     WEIGHTS,
+    Opened,
     check_base,
     check_folder,
+    check_saved_whole,
     fitting_tensors,
-    outside_of_heads,
 )
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.hub import folder_of, upload
 from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.readme import About, readme
 from crossflare.fusion.tuner import unchanged_on_failure
-from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
+from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.torch import is_quantised
 
-
-def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
-    """Return the text of README.md: tags for the hub in its front matter, and the licences of the translations.
-
-    Args:
-        base: The model that the adapter belongs to.
-        card: The card, as `save_adapter` takes it; the text leaves out what the card lacks.
-    """
-    lines = front_lines(base, card, f"An adapter of {base.name}", library="peft", tag="lora")
-    lines += [
-        "",
-        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
-        "has none, with peft after `import crossflare`.",
-    ]
-    return "\n".join(lines) + "\n"
+ORIGIN = "crossflare_origin"
+"""The attribute of a model that `load_adapter` made: what it came from, an `Opened`."""
+OF_TRAINING = ("calibration", "training", "data", "settings")
+"""What a card says of a training; it is not true any more once the adapter was trained on."""
 
 
-def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, library: str, tag: str) -> list[str]:
-    """Return the first lines of README.md, which are the same for every kind of folder."""
-    languages = list(dict.fromkeys(str(card[name]) for name in ("source", "through", "language") if card.get(name)))
-    front = [f"library_name: {library}", f"base_model: {_quoted(base.name)}", f"tags: [crossflare, {tag}]"]
-    front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
-    lines = ["---", *front, "---", "", f"# {title}", ""]
-    if card.get("kind"):
-        task = cast(dict[str, Any], card.get("task") or {}).get("name", "a task")
-        lines += [f"Kind: {card['kind']}; task: {task}; languages: {', '.join(languages) or 'not named'}.", ""]
-    engines = _engines(card)
-    for what, engine in engines.items():
-        licence = str(engine.get("licence", "not stated"))
-        model = f" ({engine['model']})" if engine.get("model") else ""
-        lines.append(f"- {what}: {engine.get('engine')}{model}, licence {licence}")
-    if any("-nc" in str(engine.get("licence", "")).lower() for engine in engines.values()):
-        lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
-    if card.get("kind"):
-        lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
-    return lines
-
-
-def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the translation engines, by what they translated."""
-    named = {"texts translated by": card.get("to_target"), "sources translated by": card.get("train_source")}
-    return {what: cast(Mapping[str, Any], engine) for what, engine in named.items() if isinstance(engine, Mapping)}
-
-
-def _quoted(text: str) -> str:
-    """Return a text in quotes, so that YAML reads it back unchanged: `no` is a language."""
-    return "'" + text.replace("'", "''") + "'"
+def about_of(config: PeftConfig, card: Mapping[str, Any]) -> About:
+    """Return what a README says of an adapter beyond its card."""
+    fused = "target" if not isinstance(config, FlareConfig) else "both" if config.mt_dim is None else "latents"
+    task_type = str(getattr(config.task_type, "value", config.task_type))
+    return About(reads=str(card.get("reads") or fused), task_type=task_type, licence=card.get("licence"))
 
 
 def save_adapter(
@@ -121,7 +90,7 @@ def save_adapter(
         UserError: The folder cannot be written, or the adapter replaces parts of the base, which `load_adapter` would
             refuse; what was there is kept.
     """
-    _check_saved_whole(model, adapter)
+    check_saved_whole(model, adapter)
     tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
     config: dict[str, Any] = dict(model.peft_config[adapter].to_dict()) | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
@@ -130,7 +99,7 @@ def save_adapter(
     def fill(place: Path) -> None:
         (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
-        (place / README).write_text(readme(base, card or {}), encoding="utf-8")
+        (place / README).write_text(readme(base, card or {}, about_of(model.peft_config[adapter], card or {})), "utf-8")
         said = {**(card or {}), "base": base.to_dict(), "format": FORMATS["a card"]}
         (place / CARD).write_text(json.dumps(said, indent=2, sort_keys=True))
         for each in () if source_task is None else (MANIFEST, *LIMITS):
@@ -155,7 +124,7 @@ def load_adapter(
 
     Args:
         model: The pretrained base model with a fresh head.
-        folder: The folder that `save_adapter` wrote.
+        folder: The folder that `save_adapter` wrote, or a name on the hub, `owner/name` or `owner/name@revision`.
         base: `identify(model)`, if it is already known.
         merged: Whether the base already holds the adapter's stage 1, as a quantised base must.
 
@@ -164,7 +133,7 @@ def load_adapter(
             unexpected, misshapen or not finite, or the base is another one (the message names both). The model is
             unchanged.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     opened = check_folder(folder)
     check_base(folder, opened.base, base or identify(model))
     chain = () if merged else opened.chain
@@ -177,7 +146,9 @@ def load_adapter(
     configs = {each: parse_config(each / CONFIG) for each in chain}
     before = {each: (config, fitting_tensors(model, each, config)) for each, config in configs.items()}
     with unchanged_on_failure(model):
-        return _attach(_merged(model, before), opened.config, tensors).eval()
+        made = _attach(_merged(model, before), opened.config, tensors).eval()
+    vars(made)[ORIGIN] = opened
+    return made
 
 
 @torch.no_grad()
@@ -244,19 +215,58 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
 
 
-def _check_saved_whole(model: PeftModel, adapter: str) -> None:
-    """Refuse to save what `load_adapter` would refuse: whole modules of the base, trained with the adapter."""
-    base: Any = model.get_base_model()
-    wrapped = [
-        name
-        for name, module in base.named_modules()
-        if isinstance(module, AuxiliaryTrainingWrapper) and adapter in getattr(module, "modules_to_save", {})
-    ]
-    for name in outside_of_heads(base, wrapped):
+def write_readme(model: PeftModel, folder: Path) -> bool:
+    """Write the README of a folder that peft saves, unless it has one; return False for adapters that are not ours."""
+    adapter = str(model.active_adapter)
+    if not _is_ours(model, adapter):
+        return False
+    origin: Opened | None = vars(model).get(ORIGIN)
+    config = model.peft_config[adapter]
+    card = {} if origin is None else origin.card
+    name = str(config.base_model_name_or_path or type(model.get_base_model()).__name__)
+    base = BaseIdentity(name, "", 0, 0) if origin is None else origin.base
+    if not (folder / README).exists():
+        (folder / README).write_text(readme(base, card, about_of(config, card)), "utf-8")
+    return True
+
+
+def push_model(model: PeftModel, name: str, **options: Any) -> str | None:
+    """Save an adapter whole and push it, in place of peft's `push_to_hub`; return the commit's address.
+
+    Args:
+        model: The model that carries the adapter; what is pushed is its active adapter.
+        name: `owner/name`.
+        options: See `upload`.
+
+    Returns:
+        None if it is no adapter of crossflare's: peft pushes it.
+
+    Raises:
+        UserError: See `upload` and `save_adapter`; or the base is quantised, and was not loaded by crossflare.
+    """
+    adapter = str(model.active_adapter)
+    if not _is_ours(model, adapter):
+        return None
+    origin: Opened | None = vars(model).get(ORIGIN)
+    if origin is None and any(is_quantised(module) for module in model.modules()):
         raise UserError(
-            f"adapter '{adapter}' trains {name} whole (modules_to_save), which belongs to the base, and load_adapter "
-            "would refuse it; save it with model.save_pretrained, or train the head alone"
+            f"{name}: nothing says which base it is of, since that is quantised; save it with crossflare.save_adapter("
+            "model, folder, base=...) and push the folder with `crossflare push`"
         )
+    base = identify(model.get_base_model(), adapted=True) if origin is None else origin.base
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "adapter"
+        card = {} if origin is None else dict(origin.card)
+        save_adapter(model, folder, base=base, source_task=origin and origin.stage1, card=card, adapter=adapter)
+        if origin is not None and digest_file(folder / WEIGHTS) != read_manifest(origin.folder)[WEIGHTS]:
+            card = {key: value for key, value in card.items() if key not in OF_TRAINING}  # it was trained on
+            save_adapter(model, folder, base=base, source_task=origin.stage1, card=card, adapter=adapter)
+        about = replace(about_of(model.peft_config[adapter], card), place=name)
+        return upload(name, folder, {README: readme(base, card, about)}, **options)
+
+
+def _is_ours(model: PeftModel, adapter: str) -> bool:
+    return isinstance(model.peft_config.get(adapter), FlareConfig) or ORIGIN in vars(model)
 
 
 def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor]) -> PeftModel:

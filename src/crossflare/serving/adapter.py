@@ -14,14 +14,15 @@ from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, lo
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import ReadSettings, Saved, other_base, read_saved
-from crossflare.serving.hub import folder_of
+from crossflare.serving.card import ReadSettings, Saved, open_saved, other_base
 from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
+    check_texts,
     examples_from,
     given_of,
+    positions_of,
     predictions_of,
     reads_of,
     states_of,
@@ -30,6 +31,7 @@ from crossflare.serving.prediction import (
     translated,
     without_blanks,
 )
+from crossflare.serving.push import pack
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
@@ -37,7 +39,6 @@ from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.checkpoints import put_trained, trained
 from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
-from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 
 if TYPE_CHECKING:
@@ -142,6 +143,19 @@ class TrainedAdapter(Saved):
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
         return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
 
+    def push_to_hub(self, name: str, *, licence: str | None = None, **options: Any) -> str:
+        """Push its folder to the model hub, whole and in one commit, and return the commit's address.
+
+        Args:
+            name: `owner/name`.
+            licence: See `pack`.
+            options: `private`, `branch`, `token`, `message` and `create_pr`: see `upload`.
+
+        Raises:
+            UserError: See `pack` and `upload`.
+        """
+        return pack(self.folder, name, licence).push(name, **options)
+
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
     ) -> Outputs:
@@ -166,7 +180,7 @@ class TrainedAdapter(Saved):
 
     def form(self, *, with_source: bool) -> Form:
         """Return the form in which the model reads the task, with a source for each row or without."""
-        longest = _positions(self.model) // (2 if self.kind.joins else 1)
+        longest = positions_of(self.model) // (2 if self.kind.joins else 1)
         return make_form(
             self.task,
             self.answering,
@@ -198,8 +212,8 @@ def open_adapter(
     ('bad', 'good')
 
     Args:
-        folder_or_hub_id: A folder, or a name `owner/name` on the model hub, if there is no such folder. It is fetched
-            if it is not in the hub's cache. Only the files that an adapter can have are fetched.
+        folder_or_hub_id: A folder; or, if there is no such folder, a name on the model hub, `owner/name` or
+            `owner/name@revision`. Of it the files that its manifest names are fetched, if they are not in the cache.
         base: The folder or hub name of the base model, which may be fetched. None: the one that the adapter names,
             which must be on this machine, since an adapter's files start no look-up.
         revision: The commit, tag or branch of the adapter on the hub.
@@ -209,7 +223,7 @@ def open_adapter(
         UserError: The folder is incomplete or was not trained by `crossflare run`, the hub does not provide it, or the
             base is not on this machine or is another one.
     """
-    saved = read_saved(folder_of(folder_or_hub_id, revision))
+    saved = open_saved(folder_or_hub_id, revision)
     return load_trained(saved, base=other_base(saved, base), device=device)
 
 
@@ -279,20 +293,3 @@ def _model(saved: Saved, found: Base) -> "nn.Module":
     shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
     put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
     return model.requires_grad_(False).eval()
-
-
-def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
-    """Raise `UserError` for a row without a text if the model answers in words."""
-    if saved.answering == "text":
-        check_filled(examples)
-
-
-def _positions(model: Any) -> int:
-    """Return how many tokens a model has positions for; a very large number if positions are not learnt."""
-    found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
-    sizes = [
-        each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there
-        for each in found
-        if hasattr(each, "num_embeddings")
-    ]
-    return min(sizes, default=1 << 20)
