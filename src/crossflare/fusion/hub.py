@@ -7,6 +7,7 @@ says that all were trained. No other file is read, and no code runs.
 
 import errno
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from typing import Any, cast
 from crossflare.disk.files import CARD, MANIFEST, manifest_text, read_manifest
 from crossflare.disk.storage import disk_error, storage_error
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import LIMITS, read_base
+from crossflare.fusion.adapter_check import LIMITS, README, read_base
 from crossflare.fusion.tensor_files import LIMITS as TENSOR_LIMITS
 from crossflare.fusion.tensor_files import MODEL
 from crossflare.libraries.transformers import quiet
@@ -124,7 +125,7 @@ def upload(
     """
     from hashlib import sha256
 
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 
     if HUB_NAME.fullmatch(name if "/" in name else f"owner/{name}") is None:
         raise UserError(
@@ -137,7 +138,10 @@ def upload(
     }
     api, made = HfApi(token=token), False
     try:
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warnings while validating metadata")
+            if README in texts:
+                ModelCard(texts[README]).validate()
             name = name if "/" in name else f"{api.whoami()['name']}/{name}"
             if not api.repo_exists(name):
                 api.create_repo(name, private=private, exist_ok=True)
@@ -199,6 +203,8 @@ def _push_reason(error: Exception) -> str:
         return "the hub does not let you write there; check the owner's name, and that your token may write"
     if status in (409, 412):
         return "someone else changed the repository meanwhile; push again"
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return f"the hub refuses the metadata of {README} ({' '.join(str(error).split()):.200}); check --licence"
     if isinstance(error, OfflineModeIsEnabled):
         return "the hub's client is set to work offline; unset HF_HUB_OFFLINE"
     return f"{_told(error)}; check the name and the network, and push again"

@@ -68,8 +68,6 @@ class About:
     task_type: str | None = None
     """peft's type of task, for an adapter without a card of a run."""
     scores: Sequence[Score] = ()
-    tags: Sequence[str] = ()
-    """Further tags for the hub."""
 
 
 def readme(base: BaseIdentity, card: Mapping[str, Any], about: About) -> str:
@@ -124,7 +122,7 @@ def _head(base: BaseIdentity, card: Mapping[str, Any], about: About, title: str)
         library_name="peft" if about.what == "adapter" else "crossflare",
         base_model=hub_base,
         pipeline_tag=pipeline,
-        tags=list(dict.fromkeys(["crossflare", str(card.get("kind") or "lora"), *about.tags])),
+        tags=["crossflare", str(card.get("kind") or "lora")],
         datasets=[data["hub"]] if data.get("hub") else None,
         model_name=title if found else None,
         eval_results=found or None,
@@ -152,16 +150,17 @@ def _code(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str
         return [
             *code,
             f"base = {auto}.from_pretrained({'BASE' if _path(base.name) else base.name!r})  # with its head's options",
-            f"model = crossflare.load_adapter(base, {place!r})",
+            f'model = crossflare.load_adapter(base, "{place}")',
         ]
-    named = f", base={hub!r}" if hub and hub == base.name else ""
+    named = f', base="{hub}"' if hub and hub == base.name else ""
+    lost = "  # and base=, the folder of its base" if hub is None and place != "." else ""
     pair = '("a question", "its context")' if _questions(card) else '("a text", "another text")'
     text = pair if _part(card, "task").get("texts") == 2 or _questions(card) else '"a text"'
     sources = {
         "both": f"sources = [{text}]  # the same in {card.get('source', 'the source language')}; None: without",
         "latents": "sources = [None]  # or, in predict, translator=: the engine named below",
     }
-    code = ["import crossflare", "", f"adapter = crossflare.open_adapter({place!r}{named})", f"texts = [{text}]"]
+    code = ["import crossflare", "", f'adapter = crossflare.open_adapter("{place}"{named}){lost}', f"texts = [{text}]"]
     code += [sources[about.reads]] if about.reads in sources else []
     code += [f"for said in adapter.predict(texts{', sources' if about.reads in sources else ''}):"]
     return [*code, "    print(said.label, said.score)"]
