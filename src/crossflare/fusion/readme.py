@@ -4,24 +4,22 @@ Its head is metadata for the hub (languages as BCP-47 tags, base, tags, scores);
 what it was trained on under which licences, what it scores, and where it ends.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from crossflare.fusion.identity import BaseIdentity
+from crossflare.fusion.identity import BaseIdentity, is_path, without_path
 from crossflare.tasks.hub import HUB_NAME
 
 UNKNOWN = "licence not known"
 What = Literal["adapter", "probe", "model"]
-TITLES: Mapping[What, str] = {
-    "adapter": "An adapter of {}",
-    "probe": "A probe on {}",
-    "model": "{}, all of its weights trained",
+TITLES: Mapping[What, tuple[str, str | None]] = {
+    "adapter": ("An adapter of {}", "adapter"),
+    "probe": ("A probe on {}", None),
+    "model": ("{}, all of its weights trained", "finetune"),
 }
-RELATIONS: Mapping[What, str] = {"adapter": "adapter", "model": "finetune"}
-"""What the folder is to its base, in the hub's words; a probe is nothing that the hub has a word for."""
+"""The title, and what the folder is to its base, where the hub has a word for that."""
 AUTO = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "TOKEN_CLS": "AutoModelForTokenClassification",
@@ -68,6 +66,8 @@ class About:
     task_type: str | None = None
     """peft's type of task, for an adapter without a card of a run."""
     scores: Sequence[Score] = ()
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """What was translated for its tests -> the engine's identity."""
 
 
 def readme(base: BaseIdentity, card: Mapping[str, Any], about: About) -> str:
@@ -78,7 +78,7 @@ def readme(base: BaseIdentity, card: Mapping[str, Any], about: About) -> str:
         card: The folder's card; the text leaves out what it lacks.
         about: The rest.
     """
-    title = TITLES[about.what].format(_shown(base.name))
+    title = TITLES[about.what][0].format(without_path(base.name))
     sections = {
         "How to load it": ["```python", *_code(base, card, about), "```", "", AFTER[bool(card.get("kind"))]],
         "What it was made from": _made_from(base, card, about),
@@ -115,7 +115,7 @@ def _head(base: BaseIdentity, card: Mapping[str, Any], about: About, title: str)
     plain = list(dict.fromkeys(tag.split("-")[0] for tag in languages))
     more: dict[str, Any] = {"language_bcp47": languages if plain != languages else None}
     if hub_base:
-        more |= {"base_model_relation": RELATIONS.get(about.what), "base_model_revision": _revision(card)}
+        more |= {"base_model_relation": TITLES[about.what][1], "base_model_revision": _revision(card)}
     return ModelCardData(
         language=plain or None,
         license=about.licence,
@@ -137,8 +137,8 @@ def _first(card: Mapping[str, Any]) -> str:
     task = _part(card, "task")
     labels = ", ".join(map(str, cast(list[Any], task.get("labels") or [])))
     what = f"labels: {labels}" if labels else "answers to questions"
-    languages = ", ".join(_languages(card)) or "not named"
-    return f"Kind: {card['kind']}; task: {task.get('name', 'a task')} ({what}); languages: {languages}."
+    named = f"Kind: {card['kind']}; task: {task.get('name', 'a task')} ({what})"
+    return f"{named}; languages: {', '.join(_languages(card)) or 'not named'}."
 
 
 def _code(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str]:
@@ -146,10 +146,12 @@ def _code(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str
     place, hub = about.place, _hub_base(base, card)
     if not card.get("kind"):
         auto = AUTO.get(str(about.task_type), "AutoModel")
-        code = ["import crossflare", f"from transformers import {auto}", ""]
+        name = "BASE" if is_path(base.name) else base.name
         return [
-            *code,
-            f"base = {auto}.from_pretrained({'BASE' if _path(base.name) else base.name!r})  # with its head's options",
+            "import crossflare",
+            f"from transformers import {auto}",
+            "",
+            f'base = {auto}.from_pretrained("{name}")  # with its head\'s options',
             f'model = crossflare.load_adapter(base, "{place}")',
         ]
     named = f', base="{hub}"' if hub and hub == base.name else ""
@@ -169,7 +171,7 @@ def _code(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str
 def _made_from(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str]:
     """Return the table of what it was trained on and with, each with its licence."""
     hub, revision = _hub_base(base, card), _revision(card)
-    named = [f"{_shown(base.name)} ({hub})" if hub not in (None, base.name) else _shown(base.name)]
+    named = [f"{without_path(base.name)} ({hub})" if hub not in (None, base.name) else without_path(base.name)]
     named += [f"revision {revision}" if revision else "revision not named"]
     named += [f"weights {base.digest[:12]}"] if base.digest else []
     rows = [("base model", ", ".join(named), _part(card, "model"))]
@@ -179,8 +181,8 @@ def _made_from(base: BaseIdentity, card: Mapping[str, Any], about: About) -> lis
         said = [str(known.get("name") or _part(card, "task").get("name") or "own files"), place]
         said += [f"{data[key]} rows ({key[2:]})" for key in ("n_train", "n_dev") if key in data]
         rows.append(("data", ", ".join(filter(None, said)), known))
-    for what, engine in _engines(card):
-        name = f" ({_shown(str(engine['model']))})" if engine.get("model") else ""
+    for what, engine in [*_engines(card), *about.engines.items()]:
+        name = f" ({without_path(str(engine['model']))})" if engine.get("model") else ""
         rows.append((what, f"{engine.get('engine')}{name}", engine))
     lines = ["| what | which | licence |", "|---|---|---|"]
     lines += [f"| {what} | {_cell(which)} | {_cell(str(of.get('licence') or UNKNOWN))} |" for what, which, of in rows]
@@ -222,14 +224,13 @@ def _limits(card: Mapping[str, Any], about: About) -> list[str]:
     lines += [f"- It was trained for {trained}; nothing is known of other languages, domains or labels."]
     if about.reads == "both":
         lines += ["- It reads each text with its translation; worse translations, or none, cost accuracy."]
-    engines = [what for what, _ in _engines(card)]
-    if engines:
+    if _engines(card):
         lines += ["- It learnt from machine translations, with their mistakes and their tone."]
-    if isinstance(longest := card.get("max_length"), int) and not _questions(card):
+    if not _questions(card):
         long = "read in windows" if _part(card, "task").get("long") == "windows" else "cut"
-        lines += [f"- Texts longer than {longest} tokens are {long}."]
-    calibrated = ", ".join(_part(card, "calibration"))
-    lines += [f"- Its probabilities are calibrated for: {calibrated or 'no language'}."] if not _questions(card) else []
+        lines += [f"- Texts longer than {longest} tokens are {long}."] if (longest := card.get("max_length")) else []
+        calibrated = ", ".join(_part(card, "calibration")) or "no language"
+        lines += [f"- Its probabilities are calibrated for: {calibrated}."]
     return [*lines, "- It predicts what people labelled; do not decide about a person by it alone."]
 
 
@@ -279,15 +280,6 @@ def _part(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return an object of the card, empty if it is not there."""
     found = values.get(key)
     return cast(Mapping[str, Any], found) if isinstance(found, Mapping) else {}
-
-
-def _path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
-
-
-def _shown(name: str) -> str:
-    """Return a model's name for strangers, whom the folders of this machine do not concern."""
-    return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if _path(name) else name
 
 
 def _range(score: Score) -> str:

@@ -1,13 +1,14 @@
 """Pushing a trained adapter to the model hub: checked first, with a README that has its scores, all in one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import MANIFEST, read_manifest
 from crossflare.evaluation.folder import MODELS, RunFiles
-from crossflare.evaluation.predictions import run_intervals
+from crossflare.evaluation.predictions import AnswerPredictions, Predictions, run_intervals
+from crossflare.evaluation.record import Record
 from crossflare.fusion.adapter_check import README, Opened
 from crossflare.fusion.adapter_files import about_of
 from crossflare.fusion.hub import upload
@@ -45,13 +46,16 @@ def pack(folder: Path, name: str, licence: str | None = None) -> Parcel:
         UserError: The folder is not whole, or its card or a record of its run is damaged.
     """
     opened = open_trained(folder)
-    card, scores = check_card(opened.card, folder), tuple(scores_of(folder))
+    card, tests = check_card(opened.card, folder), _tests_of(folder)
+    scores = tuple(score for test in tests for score in _scores(*test))
+    made = [(record.language, record.translation.get("to_source")) for record, _ in tests]
+    engines = {f"test sources by ({language})": engine for language, engine in made if isinstance(engine, Mapping)}
     licence = licence or card.get("licence")
     if card.get("kind"):
         read_saved(folder)  # card and files go together
         reads = KINDS["zero-shot" if card["kind"] == STAGE1 else card["kind"]].reads
         what = "adapter" if isinstance(opened, Opened) else WHAT[opened.name]
-        about = About(what, name, licence, reads, scores=scores)
+        about = About(what, name, licence, reads, scores=scores, engines=engines)
     else:
         assert isinstance(opened, Opened), "whatever else is saved has a kind"
         said = about_of(opened.config, card)
@@ -60,8 +64,8 @@ def pack(folder: Path, name: str, licence: str | None = None) -> Parcel:
     return Parcel(folder, readme(opened.base, card, about), files, scores)
 
 
-def scores_of(folder: Path) -> Sequence[Score]:
-    """Return the scores of a run's model on the run's test rows, with their intervals; none outside of a run.
+def _tests_of(folder: Path) -> list[tuple[Record, Predictions | AnswerPredictions]]:
+    """Return what a run's model says of the run's test rows, alone; nothing outside of a run.
 
     Raises:
         UserError: A record of the run is damaged.
@@ -69,19 +73,22 @@ def scores_of(folder: Path) -> Sequence[Score]:
     place = folder.resolve()
     top = RunFiles(place.parent.parent)
     if place.parent.name != MODELS:
-        return ()
-    found: list[Score] = []
-    for files in (top, *top.cells):
-        for path in files.records:
-            record, said = files.read_result(path)
-            kind = KINDS.get(str(record.method["kind"]))
-            if record.model.get("id") == place.name and kind is not None and not kind.combines:
-                how = f"{record.method['name']}, source {record.signature['source']}"
-                about: dict[str, Any] = {"language": record.language, "rows": len(said.ids), "how": how}
-                intervals = run_intervals(said, len(record.task["labels"]))
-                found += [
-                    Score(metric, score=each.score, low=each.low, high=each.high, **about)
-                    for metric, each in intervals.items()
-                    if metric in record.scores
-                ]
-    return found
+        return []
+    read = [files.read_result(path) for files in (top, *top.cells) for path in files.records]
+    kinds = {record.run_id: KINDS.get(str(record.method["kind"])) for record, _ in read}
+    return [
+        (record, said)
+        for record, said in sorted(read, key=lambda each: (each[0].language, str(each[0].method["name"])))
+        if record.model.get("id") == place.name and (kind := kinds[record.run_id]) is not None and not kind.combines
+    ]
+
+
+def _scores(record: Record, said: Predictions | AnswerPredictions) -> list[Score]:
+    """Return the scores of one record, with their intervals."""
+    how, found = f"{record.method['name']}, source {record.signature['source']}", len(said.ids)
+    intervals = run_intervals(said, len(record.task["labels"]))
+    return [
+        Score(metric, record.language, each.score, each.low, each.high, found, how)
+        for metric, each in intervals.items()
+        if metric in record.scores
+    ]
