@@ -25,7 +25,7 @@ from crossflare.fusion.readme import UNKNOWN
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.file import Column, predict_file
 from crossflare.serving.prediction import Prediction
-from crossflare.serving.push import pack
+from crossflare.serving.push import parcel_of
 from crossflare.tasks.example import Example
 from crossflare.translation.engines.dictionary import Dictionary
 from crossflare.translation.engines.lexicon import Lexicon
@@ -97,7 +97,7 @@ def test_a_push_carries_the_scores_of_the_run(ran: Ran) -> None:
     records = [read_json(path) for path in (folder / "records").glob("*.json")]
     flare = [each for each in records if each["method"]["name"] in ("flare", "flare-no-source")]
     place = folder / "adapters" / "flare-sw-seed0"
-    parcel = pack(place, "me/flare")
+    parcel = parcel_of(place, "me/flare")
     assert {(each.metric, each.how.partition(",")[0], round(each.score, 6)) for each in parcel.scores} == {
         (metric, each["method"]["name"], round(score, 6)) for each in flare for metric, score in each["scores"].items()
     }
@@ -111,7 +111,7 @@ def test_a_push_carries_the_scores_of_the_run(ran: Ran) -> None:
     )
     assert "| test sources by (sw) | dictionary | that of the lexicon |" in said.text
     shutil.copytree(place.resolve(), folder.parent / "elsewhere")
-    assert pack(folder.parent / "elsewhere", "me/flare").scores == ()
+    assert parcel_of(folder.parent / "elsewhere", "me/flare").scores == ()
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("zero-shot", "flare-no-source")])

@@ -21,7 +21,7 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import README, WEIGHTS
 from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.tensor_files import MODEL, SETTINGS, save_tensors
-from crossflare.serving.push import pack
+from crossflare.serving.push import parcel_of
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases.load import load_base
 from crossflare.training.loop.checkpoints import trained
@@ -162,9 +162,9 @@ def test_a_plain_lora_of_peft_is_pefts_affair(folder: Path, hub: Hub, monkeypatc
 
 
 def test_a_second_push_replaces_the_first_and_leaves_what_is_not_ours(folder: Path, hub: Hub) -> None:
-    pack(folder / "staged", "me/one").push("me/one")
+    parcel_of(folder / "staged", "me/one").push("me/one")
     hub.add("me/one", "main", {**hub.files("me/one"), "picture.png": b"x"})
-    pack(folder / "flare", "me/one").push("me/one")
+    parcel_of(folder / "flare", "me/one").push("me/one")
     assert "picture.png" in hub.files("me/one")
     assert not [name for name in hub.files("me/one") if name.startswith("source_task/")]
     assert said_by("me/one", "flare") == said_by(folder / "flare", "flare")
@@ -185,7 +185,7 @@ def test_what_is_not_whole_is_refused_before_the_hub_hears_of_it(
     shutil.copytree(folder / "flare", tmp_path / "damaged")
     damage(tmp_path / "damaged")
     with pytest.raises(UserError, match=re.escape(said)) as caught:
-        pack(tmp_path / "damaged", "me/one").push("me/one")
+        parcel_of(tmp_path / "damaged", "me/one").push("me/one")
     only_line(caught)
     assert hub.requests == []
 
@@ -203,7 +203,7 @@ def test_a_commit_that_is_refused_changes_nothing(folder: Path, hub: Hub, status
     hub.make("me/one")
     before, hub.refuse_commits = dict(hub.files("me/one")), status
     with pytest.raises(UserError, match=r"^me/one: nothing was pushed: ") as caught:
-        pack(folder / "flare", "me/one").push("me/one")
+        parcel_of(folder / "flare", "me/one").push("me/one")
     assert said in only_line(caught)
     assert hub.files("me/one") == before
 
@@ -214,14 +214,14 @@ def test_a_repository_that_holds_another_model_is_refused(folder: Path, hub: Hub
     with pytest.raises(
         UserError, match=re.escape(f"found another model there ({MODEL}); nothing was pushed")
     ) as caught:
-        pack(folder / "flare", "me/base").push("me/base")
+        parcel_of(folder / "flare", "me/base").push("me/base")
     only_line(caught)
     assert hub.files("me/base")[README] == b"mine"
 
 
 def test_metadata_that_the_hub_refuses_make_no_repository(folder: Path, hub: Hub) -> None:
     with pytest.raises(UserError, match=r"the hub refuses the metadata of README\.md .* check --licence") as caught:
-        pack(folder / "flare", "me/one", licence="nonsense").push("me/one")
+        parcel_of(folder / "flare", "me/one", licence="nonsense").push("me/one")
     only_line(caught)
     assert hub.commits == {}
 
@@ -229,7 +229,7 @@ def test_metadata_that_the_hub_refuses_make_no_repository(folder: Path, hub: Hub
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "me/one@v2", "me/o ne"])
 def test_a_name_that_is_none_is_refused(folder: Path, hub: Hub, name: str) -> None:
     with pytest.raises(UserError, match="expected a name on the hub as owner/name") as caught:
-        pack(folder / "flare", name).push(name)
+        parcel_of(folder / "flare", name).push(name)
     only_line(caught)
     assert hub.requests == []
 
@@ -237,7 +237,7 @@ def test_a_name_that_is_none_is_refused(folder: Path, hub: Hub, name: str) -> No
 def test_a_push_offline_is_one_line(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="nothing was pushed: the hub's client is set to work offline") as caught:
-        pack(folder / "flare", "me/one").push("me/one")
+        parcel_of(folder / "flare", "me/one").push("me/one")
     only_line(caught)
     assert hub.requests == []
 
@@ -396,5 +396,5 @@ def test_the_commands_take_names_of_the_hub(
 
 def test_an_adapter_in_the_cache_can_be_pushed_under_another_name(folder: Path, hub: Hub, tmp_path: Path) -> None:
     snapshot = hub_snapshot(folder / "lora", tmp_path / "other")
-    pack(snapshot, "me/copy").push("me/copy")
+    parcel_of(snapshot, "me/copy").push("me/copy")
     assert said_by("me/copy", "lora") == said_by(folder / "lora", "lora")

@@ -163,9 +163,9 @@ def push(
 ) -> None:
     """Upload a trained adapter to the model hub, with all that a load needs and its card, in one commit."""
     with bars():
-        from crossflare.serving.push import pack
+        from crossflare.serving.push import parcel_of
 
-        parcel = pack(folder, name, licence)
+        parcel = parcel_of(folder, name, licence)
     if dry_run:
         typer.echo(parcel.readme, nl=False)
     else:

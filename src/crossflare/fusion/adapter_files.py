@@ -22,7 +22,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_mod
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from crossflare.disk.files import CARD, MANIFEST, commit_dir, digest_file, read_manifest
+from crossflare.disk.files import CARD, MANIFEST, commit_dir, digest_file, read_manifest, write_atomic
 from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
@@ -52,7 +52,7 @@ OF_TRAINING = ("calibration", "training", "data", "settings")
 """What a card says of a training; it is not true any more once the adapter was trained on."""
 
 
-def about_of(config: PeftConfig, card: Mapping[str, Any]) -> About:
+def adapter_about(config: PeftConfig, card: Mapping[str, Any]) -> About:
     """Return what a README says of an adapter beyond its card."""
     fused = "target" if not isinstance(config, FlareConfig) else "both" if config.mt_dim is None else "latents"
     task_type = str(getattr(config.task_type, "value", config.task_type))
@@ -99,7 +99,9 @@ def save_adapter(
     def fill(place: Path) -> None:
         (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
-        (place / README).write_text(readme(base, card or {}, about_of(model.peft_config[adapter], card or {})), "utf-8")
+        (place / README).write_text(
+            readme(base, card or {}, adapter_about(model.peft_config[adapter], card or {})), "utf-8"
+        )
         said = {**(card or {}), "base": base.to_dict(), "format": FORMATS["a card"]}
         (place / CARD).write_text(json.dumps(said, indent=2, sort_keys=True))
         for each in () if source_task is None else (MANIFEST, *LIMITS):
@@ -226,7 +228,7 @@ def write_readme(model: PeftModel, folder: Path) -> bool:
     name = str(config.base_model_name_or_path or type(model.get_base_model()).__name__)
     base = BaseIdentity(name, "", 0, 0) if origin is None else origin.base
     if not (folder / README).exists():
-        (folder / README).write_text(readme(base, card, about_of(config, card)), "utf-8")
+        write_atomic(folder / README, readme(base, card, adapter_about(config, card)))
     return True
 
 
@@ -261,7 +263,7 @@ def push_model(model: PeftModel, name: str, **options: Any) -> str | None:
         if origin is not None and digest_file(folder / WEIGHTS) != read_manifest(origin.folder)[WEIGHTS]:
             card = {key: value for key, value in card.items() if key not in OF_TRAINING}  # it was trained on
             save_adapter(model, folder, base=base, source_task=origin.stage1, card=card, adapter=adapter)
-        about = replace(about_of(model.peft_config[adapter], card), place=name)
+        about = replace(adapter_about(model.peft_config[adapter], card), place=name)
         return upload(name, folder, {README: readme(base, card, about)}, **options)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from crossflare.fusion.identity import BaseIdentity, is_path, without_path
+from crossflare.fusion.identity import BaseIdentity, named_by_path, without_path
 from crossflare.tasks.hub import HUB_NAME
 
 UNKNOWN = "licence not known"
@@ -146,7 +146,7 @@ def _code(base: BaseIdentity, card: Mapping[str, Any], about: About) -> list[str
     place, hub = about.place, _hub_base(base, card)
     if not card.get("kind"):
         auto = AUTO.get(str(about.task_type), "AutoModel")
-        name = "BASE" if is_path(base.name) else base.name
+        name = "BASE" if named_by_path(base.name) else base.name
         return [
             "import crossflare",
             f"from transformers import {auto}",

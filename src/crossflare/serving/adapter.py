@@ -31,7 +31,7 @@ from crossflare.serving.prediction import (
     translated,
     without_blanks,
 )
-from crossflare.serving.push import pack
+from crossflare.serving.push import parcel_of
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
@@ -148,13 +148,13 @@ class TrainedAdapter(Saved):
 
         Args:
             name: `owner/name`.
-            licence: See `pack`.
+            licence: See `parcel_of`.
             options: `private`, `branch`, `token`, `message` and `create_pr`: see `upload`.
 
         Raises:
-            UserError: See `pack` and `upload`.
+            UserError: See `parcel_of` and `upload`.
         """
-        return pack(self.folder, name, licence).push(name, **options)
+        return parcel_of(self.folder, name, licence).push(name, **options)
 
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64

@@ -10,7 +10,7 @@ from crossflare.evaluation.folder import MODELS, RunFiles
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, run_intervals
 from crossflare.evaluation.record import Record
 from crossflare.fusion.adapter_check import README, Opened
-from crossflare.fusion.adapter_files import about_of
+from crossflare.fusion.adapter_files import adapter_about
 from crossflare.fusion.hub import upload
 from crossflare.fusion.readme import About, Score, readme
 from crossflare.fusion.tensor_files import WHAT
@@ -33,7 +33,7 @@ class Parcel:
         return upload(name, self.folder, {README: self.readme}, **options)
 
 
-def pack(folder: Path, name: str, licence: str | None = None) -> Parcel:
+def parcel_of(folder: Path, name: str, licence: str | None = None) -> Parcel:
     """Check a folder as far as no model is needed, and write the README that it is pushed with.
 
     Args:
@@ -58,7 +58,7 @@ def pack(folder: Path, name: str, licence: str | None = None) -> Parcel:
         about = About(what, name, licence, reads, scores=scores, engines=engines)
     else:
         assert isinstance(opened, Opened), "whatever else is saved has a kind"
-        said = about_of(opened.config, card)
+        said = adapter_about(opened.config, card)
         about = About("adapter", name, licence, said.reads, said.task_type, scores)
     files = (*sorted({*read_manifest(folder), README}), MANIFEST)
     return Parcel(folder, readme(opened.base, card, about), files, scores)
