@@ -65,8 +65,8 @@ def test_scores_limits_and_licences_are_told() -> None:
 
 
 def test_the_folders_of_this_machine_stay_here() -> None:
-    text = readme(BaseIdentity("/home/someone/base", "0" * 64, 8, 2), RUN, About())
-    assert "/home" not in text
+    text = readme(BaseIdentity("/place/of/mine/base", "0" * 64, 8, 2), RUN, About())
+    assert "/place" not in text
     assert "base_model" not in front(text)
 
 
