@@ -41,7 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = base.model.config.to_json_string(use_diff=False)
     weights = trained(base.model.requires_grad_(True))
     save_tensors(weights, place / "full", MODEL, base=base.identity, card=card | {"kind": "full"}, settings=settings)
-    staged = get_peft_model(base.model, LoraConfig(r=2, target_modules=["key"], task_type="SEQ_CLS"))
+    staged: Any = get_peft_model(base.model, crossflare.FlareConfig(r=2, task_type="SEQ_CLS"))
+    card = card | {"kind": "flare"}
     save_adapter(staged, place / "staged", base=base.identity, source_task=place / "lora", card=card)
     return place
 
@@ -54,7 +55,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Hub]:
 
 def said_by(place: str | Path, name: str, **options: Any) -> Any:
     text = ("w1 w2", "w3") if name == "pairs" else "w1 w2"
-    return crossflare.open_adapter(place, **options).predict([text], [text] if name in ("flare", "pairs") else None)
+    return crossflare.open_adapter(place, **options).predict(
+        [text], [text] if name in ("flare", "pairs", "staged") else None
+    )
 
 
 def only_line(caught: "pytest.ExceptionInfo[UserError]") -> str:
@@ -141,6 +144,35 @@ def test_what_is_no_more_true_of_an_adapter_that_was_trained_on_is_left_out(fold
     again.model.push_to_hub("me/other")
     assert "training" not in json.loads(hub.files("me/other")[CARD])
     assert "0.900" not in hub.files("me/other")[README].decode()
+
+
+def test_a_model_whose_folder_is_gone_is_not_pushed_without_its_stage_1(folder: Path, hub: Hub, tmp_path: Path) -> None:
+    shutil.copytree(folder / "staged", tmp_path / "mine")
+    adapter = crossflare.open_adapter(tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine")
+    with pytest.raises(UserError, match="which it was loaded from, is gone or another one; load it again") as caught:
+        adapter.model.push_to_hub("me/one")
+    only_line(caught)
+    shutil.copytree(folder / "full", tmp_path / "mine")
+    with pytest.raises(UserError, match="expected"):
+        adapter.model.push_to_hub("me/one")
+    assert hub.requests == []
+
+
+def test_a_second_adapter_of_a_model_gets_the_stage_1_below_it_and_not_the_card_of_the_first(
+    folder: Path, hub: Hub
+) -> None:
+    model = crossflare.open_adapter(folder / "staged").model
+    model.add_adapter("mine", crossflare.FlareConfig(task_type="SEQ_CLS", r=2))
+    model.set_adapter("mine")
+    model.push_to_hub("me/mine")
+    said = json.loads(hub.files("me/mine")[CARD])
+    assert said == {name: read_json(folder / "staged" / CARD)[name] for name in ("base", "format")}
+    base = load_base(str(folder / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0).model
+    loaded, expected = crossflare.load_adapter(base, "me/mine").state_dict(), model.state_dict()
+    weights = [name for name in loaded if name.endswith("query.base_layer.weight")]
+    assert weights
+    assert all(torch.equal(loaded[name], expected[name]) for name in weights)
 
 
 def test_peft_saves_our_readme_and_leaves_one_that_is_there(folder: Path, tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ A load that fails leaves the base model as it was.
 
 import json
 import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_mod
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from crossflare.disk.files import CARD, MANIFEST, commit_dir, digest_file, read_manifest, write_atomic
+from crossflare.disk.files import CARD, MANIFEST, commit_dir
 from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
@@ -31,7 +30,6 @@ from crossflare.fusion.adapter_check import (
     README,
     SOURCE_TASK,
     WEIGHTS,
-    Opened,
     check_base,
     check_folder,
     check_saved_whole,
@@ -39,17 +37,14 @@ from crossflare.fusion.adapter_check import (
 )
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.hub import folder_of, upload
+from crossflare.fusion.hub import folder_of
 from crossflare.fusion.identity import BaseIdentity, identify
 from crossflare.fusion.readme import About, readme
-from crossflare.fusion.tuner import unchanged_on_failure
 from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.torch import is_quantised
 
 ORIGIN = "crossflare_origin"
 """The attribute of a model that `load_adapter` made: what it came from, an `Opened`."""
-OF_TRAINING = ("calibration", "training", "data", "settings")
-"""What a card says of a training; it is not true any more once the adapter was trained on."""
 
 
 def adapter_about(config: PeftConfig, card: Mapping[str, Any]) -> About:
@@ -91,13 +86,13 @@ def save_adapter(
             refuse; what was there is kept.
     """
     check_saved_whole(model, adapter)
-    tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
+    weights = weights_of(model, adapter)
     config: dict[str, Any] = dict(model.peft_config[adapter].to_dict()) | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     config["peft_type"] = str(getattr(config["peft_type"], "value", config["peft_type"]))
 
     def fill(place: Path) -> None:
-        (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+        (place / WEIGHTS).write_bytes(weights)
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
         (place / README).write_text(
             readme(base, card or {}, adapter_about(model.peft_config[adapter], card or {})), "utf-8"
@@ -151,6 +146,29 @@ def load_adapter(
         made = _attach(_merged(model, before), opened.config, tensors).eval()
     vars(made)[ORIGIN] = opened
     return made
+
+
+@contextmanager
+def unchanged_on_failure(model: nn.Module) -> Generator[None]:
+    """Restore modules, parameters, hooks, attributes and `requires_grad` of a model if the block raises.
+
+    The numbers in the weights are not copied: the block must not change them until everything that can fail is done.
+    """
+    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (value, dict(value)) for _, before in attributes for value in before.values() if isinstance(value, dict)
+    ]
+    trained = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        for table, before in attributes + tables:
+            table.clear()
+            table.update(before)
+        for weight, before in trained:
+            if weight.requires_grad != before:
+                weight.requires_grad_(before)
+        raise
 
 
 @torch.no_grad()
@@ -217,58 +235,10 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
 
 
-def write_readme(model: PeftModel, folder: Path) -> bool:
-    """Write the README of a folder that peft saves, unless it has one; return False for adapters that are not ours."""
-    adapter = str(model.active_adapter)
-    if not _is_ours(model, adapter):
-        return False
-    origin: Opened | None = vars(model).get(ORIGIN)
-    config = model.peft_config[adapter]
-    card = {} if origin is None else origin.card
-    name = str(config.base_model_name_or_path or type(model.get_base_model()).__name__)
-    base = BaseIdentity(name, "", 0, 0) if origin is None else origin.base
-    if not (folder / README).exists():
-        write_atomic(folder / README, readme(base, card, adapter_about(config, card)))
-    return True
-
-
-def push_model(model: PeftModel, name: str, **options: Any) -> str | None:
-    """Save an adapter whole and push it, in place of peft's `push_to_hub`; return the commit's address.
-
-    Args:
-        model: The model that carries the adapter; what is pushed is its active adapter.
-        name: `owner/name`.
-        options: See `upload`.
-
-    Returns:
-        None if it is no adapter of crossflare's: peft pushes it.
-
-    Raises:
-        UserError: See `upload` and `save_adapter`; or the base is quantised, and was not loaded by crossflare.
-    """
-    adapter = str(model.active_adapter)
-    if not _is_ours(model, adapter):
-        return None
-    origin: Opened | None = vars(model).get(ORIGIN)
-    if origin is None and any(is_quantised(module) for module in model.modules()):
-        raise UserError(
-            f"{name}: nothing says which base it is of, since that is quantised; save it with crossflare.save_adapter("
-            "model, folder, base=...) and push the folder with `crossflare push`"
-        )
-    base = identify(model.get_base_model(), adapted=True) if origin is None else origin.base
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "adapter"
-        card = {} if origin is None else dict(origin.card)
-        save_adapter(model, folder, base=base, source_task=origin and origin.stage1, card=card, adapter=adapter)
-        if origin is not None and digest_file(folder / WEIGHTS) != read_manifest(origin.folder)[WEIGHTS]:
-            card = {key: value for key, value in card.items() if key not in OF_TRAINING}  # it was trained on
-            save_adapter(model, folder, base=base, source_task=origin.stage1, card=card, adapter=adapter)
-        about = replace(adapter_about(model.peft_config[adapter], card), place=name)
-        return upload(name, folder, {README: readme(base, card, about)}, **options)
-
-
-def _is_ours(model: PeftModel, adapter: str) -> bool:
-    return isinstance(model.peft_config.get(adapter), FlareConfig) or ORIGIN in vars(model)
+def weights_of(model: PeftModel, adapter: str) -> bytes:
+    """Return the content of an adapter's file of weights."""
+    tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
+    return save(tensors, metadata={"format": "pt"})
 
 
 def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor]) -> PeftModel:
