@@ -17,6 +17,7 @@ from crossflare.cli.main import main
 from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
 from crossflare.training.forms.protocol import Choices
+from hub_cache import hub_snapshot
 from tiny_experiment import Lab, read_jsonl
 
 METHODS: dict[str, Any] = {
@@ -210,3 +211,26 @@ def test_mistakes_are_one_line(ran: Path, capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr().err.strip()
     assert said.startswith("error: unknown method that fuses 'lora'")
     assert "\n" not in said
+
+
+def test_an_adapter_from_elsewhere_reads_the_rows_of_a_run(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name on the hub is that of a snapshot in the hub's cache here."""
+    own = find(ran, "mine", ["es"])[0].model.path
+    hub_snapshot(own, tmp_path / "cache", ref="v2")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    expected = mean_activations(adapter(ran, "mine"))
+    (step,) = find("a/b@v2", rows_of=ran, method="mine")
+    found = mean_activations(load(step))
+    for name, values in expected.means.items():
+        np.testing.assert_allclose(found.means[name], values, atol=1e-6)
+    assert main(["analyse", "activations", "a/b@v2", "--rows-of", str(ran), "--json", "--rows", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "a--b@v2"
+    with pytest.raises(UserError, match="say whose test rows it reads: --rows-of"):
+        find("a/b@v2")
+    lora = find(ran, "flare", ["es"])[0].context.folder / "adapters" / "lora-es-seed0"
+    with pytest.raises(UserError, match=r"its kind is lora, and .* has no method of it that fuses"):
+        find(lora, rows_of=ran)
+    with pytest.raises(UserError, match="language"):
+        find("a/b@v2", rows_of=ran, languages=["sw"])

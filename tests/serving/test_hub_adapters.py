@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub.utils import filter_repo_objects
 
 import crossflare
 from crossflare.errors import UserError
@@ -85,21 +84,6 @@ def test_what_the_hub_refuses_is_one_line(kind: str, said: str, monkeypatch: pyt
     with pytest.raises(UserError, match=said) as caught:
         crossflare.open_adapter("a/b", revision="v2")
     assert "\n" not in str(caught.value)
-
-
-def test_only_the_files_of_an_adapter_are_fetched(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-
-    def fetch(name: str, **options: Any) -> str:
-        asked.update(options)
-        return str(snapshot)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    crossflare.open_adapter("a/b", revision="v2")
-    wanted = [f"{place}{name}" for place in ("", "source_task/") for name in (WEIGHTS, "manifest.json", "README.md")]
-    others = ["pytorch_model.bin", "x.py", f"x/{WEIGHTS}", f"{WEIGHTS}.bin", ".gitattributes", "source_task/x.py"]
-    assert list(filter_repo_objects([*wanted, *others], allow_patterns=asked["allow_patterns"])) == wanted
-    assert asked["revision"] == "v2"
 
 
 def test_a_folder_comes_before_a_name(

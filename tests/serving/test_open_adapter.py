@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import crossflare
-from crossflare.disk.files import read_json
+from crossflare.disk.files import CARD, read_json
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.making.building import form_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
+from crossflare.fusion.readme import UNKNOWN
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.file import Column, predict_file
 from crossflare.serving.prediction import Prediction
+from crossflare.serving.push import parcel_of
 from crossflare.tasks.example import Example
 from crossflare.translation.engines.dictionary import Dictionary
 from crossflare.translation.engines.lexicon import Lexicon
@@ -87,6 +90,28 @@ def test_it_says_what_the_run_said(ran: Ran, method: str) -> None:
     assert record["calibration"]["rows"] == len(context.data.dev("sw", "none"))
     assert all(each.calibrated == (method != "zero-shot") for each in said)
     assert [adapter.task.labels.index(each.label) for each in said] == [row["prediction"] for row in expected]
+
+
+def test_a_push_carries_the_scores_of_the_run(ran: Ran) -> None:
+    folder, _, rows = ran
+    records = [read_json(path) for path in (folder / "records").glob("*.json")]
+    flare = [each for each in records if each["method"]["name"] in ("flare", "flare-no-source")]
+    place = folder / "adapters" / "flare-sw-seed0"
+    parcel = parcel_of(place, "me/flare")
+    assert {(each.metric, each.how.partition(",")[0], round(each.score, 6)) for each in parcel.scores} == {
+        (metric, each["method"]["name"], round(score, 6)) for each in flare for metric, score in each["scores"].items()
+    }
+    assert all(each.low <= each.score <= each.high and each.rows == len(rows) for each in parcel.scores)
+    said = ModelCard(parcel.readme)
+    assert len(said.data.eval_results or ()) == len(parcel.scores)
+    trained = read_json(place / CARD)["data"]
+    assert (
+        f"| data | own files, {trained['n_train']} rows (train), {trained['n_dev']} rows (dev) | {UNKNOWN} |"
+        in said.text
+    )
+    assert "| test sources by (sw) | dictionary | that of the lexicon |" in said.text
+    shutil.copytree(place.resolve(), folder.parent / "elsewhere")
+    assert parcel_of(folder.parent / "elsewhere", "me/flare").scores == ()
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("zero-shot", "flare-no-source")])

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from peft import PeftModel
 from torch import Tensor, nn
 
-from crossflare.errors import UserError, choose
-from crossflare.evaluation.folder import CELLS, SPEC, RunFiles
+from crossflare.errors import UserError, choose, listed
+from crossflare.evaluation.folder import CELLS, MODELS, SPEC, RunFiles
 from crossflare.experiment.making.predictions import load_model, read_split
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import NotReadyError
@@ -21,7 +21,9 @@ from crossflare.languages import tag_of
 from crossflare.libraries.peft import LoraLayer, lora_variant
 from crossflare.recipe.read import load_spec
 from crossflare.serving.adapter import TrainedAdapter
+from crossflare.serving.card import Saved, open_saved
 from crossflare.tasks.example import Split
+from crossflare.tasks.hub import HUB_NAME
 from crossflare.training.forms.protocol import Outputs
 
 
@@ -110,7 +112,11 @@ def seen(phi: Phi, see: Callable[[Tensor, Tensor, Tensor, Pairing], None]) -> Ph
     return watched
 
 
-MODELS = "models"
+@dataclass(frozen=True)
+class Lent(PredictionStep):
+    """A prediction of a run's test rows by an adapter that is not the run's."""
+
+    saved: Saved | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -127,19 +133,34 @@ class Adapter:
 
 
 def find(
-    path: Path, method: str | None = None, languages: Sequence[str] = (), seed: int | None = None
+    place: str | Path,
+    method: str | None = None,
+    languages: Sequence[str] = (),
+    seed: int | None = None,
+    rows_of: Path | None = None,
 ) -> list[PredictionStep]:
     """Return the steps that predict the test rows with one trained adapter, one for each language.
 
     Args:
-        path: The folder of a run or of a grid's cell, or of an adapter in a run's `models`, which decides the rest.
+        place: The folder of a run or of a grid's cell, or of an adapter in a run's `models`, which decides the rest.
+            With `rows_of`, any adapter: a folder, or a name on the hub.
         method: A method whose adapter fuses; None: the recipe's first.
         languages: The target languages; empty: all languages that the method is run in.
         seed: A seed of the recipe; None: its first.
+        rows_of: The folder of the run whose test rows an adapter from elsewhere reads, as that run's method of the
+            same kind does.
 
     Raises:
-        UserError: No run is there, it has no such method, language or seed, or the adapter is not trained yet.
+        UserError: No run is there, it has no such method, language or seed, the adapter is not trained yet, or one from
+            elsewhere does not fit the run.
     """
+    if rows_of is not None:
+        return _lent(place, rows_of, method, languages)
+    path = Path(place)
+    if not path.exists() and HUB_NAME.fullmatch(str(place).partition("@")[0]):
+        raise UserError(
+            f"{place}: no such folder; for an adapter on the hub, say whose test rows it reads: --rows-of runs/NAME"
+        )
     if path.resolve().parent.name == MODELS and not RunFiles(path).spec.is_file():
         return _of_adapter(path.resolve())
     context = _open(path)
@@ -161,10 +182,33 @@ def find(
     return steps
 
 
+def _lent(place: str | Path, rows_of: Path, method: str | None, languages: Sequence[str]) -> list[PredictionStep]:
+    """Return the steps in which an adapter from elsewhere reads a run's test rows, in the languages of its card."""
+    saved, context = open_saved(place), _open(rows_of)
+    spec = context.spec
+    if saved.task.labels != context.data.task.labels:
+        theirs = listed(context.data.task.labels) or "none"
+        raise UserError(f"{place}: its labels are {listed(saved.task.labels) or 'none'}, those of {rows_of} {theirs}")
+    known = {each.name: each for each in spec.methods if each.kind == saved.name and each.about.fuses}
+    if not known:
+        raise UserError(f"{place}: its kind is {saved.name}, and {rows_of} has no method of it that fuses")
+    chosen = known[choose("method of its kind", method or next(iter(known)), known)]
+    own = str(saved.card.get("language") or "").split("+")
+    targets = [each for each in spec.languages(chosen) if each in own]
+    if not targets:
+        raise UserError(f"{place}: it was trained for {', '.join(own)}, of which {rows_of} has no test rows")
+    called = replace(chosen, name=str(place).replace("/", "--").strip("-."))
+    return [
+        Lent(context, called, choose("language", tag_of(each), targets), spec.seeds[0], saved=saved)
+        for each in languages or targets
+    ]
+
+
 def load(step: PredictionStep, rows: int | None = None) -> Adapter:
     """Load the adapter and the first `rows` test rows; None: all."""
     split = step.context.data.test(step.language, step.test_source)
-    return Adapter(step, load_model(step), replace(split, examples=split.examples[:rows]))
+    saved = step.saved if isinstance(step, Lent) else None
+    return Adapter(step, load_model(step, saved), replace(split, examples=split.examples[:rows]))
 
 
 def _open(path: Path) -> Context:

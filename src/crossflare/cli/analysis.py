@@ -21,12 +21,17 @@ analyse = typer.Typer(
     rich_markup_mode="rich",
 )
 Run = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="RUN_OR_ADAPTER",
-        help="A run's folder, as in runs/demo, or one of its adapters', as in runs/demo/models/ID.",
+        help="A run's folder, as in runs/demo, or one of its adapters', as in runs/demo/models/ID; or, with --rows-of, "
+        "any adapter's, or its name on the hub: OWNER/NAME or OWNER/NAME@REVISION.",
         show_default=False,
     ),
+]
+RowsOf = Annotated[
+    Path | None,
+    typer.Option("--rows-of", metavar="RUN", help="The run whose test rows an adapter from elsewhere reads."),
 ]
 Method = Annotated[str | None, typer.Option(help="A method that fuses; by default the first.", show_default=False)]
 Languages = Annotated[list[str], typer.Option("--language", help="A target language; repeatable; by default all.")]
@@ -62,6 +67,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             ("crossflare analyse layers runs/demo", "what each block's fusion is worth"),
             ("crossflare analyse layers runs/demo/models/0f3a… --rows 200", "one adapter, on some of the rows"),
+            ("crossflare analyse layers me/topics-sw@v2 --rows-of runs/demo", "an adapter on the hub, on a run's rows"),
         )
     )(layers)
 
@@ -71,6 +77,7 @@ def activations(
     method: Method = None,
     languages: Languages = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
+    rows_of: RowsOf = None,
     rows: Rows = None,
     block: Block = None,
     folder: Out = None,
@@ -80,7 +87,7 @@ def activations(
     from crossflare.analysis.findings import STATES, mean_activations
     from crossflare.analysis.pictures import draw_activations, numbers
 
-    steps = _steps(run, method, languages, seed, as_json)
+    steps = _steps(run, method, languages, seed, rows_of, as_json)
     found = _each(steps, rows, lambda adapter: mean_activations(adapter, block))
     values = {
         language: {"layer": each.layer, "tokens": each.tokens}
@@ -103,6 +110,7 @@ def alignment(
     method: Method = None,
     languages: Languages = [],  # noqa: B006
     seed: Seed = None,
+    rows_of: RowsOf = None,
     row: Annotated[
         str | None, typer.Option(help="A test row's id; by default the first with a source.", show_default=False)
     ] = None,
@@ -114,7 +122,7 @@ def alignment(
     from crossflare.analysis.findings import heat_of
     from crossflare.analysis.pictures import draw_heat, numbers
 
-    steps = _steps(run, method, languages, seed, as_json)
+    steps = _steps(run, method, languages, seed, rows_of, as_json)
     found = _each(steps, None, lambda adapter: heat_of(adapter, row, block))
     values = {
         language: {"layer": heat.layer, "row": heat.row, "source": heat.source, "target": heat.target}
@@ -139,6 +147,7 @@ def layers(
     method: Method = None,
     languages: Languages = [],  # noqa: B006
     seed: Seed = None,
+    rows_of: RowsOf = None,
     rows: Rows = None,
     folder: Out = None,
     as_json: Json = False,
@@ -147,7 +156,7 @@ def layers(
     from crossflare.analysis.findings import drops
     from crossflare.analysis.pictures import draw_drops, numbers
 
-    steps = _steps(run, method, languages, seed, as_json)
+    steps = _steps(run, method, languages, seed, rows_of, as_json)
     found = _each(steps, rows, drops)
     values: dict[str, Any] = {}
     for language, each in found.items():
@@ -172,7 +181,7 @@ def layers(
 
 
 def _steps(
-    run: Path, method: str | None, languages: list[str], seed: int | None, as_json: bool
+    run: str, method: str | None, languages: list[str], seed: int | None, rows_of: Path | None, as_json: bool
 ) -> "list[PredictionStep]":
     with bars():
         from crossflare.analysis.opening import find
@@ -180,7 +189,7 @@ def _steps(
 
         if not as_json:
             check_extra()
-        return find(run, method, languages, seed)
+        return find(run, method, languages, seed, rows_of)
 
 
 def _each(steps: "list[PredictionStep]", rows: int | None, look: "Callable[[Adapter], Any]") -> dict[str, Any]:

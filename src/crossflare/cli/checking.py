@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
             ("crossflare validate recipe.yaml", "every mistake of a recipe at once"),
             ("crossflare validate recipe.yaml --resolved", "the recipe with all defaults written out"),
             ("crossflare validate runs/demo/models/0123456789ab", "is the adapter whole, and what is it?"),
+            ("crossflare validate masakhane/topics-sw@v2", "the same of an adapter on the hub"),
         ),
     )(validate)
     app.command(
@@ -42,7 +43,12 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     path: Annotated[
-        Path, typer.Argument(metavar="RECIPE|ADAPTER", help="A recipe, or an adapter's folder.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="RECIPE|ADAPTER",
+            help="A recipe, an adapter's folder, or an adapter on the hub: OWNER/NAME or OWNER/NAME@REVISION.",
+            show_default=False,
+        ),
     ],
     assignments: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe first; repeatable.")
@@ -50,12 +56,15 @@ def validate(
     resolved: Annotated[bool, typer.Option("--resolved", help="Print the recipe with every default.")] = False,
 ) -> None:
     """Check a recipe and the data it names, or an adapter's files, without running anything."""
-    if path.is_dir():
+    place = Path(path)
+    if place.is_dir() or not (place.exists() or place.suffix in (".yaml", ".yml") or "/" not in path):
         if assignments or resolved:
-            raise UserError(f"{path} is a folder: --set and --resolved are for recipes")
+            raise UserError(
+                f"{path} is {'a folder' if place.is_dir() else 'no file'}: --set and --resolved are for recipes"
+            )
         _validate_adapter(path)
     else:
-        _validate_recipe(path, assignments, resolved)
+        _validate_recipe(place, assignments, resolved)
 
 
 def _validate_recipe(path: Path, assignments: list[str], resolved: bool) -> None:
@@ -107,10 +116,12 @@ def _rows(part: "Part | None", there: bool) -> str:
     return str(part.rows) if part.used == part.rows else f"{part.used} of {part.rows}"
 
 
-def _validate_adapter(folder: Path) -> None:
+def _validate_adapter(path: str) -> None:
     from crossflare.fusion.adapter_check import Opened
-    from crossflare.serving.card import check_card, open_trained
+    from crossflare.serving.card import check_card, open_trained, saved_folder
 
+    with bars():
+        folder = saved_folder(path)
     opened = open_trained(folder)
     card = check_card(opened.card, folder)
     adapter = opened if isinstance(opened, Opened) else None
@@ -132,7 +143,7 @@ def _validate_adapter(folder: Path) -> None:
             shown.add_row(f"[dim]{name}[/]", plain(value))
     shown.show_header = False
     out().print(shown)
-    say(f"{OK} {plain(folder)}: every file is the one that was saved")
+    say(f"{OK} {plain(path)}: every file is the one that was saved")
 
 
 def doctor(

@@ -114,7 +114,7 @@ def _models() -> Iterator[Check]:
             size = f"its folder of {base.conversion.megabytes} MB is made at first use"
         else:
             size = _size(made or weights.parent)
-        yield Check("models", base.name, True, f"{size}, hash as known, licence {base.licence}")
+        yield Check("models", base.name, True, f"{size}, hash as known, licence {base.licence} ({base.hub})")
 
 
 def _hub() -> Check:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from crossflare.disk.storage import disk_error, storage_error, writer
+from crossflare.disk.storage import disk_error, storage_error, sync, umask, writer
 from crossflare.disk.untrusted import LARGEST, read_small_json, regular
 from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
@@ -151,7 +151,7 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
             os.chmod(path, 0o666 & ~umask())
             sync(path)
         hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
-        write_json(temporary / MANIFEST, {"format": FORMATS["a manifest"], "sha256": hashes})
+        write_atomic(temporary / MANIFEST, manifest_text(hashes))
         for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
             sync(folder)
         _swap(temporary, final)
@@ -221,14 +221,7 @@ def open_dir(
         recover_dir(folder, tidy=False)
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder saved by crossflare, found none; check the path")
-    manifest = folder / MANIFEST
-    if not manifest.exists() and not manifest.is_symlink():
-        raise UserError(f"{folder}: no {MANIFEST}: not saved by crossflare, or the save was cut off; save it again")
-    content = read_small_json(regular(folder, MANIFEST))
-    hashes = content.get("sha256") if isinstance(content, dict) else None
-    if not isinstance(hashes, dict):
-        raise UserError(f"{manifest}: expected the hashes of the files, found none; save or fetch the folder again")
-    check_format("a manifest", content.get("format"), manifest, "save or fetch the folder again")
+    hashes = read_manifest(folder)
     for name, advice in (needed or {}).items():
         if name not in hashes:
             raise UserError(f"{folder}: {name} is missing; {advice}")
@@ -247,6 +240,28 @@ def open_dir(
         if found != hashes[name]:
             raise UserError(f"{folder}: {name!a:.80} is not the file that was saved (its sha256 differs); fetch again")
     return hashes
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Return relative name -> sha256, as the manifest of a folder says; no other file is opened.
+
+    Raises:
+        UserError: There is no manifest, or it is damaged or of another format.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists() and not manifest.is_symlink():
+        raise UserError(f"{folder}: no {MANIFEST}: not saved by crossflare, or the save was cut off; save it again")
+    content = read_small_json(regular(folder, MANIFEST))
+    hashes = content.get("sha256") if isinstance(content, dict) else None
+    if not isinstance(hashes, dict):
+        raise UserError(f"{manifest}: expected the hashes of the files, found none; save or fetch the folder again")
+    check_format("a manifest", content.get("format"), manifest, "save or fetch the folder again")
+    return hashes
+
+
+def manifest_text(hashes: Mapping[str, str]) -> str:
+    """Return the text of a manifest; see `read_manifest`."""
+    return json_text({"format": FORMATS["a manifest"], "sha256": dict(hashes)})
 
 
 def _check_closed(folder: Path, names: Iterable[str]) -> None:
@@ -280,21 +295,3 @@ def _swap(temporary: Path, final: Path) -> None:
             if error.errno not in TAKEN:
                 raise
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-
-
-def umask() -> int:
-    """Return the permissions that new files of this process do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk; Windows cannot flush folders."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from crossflare.disk.files import umask
-from crossflare.disk.storage import storage_error
+from crossflare.disk.storage import storage_error, umask
 from crossflare.errors import UserError
 
 POLL = 0.1

@@ -24,7 +24,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, load_predictions, read_line
 from crossflare.evaluation.record import Record, load_record
 
-CELLS, SPEC = "cells", "spec.yaml"
+CELLS, SPEC, MODELS = "cells", "spec.yaml", "models"
 _RESTORE, _REPORT = "run the recipe again to restore it", "make the report again with `crossflare report`"
 RowTexts = tuple[tuple[str, ...], tuple[str, ...]]
 """The target texts of a row, and its source texts; no source texts where the row has no source."""
@@ -74,7 +74,7 @@ class RunFiles:
     @property
     def cards(self) -> list[Path]:
         """The cards of the trained models."""
-        return sorted(self.folder.glob(f"models/*/{CARD}"))
+        return sorted(self.folder.glob(f"{MODELS}/*/{CARD}"))
 
     def read_recipe(self) -> tuple[str, Mapping[str, Any]]:
         """Return the text of the recipe and its values; nothing where there is no recipe.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.heads import fit_heads, shapes_in
 from crossflare.fusion.identity import BaseIdentity, head_modules
 from crossflare.fusion.latents import current_name, remove_projections
-from crossflare.libraries.peft import without_adapters
+from crossflare.libraries.peft import AuxiliaryTrainingWrapper, without_adapters
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -198,6 +198,21 @@ def check_base(folder: Path, expected: BaseIdentity, found: BaseIdentity) -> Non
     if expected.digest != found.digest:
         raise UserError(
             f"{folder}: the adapter was trained on {expected}, this base is {found}; load it on its own base"
+        )
+
+
+def check_saved_whole(model: PeftModel, adapter: str) -> None:
+    """Refuse to save what `load_adapter` would refuse: whole modules of the base, trained with the adapter."""
+    base: Any = model.get_base_model()
+    wrapped = [
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, AuxiliaryTrainingWrapper) and adapter in getattr(module, "modules_to_save", {})
+    ]
+    for name in outside_of_heads(base, wrapped):
+        raise UserError(
+            f"adapter '{adapter}' trains {name} whole (modules_to_save), which belongs to the base, and load_adapter "
+            "would refuse it; save it with model.save_pretrained, or train the head alone"
         )
 
 

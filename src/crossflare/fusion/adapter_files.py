@@ -11,12 +11,13 @@ A load that fails leaves the base model as it was.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -31,63 +32,26 @@ from crossflare.fusion.adapter_check import (
     WEIGHTS,
     check_base,
     check_folder,
+    check_saved_whole,
     fitting_tensors,
-    outside_of_heads,
 )
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.hub import folder_of
 from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.fusion.tuner import unchanged_on_failure
-from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer
+from crossflare.fusion.readme import About, readme
+from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.torch import is_quantised
 
-
-def readme(base: BaseIdentity, card: Mapping[str, Any]) -> str:
-    """Return the text of README.md: tags for the hub in its front matter, and the licences of the translations.
-
-    Args:
-        base: The model that the adapter belongs to.
-        card: The card, as `save_adapter` takes it; the text leaves out what the card lacks.
-    """
-    lines = front_lines(base, card, f"An adapter of {base.name}", library="peft", tag="lora")
-    lines += [
-        "",
-        "Put it on a base model with `crossflare.load_adapter`, which checks it and merges its stage 1; or, where it",
-        "has none, with peft after `import crossflare`.",
-    ]
-    return "\n".join(lines) + "\n"
+ORIGIN = "crossflare_origin"
+"""The attribute of a model that `load_adapter` made: what it came from, an `Opened`."""
 
 
-def front_lines(base: BaseIdentity, card: Mapping[str, Any], title: str, *, library: str, tag: str) -> list[str]:
-    """Return the first lines of README.md, which are the same for every kind of folder."""
-    languages = list(dict.fromkeys(str(card[name]) for name in ("source", "through", "language") if card.get(name)))
-    front = [f"library_name: {library}", f"base_model: {_quoted(base.name)}", f"tags: [crossflare, {tag}]"]
-    front += [f"language: [{', '.join(map(_quoted, languages))}]"] if languages else []
-    lines = ["---", *front, "---", "", f"# {title}", ""]
-    if card.get("kind"):
-        task = cast(dict[str, Any], card.get("task") or {}).get("name", "a task")
-        lines += [f"Kind: {card['kind']}; task: {task}; languages: {', '.join(languages) or 'not named'}.", ""]
-    engines = _engines(card)
-    for what, engine in engines.items():
-        licence = str(engine.get("licence", "not stated"))
-        model = f" ({engine['model']})" if engine.get("model") else ""
-        lines.append(f"- {what}: {engine.get('engine')}{model}, licence {licence}")
-    if any("-nc" in str(engine.get("licence", "")).lower() for engine in engines.values()):
-        lines += ["", "**Not for commercial use:** the licence of a translation that was trained on forbids it."]
-    if card.get("kind"):
-        lines += ["", "Predict with it: `crossflare.open_adapter(folder).predict(texts, sources)`."]
-    return lines
-
-
-def _engines(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the translation engines, by what they translated."""
-    named = {"texts translated by": card.get("to_target"), "sources translated by": card.get("train_source")}
-    return {what: cast(Mapping[str, Any], engine) for what, engine in named.items() if isinstance(engine, Mapping)}
-
-
-def _quoted(text: str) -> str:
-    """Return a text in quotes, so that YAML reads it back unchanged: `no` is a language."""
-    return "'" + text.replace("'", "''") + "'"
+def adapter_about(config: PeftConfig, card: Mapping[str, Any]) -> About:
+    """Return what a README says of an adapter beyond its card."""
+    fused = "target" if not isinstance(config, FlareConfig) else "both" if config.mt_dim is None else "latents"
+    task_type = str(getattr(config.task_type, "value", config.task_type))
+    return About(reads=str(card.get("reads") or fused), task_type=task_type, licence=card.get("licence"))
 
 
 def save_adapter(
@@ -121,16 +85,18 @@ def save_adapter(
         UserError: The folder cannot be written, or the adapter replaces parts of the base, which `load_adapter` would
             refuse; what was there is kept.
     """
-    _check_saved_whole(model, adapter)
-    tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
+    check_saved_whole(model, adapter)
+    weights = weights_of(model, adapter)
     config: dict[str, Any] = dict(model.peft_config[adapter].to_dict()) | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     config["peft_type"] = str(getattr(config["peft_type"], "value", config["peft_type"]))
 
     def fill(place: Path) -> None:
-        (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+        (place / WEIGHTS).write_bytes(weights)
         (place / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=sorted))
-        (place / README).write_text(readme(base, card or {}), encoding="utf-8")
+        (place / README).write_text(
+            readme(base, card or {}, adapter_about(model.peft_config[adapter], card or {})), "utf-8"
+        )
         said = {**(card or {}), "base": base.to_dict(), "format": FORMATS["a card"]}
         (place / CARD).write_text(json.dumps(said, indent=2, sort_keys=True))
         for each in () if source_task is None else (MANIFEST, *LIMITS):
@@ -160,7 +126,7 @@ def load_adapter(
 
     Args:
         model: The pretrained base model with a fresh head.
-        folder: The folder that `save_adapter` wrote.
+        folder: The folder that `save_adapter` wrote, or a name on the hub, `owner/name` or `owner/name@revision`.
         base: `identify(model)`, if it is already known.
         merged: Whether the base already holds the adapter's stage 1, as a quantised base must.
         adapter: The name that the adapter gets.
@@ -170,7 +136,7 @@ def load_adapter(
             unexpected, misshapen or not finite, or the base is another one (the message names both). The model is
             unchanged.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     opened = check_folder(folder)
     check_base(folder, opened.base, base or identify(model))
     chain = () if merged else opened.chain
@@ -183,7 +149,32 @@ def load_adapter(
     configs = {each: parse_config(each / CONFIG) for each in chain}
     before = {each: (config, fitting_tensors(model, each, config)) for each, config in configs.items()}
     with unchanged_on_failure(model):
-        return _attach(_merged(model, before), opened.config, tensors, adapter).eval()
+        made = _attach(_merged(model, before), opened.config, tensors, adapter).eval()
+    vars(made)[ORIGIN] = opened
+    return made
+
+
+@contextmanager
+def unchanged_on_failure(model: nn.Module) -> Generator[None]:
+    """Restore modules, parameters, hooks, attributes and `requires_grad` of a model if the block raises.
+
+    The numbers in the weights are not copied: the block must not change them until everything that can fail is done.
+    """
+    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (value, dict(value)) for _, before in attributes for value in before.values() if isinstance(value, dict)
+    ]
+    trained = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        for table, before in attributes + tables:
+            table.clear()
+            table.update(before)
+        for weight, before in trained:
+            if weight.requires_grad != before:
+                weight.requires_grad_(before)
+        raise
 
 
 @torch.no_grad()
@@ -250,19 +241,10 @@ def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Ten
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
 
 
-def _check_saved_whole(model: PeftModel, adapter: str) -> None:
-    """Refuse to save what `load_adapter` would refuse: whole modules of the base, trained with the adapter."""
-    base: Any = model.get_base_model()
-    wrapped = [
-        name
-        for name, module in base.named_modules()
-        if isinstance(module, AuxiliaryTrainingWrapper) and adapter in getattr(module, "modules_to_save", {})
-    ]
-    for name in outside_of_heads(base, wrapped):
-        raise UserError(
-            f"adapter '{adapter}' trains {name} whole (modules_to_save), which belongs to the base, and load_adapter "
-            "would refuse it; save it with model.save_pretrained, or train the head alone"
-        )
+def weights_of(model: PeftModel, adapter: str) -> bytes:
+    """Return the content of an adapter's file of weights."""
+    tensors = {key: t.detach().cpu().contiguous() for key, t in adapter_tensors(model, adapter).items()}
+    return save(tensors, metadata={"format": "pt"})
 
 
 def _attach(model: nn.Module, config: LoraConfig, tensors: dict[str, Tensor], adapter: str = "default") -> PeftModel:

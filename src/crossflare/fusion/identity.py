@@ -33,6 +33,16 @@ class BaseIdentity:
         return f"{self.name} (d={self.hidden_size}, {self.blocks} blocks, {self.digest[:12]})"
 
 
+def named_by_path(name: str) -> bool:
+    """Return whether a model's name can only be the path of a folder."""
+    return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+
+
+def without_path(name: str) -> str:
+    """Return a model's name for strangers, whom the folders of this machine do not concern."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if named_by_path(name) else name
+
+
 PARTS = ("encoder", "decoder")
 """The stacks that a backbone may have."""
 

@@ -1,31 +1,42 @@
-"""The checks of a FLARE adapter's folder that peft or transformers loads, as with `PeftModel.from_pretrained`.
+"""What peft's own calls do with an adapter of crossflare's: `PeftModel.from_pretrained`, `push_to_hub` and the like.
 
 All loaders read `adapter_config.json` with one function of peft, and the folder is checked there. The configuration
-remembers the folder. Its tensors are compared with the model's before anything is put on the model.
+remembers the folder. Its tensors are compared with the model's before anything is put on the model. What
+is pushed is saved whole first.
 """
 
 import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from torch import nn
 
-from crossflare.disk.files import CARD
+from crossflare.disk.files import CARD, MANIFEST, read_manifest, write_atomic
 from crossflare.disk.untrusted import regular
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import (
     CONFIG,
+    README,
     SOURCE_TASK,
     WEIGHTS,
+    Opened,
     check_base,
     check_folder,
     check_tensors,
     fitting_tensors,
 )
 from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
+from crossflare.fusion.adapter_files import ORIGIN, adapter_about, read_card, save_adapter, weights_of
 from crossflare.fusion.config import FlareConfig, SavedType
-from crossflare.fusion.identity import identify
+from crossflare.fusion.hub import upload
+from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.readme import readme
+from crossflare.libraries.torch import is_quantised
 
 FLARE = re.compile(rb'"peft_type"\s*:\s*"FLARE"')
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -152,3 +163,73 @@ def _fetch_weights(folder: Path) -> None:
             f"{name}: {inside} cannot be fetched ({reason:.200}); only safetensors are read; if it is there, fetch the "
             "whole adapter with `hf download` and load the folder"
         ) from error
+
+
+OF_TRAINING = ("calibration", "training", "data", "settings")
+"""What a card says of a training; it is not true any more once the adapter was trained on."""
+
+
+def write_readme(model: PeftModel, folder: Path) -> bool:
+    """Write the README of a folder that peft saves, unless it has one; return False for adapters that are not ours."""
+    adapter = str(model.active_adapter)
+    card, origin = _card_of(model, adapter), _origin(model)
+    if card is None:
+        return False
+    if not (folder / README).exists():
+        config = model.peft_config[adapter]
+        name = str(config.base_model_name_or_path or type(model.get_base_model()).__name__)
+        base = BaseIdentity(name, "", 0, 0) if origin is None else origin.base
+        write_atomic(folder / README, readme(base, card, adapter_about(config, card)))
+    return True
+
+
+def push_model(model: PeftModel, name: str, **options: Any) -> str | None:
+    """Save the active adapter of a model whole and push it, in place of peft's `push_to_hub`.
+
+    Args:
+        model: The model.
+        name: `owner/name`.
+        options: See `upload`.
+
+    Returns:
+        The commit's address; None if it is no adapter of crossflare's: peft pushes it.
+
+    Raises:
+        UserError: See `upload` and `save_adapter`; nothing says which base it is of; or the folder that it was loaded
+            from is gone.
+    """
+    adapter = str(model.active_adapter)
+    if _card_of(model, adapter) is None:
+        return None
+    card, origin = dict(_card_of(model, adapter) or {}), _origin(model)
+    if origin is not None:
+        if not (origin.folder / MANIFEST).exists() or read_card(origin.folder) != origin.card:
+            raise UserError(f"{name}: {origin.folder}, which it was loaded from, is gone or another one; load it again")
+        if sha256(weights_of(model, adapter)).hexdigest() != read_manifest(origin.folder)[WEIGHTS]:
+            card = {key: value for key, value in card.items() if key not in OF_TRAINING}
+        base = origin.base
+    elif any(is_quantised(module) for module in model.modules()):
+        raise UserError(
+            f"{name}: its base is quantised, so that nothing says which one it is; save it with crossflare."
+            "save_adapter(model, folder, base=...) and push the folder with `crossflare push`"
+        )
+    else:
+        base = identify(model.get_base_model(), adapted=True)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "adapter"
+        save_adapter(model, folder, base=base, source_task=origin and origin.stage1, card=card, adapter=adapter)
+        about = replace(adapter_about(model.peft_config[adapter], card), place=name)
+        return upload(name, folder, {README: readme(base, card, about)}, **options)
+
+
+def _origin(model: PeftModel) -> Opened | None:
+    """Return what a model was loaded from; None if `load_adapter` did not load it."""
+    return vars(model).get(ORIGIN)
+
+
+def _card_of(model: PeftModel, adapter: str) -> Mapping[str, Any] | None:
+    """Return the card of a model's adapter, empty if it never had one; None if the adapter is not crossflare's."""
+    origin = _origin(model)
+    if origin is not None and adapter == "default":
+        return origin.card
+    return {} if isinstance(model.peft_config.get(adapter), FlareConfig) else None

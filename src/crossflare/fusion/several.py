@@ -9,13 +9,13 @@ from torch import nn
 from crossflare.disk.files import digest_file
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import CONFIG, WEIGHTS, Opened, check_folder, fitting_tensors
-from crossflare.fusion.adapter_files import load_adapter
+from crossflare.fusion.adapter_files import load_adapter, unchanged_on_failure
 from crossflare.fusion.blocks import projects_positions
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.heads import fit_heads, shapes_in
+from crossflare.fusion.hub import folder_of
 from crossflare.fusion.identity import BaseIdentity
 from crossflare.fusion.mixing import BASE, let_mix
-from crossflare.fusion.tuner import unchanged_on_failure
 from crossflare.libraries.peft import LoraLayer, LoraModel
 
 
@@ -38,7 +38,7 @@ def load_adapters(
 
     Args:
         model: The pretrained base model with a fresh head.
-        folders: A name for each adapter -> the folder that `save_adapter` wrote. `adapter_names` in a call of the model
+        folders: A name for each adapter -> its folder or its name on the hub, as `load_adapter` takes it. `adapter_names` in a call of the model
             gives one of these names for each row. Heads may have different numbers of labels: the logits are as wide as
             the widest head of the batch, and -inf where a row's own head has fewer.
         base: `identify(model)`, if it is already known.
@@ -48,7 +48,7 @@ def load_adapters(
         UserError: A folder is not accepted (see `load_adapter`), a name is not allowed, or the adapters have another
             base or stage 1 than each other. The model is unchanged.
     """
-    opened = {_checked(name): check_folder(Path(folder)) for name, folder in folders.items()}
+    opened = {_checked(name): check_folder(folder_of(folder)) for name, folder in folders.items()}
     if not opened:
         raise UserError("load_adapters: expected at least one adapter, got none")
     # peft's model is of the type of its first adapter; that of FLARE carries plain LoRA, too, and not the other way.

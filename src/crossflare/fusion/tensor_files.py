@@ -20,8 +20,8 @@ from crossflare.disk.files import CARD, commit_dir, open_dir, write_json
 from crossflare.disk.untrusted import LARGEST, SMALL
 from crossflare.disk.versions import FORMATS
 from crossflare.fusion.adapter_check import EXPECTED, README, check_base, read_base, read_tensors
-from crossflare.fusion.adapter_files import front_lines
 from crossflare.fusion.identity import BaseIdentity
+from crossflare.fusion.readme import About, What, readme
 
 PROBE, MODEL, SETTINGS = "probe.safetensors", "model.safetensors", "config.json"
 LIMITS: dict[str, dict[str, int]] = {
@@ -29,7 +29,7 @@ LIMITS: dict[str, dict[str, int]] = {
     MODEL: {MODEL: LARGEST, SETTINGS: SMALL, CARD: SMALL, README: SMALL},
 }
 """The file of tensors -> every file that a folder with it can have, and that file's largest size in bytes."""
-TITLES = {PROBE: "A probe on {}", MODEL: "{}, all of its weights trained"}
+WHAT: dict[str, What] = {PROBE: "probe", MODEL: "model"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,11 @@ def save_tensors(
         UserError: The folder cannot be written; what was there is kept.
     """
     whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    about = "\n".join(front_lines(base, card, TITLES[name].format(base.name), library="crossflare", tag=card["kind"]))
+    about = readme(base, card, About(WHAT[name]))
 
     def fill(place: Path) -> None:
         (place / name).write_bytes(save(whole, metadata={"format": "pt"}))
-        (place / README).write_text(about + "\n", encoding="utf-8")
+        (place / README).write_text(about, encoding="utf-8")
         if settings is not None:
             (place / SETTINGS).write_text(settings, encoding="utf-8")
         write_json(place / CARD, {**card, "base": base.to_dict(), "format": FORMATS["a card"]})

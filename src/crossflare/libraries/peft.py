@@ -93,6 +93,45 @@ def wrap_calls(tuner: Any, wrap: Callable[[Callable[..., Any]], Callable[..., An
     tuner._enable_peft_forward_hooks = wrap(tuner._enable_peft_forward_hooks)
 
 
+def publish_by(push: Callable[..., str | None], write_card: Callable[[Any, Path], bool]) -> None:
+    """Replace what peft and transformers upload, and the README that peft saves.
+
+    Args:
+        push: Called in place of `PeftModel.push_to_hub` with the model, the name and options; None: peft's own does it.
+        write_card: Called with the model and a folder; False: peft's own README is written.
+
+    Raises:
+        LibraryError: This peft has no such method.
+    """
+    model = name("peft:PeftModel")
+    own_push, own_card = name("peft:PeftModel.push_to_hub"), name("peft:PeftModel.create_or_update_model_card")
+
+    @wraps(own_push)
+    def push_to_hub(
+        self: Any,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        **more: Any,
+    ) -> Any:
+        asked = {"private": private, "token": token, "create_pr": create_pr}
+        done = push(self, repo_id, message=commit_message, branch=revision, **asked)
+        if done is None:
+            done = own_push(self, repo_id, commit_message=commit_message, revision=revision, **asked, **more)
+        return done
+
+    @wraps(own_card)
+    def create_or_update_model_card(self: Any, output_dir: str) -> None:
+        if not write_card(self, Path(output_dir)):
+            own_card(self, output_dir)
+
+    model.push_to_hub, model.create_or_update_model_card = push_to_hub, create_or_update_model_card
+
+
 def is_targeted(config: Any, module: str) -> bool:
     """Return whether peft would put an adapter with this configuration on the module with this name."""
     return bool(name("peft.tuners.lora:LoraModel._check_target_module_exists")(config, module))

@@ -13,19 +13,21 @@ from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, lo
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
-from crossflare.serving.card import ReadSettings, Saved, other_base, read_saved
-from crossflare.serving.hub import folder_of
+from crossflare.serving.card import ReadSettings, Saved, open_saved, other_base
 from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
+    check_texts,
+    positions_of,
     predictions_of,
     states_of,
     text_of,
     threshold_of,
     without_blanks,
 )
-from crossflare.serving.rows import check_batch_size, check_texts, ready
+from crossflare.serving.push import parcel_of
+from crossflare.serving.rows import check_batch_size, ready
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
@@ -133,6 +135,19 @@ class TrainedAdapter(Saved):
         sources = [text_of(row.source) if reads == "both" else None for row in rows]
         return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
 
+    def push_to_hub(self, name: str, *, licence: str | None = None, **options: Any) -> str:
+        """Push its folder to the model hub, whole and in one commit, and return the commit's address.
+
+        Args:
+            name: `owner/name`.
+            licence: See `parcel_of`.
+            options: `private`, `branch`, `token`, `message` and `create_pr`: see `upload`.
+
+        Raises:
+            UserError: See `parcel_of` and `upload`.
+        """
+        return parcel_of(self.folder, name, licence).push(name, **options)
+
     def outputs(
         self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
     ) -> Outputs:
@@ -157,7 +172,7 @@ class TrainedAdapter(Saved):
 
     def form(self, *, with_source: bool) -> Form:
         """Return the form in which the model reads the task, with a source for each row or without."""
-        longest = _positions(self.model) // (2 if self.kind.joins else 1)
+        longest = positions_of(self.model) // (2 if self.kind.joins else 1)
         return make_form(
             self.task,
             self.answering,
@@ -189,8 +204,8 @@ def open_adapter(
     ('bad', 'good')
 
     Args:
-        folder_or_hub_id: A folder, or a name `owner/name` on the model hub, if there is no such folder. It is fetched
-            if it is not in the hub's cache. Only the files that an adapter can have are fetched.
+        folder_or_hub_id: A folder; or, if there is no such folder, a name on the model hub, `owner/name` or
+            `owner/name@revision`. Of it the files that its manifest names are fetched, if they are not in the cache.
         base: The folder or hub name of the base model, which may be fetched. None: the one that the adapter names,
             which must be on this machine, since an adapter's files start no look-up.
         revision: The commit, tag or branch of the adapter on the hub.
@@ -200,7 +215,7 @@ def open_adapter(
         UserError: The folder is incomplete or was not trained by `crossflare run`, the hub does not provide it, or the
             base is not on this machine or is another one.
     """
-    saved = read_saved(folder_of(folder_or_hub_id, revision))
+    saved = open_saved(folder_or_hub_id, revision)
     return load_trained(saved, base=other_base(saved, base), device=device)
 
 
@@ -270,14 +285,3 @@ def _model(saved: Saved, found: Base) -> "nn.Module":
     shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
     put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
     return model.requires_grad_(False).eval()
-
-
-def _positions(model: Any) -> int:
-    """Return how many tokens a model has positions for; a very large number if positions are not learnt."""
-    found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
-    sizes = [
-        each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there
-        for each in found
-        if hasattr(each, "num_embeddings")
-    ]
-    return min(sizes, default=1 << 20)

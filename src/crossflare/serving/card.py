@@ -10,6 +10,7 @@ from crossflare.disk.untrusted import Schema, check_values, either, line, list_o
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import Calibration, calibration_from
 from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
+from crossflare.fusion.hub import folder_of
 from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import ModelSpec, Training
@@ -46,6 +47,8 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "source": NAME,
         "language": NAME,
         "through": NAME,
+        "reads": NAME,
+        "licence": NAME,
         "train_source": (either(none, line(), _object), "one line of text or an object"),
         "max_length": TOKENS,
         "stride": (either(none, whole(0, 65536)), "a whole number from 0 to 65536"),
@@ -65,6 +68,9 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
     ("model",): {
         "name": NAME,
         "revision": NAME,
+        "commit": NAME,
+        "hub": NAME,
+        "licence": NAME,
         "quantise": (either(none, one_of("none", "nf4", "int8")), "none, nf4 or int8"),
     },
     ("mixing",): {
@@ -195,6 +201,21 @@ def read_saved(folder: Path) -> Saved:
     for language in (card.get("calibration") or {}) if task.labels else ():
         saved.calibration_in(language)  # refused here, before a model is loaded
     return saved
+
+
+def open_saved(place: str | Path, revision: str | None = None) -> Saved:
+    """Check the folder of a trained adapter, which may be a name on the hub, and read its card.
+
+    Raises:
+        UserError: See `folder_of` and `read_saved`.
+    """
+    return read_saved(saved_folder(place, revision))
+
+
+def saved_folder(place: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of anything that crossflare saves; see `folder_of`."""
+    whole = [name for name, kind in KINDS.items() if FILES[kind.learns] == MODEL]
+    return folder_of(place, revision, whole_models=whole)
 
 
 def other_base(saved: Saved, name: str | None) -> ModelSpec | None:

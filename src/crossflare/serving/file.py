@@ -16,12 +16,13 @@ from crossflare.evaluation.scoring import finite
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.translation import EngineOptions
-from crossflare.serving.adapter import check_texts, load_trained
-from crossflare.serving.card import other_base, read_saved
+from crossflare.serving.adapter import load_trained
+from crossflare.serving.card import open_saved, other_base
 from crossflare.serving.languages import language_of, languages_of
 from crossflare.serving.prediction import (
     Given,
     Prediction,
+    check_texts,
     is_bare,
     reads_of,
     text_columns,
@@ -193,7 +194,7 @@ class Counts:
 
 def predict_file(
     *,
-    adapter: Path,
+    adapter: str | Path,
     input: Path,
     output: Path,
     source: Column | EngineOptions | None,
@@ -209,7 +210,7 @@ def predict_file(
     """Predict a label or an answer for every row of a file, in the file's order.
 
     Args:
-        adapter: A folder that `crossflare run` trained.
+        adapter: A folder that `crossflare run` trained, or a name on the hub; see `open_adapter`.
         input: A CSV, TSV, JSONL or Parquet file; or a `.txt` file with one text per line.
         output: A `.jsonl` or `.csv` file, which is written at once when all rows are predicted.
         source: Where a FLARE adapter finds the text in the source language: columns of the input, or an engine that
@@ -231,7 +232,7 @@ def predict_file(
     write = WRITERS[choose("kind of output file", output.suffix.lower(), WRITERS)]
     if output.resolve() == input.resolve():
         raise UserError(f"{output}: the output would replace the input; name another file")
-    saved = read_saved(adapter)
+    saved = open_saved(adapter)
     task = saved.task
     language = language_of(saved, language)
     threshold_of(saved, coverage, language)

@@ -15,6 +15,7 @@ from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.forms.protocol import Answers, Outputs
+from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.states import encode_rows
 from crossflare.translation.translate import for_long_texts
@@ -271,3 +272,20 @@ def without_blanks(examples: Sequence[Example]) -> list[Example]:
 def is_bare(example: Example) -> bool:
     """Return whether the source is missing or blank."""
     return example.source is None or not any(text.strip() for text in example.source)
+
+
+def positions_of(model: Any) -> int:
+    """Return how many tokens a model has positions for; a very large number if positions are not learnt."""
+    found = [each for name, each in model.named_modules() if name.endswith("position_embeddings")]
+    sizes = [
+        each.num_embeddings - (0 if each.padding_idx is None else each.padding_idx + 1)  # XLM-R counts from there
+        for each in found
+        if hasattr(each, "num_embeddings")
+    ]
+    return min(sizes, default=1 << 20)
+
+
+def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
+    """Raise `UserError` for a row without a text if the model answers in words."""
+    if saved.answering == "text":
+        check_filled(examples)

@@ -1,13 +1,12 @@
 """A caller's texts as rows: with the sources that the adapter reads, and checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from crossflare.errors import UserError
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
 from crossflare.serving.prediction import Text, examples_from, given_of, reads_of, translated
 from crossflare.tasks.example import Example
-from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 
 ALONE = "sources=[None, ...] reads the texts alone"
@@ -42,9 +41,3 @@ def check_batch_size(batch_size: int) -> None:
     """Raise `UserError` for a batch without rows."""
     if batch_size < 1:
         raise UserError(f"batch_size: expected at least 1, got {batch_size}")
-
-
-def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
-    """Raise `UserError` for a row without a text if the model answers in words."""
-    if saved.answering == "text":
-        check_filled(examples)

@@ -22,8 +22,7 @@ from crossflare.languages.identify import chooser
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.adapter import TrainedAdapter, load_trained
-from crossflare.serving.card import Saved, other_base, read_saved
-from crossflare.serving.hub import folder_of
+from crossflare.serving.card import Saved, open_saved, other_base
 from crossflare.serving.prediction import Prediction, Text, items_of, threshold_of, without_blanks
 from crossflare.serving.rows import check_batch_size, ready
 from crossflare.tasks.example import Example
@@ -228,7 +227,7 @@ def open_adapters(
     """
     if not places:
         raise UserError("open_adapters: expected at least one adapter, got none; give {language: folder}")
-    saved = {name: read_saved(folder_of(place)) for name, place in places.items()}
+    saved = {name: open_saved(place) for name, place in places.items()}
     members: dict[str, TrainedAdapter] = {}
     shared: list[Mapping[str, str]] = []
     for names in _alike(saved):

@@ -26,8 +26,9 @@ from typing import Any, BinaryIO
 
 from filelock import BaseFileLock
 
-from crossflare.disk.files import read_json, sync, write_json
+from crossflare.disk.files import read_json, write_json
 from crossflare.disk.locks import leave_to_parent, take
+from crossflare.disk.storage import sync
 from crossflare.errors import UserError
 from crossflare.languages import tag_of
 from crossflare.translation.engines.protocol import engine_id

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,11 +21,15 @@ from crossflare.recipe.kinds import Kind
 from crossflare.recipe.methods import SHAPING, MethodSpec
 from crossflare.recipe.spec import Training
 from crossflare.recipe.translation import annealing
+from crossflare.tasks.hub import HUB_NAME, open_repository
 from crossflare.tasks.kinds import QuestionTask
+from crossflare.tasks.sets import KNOWN_SETS
 from crossflare.training.bases.load import Base, load_base
+from crossflare.training.bases.packaged import BASES
 from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.make import form_name, make_form
 from crossflare.training.forms.protocol import Form
+from crossflare.translation.engines.model_files import revision_of, stated_licence
 
 LIBRARIES = ("crossflare", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
@@ -146,6 +151,37 @@ def task_type_of(context: Context, model: Any) -> str:
     form = form_name(context.data.task, context.spec.task.form)
     written = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
     return {"labels": "SEQ_CLS", "span": "QUESTION_ANS"}.get(form, written)
+
+
+def model_card(context: Context) -> dict[str, Any]:
+    """Return the description of the base for a saved adapter, with its commit and its licence where they are known."""
+    model = context.spec.model
+    if (known := BASES.get(model.name)) is not None:
+        return asdict(model) | {"hub": known.hub, "licence": known.licence}
+    place = model_place(model.name)
+    said: dict[str, Any] = {"licence": stated_licence(place, model.revision)}
+    if HUB_NAME.fullmatch(place) and not Path(place).exists():
+        said["commit"] = revision_of(place, model.revision)
+    return asdict(model) | {name: value for name, value in said.items() if value}
+
+
+def set_card(context: Context) -> dict[str, Any]:
+    """Return the description of the data for a saved adapter: a name, and where it is known the place and licence."""
+    task = context.spec.task
+    if task.set is not None:
+        known = KNOWN_SETS[task.set]
+        hub = known.release.hub if known.release is not None and task.folder is None else None
+        place = {} if hub is None else {"hub": hub.repository, "revision": hub.revision}
+        return {"name": known.title, "licence": known.licence, **place}
+    if task.hub is None:
+        return {"name": "own files"}
+    licence = open_repository(task.hub, task.revision).card.get("license")
+    said = {
+        "licence": ", ".join(map(str, licence)) if isinstance(licence, list) else licence,
+        "revision": task.revision,
+    }
+    place = {"hub": task.hub} if HUB_NAME.fullmatch(task.hub) else {}
+    return {"name": Path(task.hub).name, **place} | {name: value for name, value in said.items() if value}
 
 
 def task_card(context: Context) -> dict[str, Any]:

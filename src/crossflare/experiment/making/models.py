@@ -20,6 +20,8 @@ from crossflare.experiment.making.building import (
     load_base_of,
     lora_config,
     mixing_of,
+    model_card,
+    set_card,
     task_card,
     task_type_of,
 )
@@ -182,7 +184,8 @@ def about_of(step: Stage2) -> dict[str, Any]:
 
 def data_card(step: Stage1 | Stage2, rows: Split, dev: Split) -> dict[str, Any]:
     """Return a card's description of the rows that a model learnt from."""
-    data = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+    data: dict[str, Any] = {"train": digest(rows), "dev": digest(dev), "n_train": len(rows), "n_dev": len(dev)}
+    data["set"] = set_card(step.context)
     return data | _one_label(step.context, rows, dev) | step.translation_counts()
 
 
@@ -200,7 +203,8 @@ def card_of(
         "task": task_card(context),
         "source": context.spec.source,
         "language": joined_tag(step.languages),
-        "model": asdict(context.spec.model),
+        "reads": step.about.reads if isinstance(step, Stage2) else "target",
+        "model": model_card(context),
         **{name: getattr(step.training, name) for name in ("max_length", "stride", "answer_tokens")},
         "seed": step.seed,
         "data": data,

@@ -22,7 +22,7 @@ from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
 from crossflare.recipe.methods import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained
-from crossflare.serving.card import ReadSettings, read_saved
+from crossflare.serving.card import ReadSettings, Saved, read_saved
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
@@ -48,11 +48,16 @@ def make_prediction(step: PredictionStep) -> None:
     save_record(step.record, replace(_record(step, split, scores, cut, seconds), calibration=calibration))
 
 
-def load_model(step: PredictionStep) -> TrainedAdapter:
-    """Load the step's model on the recipe's base; it reads rows with the settings of the recipe's stage 2."""
+def load_model(step: PredictionStep, saved: Saved | None = None) -> TrainedAdapter:
+    """Load the step's model on the recipe's base; it reads rows with the settings of the recipe's stage 2.
+
+    Args:
+        step: The step.
+        saved: The model to load in place of the step's own.
+    """
     spec, own = step.context.spec, step.context.spec.stage2
     reading = ReadSettings(own.max_length, own.stride, own.answer_tokens, own.precision)
-    return load_trained(read_saved(step.model.path), base=spec.model, reading=reading)
+    return load_trained(saved or read_saved(step.model.path), base=spec.model, reading=reading)
 
 
 def read_split(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:

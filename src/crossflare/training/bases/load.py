@@ -23,7 +23,7 @@ from transformers import (
 from crossflare import devices
 from crossflare.errors import UserError
 from crossflare.fusion.adapter_files import load_adapter
-from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.identity import BaseIdentity, identify, named_by_path
 from crossflare.libraries.transformers import quiet
 from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
@@ -124,8 +124,7 @@ def place_of(name: str, revision: str | None = None, *, download: bool = True) -
         UserError: There is no such folder, it has no model, or the model is not in the cache.
     """
     where = base_place(name)
-    path_like = where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where
-    if path_like and not Path(where).is_dir():
+    if named_by_path(where) and not Path(where).is_dir():
         raise UserError(
             f"model '{name}': there is no such folder; check the path, or give a name on the hub, or one of {KNOWN}"
         )

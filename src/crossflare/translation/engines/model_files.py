@@ -106,14 +106,20 @@ def revision_of(model: str, revision: str | None) -> str:
 
 
 def read_licence(model: str, revision: str | None) -> str:
-    """Return the `license` in the front matter of a model's card, else the known licence of models with such a name."""
+    """Return the licence that a model's card states, else the known licence of models with such a name."""
+    name = Path(model).name.lower()
+    known = next((licence for part, licence in KNOWN_LICENCES if part in name), UNKNOWN_LICENCE)
+    return stated_licence(model, revision) or known
+
+
+def stated_licence(model: str, revision: str | None) -> str | None:
+    """Return the `license` in the front matter of a model's card; None if it states none."""
     card = _card(model, revision)
     front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
     found = re.search(r"^license:[ \t]*[\"']?([^\s\"'\[\]]+)", front[1], re.MULTILINE) if front else None
-    if found is not None:
-        return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
-    name = Path(model).name.lower()
-    return next((licence for part, licence in KNOWN_LICENCES if part in name), UNKNOWN_LICENCE)
+    if found is None:
+        return None
+    return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
 
 
 def _card(model: str, revision: str | None) -> str:
