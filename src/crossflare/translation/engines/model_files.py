@@ -107,13 +107,21 @@ def revision_of(model: str, revision: str | None) -> str:
 
 def read_licence(model: str, revision: str | None) -> str:
     """Return the `license` in the front matter of a model's card, else the known licence of models with such a name."""
-    card = _card(model, revision)
-    front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
-    found = re.search(r"^license:[ \t]*[\"']?([^\s\"'\[\]]+)", front[1], re.MULTILINE) if front else None
+    found = card_licence(_card(model, revision))
     if found is not None:
-        return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
+        return found
     name = Path(model).name.lower()
     return next((licence for part, licence in KNOWN_LICENCES if part in name), UNKNOWN_LICENCE)
+
+
+def card_licence(card: str) -> str | None:
+    """Return the `license` in the front matter of a card's text; None if it says none."""
+    front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
+    entry = r"""^license:[ \t]*(?:\r?\n[ \t]*-[ \t]*|\[[ \t]*)?["']?([^\s"'\[\],]+)"""
+    found = re.search(entry, front[1], re.MULTILINE) if front else None
+    if found is None:
+        return None
+    return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
 
 
 def _card(model: str, revision: str | None) -> str:
