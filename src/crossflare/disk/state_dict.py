@@ -150,9 +150,9 @@ def _span(file: BinaryIO, info: ZipInfo, size: int) -> tuple[int, int]:
     """Return where the bytes of an entry begin and end; its local header says it."""
     if info.compress_type != ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
         raise Refused(f"the entry {info.filename!a:.80} of its archive is compressed or encrypted")
-    file.seek(info.header_offset)
+    file.seek(max(info.header_offset, 0))  # it is negative in some damaged archives
     header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\3\4":
+    if info.header_offset < 0 or len(header) < 30 or header[:4] != b"PK\3\4":
         raise Refused(f"the entry {info.filename!a:.80} of its archive is not where it should be")
     name, extra = struct.unpack("<HH", header[26:30])
     if file.read(name) != info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437"):

@@ -8,7 +8,9 @@ import errno
 import glob
 import re
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -200,7 +202,8 @@ def _download(final: Path, origin: _Origin, files: ModelFiles, stage: Path) -> N
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        snapshot_download(origin.model, revision=origin.commit, allow_patterns=list(files.all), local_dir=stage)
+        with _bars_on_terminals():
+            snapshot_download(origin.model, revision=origin.commit, allow_patterns=list(files.all), local_dir=stage)
     except Exception as error:
         cause = disk_error(error)
         if cause is not None and errno.errorcode.get(cause.errno or 0) in DISK:
@@ -210,6 +213,23 @@ def _download(final: Path, origin: _Origin, files: ModelFiles, stage: Path) -> N
     for name in files.all:
         if name in origin.hashes and digest_file(stage / name) != origin.hashes[name]:
             raise UserError(f"{origin.model}: {name} was damaged on its way (its sha256 differs); run it again")
+
+
+@contextmanager
+def _bars_on_terminals() -> Generator[None]:
+    """Hide what the hub's client says of its attempts, and its bars where nobody would see them move."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+
+    level, hide = logging.get_verbosity(), not sys.stderr.isatty() and not are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if hide:
+            enable_progress_bars()
 
 
 def _make(final: Path, origin: _Origin, files: ModelFiles, source: Path) -> None:
