@@ -40,7 +40,8 @@ def tuple_of(*items: bytes) -> bytes:
 
 def storage(kind: str = "FloatStorage", key: str = "0", count: int = 6) -> bytes:
     named = f"ctorch\n{kind}\n".encode()
-    return tuple_of(text("storage"), named, text(key), text("cpu"), number(count)) + b"Q"
+    view = b"N" if key == KEY else b""  # old files have a sixth part
+    return tuple_of(text("storage"), named, text(key), text("cpu"), number(count), view) + b"Q"
 
 
 ORDERED = b"ccollections\nOrderedDict\n)R"

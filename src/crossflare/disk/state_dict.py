@@ -33,7 +33,7 @@ def convert(source: Path, target: Path) -> dict[str, str]:
     """Write the tensors of a state dict, saved by `torch.save`, into a file of safetensors.
 
     Names of the same tensor, as tied weights have them, are written once, under the first name. The memory that this
-    takes is a few chunks, or about three times a tensor that is not contiguous.
+    takes is a few chunks, or twice a tensor that is not contiguous.
 
     Args:
         source: The file.
@@ -240,7 +240,10 @@ def _parts(file: BinaryIO, tensor: Tensor, places: Mapping[str, int]) -> Iterato
     if tensor.contiguous:
         yield from _range(file, start, tensor.count * width)
     elif tensor.count:
-        held = np.frombuffer(b"".join(_range(file, start, tensor.reach * width)), f"u{width}")
+        file.seek(start)
+        held = np.fromfile(file, f"u{width}", tensor.reach)
+        if held.size < tensor.reach:
+            raise Refused("it is cut off")
         strides = [step * width for step in tensor.stride]
         yield np.ascontiguousarray(np.lib.stride_tricks.as_strided(held, tensor.shape, strides)).data.cast("B")
 

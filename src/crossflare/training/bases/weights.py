@@ -73,7 +73,7 @@ def convert_weights(model: str, files: ModelFiles, source: Path, folder: Path) -
     seconds = SECONDS + sum(path.stat().st_size for path, _ in jobs) // PER_SECOND
     tied: dict[str, dict[str, str]] = {}
     try:
-        for done in Processes(1, partial(_bound, seconds)).run(_converted, jobs, again=0):
+        for done in Processes(1, partial(_bound, MEMORY, seconds)).run(_converted, jobs, again=0):
             if done is not None:
                 tied[done[0][1].name] = done[1]
     except GivenUpError as error:
@@ -96,12 +96,12 @@ def _converted(job: tuple[Path, Path]) -> dict[str, str]:
     return convert(*job)
 
 
-def _bound(seconds: int, number: int) -> None:
+def _bound(memory: int, seconds: int, number: int) -> None:
     """Bound the memory and the time of this process, where the system can."""
     if sys.platform != "win32":
         import resource
 
-        for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, seconds)):
+        for what, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
             with suppress(ValueError, OSError):  # a system that lacks this bound, or has a lower one
                 resource.setrlimit(what, (most, most))
 
