@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from crossflare.disk import opcodes
-from crossflare.disk.state_dict import convert
+from crossflare.disk.state_dict import to_safetensors
 from crossflare.errors import UserError
 
 START, END = b"\x80\x02", b"."
@@ -87,7 +87,7 @@ def refused(content: bytes, folder: Path) -> str:
     """Convert a file; return the one line, after a look that nothing is left."""
     (folder / "w.bin").write_bytes(content)
     with pytest.raises(UserError) as caught:
-        convert(folder / "w.bin", folder / "w.safetensors")
+        to_safetensors(folder / "w.bin", folder / "w.safetensors")
     assert "\n" not in str(caught.value)
     assert caught.value.kind == "artefact"
     assert os.listdir(folder) == ["w.bin"]
@@ -99,7 +99,7 @@ def test_control_the_pieces_make_a_file_that_is_read(tmp_path: Path) -> None:
     for content in archive(program, {"a/version": b"3\n"}), old(state(text("x"), tensor(held=storage(key=KEY)))):
         (tmp_path / "w.bin").write_bytes(content)
         assert torch.load(tmp_path / "w.bin", weights_only=True)["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
-        assert convert(tmp_path / "w.bin", tmp_path / "w.safetensors") == {}
+        assert to_safetensors(tmp_path / "w.bin", tmp_path / "w.safetensors") == {}
         assert load_file(tmp_path / "w.safetensors")["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crossflare.disk import state_dict
-from crossflare.disk.state_dict import convert
+from crossflare.disk.state_dict import to_safetensors
 from crossflare.errors import UserError
 
 NEW_AND_OLD = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "row"])
@@ -26,7 +26,7 @@ def through(state: Any, folder: Path, zipped: bool, protocol: int = 2) -> tuple[
     """Save a state dict as torch does, convert it, and return all tensors by name, and which are tied."""
     source, target = folder / "pytorch_model.bin", folder / "model.safetensors"
     torch.save(state, source, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
-    tied = convert(source, target)
+    tied = to_safetensors(source, target)
     held = load_file(target)
     assert not held.keys() & tied.keys()
     return {**held, **{name: held[kept] for name, kept in tied.items()}}, tied
@@ -134,7 +134,7 @@ def test_a_large_tensor_takes_no_memory_of_its_size(tmp_path: Path) -> None:
     torch.save({"large": torch.zeros(50_000_000)}, tmp_path / "a.bin")
     script = (
         "import resource; from pathlib import Path; from crossflare.disk.state_dict import convert;"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; convert(Path('a.bin'), Path('a.safetensors'));"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; to_safetensors(Path('a.bin'), Path('a.safetensors'));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_refused_in_one_line_or_read_within_its_bounds(
     said = None
     try:
         with patch("os.fsync"):
-            convert(source, target)
+            to_safetensors(source, target)
     except UserError as error:
         said = str(error)
     assert (said is None) == target.exists()

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import translation_models
 from crossflare.cli import main
 from crossflare.disk.files import MANIFEST, digest_file, read_json
 from crossflare.disk.locks import take
 from crossflare.disk.untrusted import LARGEST
+from crossflare.errors import UserError
+from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases import fetch as module
 from crossflare.training.bases import weights
+from crossflare.training.bases.load import load_base
+from crossflare.translation.engines.hf import Transformers
 from hub_server import COMMIT, Hub, serving
+from tiny_experiment import make_base
 
 NAME = "some/model"
 CARD = "---\nlicense: cc-by-4.0\n---\n# A model\n"
+TASK = TextTask("mood", 1, ("bad", "good"))
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 
 
@@ -476,3 +485,60 @@ def test_a_kill_leaves_no_folder_and_the_next_fetch_starts_clean(hub: Hub) -> No
 
 def test_the_largest_file_is_within_what_is_read_again() -> None:
     assert LARGEST > 12e9  # MADLAD-400 3B
+
+
+KILLED = """
+import os, sys
+from crossflare.training.bases import fetch
+fetch.check_weights = lambda *_: os._exit(9)
+fetch.fetch_model(sys.argv[1])
+"""
+
+
+@pytest.mark.slow  # starts Python
+def test_a_real_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends between the weights and the manifest: no folder is there, and the same command makes it."""
+    monkeypatch.chdir(tmp_path)
+    source = repository(tmp_path / "mine", "safetensors")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(source)], check=False).returncode == 9
+    assert not Path("models/mine").exists()
+    assert len(beside(Path("models"))) == 1
+    assert main(["fetch", str(source)]) == 0
+    assert names(Path("models/mine")) == TAKEN
+    assert beside(Path("models")) == []
+
+
+# What it is for -------------------------------------------------------------------------------------------------------
+
+
+def pickled(folder: Path, model: Any) -> None:
+    """Save all of a model's weights as older releases of transformers did: tied ones under all their names."""
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("family", ["m2m", "marian", "madlad", "mbart"])
+def test_a_translation_model_translates_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    source: Path = getattr(translation_models, family)(tmp_path / "there" / family)
+    texts = ["nyumba kubwa", "mbwa anakula samaki"]
+    engine = Transformers(str(source), device="cpu", length_ratio=0.2)
+    wanted = engine.translate(texts, source="sw", target="en")
+    pickled(source, engine._model)
+    assert main(["fetch", str(source)]) == 0
+    made = Transformers(str(Path("models") / family), device="cpu", length_ratio=0.2)
+    assert made.translate(texts, source="sw", target="en") == wanted
+
+
+@pytest.mark.usefixtures("here")
+def test_a_base_model_is_read_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_base(tmp_path / "base")
+    before = load_base(str(tmp_path / "base"), TASK, seed=0)
+    pickled(tmp_path / "base", before.model)
+    with pytest.raises(UserError, match="`crossflare fetch MODEL` makes them"):
+        load_base(str(tmp_path / "base"), TASK, seed=0)
+    assert main(["fetch", "base"]) == 0
+    after = load_base("models/base", TASK, seed=0)
+    assert after.identity.digest == before.identity.digest

@@ -38,10 +38,9 @@ def fetch(
 ) -> None:
     """Bring a model into a folder as safetensors, with its commit, licence and hashes; nothing of it is run."""
     with bars():
-        from crossflare.training.bases.fetch import NOT_SAID
-        from crossflare.training.bases.fetch import fetch as bring
+        from crossflare.training.bases.fetch import NOT_SAID, fetch_model
 
-        found = bring(model, revision, to)
+        found = fetch_model(model, revision, to)
     about = found.about
     if about["licence"] == NOT_SAID:
         print_note(f"{model}: its card says no licence; it is recorded as '{NOT_SAID}': ask its authors")

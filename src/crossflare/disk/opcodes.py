@@ -29,7 +29,7 @@ TYPES = {
 """Name in a pickle -> the type in safetensors, and the bytes of an element."""
 
 
-class Refused(Exception):  # noqa: N818  # why a file is not read; `convert` makes an error of it
+class Refused(Exception):  # noqa: N818  # why a file is not read; `state_dict` makes an error of it
     """Why a file is not read."""
 
 

@@ -29,7 +29,7 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The first two values of a file of torch before 1.6, which is no zip archive."""
 
 
-def convert(source: Path, target: Path) -> dict[str, str]:
+def to_safetensors(source: Path, target: Path) -> dict[str, str]:
     """Write the tensors of a state dict, saved by `torch.save`, into a file of safetensors.
 
     Names of the same tensor, as tied weights have them, are written once, under the first name. The memory that this

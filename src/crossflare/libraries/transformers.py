@@ -75,7 +75,9 @@ def check_whole(name: str, report: Mapping[str, Any]) -> None:
         UserError: Its files have no weights for some of its layers.
     """
     if missing := sorted(report["missing_keys"]):
-        raise UserError(f"{name}: its files have no weights for {listed(missing, 3, 100)}; take a whole copy of the model")
+        raise UserError(
+            f"{name}: its files have no weights for {listed(missing, 3, 100)}; take a whole copy of the model"
+        )
 
 
 def attention_of(model: Any) -> str:

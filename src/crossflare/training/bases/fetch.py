@@ -65,7 +65,7 @@ class _Origin:
         return self.model if self.folder is None else self.folder.name
 
 
-def fetch(model: str, revision: str | None = None, to: Path | None = None) -> Fetched:
+def fetch_model(model: str, revision: str | None = None, to: Path | None = None) -> Fetched:
     """Bring a model into a folder.
 
     Args:

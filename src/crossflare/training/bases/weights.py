@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from crossflare.disk.files import MANIFEST, digest_file, write_json
-from crossflare.disk.state_dict import convert
+from crossflare.disk.state_dict import to_safetensors
 from crossflare.disk.untrusted import read_small_json, regular
 from crossflare.errors import UserError, listed
 from crossflare.jobs import GivenUpError, Processes
@@ -93,7 +93,7 @@ def convert_weights(model: str, files: ModelFiles, source: Path, folder: Path) -
 
 
 def _converted(job: tuple[Path, Path]) -> dict[str, str]:
-    return convert(*job)
+    return to_safetensors(*job)
 
 
 def _bound(memory: int, seconds: int, number: int) -> None:
