@@ -475,12 +475,13 @@ def test_a_kill_leaves_no_folder_and_the_next_fetch_starts_clean(hub: Hub) -> No
     """What a killed process left, of this commit and of others, is used or removed."""
     assert main(["fetch", NAME]) == 0
     shutil.rmtree("models/model")
-    for name in (".model.abcdef-1.tmp", ".model.0123456789ab.part"):
+    others = [".model.2.0123456789ab.part", ".model.2.abcdef-1.x.tmp"]  # of the model `model.2`
+    for name in (".model.abcdef-1.x.tmp", ".model.0123456789ab.part", *others):
         (Path("models") / name).mkdir()
         (Path("models") / name / "model.safetensors").write_bytes(b"half")
     assert main(["fetch", NAME]) == 0
     assert names(Path("models/model")) == TAKEN
-    assert beside(Path("models")) == []
+    assert beside(Path("models")) == others
 
 
 def test_the_largest_file_is_within_what_is_read_again() -> None:

@@ -170,7 +170,7 @@ def commit_dir(final: Path, fill: Callable[[Path], Mapping[str, Any] | None]) ->
 
 def clear_unfinished(final: Path) -> None:
     """Remove what killed calls of `commit_dir` left unfinished; only for a caller that keeps others out of `final`."""
-    for junk in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
+    for junk in final.parent.glob(f".{glob.escape(final.name)}.{6 * '[0-9a-f]'}-*.tmp"):  # not those of NAME.2
         shutil.rmtree(junk, ignore_errors=True)
 
 

@@ -181,7 +181,7 @@ class _UnreachedError(UserError):
 def _from_hub(final: Path, origin: _Origin, files: ModelFiles) -> None:
     """Make the folder out of files on the hub, which come into a folder beside it first."""
     stage = final.with_name(f".{final.name}.{content_id([origin.model, origin.commit])}.part")
-    for old in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
+    for old in final.parent.glob(f".{glob.escape(final.name)}.{12 * '[0-9a-f]'}.part"):
         if old != stage:
             shutil.rmtree(old, ignore_errors=True)
     kept = False
