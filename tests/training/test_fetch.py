@@ -538,7 +538,7 @@ def test_a_base_model_is_read_as_before(tmp_path: Path, monkeypatch: pytest.Monk
     make_base(tmp_path / "base")
     before = load_base(str(tmp_path / "base"), TASK, seed=0)
     pickled(tmp_path / "base", before.model)
-    with pytest.raises(UserError, match="`crossflare fetch MODEL` makes them"):
+    with pytest.raises(UserError, match="`crossflare fetch MODEL` converts them"):
         load_base(str(tmp_path / "base"), TASK, seed=0)
     assert main(["fetch", "base"]) == 0
     after = load_base("models/base", TASK, seed=0)

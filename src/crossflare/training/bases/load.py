@@ -228,7 +228,7 @@ def only_pickles(files: Iterable[str]) -> str | None:
         return None
     return (
         f"has only pickled weights ({pickles[0]}), which can run code and are never opened: only safetensors are read; "
-        "`crossflare fetch MODEL` makes them, without running anything of it"
+        "`crossflare fetch MODEL` converts them without running anything of it"
     )
 
 
