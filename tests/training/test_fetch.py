@@ -428,6 +428,19 @@ def test_a_disk_that_fills(
     assert "No space left on device" in fails(hub, capsys, NAME)
 
 
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_fills_during_the_conversion(
+    hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (hub.models[NAME] / "model.safetensors").unlink()
+    torch.save(WEIGHTS, hub.models[NAME] / "pytorch_model.bin")
+    monkeypatch.setattr("crossflare.disk.state_dict._parts", full)
+    assert "No space left on device" in fails(hub, capsys, NAME)
+
+
 def test_a_connection_that_breaks_goes_on_from_what_came(
     hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
