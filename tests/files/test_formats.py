@@ -68,7 +68,7 @@ def packed_predictions(folder: Path) -> Path:
 
 
 def a_manifest(folder: Path) -> Path:
-    commit_dir(folder / "saved", lambda place: (place / "x").write_bytes(b"x"))
+    commit_dir(folder / "saved", lambda place: (place / "x").write_bytes(b"x") and None)
     return folder / "saved" / MANIFEST
 
 

@@ -88,7 +88,7 @@ place = Path(sys.argv[1])
 if sys.argv[2] == "file":
     files.write_atomic(place / "report.md", "text")
 elif sys.argv[2] == "folder":
-    files.commit_dir(place / "models" / "0123", lambda folder: (folder / "a").write_text("a"))
+    files.commit_dir(place / "models" / "0123", lambda folder: (folder / "a").write_text("a") and None)
 else:
     files.point_to(place / "adapters" / "lora", Path("../models/0123"))
 """

@@ -145,7 +145,9 @@ def test_missing_languages_and_pickled_weights(model: Path) -> None:
         ct2(model).translate(["a"], source="bbc", target="en")
     (model / "model.safetensors").unlink()
     torch.save({}, model / "pytorch_model.bin")
-    with pytest.raises(UserError, match="safetensors weights; the reason"):
+    with pytest.raises(
+        UserError, match=r"with safetensors weights .`crossflare fetch` makes them of others.; the reason"
+    ):
         ct2(model).translate(["a"], source="sw", target="en")
 
 

@@ -306,7 +306,9 @@ def test_only_safetensors_are_read(root: Path, tmp_path: Path) -> None:
     folder = translation_models.marian(tmp_path / "pickled")
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="with safetensors weights; the reason"):
+    with pytest.raises(
+        UserError, match=r"with safetensors weights .`crossflare fetch` makes them of others.; the reason"
+    ):
         translate(Transformers(str(folder), device="cpu"), ["mbwa"])
 
 

@@ -13,7 +13,17 @@ from typing import Annotated, Any
 
 import typer
 
-from crossflare.cli import analysis, checking, experiments, facts, inspecting, laboratory, prediction, translation
+from crossflare.cli import (
+    analysis,
+    checking,
+    experiments,
+    facts,
+    fetching,
+    inspecting,
+    laboratory,
+    prediction,
+    translation,
+)
 from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
@@ -39,7 +49,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (experiments, analysis, translation, prediction, inspecting, checking, facts, laboratory):
+for module in (experiments, analysis, translation, prediction, inspecting, fetching, checking, facts, laboratory):
     module.register(app)
 
 

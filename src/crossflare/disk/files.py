@@ -126,12 +126,12 @@ def point_to(link: Path, target: Path) -> None:
         raise storage_error(link, error) from error
 
 
-def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
+def commit_dir(final: Path, fill: Callable[[Path], Mapping[str, Any] | None]) -> None:
     """Make the folder `final` all at once: `fill` writes into a temporary folder, which then replaces it.
 
     Args:
         final: The folder to make; an older one is replaced, or kept if anything fails.
-        fill: The function that is called with an empty folder on the same file system.
+        fill: Called with an empty folder on the same file system; what it returns goes into the manifest, too.
 
     Raises:
         UserError: The disk is full or the place cannot be written: the old folder is kept (or the new one is there,
@@ -145,13 +145,13 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.{writer()}.", suffix=".tmp", dir=final.parent))
         os.chmod(temporary, 0o777 & ~umask())
-        fill(temporary)
+        about = fill(temporary) or {}
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in files:
             os.chmod(path, 0o666 & ~umask())
             sync(path)
         hashes = {path.relative_to(temporary).as_posix(): digest_file(path) for path in files}
-        write_atomic(temporary / MANIFEST, manifest_text(hashes))
+        write_atomic(temporary / MANIFEST, manifest_text(hashes, about))
         for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
             sync(folder)
         _swap(temporary, final)
@@ -170,7 +170,7 @@ def commit_dir(final: Path, fill: Callable[[Path], None]) -> None:
 
 def clear_unfinished(final: Path) -> None:
     """Remove what killed calls of `commit_dir` left unfinished; only for a caller that keeps others out of `final`."""
-    for junk in final.parent.glob(f".{glob.escape(final.name)}.*.tmp"):
+    for junk in final.parent.glob(f".{glob.escape(final.name)}.{6 * '[0-9a-f]'}-*.tmp"):  # not those of NAME.2
         shutil.rmtree(junk, ignore_errors=True)
 
 
@@ -259,9 +259,9 @@ def read_manifest(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def manifest_text(hashes: Mapping[str, str]) -> str:
-    """Return the text of a manifest; see `read_manifest`."""
-    return json_text({"format": FORMATS["a manifest"], "sha256": dict(hashes)})
+def manifest_text(hashes: Mapping[str, str], about: Mapping[str, Any] | None = None) -> str:
+    """Return the text of a manifest, with what else is said about the folder; see `read_manifest`."""
+    return json_text({**(about or {}), "format": FORMATS["a manifest"], "sha256": dict(hashes)})
 
 
 def _check_closed(folder: Path, names: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from crossflare.errors import UserError
 from crossflare.fusion.adapter_check import LIMITS, README, read_base
 from crossflare.fusion.tensor_files import LIMITS as TENSOR_LIMITS
 from crossflare.fusion.tensor_files import MODEL
+from crossflare.libraries.hub import fetch_reason, told
 from crossflare.libraries.transformers import quiet
 from crossflare.tasks.hub import HUB_NAME
 
@@ -188,7 +189,7 @@ def _refusal(
 
         return storage_error(Path(str(said.filename or constants.HF_HUB_CACHE)), said)
     left = "; the repository was made, and is empty" if made else ""
-    reason = _push_reason(error) if pushing else _reason(error, revision)
+    reason = _push_reason(error) if pushing else fetch_reason(error, revision)
     return UserError(f"{name}: {'nothing was pushed' + left + ': ' if pushing else ''}{reason}", "artefact")
 
 
@@ -207,31 +208,4 @@ def _push_reason(error: Exception) -> str:
         return f"the hub refuses the metadata of {README} ({' '.join(str(error).split()):.200}); check --licence"
     if isinstance(error, OfflineModeIsEnabled):
         return "the hub's client is set to work offline; unset HF_HUB_OFFLINE"
-    return f"{_told(error)}; check the name and the network, and push again"
-
-
-def _reason(error: Exception, revision: str | None) -> str:
-    """Return why a fetch failed, and what to do."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    if isinstance(error, GatedRepoError):
-        return "its owner gives it to those who accept its terms; do so on its page, and log in with `hf auth login`"
-    if isinstance(error, RevisionNotFoundError):
-        return f"the hub has it, but not its revision '{revision}'; check the revision, or leave it out"
-    if isinstance(error, RepositoryNotFoundError):
-        return "no such folder, and no such public model on the hub; check it, or log in with `hf auth login`"
-    if isinstance(error, LocalEntryNotFoundError):
-        at = f" at revision '{revision}'" if revision else ""
-        return f"no such folder, not whole in the hub's cache{at}, and no hub in reach; check the path or the network"
-    return f"could not be fetched ({_told(error)}); check the name and the network"
-
-
-def _told(error: Exception) -> str:
-    """Return the first line of an error, and its class."""
-    said = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {said:.200}"
+    return f"{told(error)}; check the name and the network, and push again"

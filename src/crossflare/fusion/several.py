@@ -38,9 +38,9 @@ def load_adapters(
 
     Args:
         model: The pretrained base model with a fresh head.
-        folders: A name for each adapter -> its folder or its name on the hub, as `load_adapter` takes it. `adapter_names` in a call of the model
-            gives one of these names for each row. Heads may have different numbers of labels: the logits are as wide as
-            the widest head of the batch, and -inf where a row's own head has fewer.
+        folders: A name for each adapter -> its folder or its name on the hub, as `load_adapter` takes it. With
+            `adapter_names` a call of the model gives one of these names for each row. Heads may have different numbers
+            of labels: the logits are as wide as the widest head of the batch, and -inf where a row's own has fewer.
         base: `identify(model)`, if it is already known.
         merged: Whether the base already holds the adapters' stage 1.
 

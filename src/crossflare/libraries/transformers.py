@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
+from crossflare.errors import UserError, listed
 from crossflare.libraries import guard
 
 if TYPE_CHECKING:
@@ -61,6 +62,22 @@ def own_fault(config: Any) -> str | None:
     if found is None or release is None or Version(release) >= Version(found[0]):
         return None
     return f"{config.model_type} in {LIBRARY} {release}: {found[1]}; install {LIBRARY} {found[0]} or newer"
+
+
+def check_whole(name: str, report: Mapping[str, Any]) -> None:
+    """Refuse a model that is to be used as it is, and lacks weights: transformers would fill them with random numbers.
+
+    Args:
+        name: The model's name.
+        report: What `from_pretrained` returns with `output_loading_info`.
+
+    Raises:
+        UserError: Its files have no weights for some of its layers.
+    """
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"{name}: its files have no weights for {listed(missing, 3, 100)}; take a whole copy of the model"
+        )
 
 
 def attention_of(model: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.libraries import guard
-from crossflare.libraries.transformers import config_value
+from crossflare.libraries.transformers import check_whole, config_value
 
 
 def convert(
@@ -28,7 +28,10 @@ def convert(
         named = False
 
         def load_model(self, model_class: Any, model_name_or_path: str, **options: Any) -> Any:
-            loaded = model_class.from_pretrained(model_name_or_path, use_safetensors=True, **options)
+            loaded, report = model_class.from_pretrained(
+                model_name_or_path, use_safetensors=True, output_loading_info=True, **options
+            )
+            check_whole(model_name_or_path, report)
             _complete(loaded.config)
             self.size = int(loaded.get_input_embeddings().weight.shape[0])
             return loaded

@@ -154,7 +154,7 @@ def loading(name: str) -> Generator[None]:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"model '{name}' could not be loaded ({reason:.300}); expected {KNOWN}, a folder with config.json and "
-            f"model.safetensors, or the name of a model on the hub that has safetensors"
+            f"model.safetensors, or the name of a model on the hub that has safetensors (`crossflare fetch` makes them)"
         ) from error
 
 
@@ -227,7 +227,7 @@ def only_pickles(files: Iterable[str]) -> str | None:
         return None
     return (
         f"has only pickled weights ({pickles[0]}), which can run code and are never opened: only safetensors are read; "
-        "convert them once, in a place you trust, with save_pretrained() of transformers"
+        "`crossflare fetch MODEL` converts them without running anything of it"
     )
 
 

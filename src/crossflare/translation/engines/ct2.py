@@ -11,7 +11,7 @@ from crossflare.disk.files import commit_dir, content_id, open_dir
 from crossflare.disk.storage import cache_folder
 from crossflare.errors import UserError, choose
 from crossflare.libraries import translators
-from crossflare.translation.engines.model_files import Loading, own_card
+from crossflare.translation.engines.model_files import Loading, in_half, own_card
 from crossflare.translation.engines.neural import Neural, Rows
 from crossflare.translation.engines.protocol import Deadline
 
@@ -87,7 +87,7 @@ class CTranslate2(Neural):
             model: Hub name or local folder of a model for transformers; it is converted into the user's cache once.
             revision: The revision of a hub name.
             device: `cpu`, `cuda` or `cuda:1`; by default a graphics card where there is one.
-            compute_type: One of `PRECISIONS`; by default int8 on the processor, else float16.
+            compute_type: One of `PRECISIONS`; by default int8 on the processor, else as `dtype` of `Transformers`.
             threads: Threads of the processor; 0: as many as it has cores, or OMP_NUM_THREADS.
             beams: Beams of the search.
             tokens_per_batch: Source tokens with padding in one batch.
@@ -111,7 +111,12 @@ class CTranslate2(Neural):
         if index and not index.isdecimal():
             raise UserError(f"option 'device' of the engine ctranslate2: expected cpu, cuda or cuda:1, found {device}")
         self._index, self._threads = int(index or 0), threads
-        compute_type = compute_type or ("int8" if self._device == "cpu" else "float16")
+        half = compute_type in ("float16", "int8_float16")
+        if half or (compute_type is None and self._device == "cuda"):
+            may = in_half(model, revision, "compute_type", compute_type if half else None)
+            known = () if may else ctranslate2.get_supported_compute_types(self._device, self._index)
+            compute_type = compute_type or ("float16" if may else "bfloat16" if "bfloat16" in known else "float32")
+        compute_type = compute_type or "int8"
         self._precision = choose("compute_type of the engine ctranslate2", compute_type, PRECISIONS)
         super().__init__(
             "ctranslate2",

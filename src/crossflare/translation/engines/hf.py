@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from crossflare.libraries.transformers import quiet
+from crossflare.libraries.transformers import check_whole, quiet
 from crossflare.translation.engines.model_files import Loading, device_and_dtype
 from crossflare.translation.engines.neural import Neural, Rows, sized_batches
 from crossflare.translation.engines.protocol import Deadline
@@ -39,7 +39,8 @@ class Transformers(Neural):
             model: Hub name or local folder; weights in safetensors only; no code from the model is run.
             revision: The revision of a hub name.
             device: `cpu`, `cuda`, `cuda:1`, `mps`, ...; by default a graphics card where there is one.
-            dtype: `float32`, `float16` or `bfloat16`; by default float16 on an NVIDIA card, else float32.
+            dtype: `float32`, `float16` or `bfloat16`; by default float16 on an NVIDIA card, else float32. MADLAD and
+                others of the T5 family never compute in float16: there they take bfloat16, or float32.
             beams: Beams of the search; 1 is greedy. The search ends with as many finished translations.
             tokens_per_batch: Source tokens with padding in one batch; changes speed and memory, never the result.
             length_ratio: A translation ends at this many tokens per source token, and a few more.
@@ -49,7 +50,7 @@ class Transformers(Neural):
         Raises:
             UserError: No such model, or an option out of range.
         """
-        self._device, self._dtype = device_and_dtype(device, dtype)
+        self._device, self._dtype = device_and_dtype(device, dtype, model, revision)
         super().__init__(
             "transformers",
             model,
@@ -121,13 +122,15 @@ class Transformers(Neural):
         from transformers import AutoModelForSeq2SeqLM
 
         with Loading(self._model_name), quiet():
-            model: Any = AutoModelForSeq2SeqLM.from_pretrained(
+            model, report = AutoModelForSeq2SeqLM.from_pretrained(
                 self._model_name,
                 revision=self._revision,
                 dtype=self._dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
+            check_whole(self._model_name, report)
         model.generation_config.forced_eos_token_id = None  # a text cut off at the limit must not look finished
         return model.to(self._device).eval().requires_grad_(False)
 

@@ -54,7 +54,7 @@ class Loading:
             reason = str(error).strip().split("\n")[0][:200]
             raise UserError(
                 f"{self._model}: expected a hub name or a folder of an M2M-100, NLLB, mBART-50, MADLAD or Marian"
-                f" model with safetensors weights; the reason: {reason}"
+                f" model with safetensors weights (`crossflare fetch` makes them of others); the reason: {reason}"
             ) from error
 
 
@@ -77,8 +77,40 @@ def own_card(count: int) -> str | None:
     return f"cuda:{(int(worker[1]) - 1) % count if worker else 0}" if count else None
 
 
-def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
-    """Return the device and the precision of a model; raise `UserError` for a precision that the device lacks."""
+WIDE = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers"})
+"""Types of models, MADLAD's among them, some of whose numbers exceed what float16 holds: translations become wrong."""
+
+
+def in_half(model: str, revision: str | None, option: str, asked: str | None) -> bool:
+    """Return whether a model may compute in float16.
+
+    Args:
+        model: Hub name or folder.
+        revision: The revision of a hub name.
+        option: The name of the option that chooses the precision.
+        asked: The user's choice, which computes in float16; None: none.
+
+    Raises:
+        UserError: It may not, and the user asked for it; or there is no such model.
+    """
+    from transformers import AutoConfig
+
+    with Loading(model):
+        kind = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False).model_type
+    if kind in WIDE and asked is not None:
+        raise UserError(
+            f"{model}: some numbers of models like it ({kind}) exceed what float16 holds, found {option} {asked}; "
+            f"take bfloat16 or float32, or leave {option} out"
+        )
+    return kind not in WIDE
+
+
+def device_and_dtype(device: str | None, dtype: str | None, model: str, revision: str | None) -> tuple[str, str]:
+    """Return the device and the precision of a model.
+
+    Raises:
+        UserError: There is no such precision, or the model cannot compute in it.
+    """
     import torch
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
@@ -86,7 +118,11 @@ def device_and_dtype(device: str | None, dtype: str | None) -> tuple[str, str]:
             f"option 'dtype' of the engine transformers: expected float32, float16 or bfloat16, found {dtype}"
         )
     chosen = device or own_card(torch.cuda.device_count()) or str(devices.best_device())
-    return chosen, dtype or ("float16" if chosen.startswith("cuda") else "float32")
+    if dtype == "float16" or (dtype is None and chosen.startswith("cuda")):
+        half = in_half(model, revision, "dtype", dtype)
+        wide = "bfloat16" if not half and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return chosen, "float16" if half else wide
+    return chosen, dtype or "float32"
 
 
 def revision_of(model: str, revision: str | None) -> str:
@@ -114,9 +150,14 @@ def read_licence(model: str, revision: str | None) -> str:
 
 def stated_licence(model: str, revision: str | None) -> str | None:
     """Return the `license` in the front matter of a model's card; None if it states none."""
-    card = _card(model, revision)
+    return card_licence(_card(model, revision))
+
+
+def card_licence(card: str) -> str | None:
+    """Return the `license` in the front matter of a card's text; None if it says none."""
     front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
-    found = re.search(r"^license:[ \t]*[\"']?([^\s\"'\[\]]+)", front[1], re.MULTILINE) if front else None
+    entry = r"""^license:[ \t]*(?:\r?\n[ \t]*-[ \t]*|\[[ \t]*)?["']?([^\s"'\[\],]+)"""
+    found = re.search(entry, front[1], re.MULTILINE) if front else None
     if found is None:
         return None
     return found[1].upper() if found[1].lower().startswith("cc-") else found[1]
