@@ -1,0 +1,110 @@
+"""The ONNX graph of a model with its adapter: one call, with the pass over the source inside."""
+
+import logging
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossflare.errors import UserError
+from crossflare.fusion.inputs import PREFIX
+
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+LARGEST = 1_800_000_000
+"""The most bytes of weights inside of model.onnx, whose format ends at 2 GB; above, they are in a file beside it."""
+
+
+def check_installed() -> None:
+    """Raise `UserError` if a library that exports to ONNX is missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(f"export to ONNX needs {', '.join(missing)}: pip install \"crossflare[onnx]\"")
+
+
+class Network(nn.Module):
+    """A model whose inputs come in a fixed order and whose one output are its logits, as a traced graph needs them."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the logits [B,K] for inputs [B,T] and [B,S]."""
+        return self.model(**dict(zip(self.names, inputs, strict=True))).logits
+
+
+def bytes_of(model: nn.Module) -> int:
+    """Return the bytes of a model's weights in float32."""
+    return 4 * sum(weight.numel() for weight in model.parameters())
+
+
+@torch.no_grad()
+def write_graph(model: nn.Module, inputs: Mapping[str, Tensor], place: Path) -> None:
+    """Write a model's graph, in which the numbers of rows and of columns of both sides are free.
+
+    Args:
+        model: A model in float32 on the processor, in eval mode; its adapter, if any, stays on.
+        inputs: A batch of two rows or more. The model has read it before, so that all checks of values are done: a
+            graph has no values.
+        place: The file to write.
+
+    Raises:
+        UserError: The model does something that no graph can hold.
+    """
+    names = tuple(inputs)
+    rows, columns, beside = (torch.export.Dim(name) for name in ("batch", "target", "source"))
+    shapes = tuple({0: rows, 1: beside if name.startswith(PREFIX) else columns} for name in names)
+    try:
+        with _silent():
+            torch.onnx.export(
+                Network(model, names).eval(),
+                tuple(inputs.values()),
+                str(place),
+                input_names=list(names),
+                output_names=["logits"],
+                dynamic_shapes=(shapes,),
+                dynamo=True,
+                verbose=False,
+                external_data=bytes_of(model) > LARGEST,
+            )
+    except Exception as error:  # any error of torch's exporter, whose classes are many and private
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        name = type(getattr(model, "base_model", model)).__name__
+        raise UserError(f"{name}: this model cannot be written as an ONNX graph ({reason:.300}); {ADVICE}") from error
+
+
+ADVICE = "serve it with crossflare, or take a base of another family"
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Hide what the libraries of ONNX warn of and log: it is for developers of exporters."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def quantise(whole: Path, place: Path, *, large: bool) -> None:
+    """Write a graph with weights of 8 bits; what passes between them is quantised as it comes (dynamically)."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # pyright: ignore[reportMissingImports]
+
+    with _silent():
+        quantize_dynamic(
+            whole, place, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=large,
+            reduce_range=True,  # processors without VNNI overflow on products of 8 bits, silently
+        )  # fmt: skip
+
+
+def tensors_of(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return arrays as tensors."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
