@@ -1,10 +1,10 @@
 """The export of a trained adapter: what is asked for, checked before a model is loaded, and written all at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from crossflare.disk.files import commit_dir, write_json
 from crossflare.disk.storage import check_space
@@ -15,11 +15,13 @@ from crossflare.export import folders, graph, onnx_folder
 from crossflare.export.onnx_folder import Rows
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import STAGE1, Saved, other_base, read_saved
+from crossflare.serving.file import columns_of, examples_of, with_columns
 from crossflare.serving.hub import folder_of
 from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import Text, examples_from, text_of
+from crossflare.tasks.files import read_rows
 
-Form = Literal["onnx", "lora", "base", "model"]
+FORMS = ("onnx", "lora", "base", "model")
 LIBRARIES = ("crossflare", "torch", "transformers", "peft")
 
 
@@ -36,7 +38,7 @@ def export_adapter(
     folder_or_hub_id: str | Path,
     out: str | Path,
     *,
-    to: Form,
+    to: str,
     int8: bool = False,
     texts: Iterable[Text] | None = None,
     sources: Iterable[Text | None] | None = None,
@@ -66,7 +68,7 @@ def export_adapter(
         UserError: The form does not fit the adapter (the message says why), the folder is not empty, a library is
             missing, the disk has no room, or what was written does not compute what the adapter computes.
     """
-    choose("form", to, get_args(Form))
+    choose("form", to, FORMS)
     place = Path(out)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"{place}: expected a new or an empty folder, found something there; name another")
@@ -102,10 +104,35 @@ def export_adapter(
     return Exported(place, kept)
 
 
+def rows_in(
+    file: Path, adapter: str | Path, texts: Sequence[str] = (), sources: Sequence[str] = ()
+) -> tuple[list[Text], list[Text | None] | None]:
+    """Return the texts and the sources of a file's rows, as `predict_file` reads them; None: it has no sources.
+
+    Args:
+        file: A CSV, TSV, JSONL or Parquet file.
+        adapter: The adapter's folder, whose task says how many texts a row has.
+        texts: The columns of the texts; none: the usual ones.
+        sources: The columns of their sources.
+
+    Raises:
+        UserError: The file cannot be read, or lacks a column.
+    """
+    task = read_saved(folder_of(adapter)).task
+    rows = read_rows(file)
+    examples = examples_of(rows, columns_of(texts, task, rows[0]), None)
+    if sources:
+        examples = with_columns(examples, rows, sources, task.text_count)
+    found = [text_of(each.source) for each in examples]
+    return [text_of(each.texts) or "" for each in examples], found if sources else None
+
+
 def _stage1(saved: Saved) -> Saved:
     """Return the adapter that the base with stage 1 is made of."""
     if saved.name == STAGE1:
         return saved
+    if saved.kind.learns == "model":
+        raise UserError(f"{saved.folder}: {saved.name} trains all weights and keeps no stage 1; use --to model")
     if saved.stage1 is None:
         raise UserError(f"{saved.folder}: it has no stage 1, so its base is {saved.base.name} as it is; use that")
     return read_saved(saved.stage1)
@@ -121,7 +148,7 @@ def _rows(saved: Saved, texts: Iterable[Text], sources: Iterable[Text | None] | 
     return Rows([text_of(each.texts) or "" for each in examples], [text_of(each.source) for each in examples])
 
 
-def _card(adapter: TrainedAdapter, to: Form, known: Calibration | None) -> dict[str, Any]:
+def _card(adapter: TrainedAdapter, to: str, known: Calibration | None) -> dict[str, Any]:
     """Return what export.json says of every form."""
     return {
         "format": FORMATS["an export"],
@@ -134,6 +161,7 @@ def _card(adapter: TrainedAdapter, to: Form, known: Calibration | None) -> dict[
         "from": adapter.card.get("source"),
         "base": adapter.base.name,
         "temperature": None if known is None else known.temperature,
+        "reads_source": False,
         "max_length": adapter.form(with_source=False).longest,
         "versions": {name: version(name) for name in (*LIBRARIES, *(graph.NEEDED if to == "onnx" else ()))},
     }

@@ -76,7 +76,6 @@ def write_lora(adapter: TrainedAdapter, place: Path) -> dict[str, Any]:
     return {
         "r": made.config.r,
         "stage1": "joined into the adapter" if chain else "none",
-        "source": "never read" if alone else "not needed",
         "logits_differ_by": difference,
     }
 
@@ -153,7 +152,9 @@ def _logits(model: Any, given: dict[str, Tensor]) -> Tensor:
 
 def _lora_text(adapter: TrainedAdapter, *, alone: bool, packaged: bool) -> str:
     head = f", num_labels={len(adapter.task.labels)}" if adapter.answering == "head" and adapter.task.labels else ""
-    where = f"\n{adapter.base.name} is a base of crossflare's packages: `--to model` has it inside.\n" if packaged else ""
+    where = (
+        f"\n{adapter.base.name} is a base of crossflare's packages: `--to model` has it inside.\n" if packaged else ""
+    )
     how = " It computes what the FLARE adapter computes without a source." if alone else ""
     return f"""# {adapter.task.name}: {adapter.name}, as a plain LoRA
 

@@ -6,7 +6,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ def check_installed() -> None:
     """Raise `UserError` if a library that exports to ONNX is missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise UserError(f"export to ONNX needs {', '.join(missing)}: pip install \"crossflare[onnx]\"")
+        raise UserError(f'export to ONNX needs {", ".join(missing)}: pip install "crossflare[onnx]"')
 
 
 class Network(nn.Module):
@@ -95,16 +94,25 @@ def _silent() -> Generator[None]:
 
 
 def quantise(whole: Path, place: Path, *, large: bool) -> None:
-    """Write a graph with weights of 8 bits; what passes between them is quantised as it comes (dynamically)."""
+    """Write a graph with weights of 8 bits; what passes between them is quantised as it comes (dynamically).
+
+    Args:
+        whole: The graph in float32; a file beside it is made and left there.
+        place: The file to write.
+        large: Whether the graph's weights are in a file beside it.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic  # pyright: ignore[reportMissingImports]
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # pyright: ignore[reportMissingImports]
 
+    ready = whole.with_name("ready.onnx")
     with _silent():
+        # It folds the transposed weights: those that come out of a node are not quantised.
+        quant_pre_process(whole, ready, skip_symbolic_shape=True, save_as_external_data=large)
         quantize_dynamic(
-            whole, place, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=large,
-            reduce_range=True,  # processors without VNNI overflow on products of 8 bits, silently
-        )  # fmt: skip
-
-
-def tensors_of(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return arrays as tensors."""
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+            ready,
+            place,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,  # without VNNI a processor's sums of products of 8 bits overflow, silently
+            use_external_data_format=large,
+        )

@@ -20,7 +20,7 @@ from crossflare.training.text.encoded import encode_side
 
 READER = "reader.py"
 CLOSE = 1e-3
-"""The largest difference of logits that a graph may have; it is rounding, and mostly 1e-6."""
+"""The largest difference of logits that a graph may have (see `_difference`); it is rounding, and mostly 1e-6."""
 MADE_ROWS = 48
 LONGEST_MADE = 60
 BATCH = 16
@@ -47,7 +47,9 @@ def refuse(saved: Saved) -> None:
     elif kind.mixes != "none" or kind.joins or kind.padded:
         why = f"{saved.name} reads its rows in a way of its own"
     elif saved.base.quantise != "none":
-        why = f"its base is in {saved.base.quantise}, whose layers ONNX does not have; --int8 quantises the graph of one"
+        why = (
+            f"its base is in {saved.base.quantise}, whose layers ONNX does not have; --int8 quantises the graph of one"
+        )
         why += " that was trained in full precision"
     if why:
         raise UserError(f"{saved.folder}: not exported to ONNX: {why}; serve it with crossflare")
@@ -101,7 +103,7 @@ def write_onnx(
     graph.write_graph(adapter.model, tensors(made.texts[:3], made.sources[:3]), whole / "model.onnx")
     reader = Reader(place, "whole/model.onnx")
     batches = _batches(made, (1, 2, 5))
-    difference = max(float(abs(reader.logits(*batch) - said(*batch)).max()) for batch in batches)
+    difference = max(_difference(reader.logits(*batch), said(*batch)) for batch in batches)
     if not difference < CLOSE:
         raise UserError(f"{adapter.folder}: the ONNX graph differs from the model by {difference:.2g} in the logits")
     card |= {"inputs": [each.name for each in reader.session.get_inputs()], "logits_differ_by": difference}
@@ -159,7 +161,7 @@ def _check_tokens(adapter: TrainedAdapter, tokenizer: Any, rows: Rows, longest: 
     """Refuse a tokenizer that does something that its tokenizer.json does not say."""
     parts = [(text,) if isinstance(text, str) else text for text in rows.texts]
     ours = encode_side(adapter.tokenizer, parts, longest, "tokenising")
-    theirs = tokenizer.encode_batch([part if len(part) > 1 else part[0] for part in parts])
+    theirs = tokenizer.encode_batch([part[0] if len(part) == 1 else part for part in parts])
     for place, (row, part) in enumerate(zip(theirs, parts, strict=True)):
         expected, found = ours[place], [id for id, real in zip(row.ids, row.attention_mask, strict=True) if real]
         if expected is None or expected.ids.tolist() != found:
@@ -178,6 +180,11 @@ def _batches(rows: Rows, sizes: Sequence[int]) -> list[tuple[Sequence[Text], Seq
         found.append((rows.texts[begin:end], rows.sources[begin:end]))
         begin = end
     return found
+
+
+def _difference(found: Any, expected: Any) -> float:
+    """Return the largest difference of logits [B,K], as a share of those above 1."""
+    return float((abs(found - expected) / np.maximum(abs(expected), 1)).max())
 
 
 def _measure(whole: Any, small: Any, rows: Rows) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def encode(
 
 
 def _side(tokenizer: Any, rows: Sequence[tuple[str, ...]], prefix: str) -> dict[str, Array]:
-    read = tokenizer.encode_batch([row if len(row) > 1 else row[0] for row in rows])
+    read = tokenizer.encode_batch([row[0] if len(row) == 1 else row for row in rows])
     kinds = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
     return {
         prefix + name: np.array([getattr(row, kind) for row in read], dtype=np.int64) for name, kind in kinds.items()

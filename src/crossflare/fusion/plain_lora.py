@@ -74,7 +74,8 @@ class PlainLora:
         self.config.save_pretrained(str(place))
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """The factor of B A."""
         return self.config.lora_alpha / (math.sqrt(self.config.r) if self.config.use_rslora else self.config.r)
 
 
@@ -102,7 +103,7 @@ def joined(parts: Sequence[PlainLora]) -> PlainLora:
         like = next(part for part in parts if layer + DOWN in part.tensors).tensors
         wide, tall = like[layer + DOWN].shape[1], like[layer + UP].shape[0]
         downs = [part.tensors.get(layer + DOWN, torch.zeros(part.config.r, wide)) for part in parts]
-        ups = [part.tensors.get(layer + UP, torch.zeros(tall, part.config.r)) * part._scale for part in parts]
+        ups = [part.tensors.get(layer + UP, torch.zeros(tall, part.config.r)) * part.scale for part in parts]
         made[layer + DOWN], made[layer + UP] = torch.cat(downs), torch.cat(ups, 1)
     last, rank = parts[-1].config, sum(part.config.r for part in parts)
     heads = sorted({name for part in parts for name in part.config.modules_to_save or ()})
