@@ -20,7 +20,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases.load import load_base
-from tiny_adapters import LABELS, make_chained
+from tiny_adapters import LABELS, make_chained, with_card
 from tiny_experiment import Lab
 
 SLOW = pytest.mark.slow
