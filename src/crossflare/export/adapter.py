@@ -12,7 +12,7 @@ from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.calibration import Calibration
 from crossflare.export import folders, graph, onnx_folder
-from crossflare.export.onnx_folder import Rows
+from crossflare.export.onnx_folder import Measured
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import STAGE1, Saved, other_base, read_saved
 from crossflare.serving.file import columns_of, examples_of, with_columns
@@ -47,7 +47,7 @@ def export_adapter(
 ) -> Exported:
     """Write a trained adapter in a form that needs no crossflare, after comparing it with the adapter.
 
-    >>> made = crossflare.export_adapter("runs/reviews/adapters/lora-sw-seed0", "sentiment-sw", to="model")
+    >>> made = crossflare.export_adapter("runs/reviews/adapters/flare-sw-seed0", "sentiment", to="base")
     >>> sorted(path.name for path in made.folder.iterdir())[:3]
     ['README.md', 'config.json', 'export.json']
 
@@ -81,10 +81,10 @@ def export_adapter(
     if to == "base":
         saved = _stage1(saved)
     if to == "onnx":
-        graph.check_installed()
-        onnx_folder.refuse(saved)
+        graph.check_libraries()
+        onnx_folder.check_graph(saved)
     else:
-        folders.refuse(saved, lora=to == "lora")
+        folders.check_plain(saved, lora=to == "lora")
     rows = None if texts is None else _rows(saved, texts, sources)
     adapter = load_trained(saved, base=other_base(saved, base), device="cpu")
     if to != "lora":
@@ -138,14 +138,14 @@ def _stage1(saved: Saved) -> Saved:
     return read_saved(saved.stage1)
 
 
-def _rows(saved: Saved, texts: Iterable[Text], sources: Iterable[Text | None] | None) -> Rows:
+def _rows(saved: Saved, texts: Iterable[Text], sources: Iterable[Text | None] | None) -> Measured:
     """Return a caller's rows, checked as `predict` checks them."""
     examples, any_source = examples_from(texts, sources, saved.task.text_count)
     if any_source and saved.kind.reads != "both":
         raise UserError(f"{saved.folder}: {saved.name} reads no source; leave it out")
     if not examples:
         raise UserError("no rows to measure on; give some, or leave them out")
-    return Rows([text_of(each.texts) or "" for each in examples], [text_of(each.source) for each in examples])
+    return Measured([text_of(each.texts) or "" for each in examples], [text_of(each.source) for each in examples])
 
 
 def _card(adapter: TrainedAdapter, to: str, known: Calibration | None) -> dict[str, Any]:

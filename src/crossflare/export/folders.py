@@ -15,7 +15,7 @@ from crossflare.fusion.adapter_check import CONFIG, WEIGHTS, check_folder
 from crossflare.fusion.adapter_config import parse_config
 from crossflare.fusion.adapter_files import adapter_tensors
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.plain_lora import PlainLora, joined
+from crossflare.fusion.plain_lora import PlainLora, stacked
 from crossflare.libraries.transformers import quiet
 from crossflare.recipe.engines import model_place
 from crossflare.serving.adapter import TrainedAdapter
@@ -28,7 +28,7 @@ CLOSE = 1e-4
 """The largest difference of logits between a model and its folder as others read it; it is rounding."""
 
 
-def refuse(saved: Saved, *, lora: bool) -> None:
+def check_plain(saved: Saved, *, lora: bool) -> None:
     """Raise `UserError` if an adapter of this kind is no plain LoRA, or no plain model; no model is loaded."""
     why = ""
     if saved.base.quantise != "none":
@@ -47,7 +47,7 @@ def write_lora(adapter: TrainedAdapter, place: Path) -> dict[str, Any]:
     """Write one LoRA on the base itself, with stage 1 inside, for plain peft.
 
     Args:
-        adapter: An adapter on the processor that `refuse` does not refuse.
+        adapter: An adapter on the processor that `check_plain` does not refuse.
         place: An empty folder.
 
     Returns:
@@ -60,7 +60,7 @@ def write_lora(adapter: TrainedAdapter, place: Path) -> dict[str, Any]:
     config: Any = model.peft_config["default"]
     chain = check_folder(adapter.folder).chain
     parts = [PlainLora(parse_config(each / CONFIG), load_file(each / WEIGHTS)) for each in chain]
-    made = joined([*parts, PlainLora(config, adapter_tensors(model)).alone()])
+    made = stacked([*parts, PlainLora(config, adapter_tensors(model)).alone()])
     made.config.base_model_name_or_path = adapter.base.name
     made.config.revision = adapter.base.revision
     made.write(place)

@@ -18,7 +18,7 @@ LARGEST = 1_800_000_000
 """The most bytes of weights inside of model.onnx, whose format ends at 2 GB; above, they are in a file beside it."""
 
 
-def check_installed() -> None:
+def check_libraries() -> None:
     """Raise `UserError` if a library that exports to ONNX is missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:

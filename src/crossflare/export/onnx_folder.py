@@ -27,15 +27,15 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Texts to measure with."""
+class Measured:
+    """Measured to measure with."""
 
     texts: Sequence[Text]
     sources: Sequence[Text | None]
     """As many; all None for a model that reads no source."""
 
 
-def refuse(saved: Saved) -> None:
+def check_graph(saved: Saved) -> None:
     """Raise `UserError` if an adapter of this kind has no ONNX graph; no model is loaded."""
     kind, why = saved.kind, ""
     if saved.answering == "text":
@@ -56,12 +56,12 @@ def refuse(saved: Saved) -> None:
 
 
 def write_onnx(
-    adapter: TrainedAdapter, place: Path, card: dict[str, Any], rows: Rows | None, *, int8: bool
+    adapter: TrainedAdapter, place: Path, card: dict[str, Any], rows: Measured | None, *, int8: bool
 ) -> dict[str, Any]:
     """Write the folder, after comparing the graph with the model.
 
     Args:
-        adapter: An adapter on the processor that `refuse` does not refuse.
+        adapter: An adapter on the processor that `check_graph` does not refuse.
         place: An empty folder.
         card: What export.json says in any case.
         rows: The rows on which `int8` is measured; None: texts that are made of the tokenizer's tokens.
@@ -74,7 +74,7 @@ def write_onnx(
         UserError: The model has no graph (see `graph.write_graph`), its tokenizer is not a fast one, or the graph does
             not compute what the model computes.
     """
-    from crossflare.export.reader import Reader, encode
+    from crossflare.export.reader import Reader, sides_of
 
     both = adapter.kind.reads == "both"
     longest = adapter.form(with_source=both).longest
@@ -84,13 +84,13 @@ def write_onnx(
     _check_tokens(adapter, tokenizer, made, longest)
     card |= {"reads_source": both, "max_length": longest, "long_texts": adapter.long, "weights": "float32"}
     write_json(place / "export.json", card)
-    shutil.copyfile(Path(__file__).with_name(READER), place / READER)
+    write_atomic(place / READER, Path(__file__).with_name(READER).read_bytes())
     typed = ("input_ids", "attention_mask")
     if "token_type_ids" in adapter.tokenizer("a"):
         typed += ("token_type_ids",)
 
     def tensors(texts: Sequence[Text], sources: Sequence[Text | None]) -> dict[str, torch.Tensor]:
-        found = encode(tokenizer, texts, sources, reads_source=both)
+        found = sides_of(tokenizer, texts, sources, reads_source=both)
         return {name: torch.from_numpy(each) for name, each in found.items() if name.removeprefix("source_") in typed}
 
     def said(texts: Sequence[Text], sources: Sequence[Text | None]) -> Any:
@@ -139,7 +139,7 @@ def _plain_tokenizer(adapter: TrainedAdapter, longest: int) -> Any:
     return made
 
 
-def made_rows(adapter: TrainedAdapter, longest: int, *, both: bool) -> Rows:
+def made_rows(adapter: TrainedAdapter, longest: int, *, both: bool) -> Measured:
     """Return rows of random tokens, from one token to more than the model reads; every fifth has no source."""
     random = np.random.default_rng(0)
     tokens = adapter.tokenizer
@@ -154,10 +154,10 @@ def made_rows(adapter: TrainedAdapter, longest: int, *, both: bool) -> Rows:
     texts = [row() for _ in range(MADE_ROWS)]
     long = " ".join([text() for _ in range(1 + 2 * longest // LONGEST_MADE)])
     texts[-1] = long if adapter.task.text_count == 1 else (long, long)
-    return Rows(texts, [row() if both and number % 5 else None for number in range(1, MADE_ROWS + 1)])
+    return Measured(texts, [row() if both and number % 5 else None for number in range(1, MADE_ROWS + 1)])
 
 
-def _check_tokens(adapter: TrainedAdapter, tokenizer: Any, rows: Rows, longest: int) -> None:
+def _check_tokens(adapter: TrainedAdapter, tokenizer: Any, rows: Measured, longest: int) -> None:
     """Refuse a tokenizer that does something that its tokenizer.json does not say."""
     parts = [(text,) if isinstance(text, str) else text for text in rows.texts]
     ours = encode_side(adapter.tokenizer, parts, longest, "tokenising")
@@ -171,7 +171,7 @@ def _check_tokens(adapter: TrainedAdapter, tokenizer: Any, rows: Rows, longest: 
             )
 
 
-def _batches(rows: Rows, sizes: Sequence[int]) -> list[tuple[Sequence[Text], Sequence[Text | None]]]:
+def _batches(rows: Measured, sizes: Sequence[int]) -> list[tuple[Sequence[Text], Sequence[Text | None]]]:
     """Return the rows in batches whose sizes take turns."""
     found: list[tuple[Sequence[Text], Sequence[Text | None]]] = []
     begin = 0
@@ -187,7 +187,7 @@ def _difference(found: Any, expected: Any) -> float:
     return float((abs(found - expected) / np.maximum(abs(expected), 1)).max())
 
 
-def _measure(whole: Any, small: Any, rows: Rows) -> dict[str, Any]:
+def _measure(whole: Any, small: Any, rows: Measured) -> dict[str, Any]:
     """Return how far a quantised model's labels and probabilities are from those of the whole one."""
     batches = _batches(rows, (BATCH,))
     before, after = (np.concatenate([each.probabilities(*batch) for batch in batches]) for each in (whole, small))

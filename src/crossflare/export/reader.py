@@ -32,7 +32,7 @@ class Reader:
 
     def inputs(self, texts: Sequence[Row], sources: Sequence[Row | None] | None = None) -> dict[str, Array]:
         """Return the model's inputs: int64 arrays [B,T] for the texts and [B,S] for their sources."""
-        found = encode(self.tokenizer, texts, sources, reads_source=self.card["reads_source"])
+        found = sides_of(self.tokenizer, texts, sources, reads_source=self.card["reads_source"])
         return {each.name: found[each.name] for each in self.session.get_inputs()}
 
     def logits(self, texts: Sequence[Row], sources: Sequence[Row | None] | None = None) -> Array:
@@ -46,7 +46,7 @@ class Reader:
         return powers / powers.sum(1, keepdims=True)
 
 
-def encode(
+def sides_of(
     tokenizer: Any, texts: Sequence[Row], sources: Sequence[Row | None] | None, *, reads_source: bool
 ) -> dict[str, Array]:
     """Return all that a tokenizer makes of texts and their sources, padded: ids, masks and types."""

@@ -79,7 +79,7 @@ class PlainLora:
         return self.config.lora_alpha / (math.sqrt(self.config.r) if self.config.use_rslora else self.config.r)
 
 
-def joined(parts: Sequence[PlainLora]) -> PlainLora:
+def stacked(parts: Sequence[PlainLora]) -> PlainLora:
     """Return one LoRA that computes what several compute, each on the base with those before it merged in.
 
     W x + s1 B1 A1 x + s2 B2 A2 x = W x + [s1 B1, s2 B2] [A1; A2] x: its rank is the sum of theirs. Of heads, which are
