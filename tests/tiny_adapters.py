@@ -28,10 +28,10 @@ def make_adapters(place: Path) -> Path:
     make_base(place)
     shared = {"r": 4, "target_modules": ["query", "value"], "task_type": "SEQ_CLS", "modules_to_save": ["classifier"]}
     kinds = {"flare": FlareConfig(**shared), "lora": LoraConfig(**shared), "pairs": FlareConfig(**shared)}
-    for seed, (name, config) in enumerate(kinds.items()):
+    for name, config in kinds.items():
         base = load_base(str(place / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0)
         kind = "lora" if name == "lora" else "flare"
-        _save(place, name, get_peft_model(base.model, config), base.identity, kind, seed=seed)
+        _save(place, name, get_peft_model(base.model, config), base.identity, kind)
     return place
 
 
@@ -76,21 +76,18 @@ def make_chained(place: Path) -> Path:
         "flare": ("stage1", FlareConfig(**narrow)),
         "add": ("stage1", FlareConfig(**narrow, fusion="add")),
     }
-    for seed, (name, (below, config)) in enumerate(chain.items()):
+    for name, (below, config) in chain.items():
         base = load_base(str(place / "base"), TextTask("opinions", 1, tuple(LABELS)), seed=0)
         model = base.model
         if below is not None:
             model = load_adapter(model, place / below, base=base.identity).merge_and_unload()
         kind = "flare" if isinstance(config, FlareConfig) else name.replace("through", "lora")
-        _save(place, name, get_peft_model(model, config), base.identity, kind, below, seed)
+        _save(place, name, get_peft_model(model, config), base.identity, kind, below)
     return place
 
 
-def _save(
-    place: Path, name: str, model: Any, base: BaseIdentity, kind: str, below: str | None = None, seed: int = 0
-) -> None:
+def _save(place: Path, name: str, model: Any, base: BaseIdentity, kind: str, below: str | None = None) -> None:
     """Give an adapter random weights and save it with its card."""
-    torch.manual_seed(seed)
     with torch.no_grad():
         for key, weight in model.named_parameters():
             if "lora_" in key or "modules_to_save" in key:

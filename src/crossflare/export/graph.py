@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,12 @@ class Network(nn.Module):
         return self.model(**dict(zip(self.names, inputs, strict=True))).logits
 
 
+def free_sizes(names: tuple[str, ...]) -> Any:
+    """Return which sizes of a `Network`'s inputs are free: B, and T or S."""
+    rows, columns, beside = (torch.export.Dim(name) for name in ("batch", "target", "source"))
+    return (tuple({0: rows, 1: beside if name.startswith(PREFIX) else columns} for name in names),)
+
+
 def bytes_of(model: nn.Module) -> int:
     """Return the bytes of a model's weights in float32."""
     return 4 * sum(weight.numel() for weight in model.parameters())
@@ -56,8 +63,6 @@ def write_graph(model: nn.Module, inputs: Mapping[str, Tensor], place: Path) -> 
         UserError: The model does something that no graph can hold.
     """
     names = tuple(inputs)
-    rows, columns, beside = (torch.export.Dim(name) for name in ("batch", "target", "source"))
-    shapes = tuple({0: rows, 1: beside if name.startswith(PREFIX) else columns} for name in names)
     try:
         with _silent():
             torch.onnx.export(
@@ -66,7 +71,7 @@ def write_graph(model: nn.Module, inputs: Mapping[str, Tensor], place: Path) -> 
                 str(place),
                 input_names=list(names),
                 output_names=["logits"],
-                dynamic_shapes=(shapes,),
+                dynamic_shapes=free_sizes(names),
                 dynamo=True,
                 verbose=False,
                 external_data=bytes_of(model) > LARGEST,
