@@ -14,10 +14,13 @@ import torch
 import crossflare
 from crossflare.cli import main
 from crossflare.errors import UserError
+from crossflare.experiment.running.run import run
+from crossflare.experiment.steps.context import Context
 from crossflare.export import graph
 from crossflare.serving.adapter import TrainedAdapter
 from fusion_models import FAMILIES, batch, build, flare
 from tiny_adapters import LABELS, make_adapters, make_chained, with_card, write
+from tiny_experiment import Lab
 
 TEXTS = ["w1 w2 w3", "w30", "w4 " * 100, "w9 w8 w7 w6", "w1 w2 w3", "unknown words", "w5 w6"]
 SOURCES = ["w21 w22", None, "w25 w26 w27", "w28 " * 100, "w39 w38 w37", " ", "w29"]
@@ -76,6 +79,22 @@ def test_the_reader_says_what_predict_says(place: Path, tmp_path: Path, name: st
         alone = shares(adapter, texts, [None] * 7)
         np.testing.assert_allclose(reader.probabilities(texts), alone, atol=1e-4)
         assert abs(alone - shares(adapter, texts, sources)).max() > 0.05  # the control: sources matter
+
+
+@pytest.mark.slow
+def test_what_is_no_adapter_has_a_graph_too(tmp_path: Path) -> None:
+    needs_onnx()
+    from crossflare.export.reader import Reader
+
+    lab = Lab(tmp_path, languages=("sw",), seeds=(0,))
+    spec = lab.spec({"methods": {"full": None, "probe": None}, "stage1.epochs": 1, "stage2.epochs": 1})
+    folder = run(spec, tmp_path / "runs", workers=1)
+    texts = [each.texts[0] for each in Context(spec, folder).data.test("sw", "machine").examples[:9]]
+    for method in ("full", "probe"):
+        adapter = folder / "adapters" / f"{method}-sw-seed0"
+        crossflare.export_adapter(adapter, tmp_path / method, to="onnx")
+        found = Reader(tmp_path / method).probabilities(texts)
+        np.testing.assert_allclose(found, shares(exact(adapter), texts, None), atol=1e-4)
 
 
 @pytest.mark.slow

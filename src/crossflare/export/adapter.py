@@ -1,7 +1,7 @@
 """The export of a trained adapter: what is asked for, checked before a model is loaded, and written all at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,9 @@ def export_adapter(
     else:
         folders.check_plain(saved, lora=to == "lora")
     rows = None if texts is None else _rows(saved, texts, sources)
-    adapter = load_trained(saved, base=other_base(saved, base), device="cpu")
+    named = other_base(saved, base)
+    adapter = load_trained(saved, base=named, device="cpu")
+    adapter = adapter if named is None else replace(adapter, base=named)
     if to != "lora":
         check_space(place, graph.bytes_of(adapter.model) * (1.3 if int8 else 1) / 1e6, "the model")
     card = _card(adapter, to, None if to == "base" else known)

@@ -1,9 +1,9 @@
 """The folders that plain peft and transformers read: one LoRA on the base, or a whole model with its tokenizer."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -26,6 +26,11 @@ from crossflare.training.forms.make import form_name
 
 CLOSE = 1e-4
 """The largest difference of logits between a model and its folder as others read it; it is rounding."""
+
+
+def largest_difference(found: Any, expected: Any) -> float:
+    """Return the largest difference of two arrays of logits, as a share of those above 1."""
+    return float((abs(found - expected) / np.maximum(abs(expected), 1)).max())
 
 
 def check_plain(saved: Saved, *, lora: bool) -> None:
@@ -65,7 +70,9 @@ def write_lora(adapter: TrainedAdapter, place: Path) -> dict[str, Any]:
     made.config.revision = adapter.base.revision
     made.write(place)
     base = place_of(model_place(adapter.base.name), adapter.base.revision, download=False)
-    difference = _difference(adapter, lambda: PeftModel.from_pretrained(_opened(adapter, base), str(place)))
+    given = _batch(adapter)
+    loaded = PeftModel.from_pretrained(_opened(adapter, base), str(place)).eval()
+    difference = largest_difference(_logits(loaded, given), _logits(model, given))
     if not difference < CLOSE:
         raise UserError(
             f"{adapter.folder}: on {adapter.base.name} as plain transformers loads it, the logits differ by "
@@ -100,7 +107,7 @@ def write_model(adapter: TrainedAdapter, place: Path) -> dict[str, Any]:
         whole: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
         whole.save_pretrained(place, safe_serialization=True)
         adapter.tokenizer.save_pretrained(place)
-    difference = float((_logits(_opened(adapter, str(place)), given) - expected).abs().max())
+    difference = largest_difference(_logits(_opened(adapter, str(place)), given), expected)
     if not difference < CLOSE:
         raise UserError(f"{adapter.folder}: the folder, read again, differs by {difference:.2g} in the logits")
     write_atomic(place / "README.md", _model_text(adapter))
@@ -126,11 +133,6 @@ def _class(adapter: TrainedAdapter) -> Any:
     return AUTO.get(form) or writer_of(adapter.model.config, adapter.base.name)
 
 
-def _difference(adapter: TrainedAdapter, load: Callable[[], Any]) -> float:
-    given = _batch(adapter)
-    return float((_logits(load().eval(), given) - _logits(adapter.model, given)).abs().max())
-
-
 def _batch(adapter: TrainedAdapter) -> dict[str, Tensor]:
     """Return two rows of tokens of the vocabulary's middle, one of them shorter; both sides for an encoder-decoder."""
     tokens = torch.arange(16).view(2, 8) * 7 % (len(adapter.tokenizer) // 2) + len(adapter.tokenizer) // 3
@@ -145,9 +147,11 @@ def _batch(adapter: TrainedAdapter) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _logits(model: Any, given: dict[str, Tensor]) -> Tensor:
+def _logits(model: Any, given: dict[str, Tensor]) -> Any:
+    """Return a model's logits as an array; for spans those of start and end."""
     output = model(**given)
-    return output.logits if hasattr(output, "logits") else torch.stack([output.start_logits, output.end_logits])
+    found = output.logits if hasattr(output, "logits") else torch.stack([output.start_logits, output.end_logits])
+    return found.numpy()
 
 
 def _lora_text(adapter: TrainedAdapter, *, alone: bool, packaged: bool) -> str:

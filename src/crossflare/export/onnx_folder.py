@@ -12,6 +12,9 @@ import torch
 from crossflare.disk.files import write_atomic, write_json
 from crossflare.errors import UserError
 from crossflare.export import graph
+from crossflare.export.folders import largest_difference
+from crossflare.fusion.inputs import PREFIX
+from crossflare.progress import bar, track
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.card import Saved
 from crossflare.serving.prediction import Text
@@ -20,7 +23,7 @@ from crossflare.training.text.encoded import encode_side
 
 READER = "reader.py"
 CLOSE = 1e-3
-"""The largest difference of logits that a graph may have (see `_difference`); it is rounding, and mostly 1e-6."""
+"""The largest difference of logits that a graph may have, as a share of those above 1; mostly it is 1e-6."""
 MADE_ROWS = 48
 LONGEST_MADE = 60
 BATCH = 16
@@ -74,51 +77,69 @@ def write_onnx(
         UserError: The model has no graph (see `graph.write_graph`), its tokenizer is not a fast one, or the graph does
             not compute what the model computes.
     """
-    from crossflare.export.reader import Reader, sides_of
+    from crossflare.export.reader import Reader
 
     both = adapter.kind.reads == "both"
     longest = adapter.form(with_source=both).longest
     tokenizer = _plain_tokenizer(adapter, longest)
     tokenizer.save(str(place / "tokenizer.json"))
-    made = made_rows(adapter, longest, both=both)
+    made = _made_rows(adapter, longest, both=both)
     _check_tokens(adapter, tokenizer, made, longest)
     card |= {"reads_source": both, "max_length": longest, "long_texts": adapter.long, "weights": "float32"}
     write_json(place / "export.json", card)
     write_atomic(place / READER, Path(__file__).with_name(READER).read_bytes())
-    typed = ("input_ids", "attention_mask")
-    if "token_type_ids" in adapter.tokenizer("a"):
-        typed += ("token_type_ids",)
-
-    def tensors(texts: Sequence[Text], sources: Sequence[Text | None]) -> dict[str, torch.Tensor]:
-        found = sides_of(tokenizer, texts, sources, reads_source=both)
-        return {name: torch.from_numpy(each) for name, each in found.items() if name.removeprefix("source_") in typed}
-
-    def said(texts: Sequence[Text], sources: Sequence[Text | None]) -> Any:
-        with torch.no_grad():
-            return adapter.model(**tensors(texts, sources)).logits.numpy()
-
-    said(made.texts[:3], made.sources[:3])
     whole = place / "whole"
     whole.mkdir()
-    graph.write_graph(adapter.model, tensors(made.texts[:3], made.sources[:3]), whole / "model.onnx")
+    original = _Original(adapter, tokenizer, both=both)
+    first = (made.texts[:3], made.sources[:3])
+    with bar("writing the graph", 1) as done:
+        original.logits(*first)  # with its checks of values, which no graph has
+        graph.write_graph(adapter.model, original.inputs(*first), whole / "model.onnx")
+        done(1)
     reader = Reader(place, "whole/model.onnx")
-    batches = _batches(made, (1, 2, 5))
-    difference = max(_difference(reader.logits(*batch), said(*batch)) for batch in batches)
+    difference = 0.0
+    with bar("comparing it with the adapter", len(made.texts)) as done:
+        for texts, sources in _batches(made, (1, 2, 5)):
+            found, expected = reader.logits(texts, sources), original.logits(texts, sources)
+            difference = max(difference, largest_difference(found, expected))
+            done(len(texts))
     if not difference < CLOSE:
         raise UserError(f"{adapter.folder}: the ONNX graph differs from the model by {difference:.2g} in the logits")
     card |= {"inputs": [each.name for each in reader.session.get_inputs()], "logits_differ_by": difference}
     if int8:
-        graph.quantise(whole / "model.onnx", place / "model.onnx", large=graph.bytes_of(adapter.model) > graph.LARGEST)
+        large = graph.bytes_of(adapter.model) > graph.LARGEST
+        graph.quantise(whole / "model.onnx", place / "model.onnx", large=large)
         measured = _measure(reader, Reader(place), rows or made)
         card |= {"weights": "int8", "int8": {"texts": "made" if rows is None else "given", **measured}}
     else:
         for file in whole.iterdir():
             file.rename(place / file.name)
-    del reader
+    del reader  # on Windows an open file cannot be removed
     shutil.rmtree(whole)
     write_json(place / "export.json", card)
     write_atomic(place / "README.md", _readme(card))
     return card
+
+
+class _Original:
+    """The adapter on its model, called with what the exported tokenizer makes."""
+
+    def __init__(self, adapter: TrainedAdapter, tokenizer: Any, *, both: bool) -> None:
+        self.model, self.tokenizer, self.both = adapter.model, tokenizer, both
+        self.names = {"input_ids", "attention_mask"} | ({"token_type_ids"} & set(adapter.tokenizer("a")))
+
+    def inputs(self, texts: Sequence[Text], sources: Sequence[Text | None]) -> dict[str, torch.Tensor]:
+        """Return what the model takes for B rows."""
+        from crossflare.export.reader import sides_of
+
+        found = sides_of(self.tokenizer, texts, sources, reads_source=self.both)
+        taken = (name for name in found if name.removeprefix(PREFIX) in self.names)
+        return {name: torch.from_numpy(found[name]) for name in taken}
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[Text], sources: Sequence[Text | None]) -> Any:
+        """Return the model's logits [B,K]."""
+        return self.model(**self.inputs(texts, sources)).logits.numpy()
 
 
 def _plain_tokenizer(adapter: TrainedAdapter, longest: int) -> Any:
@@ -139,7 +160,7 @@ def _plain_tokenizer(adapter: TrainedAdapter, longest: int) -> Any:
     return made
 
 
-def made_rows(adapter: TrainedAdapter, longest: int, *, both: bool) -> Measured:
+def _made_rows(adapter: TrainedAdapter, longest: int, *, both: bool) -> Measured:
     """Return rows of random tokens, from one token to more than the model reads; every fifth has no source."""
     random = np.random.default_rng(0)
     tokens = adapter.tokenizer
@@ -182,15 +203,13 @@ def _batches(rows: Measured, sizes: Sequence[int]) -> list[tuple[Sequence[Text],
     return found
 
 
-def _difference(found: Any, expected: Any) -> float:
-    """Return the largest difference of logits [B,K], as a share of those above 1."""
-    return float((abs(found - expected) / np.maximum(abs(expected), 1)).max())
-
-
 def _measure(whole: Any, small: Any, rows: Measured) -> dict[str, Any]:
     """Return how far a quantised model's labels and probabilities are from those of the whole one."""
     batches = _batches(rows, (BATCH,))
-    before, after = (np.concatenate([each.probabilities(*batch) for batch in batches]) for each in (whole, small))
+    before, after = (
+        np.concatenate([each.probabilities(*batch) for batch in track(batches, f"measuring {name}")])
+        for name, each in {"float32": whole, "8 bits": small}.items()
+    )
     return {
         "rows": len(before),
         "same_label": round(float((before.argmax(1) == after.argmax(1)).mean()), 6),
