@@ -199,7 +199,7 @@ def export(
     if loss is not None:
         say(
             f"8 bits: on {loss['rows']} {loss['texts']} texts {loss['same_label']:.1%} of the labels stay, and no "
-            f"probability differs by more than {loss['probabilities_differ_by']:.4f}"
+            f"probability differs by more than {loss['probabilities_differ_by']:.2g}"
         )
         if loss["texts"] == "made":
             say("made texts say little about yours: measure on real ones with --rows FILE")

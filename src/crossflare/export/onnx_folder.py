@@ -225,7 +225,7 @@ def _readme(card: dict[str, Any]) -> str:
     loss = card.get("int8")
     small = "" if loss is None else (
         f" Its weights have 8 bits: on {loss['rows']} {loss['texts']} texts {loss['same_label']:.1%} of the labels are "
-        f"those of the float32 model, and no probability differs by more than {loss['probabilities_differ_by']:.3f}."
+        f"those of the float32 model, and no probability differs by more than {loss['probabilities_differ_by']:.2g}."
     )  # fmt: skip
     return f"""# {card["task"]}: {card["kind"]}, as an ONNX model
 
