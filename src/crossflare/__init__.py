@@ -13,9 +13,11 @@ from crossflare.libraries.late import when_imported
 if TYPE_CHECKING:
     from crossflare.api import run, translate
     from crossflare.errors import UserError
-    from crossflare.fusion.adapter_files import export_plain_lora, load_adapter, save_adapter
+    from crossflare.export.adapter import export_adapter
+    from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
+    from crossflare.fusion.plain_lora import export_plain_lora
     from crossflare.fusion.several import load_adapters
     from crossflare.fusion.tuner import FlareModel
     from crossflare.recipe.grid import load_recipe
@@ -35,7 +37,8 @@ _PLACES = {
     "SourceCollator": "crossflare.training.text.source_collator",
     "UserError": "crossflare.errors",
     "evaluate": "crossflare.serving.evaluate",
-    "export_plain_lora": "crossflare.fusion.adapter_files",
+    "export_adapter": "crossflare.export.adapter",
+    "export_plain_lora": "crossflare.fusion.plain_lora",
     "identify": "crossflare.fusion.identity",
     "load_adapter": "crossflare.fusion.adapter_files",
     "load_adapters": "crossflare.fusion.several",
@@ -53,6 +56,7 @@ __all__ = [
     "SourceCollator",
     "UserError",
     "evaluate",
+    "export_adapter",
     "export_plain_lora",
     "identify",
     "load_adapter",

@@ -22,6 +22,7 @@ ORDER = (
     ("training",),
     ("evaluation",),
     ("serving",),
+    ("export",),
     ("inspection",),
     ("experiment",),
     ("report",),
@@ -32,7 +33,7 @@ ORDER = (
 PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
 FREE = {"", "__main__"}  # the root's __init__ offers the public names, wherever they live
 HEAVY = ["torch", "transformers", "peft", "datasets", "pyarrow", "matplotlib", "scipy", "sklearn", "ray", "ctranslate2"]
-HEAVY += ["accelerate", "bitsandbytes", "pandas", "tokenizers", "huggingface_hub"]
+HEAVY += ["accelerate", "bitsandbytes", "pandas", "tokenizers", "huggingface_hub", "onnx", "onnxruntime"]
 
 
 def imported(name: str, tree: ast.Module, package: bool) -> list[tuple[int, str]]:

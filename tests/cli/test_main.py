@@ -23,7 +23,7 @@ seeds: [0]
 methods: {zero-shot: , lora: }
 """
 VERBS = ["demo", "run", "plan", "report", "predict", "translate", "validate", "doctor", "languages", "methods"]
-VERBS += ["schema", "push"]
+VERBS += ["schema", "push", "export"]
 HEAVY = ["torch", "transformers", "peft", "datasets", "sklearn", "scipy", "matplotlib", "pyarrow"]
 
 

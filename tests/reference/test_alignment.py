@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.fusion.alignment import Pairing, attention, pair_nothing, position, proportional
+from crossflare.fusion.alignment import Pairing, attention, pair_nothing, position, proportional, real_first
 from reference.slow_flare import by_similarity, partner
 
 Mask = list[bool]
@@ -17,6 +17,12 @@ def masks(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     pattern = st.lists(st.booleans(), min_size=rows * (target + source), max_size=rows * (target + source))
     bits = torch.tensor(draw(pattern))
     return bits[: rows * target].view(rows, target), bits[rows * target :].view(rows, source)
+
+
+@given(masks())
+def test_real_columns_come_first_in_order(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
+    mask, _ = drawn
+    assert torch.equal(real_first(mask), (~mask).to(torch.int8).argsort(dim=1, stable=True))
 
 
 def columns(mask: torch.Tensor) -> list[int]:

@@ -22,6 +22,7 @@ from crossflare.cli import (
     inspecting,
     laboratory,
     prediction,
+    sharing,
     translation,
 )
 from crossflare.cli.front import Front
@@ -49,7 +50,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (experiments, analysis, translation, prediction, inspecting, fetching, checking, facts, laboratory):
+for module in (
+    experiments,
+    analysis,
+    translation,
+    prediction,
+    sharing,
+    inspecting,
+    fetching,
+    checking,
+    facts,
+    laboratory,
+):
     module.register(app)
 
 

@@ -1,11 +1,11 @@
-"""The verbs that use a trained adapter: predict and push."""
+"""The verb that uses a trained adapter: predict."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crossflare.cli.terminal import OK, bars, examples, out, plain, say, say_untested, table
+from crossflare.cli.terminal import bars, examples, out, plain, say, say_untested, table
 from crossflare.errors import UserError
 
 PANEL = "Models"
@@ -25,13 +25,6 @@ def register(app: typer.Typer) -> None:
             ("    --translate transformers --option model=facebook/nllb-200-distilled-600M", "translate them first"),
         ),
     )(predict)
-    app.command(
-        rich_help_panel=PANEL,
-        epilog=examples(
-            ("crossflare push runs/demo/models/ID me/topics-sw --dry-run", "what would be uploaded, and its README"),
-            ("crossflare push runs/demo/models/ID me/topics-sw --private --licence cc-by-4.0", "push it"),
-        ),
-    )(push)
 
 
 def predict(
@@ -145,33 +138,3 @@ def predict(
     }
     said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
     say(f"{counts.rows} rows -> {plain(output)}{said}")
-
-
-def push(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A trained adapter: runs/NAME/models/ID.", show_default=False)
-    ],
-    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Its name on the model hub.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
-    branch: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="The branch, made if there is none; by default the main one.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(metavar="ID", help="The adapter's licence, as the hub writes it: cc-by-4.0, mit.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Upload nothing; print the files and the README.")] = False,
-) -> None:
-    """Upload a trained adapter to the model hub, with all that a load needs and its card, in one commit."""
-    with bars():
-        from crossflare.serving.push import parcel_of
-
-        parcel = parcel_of(folder, name, licence)
-    if dry_run:
-        typer.echo(parcel.readme, nl=False)
-    else:
-        with bars():
-            address = parcel.push(name, private=private or None, branch=branch)
-        say(f"{OK} {plain(address)}")
-    say(f"{len(parcel.files)} files{' would be pushed' if dry_run else ''}: {plain(', '.join(parcel.files))}")
-    if not parcel.scores:
-        say("[dim]no test scores in its README: it is in no run's models/, or the run has not read its test rows[/]")

@@ -54,6 +54,25 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return made
 
 
+def check_space(place: Path, megabytes: float, what: str) -> None:
+    """Refuse to begin a file or folder that the disk has no room for.
+
+    Args:
+        place: The file or folder to make; its parents may be missing, too.
+        megabytes: The most that it takes.
+        what: What it is, for the message.
+
+    Raises:
+        StorageError: The disk has less free space.
+    """
+    there = next((each for each in place.absolute().parents if each.exists()), Path())
+    if (free := shutil.disk_usage(there).free / 1e6) < megabytes:
+        raise StorageError(
+            f"{place}: {what} takes {megabytes:.0f} MB, {free:.0f} MB are free; free space, or name another folder",
+            "disk",
+        )
+
+
 def sweep(folder: Path) -> None:
     """Remove unfinished files of this machine's killed processes, in a folder and below; leave those of others."""
     for place, folders, files in os.walk(folder):

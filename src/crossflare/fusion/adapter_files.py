@@ -199,43 +199,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     return check_folder(folder).card
 
 
-def export_plain_lora(model: PeftModel, folder: str | Path, *, adapter: str = "default") -> None:
-    """Write a stock LoRA that computes what the adapter computes without a source; stock peft loads it.
-
-    >>> import peft
-    >>> from transformers import AutoModelForSequenceClassification
-    >>> base = AutoModelForSequenceClassification.from_pretrained("base", num_labels=2)
-    >>> model = peft.get_peft_model(base, crossflare.FlareConfig(task_type="SEQ_CLS", fusion="add"))
-    >>> crossflare.export_plain_lora(model, "plain")
-    >>> peft.PeftConfig.from_pretrained("plain").peft_type.value
-    'LORA'
-
-    Raises:
-        UserError: phi without a source is not the identity (the relu forms), so no LoRA computes it.
-    """
-    from crossflare.fusions import FUSIONS
-
-    config = model.peft_config[adapter]
-    if not isinstance(config, FlareConfig):
-        raise UserError(f"adapter '{adapter}' is {config.peft_type}, expected FLARE; it needs no export")
-    if not (config.released or FUSIONS[config.fusion].linear_alone):
-        linear = ", ".join(name for name, row in FUSIONS.items() if row.linear_alone)
-        raise UserError(
-            f"{config.fusion} without a source is relu(T), which no LoRA computes; only {linear} can be exported"
-        )
-    tensors = {
-        key: t.detach().cpu().contiguous()
-        for key, t in adapter_tensors(model, adapter).items()
-        if "lora_fusion" not in key and "lora_latents" not in key
-    }
-
-    def fill(place: Path) -> None:
-        (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-        config.to_lora().save_pretrained(str(place))
-
-    commit_dir(Path(folder), fill)
-
-
 def adapter_tensors(model: PeftModel, adapter: str = "default") -> dict[str, Tensor]:
     """Return the adapter's own tensors and its head's, by the names that peft gives them on disk."""
     return get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
@@ -269,4 +232,4 @@ def _check_merge(model: PeftModel, folder: Path) -> list[Tensor]:
     return weights
 
 
-__all__ = ["adapter_tensors", "export_plain_lora", "load_adapter", "read_card", "save_adapter"]
+__all__ = ["adapter_tensors", "load_adapter", "read_card", "save_adapter"]

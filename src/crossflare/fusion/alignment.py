@@ -99,6 +99,17 @@ def identity(target_mask: Tensor, source_mask: Tensor) -> Pairing:
     return Pairing(target_mask, source_mask, target_mask & source_mask, index=index, same=True)
 
 
+def real_first(mask: Tensor) -> Tensor:
+    """Return the columns [B,S] int64 of a mask [B,S] bool: those of its real tokens in order, then the others in order.
+
+    It is a stable sort, in operations that an exported graph has, too.
+    """
+    real = mask.long()
+    before = torch.where(mask, real.cumsum(1) - 1, real.sum(1, keepdim=True) + (1 - real).cumsum(1) - 1)
+    columns = torch.arange(mask.shape[1], device=mask.device).expand_as(before)
+    return torch.zeros_like(before).scatter(1, before, columns)
+
+
 def _cut(part: Tensor, offset: int, width: int) -> Tensor:
     """Return `width` columns of [B,P] from `offset` on, with zeros or False after the last."""
     known = part[:, offset : offset + width]
@@ -114,7 +125,5 @@ def _ranks(target_mask: Tensor, source_mask: Tensor) -> tuple[Tensor, Tensor, Te
 def _by_rank(target_mask: Tensor, source_mask: Tensor, rank: Tensor, source_length: Tensor) -> Pairing:
     """Pair target tokens with the source tokens at `rank` [B,T]; a rank outside of the source pairs nothing."""
     paired = target_mask & (rank >= 0) & (rank < source_length)
-    # Columns of the real source tokens, in order, first: the k-th entry is the column of the k-th real token.
-    columns = (~source_mask).to(torch.int8).argsort(dim=1, stable=True)
-    index = columns.gather(1, rank.clamp(0, source_mask.shape[1] - 1)).masked_fill(~paired, 0)
+    index = real_first(source_mask).gather(1, rank.clamp(0, source_mask.shape[1] - 1)).masked_fill(~paired, 0)
     return Pairing(target_mask, source_mask, paired, index=index)

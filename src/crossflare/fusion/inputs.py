@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
+from crossflare.fusion.alignment import real_first
 from crossflare.libraries.transformers import cache_among
 
 PREFIX = "source_"
@@ -90,7 +91,7 @@ class Inputs:
     def from_the_start(self) -> "Inputs":
         """Return the call with the source's real tokens first, padding after them."""
         mask = self.source_mask
-        order = (~mask).to(torch.int8).argsort(dim=1, stable=True)
+        order = real_first(mask)
         source = {
             name: value.gather(1, order.view(*order.shape, *[1] * (value.dim() - 2)).expand_as(value))
             if isinstance(value, Tensor) and value.shape[:2] == mask.shape

@@ -1,7 +1,6 @@
 """Base models inside Python packages, which need neither a hub nor a network: one entry for each."""
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from crossflare.disk.files import clear_unfinished, commit_dir, content_id, digest_file, open_dir, write_atomic
 from crossflare.disk.locks import in_turn
-from crossflare.disk.storage import StorageError, cache_folder
+from crossflare.disk.storage import cache_folder, check_space
 from crossflare.errors import UserError
 from crossflare.libraries.guard import installed
 
@@ -100,12 +99,7 @@ class PackagedBase:
 
     def _make(self, place: Path, conversion: Conversion) -> None:
         weights = self.weights()
-        if (free := shutil.disk_usage(place.parent).free / 1e6) < conversion.megabytes:
-            raise StorageError(
-                f"{place}: {self.name} takes {conversion.megabytes} MB, {free:.0f} MB are free; free space, or name "
-                "another folder with CROSSFLARE_CACHE",
-                "disk",
-            )
+        check_space(place, conversion.megabytes, f"{self.name} (its folder is that of CROSSFLARE_CACHE)")
         _log.warning("%s: making its folder of %d MB, once: %s", self.name, conversion.megabytes, place)
 
         origin = f" ({self.hub})" if self.hub else ""
