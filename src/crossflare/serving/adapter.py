@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.evaluation.scoring import predict
+from crossflare.evaluation.scoring import predict, read_tokens, tokens_of
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
@@ -20,6 +20,8 @@ from crossflare.serving.languages import language_of
 from crossflare.serving.prediction import (
     Prediction,
     Text,
+    check_texts,
+    cut_rows,
     examples_from,
     given_of,
     predictions_of,
@@ -35,9 +37,9 @@ from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.checkpoints import put_trained, trained
+from crossflare.training.loop.state import Rows
 from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
-from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 
 if TYPE_CHECKING:
@@ -49,6 +51,18 @@ ADVICE: Mapping[Reads, str] = {
     "both": f"give them as sources, or a translator; {ALONE}",
     "latents": f"give its engine, `Transformers`, as translator; {ALONE}",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """N rows as tokens, ready for the model."""
+
+    form: Form
+    examples: Sequence[Example]
+    tokens: Rows
+    sources: Sequence[Text | None]
+    cut: Sequence[bool]
+    """Whether a row, or its source, is longer than the window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,45 +124,34 @@ class TrainedAdapter(Saved):
         reads = reads_of(self, given_of(sources is not None, any_source, translator), ADVICE)
         if translator is not None and reads == "both":
             examples = translated(self, examples, translator, language)
-        return self.answer(
-            examples, reads, states_from=translator, coverage=coverage, language=language, batch_size=batch_size
-        )
+        states = states_of(self, examples, translator) if reads == "latents" else None
+        rows = self.prepare(examples, reads, states=states)
+        return self.answer(rows, coverage=coverage, language=language, batch_size=batch_size)
 
-    def answer(
-        self,
-        examples: Sequence[Example],
-        reads: Reads,
-        *,
-        states_from: Any = None,
-        coverage: float | None = None,
-        language: str | None = None,
-        batch_size: int = 64,
-    ) -> list[Prediction]:
-        """Return the adapter's predictions for N rows, read with their sources if `reads` says so.
+    def prepare(self, examples: Sequence[Example], reads: Reads, *, states: Latents | None = None) -> "Prepared":
+        """Return N rows as tokens, with their sources if `reads` says so; no model is run.
 
         Args:
             examples: The rows.
             reads: See `reads_of`.
-            states_from: For FLARE MT, the translation engine.
-            coverage: See `predict`.
-            language: The tag that `language_of` returns; see `predict`.
-            batch_size: Rows in one forward pass.
+            states: For FLARE MT, what `states_of` returns.
         """
-        threshold = threshold_of(self, coverage, language)
-        rows = without_blanks(examples)
-        outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
-        form = self.form(with_source=reads == "both")
-        cut = [any(form.truncated([row]).values()) for row in rows]
-        sources = [text_of(row.source) if reads == "both" else None for row in rows]
-        return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
-
-    def outputs(
-        self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
-    ) -> Outputs:
-        """Return the model's outputs for N rows without blank sources; see `answer`."""
         check_texts(self, examples)
-        latents = states_of(self, examples, states_from) if reads == "latents" else None
-        return self.read(examples, reads, latents=latents, batch_size=batch_size)
+        rows, form = without_blanks(examples), self.form(with_source=reads == "both")
+        sources = [text_of(row.source) if reads == "both" else None for row in rows]
+        return Prepared(form, rows, tokens_of(form, rows, states), sources, cut_rows(form, rows))
+
+    def answer(
+        self, rows: "Prepared", *, coverage: float | None = None, language: str | None = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """Return the predictions for N rows; `language` is the tag that `language_of` returns. See `predict`."""
+        threshold = threshold_of(self, coverage, language)
+        outputs = self.outputs(rows, batch_size)
+        return predictions_of(self.task, outputs, rows.sources, rows.cut, self.calibration_in(language), threshold)
+
+    def outputs(self, rows: "Prepared", batch_size: int = 64) -> Outputs:
+        """Run the model on N prepared rows and return its outputs."""
+        return read_tokens(self.model, rows.form, rows.examples, rows.tokens, batch_size, self.reading.precision)
 
     def read(
         self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64
@@ -279,12 +282,6 @@ def _model(saved: Saved, found: Base) -> "nn.Module":
     shapes = {name: tuple(weight.shape) for name, weight in trained(model).items()}
     put_trained(model, load_tensors(check_tensor_folder(saved.folder, MODEL), shapes, found.identity))
     return model.requires_grad_(False).eval()
-
-
-def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
-    """Raise `UserError` for a row without a text if the model answers in words."""
-    if saved.answering == "text":
-        check_filled(examples)
 
 
 def _positions(model: Any) -> int:

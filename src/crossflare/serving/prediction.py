@@ -14,7 +14,8 @@ from crossflare.serving.languages import languages_of
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.training.forms.protocol import Answers, Outputs
+from crossflare.training.forms.protocol import Answers, Form, Outputs
+from crossflare.training.text.prompts import check_filled
 from crossflare.translation.engines.protocol import Translator
 from crossflare.translation.states import encode_rows
 from crossflare.translation.translate import for_long_texts
@@ -240,9 +241,9 @@ def translated(
 ) -> list[Example]:
     """Return examples with the translations of their texts as their sources; texts may have any length."""
     source, target = languages_of(saved, language)
-    texts = [text for example in examples for text in example.texts]
-    done = iter(for_long_texts(engine).translate(texts, source=source, target=target))
-    return [example.with_source(tuple(next(done) for _ in example.texts)) for example in examples]
+    texts = list(dict.fromkeys(text for example in examples for text in example.texts))
+    done = dict(zip(texts, for_long_texts(engine).translate(texts, source=source, target=target), strict=True))
+    return [example.with_source(tuple(done[text] for text in example.texts)) for example in examples]
 
 
 def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[Any]:
@@ -261,6 +262,25 @@ def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[An
                 f"{made.get(name)}; give the same model"
             )
     return encode_rows(engine, [example.texts for example in examples], str(saved.card.get("language")))
+
+
+def check_texts(saved: Saved, examples: Sequence[Example]) -> None:
+    """Raise `UserError` for a row without a text if the model answers in words."""
+    if saved.answering == "text":
+        check_filled(examples)
+
+
+def cut_rows(form: Form, examples: Sequence[Example]) -> list[bool]:
+    """Return whether each of N rows, or its source, is longer than the window.
+
+    A form counts such rows among many at once; most rows are not cut, so that only halves with some are looked at.
+    """
+    if not any(form.truncated(examples).values()):
+        return [False] * len(examples)
+    if len(examples) == 1:
+        return [True]
+    half = len(examples) // 2
+    return cut_rows(form, examples[:half]) + cut_rows(form, examples[half:])
 
 
 def without_blanks(examples: Sequence[Example]) -> list[Example]:

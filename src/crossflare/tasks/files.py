@@ -5,6 +5,7 @@ stay text, blanks stay, an empty text stays empty. Lines end with the line feed 
 and the like; a TSV with CR LF at every line loses the CR. Blank lines at the end of a file are not rows.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,21 @@ def rows_and_faults(
     if empty:
         headed = chosen in TABLES and header in (None, True)
         raise UserError(f"{path}: expected at least one row, found {_nothing(path, headed)}")
+
+
+def survey(path: Path) -> tuple[str, int | None]:
+    """Return the sha256 of what a file holds, unpacked, and about how many rows it has; None: not known."""
+    if not path.is_file():
+        return "", None  # whoever reads it says what is missing
+    lines, digest = 0, hashlib.sha256()
+    with open_bytes(path) as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+            lines += block.count(b"\n")
+    kind = format_of(path)
+    if kind == "parquet":
+        return digest.hexdigest(), objects.count_parquet(path)
+    return digest.hexdigest(), None if kind in ("json", "xlsx") else max(lines - (kind in DELIMITED), 0)
 
 
 def format_of(path: Path) -> Format | None:

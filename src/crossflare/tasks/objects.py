@@ -32,9 +32,15 @@ def _object(line: str, origin: str, errors: Errors) -> Mapping[str, Any] | UserE
         return UserError(f"{origin}: damaged JSON ({said}); correct the line")
     if not isinstance(cells, dict):
         return UserError(f"{origin}: expected a JSON object, found {kind_of(cells)}; one object per line")
-    if errors != "strict" and "\\u" in line and _HALF.search(json.dumps(cells, ensure_ascii=False)):
+    found = cast(dict[str, Any], cells)
+    return found if errors == "strict" or "\\u" not in line else _whole(found, origin)
+
+
+def _whole(cells: dict[str, Any], origin: str) -> dict[str, Any] | UserError:
+    """Return an object, or the error about half of a surrogate pair in any of its values."""
+    if _HALF.search(json.dumps(cells, ensure_ascii=False)):
         return UserError(f"{origin}: holds half of a surrogate pair; write whole characters")
-    return cast(dict[str, Any], cells)
+    return cells
 
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -51,7 +57,8 @@ def read_json_rows(path: Path, errors: Errors = "strict") -> Numbered:
             said = f"expected a list of objects, found {kind_of(item)} in it; correct it"
             yield number, UserError(f"{path}:{number}: {said}")
         else:
-            yield number, cast(dict[str, Any], item)
+            cells = cast(dict[str, Any], item)
+            yield number, cells if errors == "strict" else _whole(cells, f"{path}:{number}")
 
 
 def load_json(path: Path) -> Any:
@@ -121,6 +128,16 @@ def read_parquet(path: Path) -> Numbered:
                     yield number, cells
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
+
+
+def count_parquet(path: Path) -> int | None:
+    """Return how many rows a Parquet file has; None where it is damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with suppress(pyarrow.ArrowException, OSError):
+        return pyarrow.parquet.read_metadata(path).num_rows
+    return None
 
 
 def class_names(path: Path) -> dict[str, tuple[str, ...]]:
