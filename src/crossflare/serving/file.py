@@ -7,7 +7,7 @@ The chunks that are done lie in the folder `OUTPUT.part`, from which the same ca
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crossflare.disk.files import MANIFEST, digest_file
-from crossflare.disk.part import Part, opened_part
+from crossflare.disk.growing import Growing, opened_growing
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import Calibration
 from crossflare.progress import bar
@@ -29,7 +29,7 @@ from crossflare.serving.batcher import Batch, Batcher, overlapped
 from crossflare.serving.card import other_base, read_saved
 from crossflare.serving.intake import Chunk, Column, Intake
 from crossflare.serving.languages import language_of, languages_of
-from crossflare.serving.output import Output, added_cells, check_output, kind_of_output
+from crossflare.serving.output import Output, added_cells, check_writable, kind_of_output
 from crossflare.serving.prediction import Given, Prediction, is_bare, reads_of, threshold_of
 from crossflare.tasks import arrow
 from crossflare.tasks.files import format_of, survey
@@ -138,7 +138,7 @@ def predict_file(
             the output is of an unknown kind, `OUTPUT.part` is another call's, or the source does not fit the adapter;
             all this is checked before the adapter's model is loaded. Or no row could be read.
     """
-    check_output(input, output)
+    check_writable(input, output)
     saved = read_saved(adapter)
     language = language_of(saved, language)
     threshold_of(saved, coverage, language)
@@ -168,7 +168,7 @@ def predict_file(
     }
     if strict:
         intake.check_rows()
-    with opened_part(output.with_name(f"{output.name}.part"), about, (ROWS, REJECTED), "predicts there") as part:
+    with opened_growing(output.with_name(f"{output.name}.part"), about, (ROWS, REJECTED), "predicts there") as part:
         counts = Counts(**(part.state or {"labels": dict.fromkeys(saved.task.labels, 0)}))
         chunks = iter(()) if part.is_whole else intake.chunks(counts.read)
         if (first := next(chunks, None)) is not None:
@@ -176,28 +176,49 @@ def predict_file(
                 load_trained(saved, base=other_base(saved, base)), reads, engine=engine,
                 store=part.folder / TRANSLATIONS, coverage=coverage, language=language, batch_size=batch_size,
             )  # fmt: skip
+            kept = format_of(input) == "parquet" and kind_of_output(output) == ".parquet"
+            types = arrow.ParquetRows(input, counts.read) if kept else None
             batches = (Batch(chunk.examples, chunk) for chunk in chain([first], chunks))
-            types = arrow.ParquetRows(input, counts.read) if _keeps_types(input, output) else None
-            begin, before = time.monotonic(), counts.read
-            with (
-                closing(batcher),
-                closing(overlapped(batches, batcher.stages)) as done,
-                bar(f"predicting {input.name}", total, before) as advance,
-            ):
-                for batch in done:
-                    chunk: Chunk = batch.about
-                    numbers = [None if intake.is_named else chunk.begin + place for place in chunk.places]
-                    made = [cells(said, number=number) for said, number in zip(batch.said, numbers, strict=True)]
-                    taken = None if types is None else types.take(chunk.read, chunk.places)
-                    data = form.chunk(chunk.rows, made, first=not part.state, taken=taken)
-                    counts.add(chunk, batch, reads)
-                    part.add({ROWS: data, REJECTED: _refused(chunk)}, counts.kept())
-                    rate = (counts.read - before) / max(time.monotonic() - begin, 1e-3)
-                    advance(chunk.read, f"{rate:,.0f} rows/s")
+            filling = _Filling(part, counts, form, cells, reads, intake.is_named, types)
+            filling.run(batches, batcher, f"predicting {input.name}", total)
         _finish(part, counts, output)
     counts.calibration = saved.calibration_in(language)
     counts.calibrated = tuple(saved.card.get("calibration") or ()) if saved.task.labels else ()
     return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """What fills the files of an output, chunk by chunk."""
+
+    part: Growing
+    counts: Counts
+    form: Output
+    cells: Callable[..., dict[str, Any]]
+    reads: Reads
+    is_named: bool
+    types: arrow.ParquetRows | None
+
+    def run(self, batches: Iterator[Batch], batcher: Batcher, title: str, total: int | None) -> None:
+        """Predict and write all batches, under a bar with the rows per second and the time left."""
+        begin, before = time.monotonic(), self.counts.read
+        with (
+            closing(batcher),
+            closing(overlapped(batches, batcher.stages)) as done,
+            bar(title, total, before) as advance,
+        ):
+            for batch in done:
+                self._write(batch, batch.about)
+                rate = (self.counts.read - before) / max(time.monotonic() - begin, 1e-3)
+                advance(batch.about.read, f"{rate:,.0f} rows/s")
+
+    def _write(self, batch: Batch, chunk: Chunk) -> None:
+        numbers = [None if self.is_named else chunk.begin + place for place in chunk.places]
+        added = [self.cells(said, number=number) for said, number in zip(batch.said, numbers, strict=True)]
+        taken = None if self.types is None else self.types.take(chunk.read, chunk.places)
+        rows = self.form.chunk(chunk.rows, added, first=not self.part.state, taken=taken)
+        self.counts.add(chunk, batch, self.reads)
+        self.part.add({ROWS: rows, REJECTED: _refused(chunk)}, self.counts.kept())
 
 
 def _refused(chunk: Chunk) -> bytes:
@@ -209,23 +230,19 @@ def _refused(chunk: Chunk) -> bytes:
     return lines.encode("utf-8", "replace")
 
 
-def _finish(part: Part, counts: Counts, output: Path) -> None:
+def _finish(part: Growing, counts: Counts, output: Path) -> None:
     """Give the files their names; a file of rejected rows of an earlier call goes if there are none now."""
     rows = ROWS
     if counts.rows and kind_of_output(output) == ".parquet":
         rows = JOINED
         if not part.is_whole:
-            arrow.join(part.folder / ROWS, part.folder / JOINED)
+            arrow.join_streams(part.folder / ROWS, part.folder / JOINED)
     named = rejected_file(output)
     if not counts.rejected:
         named.unlink(missing_ok=True)
     part.name_files(({REJECTED: named} if counts.rejected else {}) | ({rows: output} if counts.rows else {}))
     if not counts.rows:
         raise UserError(f"none of {counts.read} rows could be read; see {named}", "data")
-
-
-def _keeps_types(input: Path, output: Path) -> bool:
-    return format_of(input) == "parquet" and kind_of_output(output) == ".parquet"
 
 
 def _given(source: Column | EngineOptions | None, no_source: bool) -> Given:

@@ -1,7 +1,7 @@
 """Predicted rows as the bytes of a file, chunk by chunk: the input's columns as they were, then those that are added.
 
 Chunks of CSV, TSV and JSONL follow one another, also when each is packed by itself. Chunks of Parquet are kept as Arrow
-streams, of which `arrow.join` makes one file when all are there.
+streams, of which `arrow.join_streams` makes one file when all are there.
 """
 
 import bz2
@@ -33,7 +33,7 @@ def kind_of_output(path: Path) -> str:
     return Path(unpacked_name(path)).suffix.lower()
 
 
-def check_output(input: Path, output: Path) -> None:
+def check_writable(input: Path, output: Path) -> None:
     """Raise `UserError` if an output is of an unknown kind, would replace the input, or needs a package."""
     kind = choose("kind of output file", kind_of_output(output), KINDS)
     packing = output.suffix.lower()

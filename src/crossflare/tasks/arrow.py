@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from crossflare.disk.storage import storage_error
+
 GROUP = 32 << 20
 """Bytes of rows that go into one row group of Parquet."""
 FEATURES = b"huggingface"
@@ -68,25 +70,33 @@ def _column(values: Sequence[Any]) -> Any:
         return pa.array([None if value is None else cell_text(value) for value in values])
 
 
-def join(streams: Path, path: Path) -> None:
+def join_streams(streams: Path, path: Path) -> None:
     """Write one Parquet file of the Arrow streams in a file; where a column's types differ, one that fits all is taken.
 
     Streams of no common type become text.
+
+    Raises:
+        UserError: The disk is full, or the file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schemas = [table.schema for table in _tables(streams)]
     schema = _common(schemas)
-    with pq.ParquetWriter(path, schema) as writer:
-        waiting: list[Any] = []
-        for table in _tables(streams):
-            waiting.append(_cast(table, schema))
-            if sum(each.nbytes for each in waiting) >= GROUP:
+    waiting: list[Any] = []
+    size = 0
+    try:
+        with pq.ParquetWriter(path, schema) as writer:
+            for table in _tables(streams):
+                waiting.append(_cast(table, schema))
+                size += table.nbytes
+                if size >= GROUP:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting, size = [], 0
+            if waiting:
                 writer.write_table(pa.concat_tables(waiting))
-                waiting.clear()
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def _tables(streams: Path) -> Iterator[Any]:

@@ -23,8 +23,8 @@ from crossflare.errors import UserError, listed
 JOURNAL = "journal.jsonl"
 
 
-class Part:
-    """The files of a folder; see `opened_part`."""
+class Growing:
+    """The files of a folder; see `opened_growing`."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any], names: Sequence[str]) -> None:
         self.folder, self.names = folder, names
@@ -119,7 +119,7 @@ class Part:
 
 
 @contextmanager
-def opened_part(folder: Path, about: Mapping[str, Any], names: Sequence[str], does: str) -> Generator[Part]:
+def opened_growing(folder: Path, about: Mapping[str, Any], names: Sequence[str], does: str) -> Generator[Growing]:
     """Yield the files of a folder, as far as they were made; the folder is removed if there is still no piece.
 
     Args:
@@ -131,10 +131,10 @@ def opened_part(folder: Path, about: Mapping[str, Any], names: Sequence[str], do
     Raises:
         UserError: Another process works there, the files were made with something else, or a file is damaged.
     """
-    part: Part | None = None
+    part: Growing | None = None
     with alone(folder / ".lock", does):
         try:
-            part = Part(folder, about, names)
+            part = Growing(folder, about, names)
             yield part
         finally:
             if part is not None and not part.state and not part.is_whole:
