@@ -25,7 +25,7 @@ class Column:
     names: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Chunk:
     """Rows that follow one another in the input."""
 

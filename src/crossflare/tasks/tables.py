@@ -99,6 +99,14 @@ def _table(path: Path, records: Records, header: Header, delimiter: str) -> Numb
     names = list(header) if header is not None and not isinstance(header, bool) else None
     blank: int | None = None
     for line, fields in records:
+        # A blank line may end a file; a table of one column without quotes may end in an empty text.
+        if names is not None and (not fields or (fields == [""] and delimiter == "\t" and len(names) > 1)):
+            blank = blank or line
+            continue
+        if blank is not None:
+            said = f"expected {len(names or ())} fields ({listed(names or ())}), found a blank line"
+            yield blank, UserError(f"{path}:{blank}: {said}")
+            blank = None
         if isinstance(fields, list) and names is not None and (wrong := wrong_byte("".join(fields))):
             fields = UserError(f"{path}:{line}: {wrong}")
         if isinstance(fields, UserError):
@@ -111,14 +119,6 @@ def _table(path: Path, records: Records, header: Header, delimiter: str) -> Numb
             if header is not False:
                 _check_header(f"{path}:{line}", names)
                 continue
-        # A blank line may end a file; a table of one column without quotes may end in an empty text.
-        if not fields or (fields == [""] and delimiter == "\t" and len(names) > 1):
-            blank = blank or line
-            continue
-        if blank is not None:
-            said = f"expected {len(names)} fields ({listed(names)}), found a blank line"
-            yield blank, UserError(f"{path}:{blank}: {said}")
-            blank = None
         if len(fields) != len(names):
             hint = other_delimiter(fields if len(fields) == 1 else names)
             found = f"found {len(fields)}{hint}"
