@@ -45,7 +45,8 @@ def texts(count: int) -> list[str]:
 
 def label(folder: Path, input: Path, output: Path, **more: Any) -> Counts:
     """Predict with the LoRA adapter, which reads texts alone."""
-    return predict_file(**({"adapter": folder / "lora", "input": input, "output": output, "source": None} | more))
+    given: dict[str, Any] = {"adapter": folder / "lora", "input": input, "output": output, "source": None}
+    return predict_file(**given | more)
 
 
 def left(place: Path) -> list[str]:
