@@ -30,7 +30,7 @@ def figures(turns: int) -> Iterator[Figure]:
     yield _against("start: `validate` of the demo / torch, transformers and peft",
                    ("-m", "crossflare", "validate", recipe), MODELS, max(turns // 4, 3), None)  # fmt: skip
     with TemporaryDirectory() as folder:
-        _make_adapter(Path(folder))
+        make_adapter(Path(folder))
         yield _against("start: adapter to first prediction / torch, transformers and peft",
                        ("-m", "bench.start", "adapter", folder), MODELS, max(turns // 4, 3), 1.2)  # fmt: skip
 
@@ -51,18 +51,18 @@ def _seconds(words: Words) -> float:
     return end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
 
 
-def _make_adapter(folder: Path) -> None:
-    """Save an untrained FLARE adapter on minilm, as a run leaves it."""
+def make_adapter(folder: Path, base_name: str = "minilm") -> None:
+    """Save an untrained FLARE adapter on a model, as a run leaves it."""
     from peft import get_peft_model
 
     import crossflare  # before peft, which would say what nobody here needs
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
 
-    base = load_base("minilm", TextTask("sentiment", 1, LABELS), seed=0)
+    base = load_base(base_name, TextTask("sentiment", 1, LABELS), seed=0)
     model = get_peft_model(base.model, crossflare.FlareConfig(task_type="SEQ_CLS"))
     task = {"name": "sentiment", "labels": list(LABELS), "texts": 1}
-    card = {"kind": "flare", "task": task, "model": {"name": "minilm"}, "source": "en", "language": "sw"}
+    card = {"kind": "flare", "task": task, "model": {"name": base_name}, "source": "en", "language": "sw"}
     crossflare.save_adapter(model, folder / "adapter", base=base.identity, card=card)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import crossflare
 from crossflare.disk.files import commit_dir, digest_file, open_dir, point_to, read_json, write_atomic, write_json
+from crossflare.disk.growing import Growing, opened_growing
 from crossflare.errors import UserError
 from crossflare.evaluation.predictions import load_predictions
 from crossflare.evaluation.record import Record, load_record, save_record
@@ -168,6 +170,33 @@ def _folder_state(folder: Path) -> str:
     return text
 
 
+def _opened(folder: Path) -> AbstractContextManager[Growing]:
+    return opened_growing(folder / "out.part", {"of": "tests"}, ("rows", "rejected"), "saves there")
+
+
+def _piece(text: str) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        with _opened(folder) as growing:
+            if growing.state.get("last") != text:  # a call that goes on adds what is missing
+                growing.add({"rows": text.encode(), "rejected": bytes(9000)}, {"last": text})
+
+    return save
+
+
+def _last_piece(folder: Path) -> str:
+    with _opened(folder) as growing:
+        state: str = growing.state["last"]
+        assert (folder / "out.part" / "rows").read_text() == {"old": "old", "new": "oldnew"}[state]
+        assert (folder / "out.part" / "rejected").stat().st_size == {"old": 9000, "new": 18000}[state]
+        return state
+
+
+def _name_large(folder: Path) -> None:
+    if (folder / "out.part").is_dir():
+        with _opened(folder) as growing:
+            growing.name_files({"rejected": folder / "out.rejected", "rows": folder / "out"})
+
+
 PATHS: dict[str, SavePath] = {
     "adapter": SavePath(_adapter(1.0), _adapter(2.0), _adapter_state),
     "checkpoint, with the oldest dropped": SavePath(
@@ -185,6 +214,12 @@ PATHS: dict[str, SavePath] = {
         _file_state("file.json"),
     ),
     "folder": SavePath(_folder("old"), _folder("new"), _folder_state),
+    "piece of a large file": SavePath(_piece("old"), _piece("new"), _last_piece),
+    "large file that is whole": SavePath(
+        lambda folder: (_piece("new")(folder), write_atomic(folder / "out", "old"))[1],
+        _name_large,
+        lambda folder: (folder / "out").read_text(),
+    ),
     "link": SavePath(
         lambda folder: point_to(folder / "link", Path("old")),
         lambda folder: point_to(folder / "link", Path("new")),

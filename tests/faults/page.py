@@ -143,6 +143,20 @@ DEMANDS: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
             "faults/test_grid.py::test_a_torn_last_line_of_the_log_takes_no_other_along",
             "experiment/test_interrupted.py::test_workers_end_with_the_command")),
     },
+    "Predictions for a file": {
+        40: ("Killed at every write and renaming, or stopped, the same call goes on, and ends with the bytes of the "
+             "undisturbed one", (
+            "serving/test_predict_stream.py::test_killed_at_every_piece_the_bytes_are_those_of_an_undisturbed_call",
+            "serving/test_predict_stream.py::test_after_ctrl_c_the_same_call_goes_on_to_the_same_bytes", CALLS)),
+        41: ("Rows of another input, adapter or option are never mixed in", (
+            "serving/test_predict_stream.py::test_rows_of_another_call_are_never_mixed_in",
+            "serving/test_predict_stream.py::test_two_calls_for_one_output_are_refused")),
+        42: ("A row that cannot be read is named by file and line, never dropped in silence", (
+            "serving/test_predict_stream.py::test_a_row_that_cannot_be_read_is_named_and_the_others_are_predicted",)),
+        43: ("Memory does not grow with the rows; a stage that fails stops the others, and leaves no thread", (
+            "serving/test_predict_stream.py::test_only_a_few_chunks_of_rows_are_alive",
+            "serving/test_predict_stream.py::test_an_error_in_a_stage_stops_the_others_and_leaves_no_thread")),
+    },
 }  # fmt: skip
 """Group -> number -> what is demanded, and the tests that show it, below tests/."""
 
@@ -187,7 +201,8 @@ one line, and the next save works.
 ## What nothing here shows
 
 A kill in the middle of writing one file leaves a hidden file that ends in `.tmp`. Nothing reads it, and the next `run`
-or `report` on this machine removes it; what `predict` or `translate` left beside its output stays there.
+or `report` on this machine removes it; what `translate` left beside its output stays there. What
+`predict` leaves is `OUTPUT.part`, from which the same call goes on.
 Real loss of power: kills leave the system's cache alone. The order of flushes and renames (number 4) stands in for it.
 Other file systems than Linux's local ones, and disks that lie about what they have flushed. Attacks on the libraries
 beneath: torch, safetensors and tokenizers parse files, and a fault of theirs is one of ours.

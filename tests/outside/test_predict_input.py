@@ -1,4 +1,4 @@
-"""predict takes what recipes take, the same cells and ids, and looks at every row before a model is loaded."""
+"""predict takes what recipes take, and what makes a whole call impossible is refused before a model is loaded."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ from crossflare.errors import UserError
 from crossflare.recipe.methods import KINDS
 from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import Saved
-from crossflare.serving.file import Column, examples_of, names_of, output_rows, predict_file, with_columns
-from crossflare.serving.prediction import Prediction
+from crossflare.serving.file import Column, predict_file
+from crossflare.serving.intake import Intake
 from crossflare.tasks.columns import read_examples
-from crossflare.tasks.files import Row, read_rows
+from crossflare.tasks.files import read_rows
 from crossflare.tasks.kinds import TextTask
 from crossflare.tasks.layout import FileLayout
 
@@ -29,10 +29,11 @@ TASK = TextTask("opinions", 1, ("bad", "good"))
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An adapter that is never opened: what is refused is refused before."""
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
-    saved = Saved(Path("adapter"), card, TASK, KINDS["flare"], ModelSpec("base"), None)
+    (tmp_path / "manifest.json").write_text("{}")
+    saved = Saved(tmp_path, card, TASK, KINDS["flare"], ModelSpec("base"), None)
     monkeypatch.setattr(prediction, "read_saved", lambda folder: saved)
 
     def load(*given: Any, **options: Any) -> None:
@@ -42,57 +43,26 @@ def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return card
 
 
-def rows(*cells: dict[str, Any]) -> list[Row]:
-    return [Row(each, f"in.jsonl:{number}") for number, each in enumerate(cells, 1)]
-
-
 def test_a_null_source_is_none_as_in_recipes(tmp_path: Path) -> None:
     cells = [{"text": "a", "label": "good", "english": None}, {"text": "b", "label": "bad", "english": "c"}]
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in cells))
-    read = read_rows(path)
-    ours = with_columns(examples_of(read, ("text",), None), read, ("english",), 1)
+    (chunk,) = Intake(TASK, path, sources=("english",)).chunks(0)
     theirs = read_examples(path, TASK, FileLayout(source_texts=("english",)))
-    assert [each.source for each in ours] == [each.source for each in theirs] == [None, ("c",)]
+    assert [each.source for each in chunk.examples] == [each.source for each in theirs] == [None, ("c",)]
 
 
-def test_ids_are_written_as_they_came() -> None:
-    read = rows({"id": 7, "text": "a"}, {"id": "07", "text": "b"})
-    assert [each.id for each in examples_of(read, ("text",), None)] == ["7", "07"]
-    assert [row["id"] for row in output_rows(names_of(read, None), [Prediction("good", 0.5)] * 2)] == [7, "07"]
-    unnamed = rows({"text": "a"}, {"text": "b"})
-    assert names_of(unnamed, None) == ["0", "1"]
-
-
-@pytest.mark.parametrize(
-    ("ids", "said"),
-    [
-        (["x", "y", "x"], "in.jsonl:3: the id 'x' is taken by in.jsonl:1; make ids unique"),
-        ([1, "1"], "in.jsonl:2: the id '1' is taken by in.jsonl:1"),
-        (["x", None], "in.jsonl:2: column 'id' should hold text, found nothing"),
-        (["x", ""], "in.jsonl:2: the id in column 'id' is empty"),
-        (["x", True], "in.jsonl:2: column 'id' should hold text, found a truth value"),
-        (["x", "\ud800"], "in.jsonl:2: column 'id' holds half of a surrogate pair"),
-    ],
-)
-def test_ids_that_recipes_refuse_are_refused(ids: list[Any], said: str) -> None:
-    with pytest.raises(UserError) as error:
-        examples_of(rows(*({"id": id, "text": "a"} for id in ids)), ("text",), None)
-    assert str(error.value).startswith(said)
-
-
-@pytest.mark.parametrize(
-    "last",
-    [{"text": None}, {"text": 3}, {"text": "\udc00"}, {"id": "\ud800"}, {"id": None}, {"english": 4}, {"id": 0}],
-    ids=str,
-)
-def test_every_row_is_read_before_the_model_is(card: dict[str, Any], tmp_path: Path, last: dict[str, Any]) -> None:
+@pytest.mark.parametrize("last", [{"text": None}, {"text": 3}, {"text": "\udc00"}, {"english": 4}], ids=str)
+def test_strict_reads_every_row_before_the_model_is(card: dict[str, Any], tmp_path: Path, last: dict[str, Any]) -> None:
     whole = [{"id": n, "text": "a", "english": "b"} for n in range(3)]
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in [*whole, {**whole[0], "id": 9, **last}]))
+    given: Any = {"adapter": tmp_path, "input": path, "output": tmp_path / "out.csv", "source": Column(("english",))}
     with pytest.raises(UserError, match=r"in\.jsonl:4: "):
-        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=Column(("english",)))
-    assert not (tmp_path / "out.csv").exists()
+        predict_file(**given, strict=True)
+    with pytest.raises(Unreachable):  # else it gets as far as the model
+        predict_file(**given)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.jsonl", "manifest.json"]
 
 
 def test_a_text_file_has_a_text_on_each_line(card: dict[str, Any], tmp_path: Path) -> None:
@@ -102,14 +72,6 @@ def test_a_text_file_has_a_text_on_each_line(card: dict[str, Any], tmp_path: Pat
         predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
     path = path.rename(tmp_path / "in.pdf")
     with pytest.raises(UserError, match="unknown kind of file"):
-        predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
-
-
-def test_an_adapter_that_writes_needs_a_text(card: dict[str, Any], tmp_path: Path) -> None:
-    card["task"]["form"] = "text"
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"text": "a"}\n{"text": " "}\n')
-    with pytest.raises(UserError, match=r"in\.jsonl:2: example '1' has no text"):
         predict_file(adapter=tmp_path, input=path, output=tmp_path / "out.csv", source=None, no_source=True)
 
 

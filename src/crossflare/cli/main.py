@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
     The code is 0; 2 (a fault of the user's: usage, recipe, data, artefact, disk, or numbers that are not finite); 1 (a
-    fault of crossflare's); 130 (Ctrl-C) or 143 (SIGTERM).
+    fault of crossflare's); 3 (`predict` is done, but some rows were rejected); 130 (Ctrl-C) or 143 (SIGTERM).
 
     Args:
         arguments: The words after the program's name; None: those of this process.

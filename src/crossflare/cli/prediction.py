@@ -9,6 +9,8 @@ from crossflare.cli.terminal import bars, examples, out, plain, say, say_unteste
 from crossflare.errors import UserError
 
 PANEL = "Models"
+REJECTED = 3
+"""The exit code when all is done, but some rows were rejected."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,11 +41,18 @@ def predict(
     input: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="CSV, TSV, JSONL, Parquet, or .txt with one text per line.", show_default=False
+            metavar="FILE",
+            help="CSV, TSV, JSONL, Parquet, or .txt with one text per line; of any size, packed or not.",
+            show_default=False,
         ),
     ],
     output: Annotated[
-        Path, typer.Option(metavar="FILE", help="Written whole at the end: .jsonl or .csv.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Written whole at the end: .csv, .tsv, .jsonl (also .gz, .bz2, .xz, .zst) or .parquet.",
+            show_default=False,
+        ),
     ],
     source: Annotated[
         list[str], typer.Option(metavar="COLUMN", help="The column with the translation; twice for pairs of texts.")
@@ -63,7 +72,10 @@ def predict(
         ),
     ] = [],  # noqa: B006
     id: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the row's name; by default id, else its number.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="The column of the row's name; by default id. Without one, a number is added."
+        ),
     ] = None,
     quotes: Annotated[
         bool | None,
@@ -93,8 +105,19 @@ def predict(
             "adapter names, if it is here: a file fetches nothing.",
         ),
     ] = None,
+    prefix: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Put before the names of the columns that are added.", show_default=False),
+    ] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the file for the first row that cannot be read, before any work.")
+    ] = False,
 ) -> None:
-    """Label the rows of a file with a trained adapter, one prediction per row, in the rows' order."""
+    """Label the rows of a file with a trained adapter: all its columns stay, predictions come after them.
+
+    Stopped or killed, the same command goes on where it was. Rows that cannot be read are named in
+    OUTPUT.rejected.jsonl; the exit code is then 3.
+    """
     if sum((bool(source), translate is not None, no_source)) > 1:
         raise UserError("expected one of --source, --translate and --no-source, got several; pick one")
     if option and translate is None:
@@ -102,7 +125,7 @@ def predict(
     say_untested()
     with bars():
         from crossflare.recipe.translation import engine_from_flags
-        from crossflare.serving.file import Column, predict_file
+        from crossflare.serving.file import Column, predict_file, rejected_file
 
         chosen = Column(tuple(source)) if source else engine_from_flags(translate, option) if translate else None
         counts = predict_file(
@@ -118,6 +141,8 @@ def predict(
             base=base,
             coverage=coverage,
             language=language,
+            prefix=prefix,
+            strict=strict,
         )
     shown = table("label", "rows", right=["rows"])
     for label, number in counts.labels.items():
@@ -131,10 +156,12 @@ def predict(
         say(f"probabilities as the model says them: temperatures are known of {plain(known)}, --language names one")
     notes = {
         "without a label (not sure enough)": counts.abstained,
-        "empty texts": counts.empty,
         "rows without a source": counts.no_source,
         "texts cut": counts.truncated,
         "texts read in windows": counts.in_windows,
     }
     said = "".join(f"; {number} {name}" for name, number in notes.items() if number)
     say(f"{counts.rows} rows -> {plain(output)}{said}")
+    if counts.rejected:
+        say(f"{counts.rejected} rows could not be read -> {plain(rejected_file(output))}")
+        raise typer.Exit(REJECTED)

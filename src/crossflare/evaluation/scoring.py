@@ -16,6 +16,7 @@ from crossflare.tasks.kinds import QuestionTask, TextTask
 from crossflare.training.forms.protocol import Answers, Choices, Form, Outputs
 from crossflare.training.loop.memory import resolve
 from crossflare.training.loop.settings import Precision
+from crossflare.training.loop.state import Rows
 from crossflare.training.text.encoded import Latents
 
 DIGITS = 6
@@ -51,10 +52,21 @@ def predict(
         rows = [
             replace(e, texts=e.source, source=None, answers=()) if e.source else replace(e, source=None) for e in rows
         ]
-    encoded = form.encode([replace(e, label=None) for e in rows], latents)
-    number = resolve(precision, next(model.parameters()).device)
-    outputs = form.read(model, rows, encoded, batch_size, number, "predicting")
+    outputs = read_tokens(model, form, rows, tokens_of(form, rows, latents), batch_size, precision)
     return replace(outputs, truncated=form.truncated(rows))
+
+
+def tokens_of(form: Form, examples: Sequence[Example], latents: Latents | None = None) -> Rows:
+    """Return examples as tokens, without their labels; see `predict`."""
+    return form.encode([replace(e, label=None) for e in examples], latents)
+
+
+def read_tokens(
+    model: Any, form: Form, examples: Sequence[Example], tokens: Rows, batch_size: int, precision: Precision
+) -> Outputs:
+    """Run a model over the tokens of examples; see `predict`."""
+    number = resolve(precision, next(model.parameters()).device)
+    return form.read(model, examples, tokens, batch_size, number, "predicting")
 
 
 def stack(fitted_on: Sequence[FloatArray], gold: Sequence[int], read: Sequence[FloatArray]) -> FloatArray:

@@ -15,10 +15,9 @@ from crossflare.export import folders, graph, onnx_folder
 from crossflare.export.onnx_folder import Measured
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import STAGE1, Saved, open_saved, other_base, read_saved
-from crossflare.serving.file import columns_of, examples_of, with_columns
+from crossflare.serving.intake import Intake
 from crossflare.serving.languages import language_of
-from crossflare.serving.prediction import Text, examples_from, text_of
-from crossflare.tasks.files import read_rows
+from crossflare.serving.rows import Text, examples_from, text_of
 
 FORMS = ("onnx", "lora", "base", "model")
 LIBRARIES = ("crossflare", "torch", "transformers", "peft")
@@ -119,11 +118,9 @@ def rows_in(
     Raises:
         UserError: The file cannot be read, or lacks a column.
     """
-    task = open_saved(adapter).task
-    rows = read_rows(file)
-    examples = examples_of(rows, columns_of(texts, task, rows[0]), None)
-    if sources:
-        examples = with_columns(examples, rows, sources, task.text_count)
+    intake = Intake(open_saved(adapter).task, file, texts=texts, sources=sources)
+    intake.check_rows()
+    examples = [each for chunk in intake.chunks(0) for each in chunk.examples]
     found = [text_of(each.source) for each in examples]
     return [text_of(each.texts) or "" for each in examples], found if sources else None
 

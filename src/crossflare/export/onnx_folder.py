@@ -17,7 +17,7 @@ from crossflare.fusion.inputs import PREFIX
 from crossflare.progress import bar, track
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.card import Saved
-from crossflare.serving.prediction import Text
+from crossflare.serving.rows import Text
 from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.text.encoded import encode_side
 

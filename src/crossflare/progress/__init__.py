@@ -4,10 +4,11 @@ A terminal and a notebook get bars, anything else (a file, a pipe, a notebook wi
 The process that started a worker shows the worker's progress.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
+from threading import local
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
 
     from crossflare.progress.bars import Bars
 
-__all__ = ["Advance", "bar", "display", "is_displayed", "keep_line", "relay_to_display", "send_to", "spoken", "track"]
+__all__ = [
+    "Advance",
+    "bar",
+    "display",
+    "is_displayed",
+    "keep_line",
+    "quietly",
+    "relay_to_display",
+    "send_to",
+    "spoken",
+    "track",
+]
 
 Item = TypeVar("Item")
 
@@ -91,6 +103,10 @@ def bar(description: str, total: int | None, done: int = 0) -> Generator[Advance
         done: Units that were done before.
     """
     display, reached = _display, done
+    heard: Callable[[], None] | None = getattr(_quiet, "heard", None)
+    if heard is not None:
+        yield lambda done, /, note="", left=None: heard()
+        return
     if display is None:
         yield lambda done, /, note="", left=None: None
         return
@@ -108,6 +124,20 @@ def bar(description: str, total: int | None, done: int = 0) -> Generator[Advance
         whole = True
     finally:
         display.end(key, whole)
+
+
+_quiet = local()
+
+
+@contextmanager
+def quietly(heard: Callable[[], None]) -> Generator[None]:
+    """Show no bar of this thread inside; call `heard` where one would move: it may raise, to end the work there."""
+    before: Callable[[], None] | None = getattr(_quiet, "heard", None)
+    _quiet.heard = heard
+    try:
+        yield
+    finally:
+        _quiet.heard = before
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:

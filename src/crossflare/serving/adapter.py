@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
-from crossflare.evaluation.scoring import predict
+from crossflare.evaluation.scoring import predict, read_tokens, tokens_of
 from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
@@ -15,24 +15,24 @@ from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec
 from crossflare.serving.card import ReadSettings, Saved, open_saved, other_base
 from crossflare.serving.languages import language_of
-from crossflare.serving.prediction import (
-    Prediction,
+from crossflare.serving.prediction import Prediction, positions_of, predictions_of, threshold_of
+from crossflare.serving.push import parcel_of
+from crossflare.serving.rows import (
     Text,
+    check_batch_size,
     check_texts,
-    positions_of,
-    predictions_of,
+    cut_rows,
+    ready,
     states_of,
     text_of,
-    threshold_of,
     without_blanks,
 )
-from crossflare.serving.push import parcel_of
-from crossflare.serving.rows import check_batch_size, ready
 from crossflare.tasks.example import Example
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form, Outputs
 from crossflare.training.loop.checkpoints import put_trained, trained
+from crossflare.training.loop.state import Rows
 from crossflare.training.probe import Probe
 from crossflare.training.text.encoded import Latents
 from crossflare.translation.engines.protocol import Translator
@@ -40,6 +40,18 @@ from crossflare.translation.engines.protocol import Translator
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """N rows as tokens, ready for the model."""
+
+    form: Form
+    examples: Sequence[Example]
+    tokens: Rows
+    sources: Sequence[Text | None]
+    cut: Sequence[bool]
+    """Whether a row, or its source, is longer than the window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,45 +107,11 @@ class TrainedAdapter(Saved):
         check_batch_size(batch_size)
         language = language_of(self, language)
         examples, reads = ready(self, texts, sources, translator, language)
-        return self.answer(
-            examples, reads, states_from=translator, coverage=coverage, language=language, batch_size=batch_size
-        )
-
-    def answer(
-        self,
-        examples: Sequence[Example],
-        reads: Reads,
-        *,
-        states_from: Any = None,
-        coverage: float | None = None,
-        language: str | None = None,
-        batch_size: int = 64,
-    ) -> list[Prediction]:
-        """Return the adapter's predictions for N rows, read with their sources if `reads` says so.
-
-        Args:
-            examples: The rows.
-            reads: See `reads_of`.
-            states_from: For FLARE MT, the translation engine.
-            coverage: See `predict`.
-            language: The tag that `language_of` returns; see `predict`.
-            batch_size: Rows in one forward pass.
-        """
-        threshold = threshold_of(self, coverage, language)
         if not examples:
             return []
-        rows = without_blanks(examples)
-        outputs = self.outputs(rows, reads, states_from=states_from, batch_size=batch_size)
-        return self.predictions(rows, reads, outputs, threshold, language)
-
-    def predictions(
-        self, rows: Sequence[Example], reads: Reads, outputs: Outputs, threshold: float, language: str | None
-    ) -> list[Prediction]:
-        """Return the predictions that the model's outputs for N rows make; see `answer`."""
-        form = self.form(with_source=reads == "both")
-        cut = [any(form.truncated([row]).values()) for row in rows]
-        sources = [text_of(row.source) if reads == "both" else None for row in rows]
-        return predictions_of(self.task, outputs, sources, cut, self.calibration_in(language), threshold)
+        states = states_of(self, examples, translator) if reads == "latents" else None
+        rows = self.prepare(examples, reads, states=states)
+        return self.answer(rows, coverage=coverage, language=language, batch_size=batch_size)
 
     def push_to_hub(self, name: str, *, licence: str | None = None, **options: Any) -> str:
         """Push its folder to the model hub, whole and in one commit, and return the commit's address.
@@ -148,13 +126,30 @@ class TrainedAdapter(Saved):
         """
         return parcel_of(self.folder, name, licence).push(name, **options)
 
-    def outputs(
-        self, examples: Sequence[Example], reads: Reads, *, states_from: Any = None, batch_size: int = 64
-    ) -> Outputs:
-        """Return the model's outputs for N rows without blank sources; see `answer`."""
+    def prepare(self, examples: Sequence[Example], reads: Reads, *, states: Latents | None = None) -> "Prepared":
+        """Return N rows as tokens, with their sources if `reads` says so; no model is run.
+
+        Args:
+            examples: The rows.
+            reads: See `reads_of`.
+            states: For FLARE MT, what `states_of` returns.
+        """
         check_texts(self, examples)
-        latents = states_of(self, examples, states_from) if reads == "latents" else None
-        return self.read(examples, reads, latents=latents, batch_size=batch_size)
+        rows, form = without_blanks(examples), self.form(with_source=reads == "both")
+        sources = [text_of(row.source) if reads == "both" else None for row in rows]
+        return Prepared(form, rows, tokens_of(form, rows, states), sources, cut_rows(form, rows))
+
+    def answer(
+        self, rows: "Prepared", *, coverage: float | None = None, language: str | None = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """Return the predictions for N rows; `language` is the tag that `language_of` returns. See `predict`."""
+        threshold = threshold_of(self, coverage, language)
+        outputs = self.outputs(rows, batch_size)
+        return predictions_of(self.task, outputs, rows.sources, rows.cut, self.calibration_in(language), threshold)
+
+    def outputs(self, rows: "Prepared", batch_size: int = 64) -> Outputs:
+        """Run the model on N prepared rows and return its outputs."""
+        return read_tokens(self.model, rows.form, rows.examples, rows.tokens, batch_size, self.reading.precision)
 
     def read(
         self, examples: Sequence[Example], reads: Reads, *, latents: Latents | None = None, batch_size: int = 64

@@ -12,15 +12,7 @@ from crossflare.evaluation.scoring import AnswerScoring
 from crossflare.evaluation.significance import Interval
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.adapter import TrainedAdapter
-from crossflare.serving.prediction import (
-    given_of,
-    items_of,
-    reads_of,
-    row_texts,
-    text_columns,
-    translated,
-    without_blanks,
-)
+from crossflare.serving.rows import given_of, items_of, reads_of, row_texts, states_of, text_columns, translated
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Answer, Example, check_ids, outline_of
 from crossflare.tasks.kinds import QuestionTask, TextTask
@@ -94,7 +86,8 @@ def evaluate(
     reads = reads_of(adapter, given, ADVICE)
     if translator is not None and reads == "both":
         examples = translated(adapter, examples, translator, language)
-    outputs = adapter.outputs(without_blanks(examples), reads, states_from=translator, batch_size=batch_size)
+    states = states_of(adapter, examples, translator) if reads == "latents" else None
+    outputs = adapter.outputs(adapter.prepare(examples, reads, states=states), batch_size)
     found = _against_gold(known, examples, outputs, language or str(adapter.card.get("language")))
     scores = run_intervals(found, len(known.labels))
     return {metric: scores[metric] for metric in known.metrics}

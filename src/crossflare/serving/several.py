@@ -20,12 +20,10 @@ from crossflare.fusion.several import load_adapters, mixes_rows, stands_on
 from crossflare.languages import tag_of
 from crossflare.languages.identify import chooser
 from crossflare.recipe.engines import model_place
-from crossflare.recipe.kinds import Reads
-from crossflare.serving.adapter import TrainedAdapter, load_trained
+from crossflare.serving.adapter import Prepared, TrainedAdapter, load_trained
 from crossflare.serving.card import Saved, open_saved, other_base
-from crossflare.serving.prediction import Prediction, Text, items_of, threshold_of, without_blanks
-from crossflare.serving.rows import check_batch_size, ready
-from crossflare.tasks.example import Example
+from crossflare.serving.prediction import Prediction, predictions_of, threshold_of
+from crossflare.serving.rows import Text, check_batch_size, items_of, ready, states_of
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases.load import load_base
 from crossflare.training.forms.protocol import choices
@@ -41,8 +39,7 @@ class _Asked:
 
     places: list[int]
     """Their indices among all rows."""
-    rows: list[Example]
-    reads: Reads
+    rows: Prepared
     threshold: float
 
 
@@ -100,9 +97,8 @@ class TrainedAdapters:
         asked = {name: self._asked(name, given, beside, names, engines, coverage) for name in dict.fromkeys(names)}
         found: list[Prediction | None] = [None] * len(given)
         for name in asked.keys() - frozenset(name for shared in self._shared for name in shared):
-            member, part = self._members[name], asked[name]
-            outputs = member.outputs(part.rows, part.reads, states_from=engines.get(name), batch_size=batch_size)
-            _put(found, part, member.predictions(part.rows, part.reads, outputs, part.threshold, None))
+            said = self._members[name].answer(asked[name].rows, coverage=coverage, batch_size=batch_size)
+            _put(found, asked[name], said)
         for shared in self._shared:
             if here := {name: part for name, part in asked.items() if name in shared}:
                 self._mixed(here, shared, found, batch_size)
@@ -145,8 +141,11 @@ class TrainedAdapters:
         own = None if sources is None else [sources[place] for place in places]
         if own is not None and saved.kind.reads not in ("both", "latents") and not any(own):
             own = None  # this one reads no source, and the others' sources are not its own
-        rows, reads = ready(saved, [texts[place] for place in places], own, engines.get(name), None)
-        return _Asked(places, without_blanks(rows), reads, threshold_of(saved, coverage))
+        engine = engines.get(name)
+        rows, reads = ready(saved, [texts[place] for place in places], own, engine, None)
+        states = states_of(saved, rows, engine) if reads == "latents" else None
+        prepared = self._members[name].prepare(rows, reads, states=states)
+        return _Asked(places, prepared, threshold_of(saved, coverage))
 
     def _mixed(
         self,
@@ -156,15 +155,9 @@ class TrainedAdapters:
         batch_size: int,
     ) -> None:
         """Put the predictions of the adapters on one model into `found`."""
-        names = [in_peft[name] for name, part in asked.items() for _ in part.rows]
+        names = [in_peft[name] for name, part in asked.items() for _ in part.places]
         first = self._members[next(iter(asked))]
-        encoded = _Together(
-            [
-                row
-                for name, part in asked.items()
-                for row in self._members[name].form(with_source=part.reads == "both").encode(part.rows)
-            ]
-        )
+        encoded = _Together([row for part in asked.values() for row in part.rows.tokens])
         longest = max(member.reading.max_length for member in map(self._members.__getitem__, asked))
         collate = PairCollator(first.tokenizer, longest, with_source=True)
         number = resolve(first.reading.precision, next(first.model.parameters()).device)
@@ -176,11 +169,13 @@ class TrainedAdapters:
         logits = in_order([(places, _widened(part, widest)) for places, part in parts])
         begin = 0
         for name, part in asked.items():
-            own = logits[begin : begin + len(part.rows), : len(self.saved[name].task.labels)]
-            begin += len(part.rows)
+            saved, rows = self.saved[name], part.rows
+            own = logits[begin : begin + len(part.places), : len(saved.task.labels)]
+            begin += len(part.places)
             said = choices(own, torch.full_like(own, torch.nan))
-            member = self._members[name]
-            _put(found, part, member.predictions(part.rows, part.reads, said, part.threshold, None))
+            _put(
+                found, part, predictions_of(saved.task, said, rows.sources, rows.cut, saved.calibration, part.threshold)
+            )
 
 
 class _Together(list[Any]):

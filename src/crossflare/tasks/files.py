@@ -5,6 +5,7 @@ stay text, blanks stay, an empty text stays empty. Lines end with the line feed 
 and the like; a TSV with CR LF at every line loses the CR. Blank lines at the end of a file are not rows.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from crossflare.errors import UserError, choose, nearest
 from crossflare.tasks import objects, tables
-from crossflare.tasks.lines import BYTE_ORDER_MARK, PACKED, open_bytes, unpacked_name
+from crossflare.tasks.lines import BYTE_ORDER_MARK, PACKED, Errors, open_bytes, unpacked_name
 
 Format = Literal["csv", "tsv", "xlsx", "jsonl", "json", "parquet", "fasttext"]
 Column = str | int
@@ -109,6 +110,33 @@ def iterate_rows(
         UserError: The file is missing, empty, not UTF-8 or damaged, or a TSV file could be quoted or not; the message
             names the line.
     """
+    for row in rows_and_faults(path, format, header, quotes, delimiter, "strict"):
+        if isinstance(row, UserError):
+            raise row
+        yield row
+
+
+def rows_and_faults(
+    path: Path | str,
+    format: str | None = None,
+    header: tables.Header = None,
+    quotes: bool | None = None,
+    delimiter: str | None = None,
+    errors: Errors = "surrogateescape",
+) -> Iterator[Row | UserError]:
+    """Yield the rows of a file as `iterate_rows` does; in place of a row that cannot be read comes its error.
+
+    Args:
+        path: See `iterate_rows`, as all others.
+        format: See there.
+        header: See there.
+        quotes: See there.
+        delimiter: See there.
+        errors: `strict`: bytes that are not UTF-8 end the reading, too; else they are the fault of their row.
+
+    Raises:
+        UserError: No row of the file can be read.
+    """
     path = Path(path)
     if not path.is_file():
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -125,26 +153,41 @@ def iterate_rows(
     if chosen in ("parquet", "xlsx") and path.suffix.lower() in PACKED:
         raise UserError(f"{path}: expected a {chosen} file as it is, which is packed inside itself; unpack it")
     between = DELIMITERS.get(delimiter or "", delimiter) or ("\t" if chosen == "tsv" else ",")
-    readers: dict[str, Callable[[], Iterator[tuple[int, Mapping[str, Any]]]]] = {
-        "jsonl": lambda: objects.read_jsonl(path),
-        "json": lambda: objects.read_json_rows(path),
+    readers: dict[str, Callable[[], objects.Numbered]] = {
+        "jsonl": lambda: objects.read_jsonl(path, errors),
+        "json": lambda: objects.read_json_rows(path, errors),
         "parquet": lambda: objects.read_parquet(path),
-        "fasttext": lambda: tables.read_fasttext(path),
+        "fasttext": lambda: tables.read_fasttext(path, errors),
         "xlsx": lambda: tables.read_sheet(path, header),
     }
     if chosen in DELIMITED and between == "\t":
-        found = tables.read_tsv(path, header, quotes)
+        found = tables.read_tsv(path, header, quotes, errors)
     elif chosen in DELIMITED:
-        found = tables.read_csv(path, header, between)
+        found = tables.read_csv(path, header, between, errors)
     else:
         found = readers[chosen]()
     empty = True
     for number, cells in found:
         empty = False
-        yield Row(cells, f"{path}:{number}")
+        yield cells if isinstance(cells, UserError) else Row(cells, f"{path}:{number}")
     if empty:
         headed = chosen in TABLES and header in (None, True)
         raise UserError(f"{path}: expected at least one row, found {_nothing(path, headed)}")
+
+
+def survey(path: Path) -> tuple[str, int | None]:
+    """Return the sha256 of what a file holds, unpacked, and about how many rows it has; None: not known."""
+    if not path.is_file():
+        return "", None  # whoever reads it says what is missing
+    lines, digest = 0, hashlib.sha256()
+    with open_bytes(path) as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+            lines += block.count(b"\n")
+    kind = format_of(path)
+    if kind == "parquet":
+        return digest.hexdigest(), objects.count_parquet(path)
+    return digest.hexdigest(), None if kind in ("json", "xlsx") else max(lines - (kind in DELIMITED), 0)
 
 
 def format_of(path: Path) -> Format | None:

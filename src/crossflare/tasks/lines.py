@@ -4,11 +4,12 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from crossflare.errors import UserError
 
@@ -68,6 +69,8 @@ class Zst(io.RawIOBase):
         super().close()
 
 
+Errors = Literal["strict", "surrogateescape"]
+"""What to do about bytes that are not UTF-8: refuse the file, or let `wrong_byte` find them in the text."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": Zst}
 """Ending of a packed file -> what opens it."""
@@ -124,11 +127,11 @@ def unpacked_name(path: Path) -> str:
     return path.stem if path.suffix.lower() in PACKED else path.name
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, errors: Errors = "strict") -> Iterator[str]:
     """Yield the lines of a UTF-8 file, without the line feed, which alone ends a line, and without a byte order mark.
 
     Raises:
-        UserError: The file is not UTF-8; the message names the line and the byte.
+        UserError: The file is not UTF-8 and `errors` is `strict`; the message names the line and the byte.
     """
     offset, utf16 = 0, False
     with open_bytes(path) as file:
@@ -140,7 +143,7 @@ def read_lines(path: Path) -> Iterator[str]:
                 if not line:
                     return
             try:
-                yield line.decode("utf-8").removesuffix("\n")
+                yield line.decode("utf-8", errors).removesuffix("\n")
             except UnicodeDecodeError as error:
                 hint = " (it starts as UTF-16 does)" if utf16 else ""
                 raise UserError(
@@ -150,11 +153,21 @@ def read_lines(path: Path) -> Iterator[str]:
             offset += len(line)
 
 
-def lines_without_returns(path: Path) -> Iterator[str]:
+def lines_without_returns(path: Path, errors: Errors = "strict") -> Iterator[str]:
     """Return the lines of a file, without the CR where every line ends in CR LF."""
     with open_bytes(path) as file:
         returns = all(line.endswith(b"\r\n") for line in file)
-    return (line[:-1] for line in read_lines(path)) if returns else read_lines(path)
+    lines = read_lines(path, errors)
+    return (line[:-1] for line in lines) if returns else lines
+
+
+def wrong_byte(text: str) -> str:
+    """Return what is wrong with a text that was read with `surrogateescape`; empty if it was UTF-8."""
+    found = None if text.isascii() else _WRONG.search(text)
+    return "" if found is None else f"not UTF-8: byte 0x{ord(found[0]) - 0xDC00:02x}; save the file as UTF-8"
+
+
+_WRONG = re.compile("[\udc80-\udcff]")
 
 
 def without_blank_end(lines: Iterable[str]) -> Iterator[str]:

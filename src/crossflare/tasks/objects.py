@@ -1,42 +1,64 @@
-"""Rows as objects: JSON lines, a JSON array, Parquet. Readers yield (line or row, cells)."""
+"""Rows as objects: JSON lines, a JSON array, Parquet.
+
+Readers yield (line or row, cells), or (line, error) for a row that cannot be read, and go on after it.
+"""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from crossflare.errors import UserError
-from crossflare.tasks.lines import open_bytes, read_lines, without_blank_end
+from crossflare.tasks.lines import Errors, open_bytes, read_lines, without_blank_end, wrong_byte
 
-Numbered = Iterator[tuple[int, Mapping[str, Any]]]
+Numbered = Iterator[tuple[int, Mapping[str, Any] | UserError]]
 
 
-def read_jsonl(path: Path) -> Numbered:
+def read_jsonl(path: Path, errors: Errors = "strict") -> Numbered:
     """Yield the objects of a file with one on each line."""
-    for number, line in enumerate(without_blank_end(read_lines(path)), 1):
-        origin = f"{path}:{number}"
-        try:
-            cells = json.loads(line, object_pairs_hook=_unique)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{origin}: damaged JSON ({error.msg}, column {error.colno}); correct the line") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{origin}: damaged JSON ({error}); correct the line") from error
-        if not isinstance(cells, dict):
-            raise UserError(f"{origin}: expected a JSON object, found {kind_of(cells)}; one object per line")
-        yield number, cast(dict[str, Any], cells)
+    for number, line in enumerate(without_blank_end(read_lines(path, errors)), 1):
+        yield number, _object(line, f"{path}:{number}", errors)
 
 
-def read_json_rows(path: Path) -> Numbered:
+def _object(line: str, origin: str, errors: Errors) -> Mapping[str, Any] | UserError:
+    if wrong := wrong_byte(line):
+        return UserError(f"{origin}: {wrong}")
+    try:
+        cells = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        said = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return UserError(f"{origin}: damaged JSON ({said}); correct the line")
+    if not isinstance(cells, dict):
+        return UserError(f"{origin}: expected a JSON object, found {kind_of(cells)}; one object per line")
+    found = cast(dict[str, Any], cells)
+    return found if errors == "strict" or "\\u" not in line else _whole(found, origin)
+
+
+def _whole(cells: dict[str, Any], origin: str) -> dict[str, Any] | UserError:
+    """Return an object, or the error about half of a surrogate pair in any of its values."""
+    if _HALF.search(json.dumps(cells, ensure_ascii=False)):
+        return UserError(f"{origin}: holds half of a surrogate pair; write whole characters")
+    return cells
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def read_json_rows(path: Path, errors: Errors = "strict") -> Numbered:
     """Yield the objects of a list, of the only list in an object, or of JSON lines."""
     if is_json_lines(path):
-        yield from read_jsonl(path)
+        yield from read_jsonl(path, errors)
         return
     whole = load_json(path)
     for number, item in enumerate(_list_in(whole, path), 1):
         if not isinstance(item, dict):
-            raise UserError(f"{path}:{number}: expected a list of objects, found {kind_of(item)} in it; correct it")
-        yield number, cast(dict[str, Any], item)
+            said = f"expected a list of objects, found {kind_of(item)} in it; correct it"
+            yield number, UserError(f"{path}:{number}: {said}")
+        else:
+            cells = cast(dict[str, Any], item)
+            yield number, cells if errors == "strict" else _whole(cells, f"{path}:{number}")
 
 
 def load_json(path: Path) -> Any:
@@ -63,10 +85,10 @@ def is_json_lines(path: Path) -> bool:
 
 def first_object(path: Path) -> dict[str, Any] | None:
     """Return the first object of a file that `read_json_rows` would read; None where it would read none."""
-    try:
-        return next((dict(cells) for _, cells in read_json_rows(path)), None)
-    except UserError:
-        return None
+    with suppress(UserError):
+        _, cells = next(read_json_rows(path), (0, None))
+        return dict(cells) if isinstance(cells, Mapping) else None
+    return None
 
 
 def _list_in(whole: Any, path: Path) -> list[Any]:
@@ -106,6 +128,16 @@ def read_parquet(path: Path) -> Numbered:
                     yield number, cells
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: expected a Parquet file, but it is damaged ({error}); make it again") from error
+
+
+def count_parquet(path: Path) -> int | None:
+    """Return how many rows a Parquet file has; None where it is damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with suppress(pyarrow.ArrowException, OSError):
+        return pyarrow.parquet.read_metadata(path).num_rows
+    return None
 
 
 def class_names(path: Path) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 from crossflare.disk.files import replacing
 from crossflare.errors import UserError, nearest
 from crossflare.tasks.files import Row, format_of, iterate_rows
-from crossflare.tasks.lines import lines_without_returns
+from crossflare.tasks.lines import Errors, lines_without_returns, wrong_byte
 
 ROWS = 1024
 """How many rows a block has."""
@@ -28,11 +28,24 @@ def iterate(path: Path, quotes: bool | None = None) -> Iterator[Row]:
     if format_of(path) is not None:
         yield from iterate_rows(path, quotes=quotes)
         return
+    for row in iterate_lines(path):
+        if isinstance(row, UserError):
+            raise row
+        yield row
+
+
+def iterate_lines(path: Path, errors: Errors = "strict") -> Iterator[Row | UserError]:
+    """Yield the lines of a file as rows with the cell `text`; see `rows_and_faults` for `errors`.
+
+    Raises:
+        UserError: The file is missing or empty.
+    """
     if not path.is_file():
         raise UserError(f"{path}: expected a file, found none; check the path")
     number = 0
-    for number, line in enumerate(lines_without_returns(path), 1):
-        yield Row({"text": line}, f"{path}:{number}")
+    for number, line in enumerate(lines_without_returns(path, errors), 1):
+        wrong = wrong_byte(line)
+        yield UserError(f"{path}:{number}: {wrong}") if wrong else Row({"text": line}, f"{path}:{number}")
     if number == 0:
         raise UserError(f"{path}: expected one text per line, found an empty file; check the path")
 
