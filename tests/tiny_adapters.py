@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from crossflare.disk.files import commit_dir
-from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import BaseIdentity
+from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases.load import load_base
 

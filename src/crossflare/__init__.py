@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from crossflare.api import run, translate
     from crossflare.errors import UserError
     from crossflare.export.adapter import export_adapter
-    from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.config import FlareConfig
     from crossflare.fusion.identity import identify
-    from crossflare.fusion.plain_lora import export_plain_lora
-    from crossflare.fusion.several import load_adapters
+    from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
+    from crossflare.fusion.saved.plain_lora import export_plain_lora
+    from crossflare.fusion.saved.several import load_adapters
     from crossflare.fusion.tuner import FlareModel
     from crossflare.recipe.grid import load_recipe
     from crossflare.serving.adapter import open_adapter
@@ -38,15 +38,15 @@ _PLACES = {
     "UserError": "crossflare.errors",
     "evaluate": "crossflare.serving.evaluate",
     "export_adapter": "crossflare.export.adapter",
-    "export_plain_lora": "crossflare.fusion.plain_lora",
+    "export_plain_lora": "crossflare.fusion.saved.plain_lora",
     "identify": "crossflare.fusion.identity",
-    "load_adapter": "crossflare.fusion.adapter_files",
-    "load_adapters": "crossflare.fusion.several",
+    "load_adapter": "crossflare.fusion.saved.adapter_files",
+    "load_adapters": "crossflare.fusion.saved.several",
     "load_recipe": "crossflare.recipe.grid",
     "open_adapter": "crossflare.serving.adapter",
     "open_adapters": "crossflare.serving.several",
     "run": "crossflare.api",
-    "save_adapter": "crossflare.fusion.adapter_files",
+    "save_adapter": "crossflare.fusion.saved.adapter_files",
     "translate": "crossflare.api",
 }
 

@@ -17,7 +17,7 @@ ABSENT_NAMES = {
 UNIX = {
     "crossflare.translation.engines.apertium": "runs Apertium's programs, which Windows lacks: the engine refuses there"
 }
-PLAIN = {"crossflare.fusion.adapter_files": "writes JSON in which everything but ASCII is escaped"}
+PLAIN = {"crossflare.fusion.saved.adapter_files": "writes JSON in which everything but ASCII is escaped"}
 TEXT = {"read_text": 0, "write_text": 1}
 """Methods of Path that take an encoding, and at which place."""
 

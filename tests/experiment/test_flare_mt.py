@@ -73,7 +73,7 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(ran: Path, spec: Sp
 def test_the_states_are_read(ran: Path, lab: Lab, spec: Spec) -> None:
     """The saved adapter with other states says something else; with the encoder's, what the run said."""
     from crossflare.evaluation.scoring import predict
-    from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.fusion.saved.adapter_files import load_adapter
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm

@@ -18,7 +18,7 @@ from crossflare.experiment.making.make import make
 from crossflare.experiment.promise.sizes import base_bytes, large_models
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage2
-from crossflare.fusion.tensor_files import MODEL
+from crossflare.fusion.saved.tensor_files import MODEL
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
 from crossflare.training.loop.loop import TrainingLoop

@@ -17,7 +17,7 @@ import crossflare.serving.file as prediction
 from crossflare.cli import main
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import tempered
-from crossflare.fusion.adapter_files import save_adapter
+from crossflare.fusion.saved.adapter_files import save_adapter
 from crossflare.recipe.translation import engine_from_flags
 from crossflare.serving.file import Column, Counts, predict_file
 from crossflare.serving.output import Output

@@ -20,7 +20,7 @@ from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage1, Stage2
-from crossflare.fusion.tensor_files import PROBE
+from crossflare.fusion.saved.tensor_files import PROBE
 from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError

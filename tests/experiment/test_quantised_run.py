@@ -14,7 +14,7 @@ from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
 from crossflare.experiment.steps.models import Stage2
-from crossflare.fusion.adapter_files import SOURCE_TASK, load_adapter
+from crossflare.fusion.saved.adapter_files import SOURCE_TASK, load_adapter
 from crossflare.serving.adapter import open_adapter
 from crossflare.training.bases import quantised
 from crossflare.training.bases.quantised import is_quantised

@@ -240,7 +240,7 @@ def test_an_ensemble_of_what_the_recipe_does_not_list(lab: Lab, ran: Path, tmp_p
 
 def test_flare_without_a_source_is_its_adapter_read_alone(ran: Path, lab: Lab) -> None:
     from crossflare.evaluation.scoring import predict
-    from crossflare.fusion.adapter_files import load_adapter
+    from crossflare.fusion.saved.adapter_files import load_adapter
     from crossflare.tasks.kinds import TextTask
     from crossflare.training.bases.load import load_base
     from crossflare.training.forms.choosing import HeadForm

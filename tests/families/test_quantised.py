@@ -194,8 +194,8 @@ def test_merging_is_refused(kind: Quantisation, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "task", "kind"), cover([("llama", "CAUSAL_LM"), ("xlm-r", "SEQ_CLS")], KINDS))
 def test_adapters_of_quantised_bases_come_back(name: str, task: Task, kind: Quantisation, tmp_path: Path) -> None:
-    from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.identity import identify
+    from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 
     base = load(tmp_path / "base", name, task, kind)
     identity = identify(base)

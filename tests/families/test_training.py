@@ -78,8 +78,8 @@ def test_autocast_is_finite_and_close(name: str, task: Task, number: torch.dtype
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.tied])
 def test_tied_embeddings_stay_tied_and_untrained(name: str, tmp_path: Path) -> None:
-    from crossflare.fusion.adapter_files import adapter_tensors, load_adapter, save_adapter
     from crossflare.fusion.identity import identify
+    from crossflare.fusion.saved.adapter_files import adapter_tensors, load_adapter, save_adapter
 
     task = HEADS[FAMILIES[name].kind]
     base = make(name, task, dtype=torch.float32)
@@ -107,8 +107,8 @@ def test_tied_embeddings_stay_tied_and_untrained(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("name", "task", "targets"), cover(CELLS, ["fusing", "all-linear"]))
 def test_adapters_come_back_from_disk(name: str, task: Task, targets: str, tmp_path: Path) -> None:
-    from crossflare.fusion.adapter_files import load_adapter, save_adapter
     from crossflare.fusion.identity import identify
+    from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 
     base = make(name, task, dtype=torch.float32)
     identity = identify(base)

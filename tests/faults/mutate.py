@@ -38,11 +38,13 @@ TESTS = {
     "disk/untrusted.py": ["outside/test_stranger_folder.py", "outside/test_stranger_card.py"],
     "translation/store.py": ["translation/test_store.py", "outside/test_damaged_translations.py"],
     "translation/states.py": ["translation/test_states.py"],
-    "fusion/adapter_files.py": ["fusion/test_damage.py", "fusion/test_saving.py", "outside/test_stranger_folder.py"],
-    "fusion/adapter_check.py": [
+    "fusion/saved/adapter_files.py": [
+        "fusion/test_damage.py", "fusion/test_saving.py", "outside/test_stranger_folder.py",
+    ],
+    "fusion/saved/adapter_check.py": [
         "fusion/test_damage.py", "outside/test_stranger_folder.py", "outside/test_stranger_peft.py",
     ],
-    "fusion/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
+    "fusion/saved/adapter_config.py": ["fusion/test_damage.py", "outside/test_stranger_card.py"],
     "training/loop/checkpoints.py": [
         "training/test_recipe.py", "training/test_resume.py", "faults/test_training.py",
     ],

@@ -88,7 +88,7 @@ def test_an_adapter_of_the_first_format_loads_bit_for_bit() -> None:
     base.load_state_dict(load_file(OLD / "base.safetensors"))
     model = crossflare.load_adapter(base, OLD / "adapter")
     there = load_file(OLD / "adapter" / WEIGHTS)
-    now = crossflare.fusion.adapter_files.adapter_tensors(model)
+    now = crossflare.fusion.saved.adapter_files.adapter_tensors(model)
     assert now.keys() == there.keys()
     assert all(torch.equal(now[name], there[name]) for name in there)
     expected = torch.tensor(json.loads((OLD / "logits.json").read_text(encoding="utf-8")))

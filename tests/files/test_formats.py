@@ -15,7 +15,7 @@ from crossflare.errors import UserError
 from crossflare.evaluation.folder import RunFiles
 from crossflare.evaluation.predictions import PACKED, Predictions, load_predictions, pack, packed_text, rows_file
 from crossflare.evaluation.record import Record, load_record, save_record, sealed
-from crossflare.fusion.adapter_check import read_base
+from crossflare.fusion.saved.adapter_check import read_base
 
 BASE = {"name": "minilm", "digest": "0" * 64, "hidden_size": 8, "blocks": 2}
 SIGNATURE = {

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import crossflare
 from crossflare.disk.files import MANIFEST, digest_file
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
+from crossflare.fusion.saved.adapter_config import SIZE_LIMIT, parse_config
 from fusion_models import BLOCKS, HIDDEN, batch, build, flare, logits
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "crossflare.json"

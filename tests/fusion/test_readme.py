@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from crossflare.fusion.identity import BaseIdentity
-from crossflare.fusion.readme import UNKNOWN, About, Score, readme
+from crossflare.fusion.saved.readme import UNKNOWN, About, Score, readme
 
 BASE = BaseIdentity("a/model", "0" * 64, 8, 2)
 RUN: dict[str, Any] = {

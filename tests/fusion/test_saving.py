@@ -15,8 +15,8 @@ from torch import Tensor
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_files import adapter_tensors
 from crossflare.fusion.identity import BaseIdentity
+from crossflare.fusion.saved.adapter_files import adapter_tensors
 from fusion_models import FAMILIES, batch, build, flare, logits, plain_lora, randomise
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
 
 import crossflare
-from crossflare.fusion.plain_lora import export_plain_lora
+from crossflare.fusion.saved.plain_lora import export_plain_lora
 from fusion_models import pad, randomise, rows
 from writing_models import adapted, build, prompts, write
 

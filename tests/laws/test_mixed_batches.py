@@ -14,8 +14,8 @@ from torch import Tensor
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.reading import SourceReader
+from crossflare.fusion.saved.adapter_files import save_adapter
 from fusion_models import FAMILIES, PAIRS, batch, build, calls, flare, randomise
 from lanes import cover
 from writing_models import DECODERS, ENCODER_DECODERS, adapted, prompts, write

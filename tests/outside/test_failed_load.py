@@ -39,7 +39,7 @@ def test_whatever_ends_a_load_the_model_is_as_it_was(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("crossflare.fusion.adapter_files.set_peft_model_state_dict", fail)
+    monkeypatch.setattr("crossflare.fusion.saved.adapter_files.set_peft_model_state_dict", fail)
     with pytest.raises(error):
         crossflare.load_adapter(base, tmp_path / "alone")
     assert same(before, state(base))

@@ -82,7 +82,7 @@ def test_a_trained_model_is_read_where_it_was_trained(tmp_path: Path, monkeypatc
 
     from crossflare.experiment.making.building import form_of, load_base_of, task_card
     from crossflare.experiment.steps.context import Context
-    from crossflare.fusion.adapter_files import save_adapter
+    from crossflare.fusion.saved.adapter_files import save_adapter
     from crossflare.recipe.kinds import KINDS
     from crossflare.tasks.example import Example, Split
     from crossflare.training.forms.protocol import Choices

@@ -16,7 +16,7 @@ from crossflare.cli import main
 from crossflare.disk.files import CARD, MANIFEST, digest_file
 from crossflare.disk.untrusted import DEEPEST, read_small_json
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CONFIG
+from crossflare.fusion.saved.adapter_check import CONFIG
 from crossflare.serving.file import Column, predict_file
 from hub_cache import hub_snapshot
 from tiny_adapters import SOURCES, TEXTS, make_adapters, write

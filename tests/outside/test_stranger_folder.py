@@ -16,8 +16,8 @@ import crossflare
 from crossflare.disk.files import CARD, MANIFEST, digest_file, open_dir
 from crossflare.disk.untrusted import read_regular, regular
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CONFIG, SOURCE_TASK, WEIGHTS
 from crossflare.fusion.latents import KIND, PLACE
+from crossflare.fusion.saved.adapter_check import CONFIG, SOURCE_TASK, WEIGHTS
 from fusion_models import batch, build, flare, logits, randomise
 from hub_cache import hub_snapshot
 from model_state import same, state
@@ -253,7 +253,7 @@ def test_a_merge_that_overflows_is_refused(folder: Path) -> None:
 
 def test_a_stage_one_is_not_merged_into_quantised_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seal(folder)
-    monkeypatch.setattr("crossflare.fusion.adapter_files.is_quantised", lambda module: True)
+    monkeypatch.setattr("crossflare.fusion.saved.adapter_files.is_quantised", lambda module: True)
     assert "cannot be merged into quantised weights" in refused(folder)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CONFIG, WEIGHTS
+from crossflare.fusion.saved.adapter_check import CONFIG, WEIGHTS
 from fusion_models import batch, build, flare, logits
 from hub_cache import hub_snapshot
 from model_state import same, state

@@ -10,7 +10,7 @@ import pytest
 
 import crossflare
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import WEIGHTS
+from crossflare.fusion.saved.adapter_check import WEIGHTS
 from hub_cache import hub_snapshot
 from tiny_adapters import make_adapters
 

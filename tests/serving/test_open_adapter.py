@@ -21,7 +21,7 @@ from crossflare.evaluation.calibration import tempered
 from crossflare.experiment.making.building import form_of
 from crossflare.experiment.running.run import run
 from crossflare.experiment.steps.context import Context
-from crossflare.fusion.readme import UNKNOWN
+from crossflare.fusion.saved.readme import UNKNOWN
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.file import Column, predict_file
 from crossflare.serving.prediction import Prediction

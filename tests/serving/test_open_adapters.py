@@ -12,9 +12,9 @@ from transformers import AutoModel
 import crossflare
 from crossflare.disk.files import CARD, read_json
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_files import save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.reading import SourceReader
+from crossflare.fusion.saved.adapter_files import save_adapter
 from crossflare.languages import identify
 from crossflare.serving.prediction import Prediction
 from crossflare.tasks.kinds import TextTask

@@ -18,9 +18,9 @@ import crossflare
 from crossflare.cli import main
 from crossflare.disk.files import CARD, MANIFEST, read_json
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import README, WEIGHTS
-from crossflare.fusion.adapter_files import save_adapter
-from crossflare.fusion.tensor_files import MODEL, SETTINGS, save_tensors
+from crossflare.fusion.saved.adapter_check import README, WEIGHTS
+from crossflare.fusion.saved.adapter_files import save_adapter
+from crossflare.fusion.saved.tensor_files import MODEL, SETTINGS, save_tensors
 from crossflare.serving.push import parcel_of
 from crossflare.tasks.kinds import TextTask
 from crossflare.training.bases.load import load_base

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaForQuestionAnswering
 
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.identity import head_modules, identify
+from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.example import Answer, Example, Split
 from crossflare.tasks.kinds import TextTask

@@ -117,7 +117,7 @@ def _rows(part: "Part | None", there: bool) -> str:
 
 
 def _validate_adapter(path: str) -> None:
-    from crossflare.fusion.adapter_check import Opened
+    from crossflare.fusion.saved.adapter_check import Opened
     from crossflare.serving.card import check_card, open_trained, saved_folder
 
     with bars():

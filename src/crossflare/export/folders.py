@@ -11,11 +11,11 @@ from torch import Tensor
 
 from crossflare.disk.files import write_atomic
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CONFIG, WEIGHTS, check_folder
-from crossflare.fusion.adapter_config import parse_config
-from crossflare.fusion.adapter_files import adapter_tensors
 from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.plain_lora import PlainLora, stacked
+from crossflare.fusion.saved.adapter_check import CONFIG, WEIGHTS, check_folder
+from crossflare.fusion.saved.adapter_config import parse_config
+from crossflare.fusion.saved.adapter_files import adapter_tensors
+from crossflare.fusion.saved.plain_lora import PlainLora, stacked
 from crossflare.libraries.transformers import quiet
 from crossflare.recipe.engines import model_place
 from crossflare.serving.adapter import TrainedAdapter

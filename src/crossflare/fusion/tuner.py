@@ -24,7 +24,7 @@ from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.functions import make_phi
 from crossflare.fusion.heads import saved_whole
 from crossflare.fusion.latents import Latents, add_projection, current_name, remove_projections
-from crossflare.fusion.peft_route import check_model
+from crossflare.fusion.saved.peft_route import check_model
 from crossflare.fusion.variant import FlareVariant
 from crossflare.libraries.peft import LoraLayer, LoraModel, add_adapter_weights, all_linear, is_on, is_targeted, lora_a
 from crossflare.libraries.torch import keep_differentiable

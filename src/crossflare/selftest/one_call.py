@@ -9,10 +9,10 @@ from peft import PeftModel, get_peft_model
 from torch import Tensor
 
 from crossflare.disk.files import commit_dir
-from crossflare.fusion.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.identity import identify
-from crossflare.fusion.plain_lora import export_plain_lora
+from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
+from crossflare.fusion.saved.plain_lora import export_plain_lora
 from crossflare.selftest.models import (
     ANSWER,
     FEW,

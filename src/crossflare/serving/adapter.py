@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import devices
 from crossflare.evaluation.scoring import predict, read_tokens, tokens_of
-from crossflare.fusion.adapter_files import load_adapter
-from crossflare.fusion.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
+from crossflare.fusion.saved.adapter_files import load_adapter
+from crossflare.fusion.saved.tensor_files import MODEL, PROBE, check_tensor_folder, load_tensors
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.kinds import Reads
 from crossflare.recipe.spec import ModelSpec

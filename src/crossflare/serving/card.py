@@ -9,9 +9,9 @@ from crossflare.disk.files import CARD
 from crossflare.disk.untrusted import Schema, check_values, either, line, list_of, none, one_of, text, whole
 from crossflare.errors import UserError
 from crossflare.evaluation.calibration import Calibration, calibration_from
-from crossflare.fusion.adapter_check import WEIGHTS, Opened, check_folder
-from crossflare.fusion.hub import folder_of
-from crossflare.fusion.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
+from crossflare.fusion.saved.adapter_check import WEIGHTS, Opened, check_folder
+from crossflare.fusion.saved.hub import folder_of
+from crossflare.fusion.saved.tensor_files import MODEL, PROBE, OpenedTensors, check_tensor_folder, tensors_in
 from crossflare.recipe.kinds import KINDS, Kind, Learns
 from crossflare.recipe.spec import ModelSpec, Training
 from crossflare.recipe.task import Answering, Long

@@ -9,11 +9,11 @@ from crossflare.disk.files import MANIFEST, read_manifest
 from crossflare.evaluation.folder import MODELS, RunFiles
 from crossflare.evaluation.predictions import AnswerPredictions, Predictions, run_intervals
 from crossflare.evaluation.record import Record
-from crossflare.fusion.adapter_check import README, Opened
-from crossflare.fusion.adapter_files import adapter_about
-from crossflare.fusion.hub import upload
-from crossflare.fusion.readme import About, Score, readme
-from crossflare.fusion.tensor_files import WHAT
+from crossflare.fusion.saved.adapter_check import README, Opened
+from crossflare.fusion.saved.adapter_files import adapter_about
+from crossflare.fusion.saved.hub import upload
+from crossflare.fusion.saved.readme import About, Score, readme
+from crossflare.fusion.saved.tensor_files import WHAT
 from crossflare.recipe.kinds import KINDS
 from crossflare.serving.card import STAGE1, check_card, open_trained, read_saved
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from crossflare import devices
 from crossflare.errors import UserError, choose
-from crossflare.fusion.adapter_check import check_folder
-from crossflare.fusion.several import load_adapters, mixes_rows, stands_on
+from crossflare.fusion.saved.adapter_check import check_folder
+from crossflare.fusion.saved.several import load_adapters, mixes_rows, stands_on
 from crossflare.languages import tag_of
 from crossflare.languages.identify import chooser
 from crossflare.recipe.engines import model_place

@@ -10,7 +10,7 @@ from crossflare.disk.files import clear_unfinished
 from crossflare.experiment.making.building import form_of, load_base_of
 from crossflare.experiment.making.models import about_of, card_of, data_card, fitted_calibrations, measure_of
 from crossflare.experiment.steps.models import Stage2
-from crossflare.fusion.tensor_files import PROBE, save_tensors
+from crossflare.fusion.saved.tensor_files import PROBE, save_tensors
 from crossflare.training.forms.protocol import Choices, choices
 from crossflare.training.loop import distributed
 from crossflare.training.loop.memory import resolve

@@ -22,8 +22,8 @@ from transformers import (
 
 from crossflare import devices
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_files import load_adapter
 from crossflare.fusion.identity import BaseIdentity, identify, named_by_path
+from crossflare.fusion.saved.adapter_files import load_adapter
 from crossflare.libraries.transformers import quiet
 from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task

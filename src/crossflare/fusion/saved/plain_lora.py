@@ -12,9 +12,9 @@ from torch import Tensor
 
 from crossflare.disk.files import commit_dir
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import WEIGHTS
-from crossflare.fusion.adapter_files import adapter_tensors
 from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.saved.adapter_check import WEIGHTS
+from crossflare.fusion.saved.adapter_files import adapter_tensors
 from crossflare.fusions import FUSIONS
 
 OWN = ("lora_fusion", "lora_latents")

@@ -16,11 +16,11 @@ from crossflare.disk.files import CARD, MANIFEST, open_dir
 from crossflare.disk.untrusted import LARGEST, SMALL, read_small_json
 from crossflare.disk.versions import FORMATS, check_format
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.heads import fit_heads, shapes_in
 from crossflare.fusion.identity import BaseIdentity, head_modules
 from crossflare.fusion.latents import current_name, remove_projections
+from crossflare.fusion.saved.adapter_config import SIZE_LIMIT, parse_config
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, without_adapters
 
 WEIGHTS = "adapter_model.safetensors"

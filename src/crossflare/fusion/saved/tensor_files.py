@@ -19,9 +19,9 @@ from torch import Tensor
 from crossflare.disk.files import CARD, commit_dir, open_dir, write_json
 from crossflare.disk.untrusted import LARGEST, SMALL
 from crossflare.disk.versions import FORMATS
-from crossflare.fusion.adapter_check import EXPECTED, README, check_base, read_base, read_tensors
 from crossflare.fusion.identity import BaseIdentity
-from crossflare.fusion.readme import About, What, readme
+from crossflare.fusion.saved.adapter_check import EXPECTED, README, check_base, read_base, read_tensors
+from crossflare.fusion.saved.readme import About, What, readme
 
 PROBE, MODEL, SETTINGS = "probe.safetensors", "model.safetensors", "config.json"
 LIMITS: dict[str, dict[str, int]] = {

@@ -19,7 +19,9 @@ from torch import nn
 from crossflare.disk.files import CARD, MANIFEST, read_manifest, write_atomic
 from crossflare.disk.untrusted import regular
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import (
+from crossflare.fusion.config import FlareConfig, SavedType
+from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.saved.adapter_check import (
     CONFIG,
     README,
     SOURCE_TASK,
@@ -30,12 +32,10 @@ from crossflare.fusion.adapter_check import (
     check_tensors,
     fitting_tensors,
 )
-from crossflare.fusion.adapter_config import SIZE_LIMIT, parse_config
-from crossflare.fusion.adapter_files import ORIGIN, adapter_about, read_card, save_adapter, weights_of
-from crossflare.fusion.config import FlareConfig, SavedType
-from crossflare.fusion.hub import upload
-from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.fusion.readme import readme
+from crossflare.fusion.saved.adapter_config import SIZE_LIMIT, parse_config
+from crossflare.fusion.saved.adapter_files import ORIGIN, adapter_about, read_card, save_adapter, weights_of
+from crossflare.fusion.saved.hub import upload
+from crossflare.fusion.saved.readme import readme
 from crossflare.libraries.torch import is_quantised
 
 FLARE = re.compile(rb'"peft_type"\s*:\s*"FLARE"')

@@ -15,9 +15,9 @@ from typing import Any, cast
 from crossflare.disk.files import CARD, MANIFEST, manifest_text, read_manifest
 from crossflare.disk.storage import disk_error, storage_error
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import LIMITS, README, read_base
-from crossflare.fusion.tensor_files import LIMITS as TENSOR_LIMITS
-from crossflare.fusion.tensor_files import MODEL
+from crossflare.fusion.saved.adapter_check import LIMITS, README, read_base
+from crossflare.fusion.saved.tensor_files import LIMITS as TENSOR_LIMITS
+from crossflare.fusion.saved.tensor_files import MODEL
 from crossflare.libraries.hub import fetch_reason, told
 from crossflare.libraries.transformers import quiet
 from crossflare.tasks.hub import HUB_NAME

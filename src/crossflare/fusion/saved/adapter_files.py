@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from crossflare.disk.files import CARD, MANIFEST, commit_dir
 from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import (
+from crossflare.fusion.config import FlareConfig
+from crossflare.fusion.identity import BaseIdentity, identify
+from crossflare.fusion.saved.adapter_check import (
     CONFIG,
     LIMITS,
     README,
@@ -35,11 +37,9 @@ from crossflare.fusion.adapter_check import (
     check_saved_whole,
     fitting_tensors,
 )
-from crossflare.fusion.adapter_config import parse_config
-from crossflare.fusion.config import FlareConfig
-from crossflare.fusion.hub import folder_of
-from crossflare.fusion.identity import BaseIdentity, identify
-from crossflare.fusion.readme import About, readme
+from crossflare.fusion.saved.adapter_config import parse_config
+from crossflare.fusion.saved.hub import folder_of
+from crossflare.fusion.saved.readme import About, readme
 from crossflare.libraries.peft import LoraLayer
 from crossflare.libraries.torch import is_quantised
 

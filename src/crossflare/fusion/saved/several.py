@@ -8,14 +8,14 @@ from torch import nn
 
 from crossflare.disk.files import digest_file
 from crossflare.errors import UserError
-from crossflare.fusion.adapter_check import CONFIG, WEIGHTS, Opened, check_folder, fitting_tensors
-from crossflare.fusion.adapter_files import load_adapter, unchanged_on_failure
 from crossflare.fusion.blocks import projects_positions
 from crossflare.fusion.config import FlareConfig
 from crossflare.fusion.heads import fit_heads, shapes_in
-from crossflare.fusion.hub import folder_of
 from crossflare.fusion.identity import BaseIdentity
 from crossflare.fusion.mixing import BASE, let_mix
+from crossflare.fusion.saved.adapter_check import CONFIG, WEIGHTS, Opened, check_folder, fitting_tensors
+from crossflare.fusion.saved.adapter_files import load_adapter, unchanged_on_failure
+from crossflare.fusion.saved.hub import folder_of
 from crossflare.libraries.peft import LoraLayer, LoraModel
 
 
