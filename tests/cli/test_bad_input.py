@@ -418,7 +418,7 @@ def test_a_full_disk_in_prediction_keeps_the_old_output(lab: Lab, complaints: Ca
     with files_of_at_most(100):
         message = only(complaints(*prediction(lab)))
     assert message == (
-        f"{lab.folder / 'out.csv'}: could not be written (File too large); "
+        f"{lab.folder / 'out.csv.part'}: could not be written (File too large); "
         "free space or choose another folder; nothing was lost"
     )
     assert (lab.folder / "out.csv").read_text() == "old"

@@ -99,7 +99,7 @@ def test_weights_that_are_never_opened(tmp_path: Path, capsys: pytest.CaptureFix
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("✗ ")
     assert "has only pickled weights (pytorch_model.bin)" in last
-    assert "only safetensors are read; convert them once" in last
+    assert "only safetensors are read; `crossflare fetch MODEL` converts them" in last
     assert main(["doctor", str(tmp_path), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["weights"].startswith("has only pickled weights")
     (tmp_path / "model.safetensors").write_bytes(b"")

@@ -64,7 +64,7 @@ def test_control_the_hook_sees_a_connection_and_a_look_up(log: Path) -> None:
 def test_verbs_that_read(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     adapters = make_adapters(tmp_path / "models")
-    rows = [{"text": text, "english": source} for text, source in zip(TEXTS, SOURCES, strict=True)]
+    rows = [{"text": text, "english": source} for text, source in zip(TEXTS, SOURCES, strict=True) if text.strip()]
     write(tmp_path / "in.jsonl", rows)
     (tmp_path / "words.tsv").write_text("w1\tw2\n")
     lab = Lab(tmp_path / "lab", languages=("es",), seeds=(0,))

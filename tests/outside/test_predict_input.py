@@ -34,7 +34,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     card = {"task": {"name": "opinions", "labels": ["bad", "good"], "texts": 1}, "kind": "flare", "source": "en"}
     (tmp_path / "manifest.json").write_text("{}")
     saved = Saved(tmp_path, card, TASK, KINDS["flare"], ModelSpec("base"), None)
-    monkeypatch.setattr(prediction, "read_saved", lambda folder: saved)
+    monkeypatch.setattr(prediction, "open_saved", lambda folder: saved)
 
     def load(*given: Any, **options: Any) -> None:
         raise Unreachable("the model was loaded")

@@ -5,7 +5,7 @@ from typing import Literal
 
 from crossflare.errors import UserError
 
-Kept = Literal["a recipe", "a grid", "a record", "packed predictions", "results", "a card", "a manifest", "an export"]
+Kept = Literal["a recipe", "a grid", "a record", "packed predictions", "results", "a card", "a manifest"]
 FORMATS: dict[Kept, int] = {
     "a recipe": 1,
     "a grid": 1,
@@ -14,7 +14,6 @@ FORMATS: dict[Kept, int] = {
     "results": 1,
     "a card": 1,
     "a manifest": 1,
-    "an export": 1,
 }
 """Kind of file -> the format that is written, and the only one that is read."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from crossflare.disk.files import commit_dir, write_json
 from crossflare.disk.storage import check_space
-from crossflare.disk.versions import FORMATS
 from crossflare.errors import UserError, choose
 from crossflare.evaluation.calibration import Calibration
 from crossflare.export import folders, graph, onnx_folder
@@ -20,6 +19,8 @@ from crossflare.serving.languages import language_of
 from crossflare.serving.rows import Text, examples_from, text_of
 
 FORMS = ("onnx", "lora", "base", "model")
+FORMAT = 1
+"""The format of export.json, which readers of other programs may look at; crossflare itself reads none."""
 LIBRARIES = ("crossflare", "torch", "transformers", "peft")
 
 
@@ -149,7 +150,7 @@ def _rows(saved: Saved, texts: Iterable[Text], sources: Iterable[Text | None] | 
 def _card(adapter: TrainedAdapter, to: str, known: Calibration | None) -> dict[str, Any]:
     """Return what export.json says of every form."""
     return {
-        "format": FORMATS["an export"],
+        "format": FORMAT,
         "form": to,
         "kind": adapter.name,
         "task": adapter.task.name,
