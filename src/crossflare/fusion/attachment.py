@@ -175,8 +175,8 @@ class Attachment:
         if frame is not None and frame.logits is not None and isinstance(output, ModelOutput):
             # Not as a key: code that walks through the keys, as Trainer's predictions, expects the model's own.
             object.__setattr__(output, "source_logits", frame.logits)
-        if self.calls.mixed.get() is None:  # of a batch that mixes heads, some logits are -inf
-            warn_of_overflow(output)
+        if not torch.compiler.is_dynamo_compiling() and self.calls.mixed.get() is None:
+            warn_of_overflow(output)  # not in a batch that mixes heads, some of whose logits are -inf
         return output
 
 
