@@ -33,7 +33,8 @@ def test_the_hub_reads_the_metadata_as_they_are_meant() -> None:
     data = ModelCard(readme(BASE, RUN, About(scores=SCORES, licence="apache-2.0", reads="both"))).data
     assert (data.language, data.language_bcp47) == (["en", "no", "zh"], ["en", "no", "zh-Hant"])
     assert (data.license, data.base_model, data.base_model_revision) == ("apache-2.0", "a/model", "v2")
-    assert (data.library_name, data.pipeline_tag, data.datasets) == ("peft", "text-classification", ["o/topics"])
+    named = data.to_dict()
+    assert (named["library_name"], data.pipeline_tag, data.datasets) == ("peft", "text-classification", ["o/topics"])
     assert data.tags == ["crossflare", "flare"]
     said = {each.metric_type: each for each in data.eval_results or ()}
     assert said.keys() == {"f1", "accuracy"}
