@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from crossflare.errors import UserError
-from crossflare.fusion.frame import READING, Frame, Mixed, hidden_states
+from crossflare.fusion.frame import READING, Frame, hidden_states
 from crossflare.libraries.torch import in_backward
 
 Value = TypeVar("Value")
@@ -68,6 +68,35 @@ def bind_tagged(local: Local[Any], states: Tensor) -> bool:
     return local in values
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """The adapters of a call that mixes them (see `mixing`)."""
+
+    names: tuple[str, ...]
+    """The adapter of each row [B]."""
+    writing: bool = False
+    """Whether `generate` makes the call; it repeats each row for its beams."""
+
+    def spread(self, count: int) -> tuple[str, ...]:
+        """Return the adapter of each of `count` rows, a multiple of B: beams follow each other.
+
+        Raises:
+            UserError: There are fewer rows than names, or a row too many.
+        """
+        each, rest = divmod(count, len(self.names))
+        if rest or not each:
+            raise UserError(f"adapter_names: {len(self.names)} names, but a layer has {count} rows; one batch each")
+        return tuple(name for name in self.names for _ in range(each))
+
+    def rows(self, count: int) -> dict[str, Tensor]:
+        """Return the indices of each adapter's rows among `count` rows, in ascending order."""
+        names = self.spread(count)
+        return {
+            name: torch.tensor([row for row, other in enumerate(names) if other == name])
+            for name in dict.fromkeys(names)
+        }
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of a model."""
@@ -105,7 +134,7 @@ class Calls:
         call = self._own
         frame = Frame({}, None, {}, set()) if frame is None else frame
         if not torch.compiler.is_dynamo_compiling() and (mixed := self.mixed.get()) is not None:
-            frame = frame.mixed(mixed)
+            frame = frame.split(mixed.rows)
         self._bind(Call(frame, None if call is None else call.outer))
 
     def close(self) -> None:

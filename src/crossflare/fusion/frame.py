@@ -233,35 +233,6 @@ class Side:
         return replace(self, source=self.source.part(targets), fusing=self.fusing[targets], known={})
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """The adapters of a call that mixes them (see `mixing`)."""
-
-    names: tuple[str, ...]
-    """The adapter of each row [B]."""
-    writing: bool = False
-    """Whether `generate` makes the call; it repeats each row for its beams."""
-
-    def spread(self, count: int) -> tuple[str, ...]:
-        """Return the adapter of each of `count` rows, a multiple of B: beams follow each other.
-
-        Raises:
-            UserError: There are fewer rows than names, or a row too many.
-        """
-        each, rest = divmod(count, len(self.names))
-        if rest or not each:
-            raise UserError(f"adapter_names: {len(self.names)} names, but a layer has {count} rows; one batch each")
-        return tuple(name for name in self.names for _ in range(each))
-
-    def rows(self, count: int) -> dict[str, Tensor]:
-        """Return the indices of each adapter's rows among `count` rows, in ascending order."""
-        names = self.spread(count)
-        return {
-            name: torch.tensor([row for row, other in enumerate(names) if other == name])
-            for name in dict.fromkeys(names)
-        }
-
-
 @dataclass(eq=False)
 class Frame:
     """One forward pass: the side of every stack, and the prediction of the source pass."""
@@ -281,17 +252,20 @@ class Frame:
         """Return the frame of an adapter's rows."""
         return self if self.parts is None else self.parts[adapter]
 
-    def mixed(self, mixed: Mixed) -> "Frame":
-        """Return the frame of a call whose rows belong to several adapters."""
+    def split(self, rows_of: Callable[[int], Mapping[str, Tensor]]) -> "Frame":
+        """Return the frame of a call whose rows belong to several adapters.
+
+        Args:
+            rows_of: The number of rows -> the indices of each adapter's rows, in ascending order.
+        """
         count = next((len(side.fusing) for side in self.sides.values()), 0)
         if count == 0:
             return self
-        rows = mixed.rows(count)
         return replace(
             self,
             parts={
                 adapter: replace(self, sides={name: side.part(of) for name, side in self.sides.items()})
-                for adapter, of in rows.items()
+                for adapter, of in rows_of(count).items()
             },
         )
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from crossflare.errors import UserError
-from crossflare.fusion.calls import Calls
-from crossflare.fusion.frame import Mixed
+from crossflare.fusion.calls import Calls, Mixed
 from crossflare.fusion.inputs import Inputs
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer, wrap_calls
 from crossflare.libraries.torch import forward_pre_hooks, is_compiled
