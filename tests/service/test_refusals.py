@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from crossflare.errors import UserError
 from crossflare.service import keys as keys_module
+from crossflare.service.address import take_address
 from crossflare.service.keys import Keys, keys_from
 from crossflare.service.limits import Limits
-from crossflare.service.server import take_address
 
 JSON = {"content-type": "application/json"}
 GOOD = {"text": "w1 w2", "source": "w3", "language": "sw"}

@@ -98,19 +98,21 @@ def serve(
         translate_seconds=translate_timeout,
         drain_seconds=drain,
     )
+    from crossflare.service.address import take_address
+    from crossflare.service.keys import keys_from
+
+    keys = keys_from(key_file)
+    taken = take_address(host, port, keys)
     say_untested()
     with bars():
         try:
-            from crossflare.service.server import log_requests, take_address
+            from crossflare.service.server import log_requests
             from crossflare.service.server import serve as serve_until_stopped
         except ModuleNotFoundError as error:
             missing = str(error.name).partition(".")[0]
             raise UserError(f"serve needs {missing}; install it: pip install 'crossflare[serve]'") from error
-        from crossflare.service.keys import keys_from
         from crossflare.service.opening import adapters_named, engines_named, open_service
 
-        keys = keys_from(key_file)
-        taken = take_address(host, port, keys)
         adapters = adapters_named(adapter)
         service = open_service(adapters, engines_named(translate, [*adapters]), base=base, limits=limits)
     log_requests()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from crossflare.errors import UserError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What a client may send, how long it may take, and how much work may wait."""
 

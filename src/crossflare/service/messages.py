@@ -90,7 +90,7 @@ class Info(BaseModel):
     """Versions, limits, and what the cards of the adapters say."""
 
     versions: dict[str, str]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     adapters: dict[str, dict[str, Any]]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from crossflare.disk.files import canonical
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
+from crossflare.languages.identify import identifier
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.translation import EngineOptions, engine_from_flags
 from crossflare.service.limits import Limits
@@ -103,6 +104,8 @@ def open_service(
                 shared[key] = Translations(options.engine, EngineProcess(make, *routes[name]), limits)
                 shared[key].start()
             made[name] = shared[key]
+        if len(saved) > 1:
+            identifier()  # it takes a second or two to load
         opened = open_adapters({name: each.folder for name, each in saved.items()}, base=base)
     except BaseException:
         for engine in shared.values():

@@ -1,11 +1,8 @@
-"""The process: a socket that is taken before any model is loaded, uvicorn on it, and an end in order."""
+"""The process: uvicorn on a socket that is taken before any model is loaded, and an end in order."""
 
 import asyncio
-import errno
-import ipaddress
 import logging
 import socket
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from crossflare.errors import UserError
+from crossflare.service.address import not_taken
 from crossflare.service.app import create_app
 from crossflare.service.guard import App, Receive, Scope, Send
 from crossflare.service.keys import Keys
@@ -28,35 +25,6 @@ HEAD_BYTES = 32 << 10
 """The most bytes of the head of a request."""
 BACKLOG = 512
 Address = tuple[Any, ...]
-
-
-def take_address(host: str, port: int, keys: Keys) -> socket.socket:
-    """Return a socket bound to an address; it does not listen yet.
-
-    Raises:
-        UserError: The address is not of this machine alone and there is no key, or it cannot be taken.
-    """
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"--host {host}: no such address on this machine; give 127.0.0.1 or another one") from error
-    if not keys and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-        raise UserError(f"--host {host} can be reached from other machines; give keys with --key-file, or 127.0.0.1")
-    taken = socket.socket(family, kind, proto)
-    if sys.platform != "win32":  # there it would let two services share a port
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind(address)
-    except OSError as error:
-        taken.close()
-        raise _not_taken(host, port, error) from error
-    return taken
-
-
-def _not_taken(host: str, port: int, error: OSError) -> UserError:
-    used = error.errno == errno.EADDRINUSE
-    why = "is in use" if used else f"cannot be taken ({error.strerror})"
-    return UserError(f"port {port} on {host} {why}; give another with --port")
 
 
 class Connections:
@@ -180,7 +148,7 @@ def serve(service: Service, keys: Keys, taken: socket.socket, tell: Callable[[st
     try:
         taken.listen(BACKLOG)
     except OSError as error:
-        raise _not_taken(host, port, error) from error
+        raise not_taken(host, port, error) from error
     shown = f"[{host}]" if ":" in host else host
     tell(f"http://{shown}:{port}")
     Server(config, service).run(sockets=[taken])

@@ -65,7 +65,7 @@ class Service:
         Raises:
             ProblemError: The request is refused, or cannot be answered now or in time.
         """
-        rows = self.rows(request)
+        rows = await self.rows(request)
         thresholds = {row.name: self._threshold(row.name, request.coverage) for row in rows}
         self._admit(len(rows))
         ticket = Ticket(len(rows))
@@ -91,7 +91,7 @@ class Service:
             self.metrics.answered(row.name, row.how)
         return [_answer(row, each, thresholds[row.name]) for row, each in zip(rows, said, strict=True)]
 
-    def rows(self, request: PredictRequest) -> list[Asked]:
+    async def rows(self, request: PredictRequest) -> list[Asked]:
         """Return the rows of a request, checked against the limits and their adapters.
 
         Raises:
@@ -114,7 +114,7 @@ class Service:
         if len(sources) != len(texts):
             raise unprocessable(f"{len(texts)} texts but {len(sources)} sources; give each text a source, or null")
         parts = [self._parts(text, where.format(place)) for place, text in enumerate(texts)]
-        names = self._names(parts, request.language)
+        names = await self._names(parts, request.language)
         beside = where.replace("text", "source")
         return [
             self._row(name, part, source, where.format(place), beside.format(place))
@@ -130,7 +130,7 @@ class Service:
                 )
         return parts
 
-    def _names(self, texts: Sequence[tuple[str, ...]], language: str | None) -> list[str]:
+    async def _names(self, texts: Sequence[tuple[str, ...]], language: str | None) -> list[str]:
         """Return the name of each text's adapter."""
         known = self.adapters.saved
         if language is not None:
@@ -146,7 +146,7 @@ class Service:
             look = chooser(known)
         except UserError as error:
             raise unprocessable(f"languages cannot be detected here; name one: {listed(known)}") from error
-        return [look("\n".join(text)) for text in texts]
+        return await asyncio.to_thread(lambda: [look("\n".join(text)) for text in texts])
 
     def _row(self, name: str, text: tuple[str, ...], source: TextOrTexts | None, where: str, beside: str) -> Asked:
         """Return a row; its source is filled in later if the service translates it."""
