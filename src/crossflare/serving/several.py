@@ -104,6 +104,14 @@ class TrainedAdapters:
                 self._mixed(here, shared, found, batch_size)
         return [each for each in found if each is not None]
 
+    def token_counts(self, name: str, texts: Sequence[Text]) -> list[int]:
+        """Return how many tokens each text has for the adapter `name`, as far as it reads; 0 for no texts."""
+        member = self._members[name]
+        pairs = [(text,) if isinstance(text, str) else text for text in texts]
+        sides = [[*side] for side in zip(*pairs, strict=True)]
+        most = member.reading.max_length if member.long == "cut" and member.task.labels else 1 << 20
+        return [min(len(ids), most) for ids in member.tokenizer(*sides, verbose=False)["input_ids"]] if sides else []
+
     def _name(self, name: object) -> str:
         """Return the name of an adapter that a caller names."""
         if isinstance(name, str) and name in self.saved:
