@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossflare.errors import UserError
+from crossflare.libraries.threads import call_tokenizer
 from crossflare.progress import bar
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -105,7 +106,7 @@ class Prompter:
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end token (eos_token), so a model could never end its answer; set it")
         self.tokenizer, self.template = tokenizer, template
-        plain, whole = self._ids(["a"])[0], tokenizer("a").input_ids
+        plain, whole = self._ids(["a"])[0], call_tokenizer(tokenizer, "a").input_ids
         start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
         self.begin = whole[:start]
         self.end = [tokenizer.eos_token_id] if ends else []
@@ -158,7 +159,9 @@ class Prompter:
     def _ids(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        out = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        out = call_tokenizer(
+            self.tokenizer, texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
         return out["input_ids"]
 
 
