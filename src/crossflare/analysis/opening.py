@@ -242,6 +242,6 @@ def _of_adapter(path: Path) -> list[PredictionStep]:
 
 def _reads(step: PredictionStep, path: Path) -> bool:
     try:
-        return step.model.done() and step.model.path.resolve() == path
+        return not step.about.outside and step.model.done() and step.model.path.resolve() == path
     except NotReadyError:
         return False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossflare.cli.terminal import OK, bars, examples, out, plain, print_json, say, table
+from crossflare.cli.terminal import OK, bars, err, examples, out, plain, print_json, say, table
 from crossflare.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             ("crossflare inspect recipe.yaml", "the rows that a recipe reads, before anything is trained"),
             ("crossflare inspect recipe.yaml --strict", "exit with 2 where there is something to warn of"),
+            ("crossflare inspect recipe.yaml --rows rows", "write the test rows with their ids, for another system"),
             ("crossflare inspect tweets.tsv --language ha", "one file; its columns are guessed and named"),
             ("crossflare inspect news.csv --language am --model minilm", "does this base read Amharic?"),
         ),
@@ -55,6 +56,10 @@ def inspect(
         bool, typer.Option("--no-header", help="The first line is a row; columns go by place.")
     ] = False,
     quotes: Annotated[bool | None, typer.Option("--quotes/--no-quotes", help="Whether TSV cells are quoted.")] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", metavar="FOLDER", help="Of a recipe: write its test rows with their ids there."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where there is anything to warn of.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
@@ -71,10 +76,12 @@ def inspect(
     if path.suffix.lower() in RECIPES:
         if given := [name for name, value in of_file.items() if value]:
             raise UserError(f"{path} is a recipe, which says {given[0][2:]} itself; leave {given[0]} out, or use --set")
-        looks = _recipe(path, assignments)
+        looks = _recipe(path, assignments, rows)
     else:
         if assignments:
             raise UserError(f"{path} is no recipe, whose names end in .yaml: leave --set out")
+        if rows is not None:
+            raise UserError(f"{path} is no recipe, whose names end in .yaml: leave --rows out")
         if language is None:
             raise UserError(f"{path}: expected the language of the texts, got none; add --language TAG, as in sw")
         from crossflare.inspection.looks import look_at_file
@@ -100,14 +107,17 @@ def inspect(
         raise GatheredError(dict.fromkeys(wrong), "data")
 
 
-def _recipe(path: Path, assignments: list[str]) -> "list[Look]":
+def _recipe(path: Path, assignments: list[str], rows: Path | None) -> "list[Look]":
     """Look at the rows of a recipe; for a grid, at the cells that differ in rows or base."""
-    from crossflare.experiment.running.looking import looks_of
+    from crossflare.experiment.running.looking import looks_of, write_test_rows
     from crossflare.experiment.steps.graph import contexts_of
     from crossflare.recipe.grid import load_recipe
 
+    contexts = contexts_of(load_recipe(path, assignments), Path())
+    for written in () if rows is None else write_test_rows(contexts, rows):
+        err().print(f"[dim]wrote {plain(written)}[/]", soft_wrap=True)
     with bars():
-        return looks_of(contexts_of(load_recipe(path, assignments), Path()))
+        return looks_of(contexts)
 
 
 def _show(look: "Look", warnings: list[str]) -> None:

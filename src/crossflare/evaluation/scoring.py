@@ -139,15 +139,16 @@ class ChoiceScoring:
         self.classes, self.metrics = len(task.labels), task.metrics
 
     def rows(self, examples: Sequence[Example], outputs: Choices, /) -> list[dict[str, Any]]:
-        """Return gold, prediction, whether it is right, and the log-probabilities."""
+        """Return gold, prediction, whether it is right, and the log-probabilities where they are known."""
         rows: list[dict[str, Any]] = []
         for number, (example, guess) in enumerate(zip(examples, outputs.predicted, strict=True)):
             row: dict[str, Any] = {
                 "gold": example.label,
                 "prediction": int(guess),
                 "correct": int(guess == example.label),
-                "log_probabilities": _rounded(outputs.log_probabilities[number]),
             }
+            if outputs.log_probabilities.shape[1]:
+                row["log_probabilities"] = _rounded(outputs.log_probabilities[number])
             if outputs.source is not None:
                 own = outputs.source[number]
                 row["source_log_probabilities"] = _rounded(own) if np.isfinite(own).all() else None

@@ -35,6 +35,9 @@ class Signature:
     """The version of crossflare."""
     labels: Labels = "all"
     """The labels that macro-F1 averages over; older records and other metrics have `all`."""
+    answers: str = ""
+    """Who answered in place of a model of the recipe: `file`, whose name and digest stand for those of the model, or
+    `prompt`, a model of its own; empty: a model of the recipe."""
 
     def __str__(self) -> str:
         """Return one line `task:nusax|version:1|...`."""
@@ -47,8 +50,9 @@ class Signature:
         return {**self._values(), "seeds": list(self.seeds)}
 
     def _values(self) -> dict[str, Any]:
-        """Return the fields; the rule for labels only where it differs from that of older records."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("labels", "all")}
+        """Return the fields; the rule for labels and who answered only where they differ from older records."""
+        usual = (("labels", "all"), ("answers", ""))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **more: Any) -> "Signature":
@@ -57,7 +61,7 @@ class Signature:
         Raises:
             UserError: A field is missing or unknown, or of the wrong type.
         """
-        given: dict[str, Any] = {"labels": "all", **values, **more}
+        given: dict[str, Any] = {"labels": "all", "answers": "", **values, **more}
         known = {field.name for field in fields(cls)}
         if set(given) != known:
             odd = ", ".join(sorted(set(given) ^ known))
@@ -76,7 +80,8 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
     Args:
         signatures: At least one.
         languages: True for a macro average: language, data and number may differ, and the source where one kind of
-            engine has a model or lexicon for each language; all else, including seeds, must be equal.
+            engine has a model or lexicon for each language; all else, including seeds, must be equal. Files of answers
+            may differ with language and seed.
 
     Raises:
         UserError: They differ in something else (the message has both lines), or a seed or language occurs twice.
@@ -87,6 +92,9 @@ def combine(signatures: Sequence[Signature], *, languages: bool = False) -> Sign
     first = signatures[0]
     if languages and len({_engine(each) for each in signatures}) == 1:
         free = (*free, "source")
+    if all(each.answers == "file" for each in signatures):
+        free = (*free, "model_digest")
+        first = replace(first, model_digest=_joint_digest([each.model_digest for each in signatures]))
     blank: dict[str, Any] = {name: getattr(first, name) for name in free}
     for other in signatures[1:]:
         if replace(other, **blank) != first:
@@ -124,11 +132,20 @@ def _joint_source(sources: Sequence[str]) -> str:
     return f"{sources[0].partition('-')[0]}-{content_id(list(sources))}"
 
 
+def _joint_digest(digests: Sequence[str]) -> str:
+    return digests[0] if len(set(digests)) == 1 else content_id(sorted(digests))
+
+
 def check_comparable(a: Signature, b: Signature) -> None:
     """Check that two scores differ only in their methods: only method, source and its data id may differ.
+
+    Where a file or a prompt answers, the model is part of the method, and may differ, too.
 
     Raises:
         UserError: They differ in something else; the message has both lines.
     """
-    if replace(b, method=a.method, source=a.source, data=a.data) != a:
+    own: dict[str, Any] = {"method": a.method, "source": a.source, "data": a.data}
+    if a.answers or b.answers:
+        own |= {"model": a.model, "model_digest": a.model_digest, "answers": a.answers}
+    if replace(b, **own) != a:
         raise UserError(f"scores of unlike things have no difference: {a} and {b}")

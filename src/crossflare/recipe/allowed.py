@@ -24,6 +24,7 @@ RELATED_ROWS = "training rows in a related language"
 SOURCE_TEXTS = "their source texts"
 TRANSLATOR = "a translator into the source (to_source)"
 ENCODER = "an encoder (latents)"
+FROM_OUTSIDE = {"file": "a file of answers", "prompt": "a language model, here or at an endpoint"}
 DEV_ROWS = "dev rows in the target"
 Paired = Callable[[str, str], bool]
 """(language, part) -> whether its rows have the set's own text in the source language."""
@@ -32,8 +33,10 @@ Paired = Callable[[str, str], bool]
 def data_needed(kind: Kind) -> list[str]:
     """Return what a kind of method needs of the data and of translators, with its defaults, in a few words each."""
     found: list[str] = []
-    if not kind.adapted or kind.combines:
+    if kind.reads_with_stage1:
         found.append(STAGE1)
+    if kind.outside:
+        found.append(FROM_OUTSIDE[kind.outside])
     if kind.needs_of:
         found.append(f"a trained {' or '.join(sorted(kind.of)) if len(kind.of) < 3 else 'method of this recipe'}")
     if kind.trains:
@@ -42,7 +45,9 @@ def data_needed(kind: Kind) -> list[str]:
         found.append(RELATED_ROWS)
     if kind.trains and kind.reads == "both" and kind.train_source.startswith(ORIGINALS):
         found.append(SOURCE_TEXTS)
-    if kind.reads_source or (kind.trains and kind.reads != "target" and is_translated(kind.train_source)):
+    if (kind.reads_source and kind.test_source != "none") or (
+        kind.trains and kind.reads != "target" and is_translated(kind.train_source)
+    ):
         found.append(TRANSLATOR)
     if kind.reads == "latents":
         found.append(ENCODER)
@@ -70,15 +75,16 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
         if not apart and not spec.translation.translates:
             return f"needs {RELATED_ROWS}: no train rows beside those of the targets"
         return _reason(spec, "lora", parts, paired)
-    methods = (MethodSpec(kind, kind, of=base), *([MethodSpec(base, base)] if base else []))
+    file = "answers-{language}.csv" if about.outside == "file" else None
+    methods = (MethodSpec(kind, kind, of=base, file=file), *([MethodSpec(base, base)] if base else []))
     tried = dataclasses.replace(spec, methods=methods).without_originals(lambda _: True)
     try:
         tried = spec_from(tried.to_yaml(), Path("/"))
     except GatheredError as error:
         said = re.sub(r"^.*?: (methods\.[^ :]+: )?|[;,]( or)? take it out$", "", error.lines[0])  # both are optional
         lacking = TRANSLATOR if "to_source" in said else ENCODER if "latents" in said else ""
-        if file := re.match(r"task\.files\.([^.]+)\.(train|dev|test): missing", said):
-            lacking = _rows_of(Need(file[1], file[2]), spec, about)
+        if absent := re.match(r"task\.files\.([^.]+)\.(train|dev|test): missing", said):
+            lacking = _rows_of(Need(absent[1], absent[2]), spec, about)
         return f"needs {lacking}: {said}" if lacking else said
     for need in needs(tried):
         if need.part not in parts.get(need.language, ()):
@@ -87,7 +93,7 @@ def _reason(spec: Spec, kind: str, parts: Mapping[str, Collection[str]], paired:
             lacking = TRANSLATOR if need.part == "test" or need.why.startswith("translation.") else SOURCE_TEXTS
             beside = f"'{need.language}' {need.part} rows with the set's own text in '{spec.source}' beside them"
             return f"needs {lacking}: {beside}"
-    if not spec.stage1.trains and spec.task.form == "head" and (not about.adapted or about.combines):
+    if not spec.stage1.trains and spec.task.form == "head" and about.reads_with_stage1:
         return f"needs {STAGE1}: it is left out, and only a model with a trained head for the task does without"
     return ""
 

@@ -11,6 +11,7 @@ from crossflare.recipe.kinds import KINDS
 from crossflare.recipe.marks import field_types, shown
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.needs import ORIGINALS
+from crossflare.recipe.outside_checks import check_outside
 from crossflare.recipe.spec import Spec, Training
 from crossflare.recipe.task import TaskSpec
 from crossflare.recipe.task_checks import check_task
@@ -20,7 +21,7 @@ from crossflare.recipe.translation import ENCODERS, EngineOptions, TranslationSp
 def check_sources(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     """Check that there is an engine for every source that a method reads."""
     path, engine = ("methods", method.name), spec.translation.to_source
-    if method.about.reads_source and is_translated(method.test_source):
+    if method.about.reads_source and is_translated(str(method.test_source)):
         _needs_engine(engine, path, reader)
     if method.about.reads == "latents" and spec.translation.latents is None:
         reader.wrong(path, "reads the states of a translation encoder, but translation.latents is missing; add one")
@@ -173,6 +174,7 @@ def _methods(methods: tuple[MethodSpec, ...], spec: Spec, reader: Reader) -> Non
         if reader.sound(*path, "kind"):
             _of(method, spec, reader)
             _options(method, reader)
+            check_outside(method, spec, reader)
             _through(method, spec, reader)
             if reader.sound("translation"):
                 check_sources(method, spec, reader)
@@ -271,7 +273,12 @@ def _answers(method: MethodSpec, spec: Spec, reader: Reader) -> None:
         reader.wrong(path, f"{method.kind} combines probabilities of labels, which questions have none of; take it out")
     if method.about.reads == "source" and method.about.trains:
         reader.wrong(path, "no span of a round trip is labelled, so it is not for questions; take it out")
-    elif method.about.reads == "source" and reader.sound("translation") and spec.translation.answers is None:
+    elif (
+        method.about.reads == "source"
+        and method.test_source != "none"
+        and reader.sound("translation")
+        and spec.translation.answers is None
+    ):
         reader.wrong(
             path, "its answers are in the source language, but translation.answers is missing; add {engine: ...}"
         )

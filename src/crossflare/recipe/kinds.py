@@ -14,6 +14,8 @@ Mixes = Literal["none", "published", "plain", "filter"]
 Learns = Literal["adapter", "probe", "model"]
 """An adapter on the base with stage 1 merged in; a regression on sentence vectors of the base as it is; or all weights
 of the base with stage 1 merged in."""
+Outside = Literal["", "file", "prompt"]
+"""Who answers in place of the recipe's models: nobody, a file, or a language model that is asked."""
 Group = Literal["baseline", "rival", "flare", "combination", "control", "upper bound"]
 """Where a table of results puts a method."""
 
@@ -46,6 +48,8 @@ class Kind:
     """The learning rate where the method names none; None: that of stage 2."""
     train_source: str = "original"
     """The source in training where the recipe names none."""
+    test_source: str = "machine"
+    """The source at test time where the recipe names none."""
     reads_source: bool = False
     """Whether its test rows are read with a translation (unless `test_source` is none)."""
     reads: Reads = "target"
@@ -57,6 +61,7 @@ class Kind:
     mixes: Mixes = "none"
     padded: bool = False
     """Whether every batch is padded to the greatest length allowed."""
+    outside: Outside = ""
     combines: Literal["", "own source", "translate-test"] = ""
     """The log-probabilities of labels that join the adapter's: those of the base model for the source, beside the
     adapter's own, or those of another kind; empty: it reads alone. Answers to questions have no such probabilities."""
@@ -67,13 +72,18 @@ class Kind:
 
     @property
     def adapted(self) -> bool:
-        """Whether an adapter reads the rows, its own or that of another method; else stage 1 reads them as it is."""
+        """Whether an adapter reads the rows, its own or that of another method."""
         return self.trains or bool(self.of)
 
     @property
     def on_stage1(self) -> bool:
         """Whether the model that it reads with is built on stage 1."""
-        return self.learns != "probe"
+        return self.learns != "probe" and not self.outside
+
+    @property
+    def reads_with_stage1(self) -> bool:
+        """Whether the model of stage 1 reads the test rows, alone or beside an adapter."""
+        return not self.outside and (not self.adapted or bool(self.combines))
 
     @property
     def needs_of(self) -> bool:
@@ -109,6 +119,23 @@ KINDS: dict[str, Kind] = {
         train_source="machine",
         reads_source=True,
         reads="source",
+    ),
+    "prompt": Kind(
+        "a language model, here or at an endpoint, answers from a template with few or no examples; nothing is trained",
+        "baseline",
+        "Brown et al., NeurIPS 2020, arXiv 2005.14165",
+        frozenset({"test_source", "model", "revision", "endpoint", "key_env", "template", "words", "shots"})
+        | {"at_once", "timeout"},
+        test_source="none",
+        reads_source=True,
+        reads="source",
+        outside="prompt",
+    ),
+    "predictions": Kind(
+        "the answers of any other system, from a file, by the ids of the test rows",
+        "baseline",
+        options=frozenset({"file"}),
+        outside="file",
     ),
     "lora": Kind(
         "LoRA on the translated training set (translate-train)",
@@ -255,4 +282,5 @@ def group_of(options: Mapping[str, Any]) -> Group | None:
         return None
     if "oracle" in sources:
         return "upper bound"
-    return "control" if kind.reads_source and any(each in CONTROLS for each in sources) else kind.group
+    changed = any(each in CONTROLS and each != kind.test_source for each in sources)
+    return "control" if kind.reads_source and changed else kind.group

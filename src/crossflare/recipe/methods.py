@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from crossflare.fusions import ALIGNMENTS, FUSIONS
 from crossflare.recipe.kinds import KINDS, Group, Kind, group_of
-from crossflare.recipe.marks import Bounds, Checked, LanguageTag, Names
+from crossflare.recipe.marks import Bounds, Checked, LanguageTag, ModelPath, Names, PathText
+from crossflare.recipe.task import PartSpec
+from crossflare.recipe.templates import check_endpoint, check_template
 from crossflare.recipe.translation import Count, Rate, Share, check_train_source
 
 SHAPING = ("fusion", "alignment", "lead", "source_dropout", "source_norm")
@@ -51,9 +53,10 @@ class MethodSpec:
     every step. With `mixed(p)` and `annealed(k)` the dev rows get the round trip, as the test rows do. Controls:
     `shuffled`, the translation of another row; `target`, the target text itself; `none`, no source at all. None: the
     kind decides, `original` for most kinds."""
-    test_source: Literal["machine", "oracle", "shuffled", "target", "none"] = "machine"
+    test_source: Literal["machine", "oracle", "shuffled", "target", "none"] | None = None
     """The source text at test time: `machine`, a translation; `oracle`, the set's own source text (an upper bound); as
-    controls `shuffled`, another row's translation, `target`, the target text itself, or `none`, no source."""
+    controls `shuffled`, another row's translation, `target`, the target text itself, or `none`, no source. A prompt
+    reads the source in place of the text. None: `machine`, for a prompt `none`, the text itself."""
     joint: bool = False
     """One adapter for all of the method's languages, trained on the rows of all of them; a batch (at most `batch_size`
     rows) has each item in all languages. False: one adapter for each language."""
@@ -89,6 +92,33 @@ class MethodSpec:
     """Share of the training rows whose source is left out."""
     source_norm: bool = True
     """Whether a pre-norm model's source states pass through the block's input norm; false in the released code."""
+    file: PathText | PartSpec | None = field(default=None, hash=False)
+    """predictions: the file with the answers, or `path` with the options of own files, such as `id` and `label`, the
+    columns of the row's id (`id`) and of its answer (`prediction`). `{language}` and `{seed}` stand for the tag and the
+    number, also in `where`. Probabilities are in columns `p(LABEL)`, in JSON in `probabilities`: {LABEL: share}."""
+    model: ModelPath | None = None
+    """prompt: a decoder-only model on this machine or on the hub; with `endpoint` the model's name there. None: the
+    recipe's model."""
+    revision: str | None = None
+    """prompt: the hub commit of `model`; None: the newest."""
+    endpoint: Annotated[str, Checked(check_endpoint)] | None = None
+    """prompt: the address of an OpenAI-compatible server, such as `http://localhost:8000/v1`, to which test rows are
+    sent; one that ends in `/completions`, but not in `/chat/completions`, is not asked as a chat. None: nothing is sent
+    anywhere."""
+    key_env: str | None = None
+    """prompt: the environment variable that holds the endpoint's key; None: it needs none."""
+    template: Annotated[str, Checked(check_template)] | None = None
+    """prompt: the text before the answer, with `{text}`, of a pair `{text}` and `{text2}`, of a question `{question}`
+    and `{context}`, and perhaps `{labels}`, the labels' words. None: one of crossflare's own, in English."""
+    words: dict[str, str] = field(default_factory=dict[str, str], hash=False)
+    """prompt: label -> the word that stands for it, where that is not the one of `task.words` or the label itself."""
+    shots: Annotated[int, Bounds(0, 100)] = 0
+    """prompt: how many rows of the source language's train part stand before each row, with their answers: as many of
+    each label as possible, drawn by the seed, the same for all rows."""
+    at_once: Count = 4
+    """prompt: the most requests to the endpoint at the same time."""
+    timeout: Annotated[int, Bounds(1)] = 120
+    """prompt: the most seconds that the endpoint may take for one answer."""
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
     """Further options of `FlareConfig`, such as `fuse_cross_attention: true`; `crossflare methods flare` lists them."""
 
@@ -96,7 +126,8 @@ class MethodSpec:
         kind, fusion = KINDS.get(self.kind), FUSIONS.get(self.fusion)
         made: dict[str, Any] = {"alignment": self.alignment or (fusion.alignment if fusion else "position")}
         if kind is not None:  # an unknown kind is a mistake of the recipe, which is reported elsewhere
-            made |= {"train_source": self.train_source or kind.train_source, **kind.fixed}
+            made |= {"train_source": self.train_source or kind.train_source}
+            made |= {"test_source": self.test_source or kind.test_source, **kind.fixed}
         for name, value in made.items():
             object.__setattr__(self, name, value)
 

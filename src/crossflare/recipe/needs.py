@@ -29,9 +29,9 @@ class Need:
 
 def needs(spec: "Spec") -> list[Need]:
     """Return each part that is read, once for each way; the targets' training rows only where no engine makes them."""
-    first = spec.stage1.trains and any(method.about.on_stage1 for method in spec.methods)
-    labelled = first or spec.translation.translates
-    found = [Need(spec.source, part) for part in ("train", "dev") if labelled]
+    shown = [Need(spec.source, "train")] if any(method.shots for method in spec.methods) else []
+    labelled = spec.has_stage1 or spec.translation.translates
+    found = [Need(spec.source, part) for part in ("train", "dev") if labelled] + shown
     for method in spec.methods:
         for language in spec.languages(method):
             found += [_test(method, spec, language), *_training(method, spec, language)]
@@ -47,10 +47,10 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
     found: list[tuple[Route, str]] = []
     for method in spec.methods:
         for language in spec.languages(method):
-            about = method.about
+            about, source = method.about, str(method.test_source)
             trained = [each for each in _trained_in(method, spec, language) if each != spec.source]
             first = spec.trained(method).through
-            test = about.reads_source and is_translated(method.test_source) and not brings(spec)
+            test = about.reads_source and is_translated(source) and not brings(spec)
             if test:
                 found.append(("to_source", language))
             if about.reads == "latents":
@@ -59,7 +59,7 @@ def routes(spec: "Spec") -> list[tuple[Route, str]]:
                 found.extend(("to_source", each) for each in trained)
             if spec.translation.translates:
                 found.extend(("to_target", each) for each in ((first,) if first else ()) + (*trained,))
-            if spec.task.asks and about.reads == "source":
+            if spec.task.asks and about.reads == "source" and source != "none":
                 found.append(("answers", language))
     return list(dict.fromkeys(found))
 
@@ -76,7 +76,7 @@ def _own(spec: "Spec") -> bool:
 
 
 def _test(method: MethodSpec, spec: "Spec", language: str) -> Need:
-    engine, source = spec.translation.to_source, method.test_source if method.about.reads_source else "none"
+    engine, source = spec.translation.to_source, str(method.test_source) if method.about.reads_source else "none"
     parallel = is_translated(source) and engine is not None and engine.engine == "parallel" and brings(spec)
     if source == "oracle" or parallel:
         return Need(language, "test", True, "an oracle source needs them")

@@ -168,6 +168,11 @@ class Spec:
         """Return the targets that a method is run in."""
         return tuple(target for target in self.targets if not method.languages or target in method.languages)
 
+    @property
+    def has_stage1(self) -> bool:
+        """Whether stage 1 is trained: a method is built on it, and it is not left out."""
+        return self.stage1.trains and any(method.about.on_stage1 for method in self.methods)
+
     def trained(self, method: MethodSpec) -> MethodSpec:
         """Return the method whose adapter `method` reads: itself, or the one it is `of`."""
         return self.method(method.of) if method.of else method

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from crossflare.evaluation.scoring import scoring, stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.making.calibrating import calibration_of
+from crossflare.experiment.making.outside import Cut, Origin, answered_outside
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.heard import so_far
@@ -27,25 +29,28 @@ from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
 
-Cut = dict[str, dict[str, int]]
-"""`truncated`: the number of rows longer than the window, by side. `windows`: the number of `rows` read in several
-windows, of windows `read` for them, and the `most` windows of one row."""
-
 
 def make_prediction(step: PredictionStep) -> None:
     """Predict the test rows; write the predictions, then the record that names them."""
     started = time.monotonic()
     split = _split(step)
-    model = None if step.parts else load_model(step)
-    outputs, cut = _combine(step) if model is None else _read_alone(step, model, split)
+    outside = answered_outside(step, split) if step.about.outside else None
+    model = None if step.parts or outside else load_model(step)
+    if outside is not None:
+        outputs, cut = outside.outputs, outside.counts
+    else:
+        outputs, cut = _combine(step) if model is None else _read_alone(step, model, split)
     scored = scoring(step.context.data.task, step.language)
     _write_predictions(step.predictions, split, scored.rows(split.examples, outputs))
     if step.test_source == "machine" and step.split == "test":
         _write_examples(step, split)
     scores = scored.scores(split.examples, outputs)
     seconds = time.monotonic() - started
-    calibration = calibration_of(step, lambda dev, rows: _read_dev(dev, rows, model))
-    save_record(step.record, replace(_record(step, split, scores, cut, seconds), calibration=calibration))
+    origin = _origin_of_model(step) if outside is None else outside.origin
+    read = outside.read_dev if outside is not None else lambda dev, rows: _read_dev(dev, rows, model)
+    calibration = calibration_of(step, read) if read is not None else {}
+    record = _record(step, split, scores, cut, seconds, origin)
+    save_record(step.record, replace(record, calibration=calibration))
 
 
 def load_model(step: PredictionStep, saved: Saved | None = None) -> TrainedAdapter:
@@ -151,42 +156,57 @@ def _write_examples(step: PredictionStep, split: Split) -> None:
         write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _record(step: PredictionStep, split: Split, scores: dict[str, float], cut: Cut, seconds: float) -> Record:
-    context, data = step.context, step.context.data
-    model = read_json(step.model.path / CARD)
-    training = dict(model["training"])
+def _origin_of_model(step: PredictionStep) -> Origin:
+    """Return what the card of the step's model says about it, for a record."""
+    card, name = read_json(step.model.path / CARD), step.context.spec.model.name
+    training, digest = dict(card["training"]), card["base"]["digest"]
     said = training.pop("warnings", [])
     peak = training.pop("peak_memory", None)
     if tried := step.model.trial_scores():
         training["chosen_from"] = tried
+    data = dict(card["data"])
+    translation = data.pop("translation", None) or {}
+    return Origin(
+        model={"name": name, "digest": digest, "id": step.model.id},
+        signed={"model": name, "model_digest": digest[:12]},
+        options=_options(step),
+        training=training,
+        data=data,
+        translation=translation,
+        timings={"train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
+        warnings=said,
+    )
+
+
+def _record(
+    step: PredictionStep, split: Split, scores: dict[str, float], cut: Cut, seconds: float, origin: Origin
+) -> Record:
+    context, data = step.context, step.context.data
+    reading = {"test_source": step.test_source} if step.about.reads_source else {}
     return Record(
         run_id=step.id,
         spec_name=context.spec.name,
-        method={"name": step.method.name, **_options(step)},
+        method={"name": step.method.name, "kind": step.method.kind, **origin.options, **reading},
         language=step.language,
         seed=step.seed,
         task=task_card(context),
-        model={"name": context.spec.model.name, "digest": model["base"]["digest"], "id": step.model.id},
-        data={
-            **{k: v for k, v in model["data"].items() if k != "translation"},
-            "test": split.digest,
-            "n_test": len(split),
-        },
+        model=origin.model,
+        data={**origin.data, "test": split.digest, "n_test": len(split)},
         translation={
-            "to_target": data.translations.identity_to_target(step.language),
+            "to_target": None if step.about.outside else data.translations.identity_to_target(step.language),
             "to_source": dict(data.identity(step.language, step.test_source) or {}) or None,
             **({"measured": measured} if (measured := data.translations.measured(step.language)) else {}),
         },
         scores=scores,
-        signature=_signature(step, split, model["base"]["digest"]),
-        counts={**cut, **counts(split.examples), **_left_out(step), **_flagged(step, model)},
-        training=training,  # type: ignore[arg-type]  # the fields of a Training
-        timings={"predict": round(seconds, 2), "train": training["seconds"]} | ({"peak_memory": peak} if peak else {}),
+        signature=_signature(step, split, origin.signed),
+        counts={**cut, **counts(split.examples), **_left_out(step), **_flagged(step, origin.translation)},
+        training=origin.training,  # type: ignore[arg-type]  # the fields of a Training
+        timings={"predict": round(seconds, 2), **origin.timings},
         hardware=hardware(),
         versions=versions(),
         predictions=f"{step.predictions.parent.name}/{step.predictions.name}",
         predictions_sha256=digest_file(step.predictions),
-        warnings=list(dict.fromkeys([*said, *so_far()])),
+        warnings=list(dict.fromkeys([*origin.warnings, *so_far()])),
     )
 
 
@@ -196,15 +216,15 @@ def _left_out(step: PredictionStep) -> dict[str, int]:
     return {"unanswerable": count} if count else {}
 
 
-def _flagged(step: PredictionStep, card: dict[str, Any]) -> dict[str, Any]:
+def _flagged(step: PredictionStep, trained_on: Mapping[str, Any]) -> dict[str, Any]:
     """Return how many translations look wrong, by part and route: in the training rows and in the test rows."""
-    found: dict[str, Any] = dict(card["data"].get("translation") or {})
+    found: dict[str, Any] = dict(trained_on)
     if step.split == "test" and (test := step.context.data.translated(step.language, "test", step.test_source).flagged):
         found["test"] = test
     return {"translation": found} if found else {}
 
 
-def _signature(step: PredictionStep, split: Split, digest: str) -> dict[str, Any]:
+def _signature(step: PredictionStep, split: Split, signed: Mapping[str, str]) -> dict[str, Any]:
     context = step.context
     return {
         "task": context.data.set.name,
@@ -212,8 +232,7 @@ def _signature(step: PredictionStep, split: Split, digest: str) -> dict[str, Any
         "split": split.part,
         "language": step.language,
         "n": len(split),
-        "model": context.spec.model.name,
-        "model_digest": digest[:12],
+        **signed,
         "source": context.data.made_by(step.language, step.test_source),
         "method": step.method.name,
         "seeds": [step.seed],
@@ -224,15 +243,12 @@ def _signature(step: PredictionStep, split: Split, digest: str) -> dict[str, Any
 
 
 def _options(step: PredictionStep) -> dict[str, Any]:
-    """Return the method's kind and the options of the adapter that it uses."""
-    method = step.method
-    options: dict[str, Any] = {"kind": method.kind} | ({"of": method.of} if method.of else {})
+    """Return the options of the adapter that a method uses."""
+    options: dict[str, Any] = {"of": step.method.of} if step.method.of else {}
     if (trained := step.model.method) is not None:
         options |= {name: getattr(trained, name) for name in sorted(trained.options & ADAPTER_FIELDS)}
         options |= trained.adapter.options
         options |= {} if trained.through is None else {"through": trained.through}
-    if step.about.reads_source:
-        options["test_source"] = step.test_source
     if step.trained_in:
         options["trained_in"] = step.trained_in
     return options

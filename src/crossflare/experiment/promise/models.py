@@ -27,8 +27,10 @@ def check_models(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple[
     """
     seen: dict[str, str | None] = {}
     for context in contexts:
-        stage1 = context.spec.stage1.trains
+        stage1 = context.spec.has_stage1
         for method in ((None,) if stage1 else ()) + context.spec.methods:
+            if method is not None and method.about.outside:
+                continue
             reads_alone = method is None or method.about.trains or method.about.reads == "source"
             if stage1 and method is not None and (method.of or not reads_alone):
                 continue

@@ -61,10 +61,9 @@ def try_model(context: Context, method: MethodSpec | None, *, fetch: bool) -> No
 
 def _check_reader(context: Context, method: MethodSpec, model: Any) -> None:
     """Refuse a method that reads with stage 1 if stage 1 is left out and the model has not learnt the task before."""
-    reads_with_it = not method.about.adapted or method.about.combines
     heads = ("ForSequenceClassification", "ForQuestionAnswering")
     own_head = any(str(name).endswith(heads) for name in model.config.architectures or ())
-    if reads_with_it and context.spec.task.form == "head" and not own_head:
+    if method.about.reads_with_stage1 and context.spec.task.form == "head" and not own_head:
         raise UserError(
             f"{method.name} reads with the model of stage 1, which is left out, and {context.spec.model.name} has no "
             f"trained head of its own; take {method.name} out, or train stage 1"

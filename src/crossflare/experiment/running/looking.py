@@ -1,16 +1,19 @@
 """The look at the data before a run starts; the report shows it."""
 
+import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from crossflare.disk.files import content_id, write_json
+from crossflare.disk.files import content_id, write_atomic, write_json
 from crossflare.errors import UserError
 from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.inspection.found import Look
 from crossflare.inspection.looks import look_at
 from crossflare.inspection.remarks import warnings_of
+from crossflare.recipe.templates import fields_of
 
 _log = logging.getLogger(__name__)
 MOST = 20_000
@@ -25,6 +28,31 @@ def looks_of(contexts: Sequence[Context]) -> list[Look]:
     """
     once = {_key(context): context for context in reversed(contexts)}
     return [look_at(context.spec, context.data.set) for context in reversed(once.values())]
+
+
+def write_test_rows(contexts: Sequence[Context], folder: Path) -> list[Path]:
+    """Write each target's test rows with their ids, for a system that is to answer them; without their labels.
+
+    Args:
+        contexts: One recipe, or the cells of a grid over the same rows.
+        folder: The folder of the files, one for each language, which are replaced.
+
+    Raises:
+        UserError: Cells have different rows in one language, or the rows cannot be read or written.
+    """
+    made: dict[Path, str] = {}
+    for context in contexts:
+        fields = fields_of(context.spec.task.asks, context.data.task.text_count)
+        for language in context.spec.targets:
+            rows = context.data.test(language, "none")
+            cells = ({"id": e.id, **dict(zip(fields, e.texts, strict=True))} for e in rows)
+            text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in cells)
+            path = folder / f"{language}.jsonl"
+            if made.setdefault(path, text) != text:
+                raise UserError(f"{path}: the grid's cells have different test rows in '{language}'; give one cell")
+    for path, text in made.items():
+        write_atomic(path, text)
+    return list(made)
 
 
 def look_before(contexts: Sequence[Context]) -> list[str]:

@@ -10,7 +10,7 @@ from crossflare.experiment.data.controls import digest
 from crossflare.experiment.data.rows import Data
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import MethodSpec
-from crossflare.recipe.spec import Spec
+from crossflare.recipe.spec import ModelSpec, Spec
 from crossflare.tasks.example import Split
 
 
@@ -32,6 +32,7 @@ class Context:
         self.shared = folder if shared is None else shared
         self.data = data or Data(spec, self.shared)
         self._ids: dict[Hashable, str] = {}
+        self._models: dict[ModelSpec, dict[str, Any]] = {}
 
     @property
     def cell(self) -> str:
@@ -46,23 +47,18 @@ class Context:
 
     @cached_property
     def base_key(self) -> dict[str, Any]:
-        """The base model's name and revision, and the hashes of its files if they are on this machine.
+        """The base model's `model_key`, with the words in which it answers."""
+        written = {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
+        return self.model_key(self.spec.model) | written
+
+    def model_key(self, model: ModelSpec) -> dict[str, Any]:
+        """Return a model's name and revision, and the hashes of its files if they are on this machine.
 
         For a model from a package, its weights stand for all files: they are known, and the package has one version.
         """
-        from crossflare.training.bases.packaged import BASES
-
-        model = self.spec.model
-        folder, packaged = Path(model_place(model.name)), BASES.get(model.name)
-        weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
-        weights = weights if packaged is None else packaged.content
-        key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
-        key |= {} if model.quantise == "none" else {"quantise": model.quantise}
-        key |= {} if self.spec.task.form == "head" else {"form": "text", "words": self.spec.task.words}
-        if weights and packaged is None:
-            rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
-            key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
-        return key
+        if model not in self._models:
+            self._models[model] = _model_key(model)
+        return self._models[model]
 
     @staticmethod
     def training_source(reads: str) -> str:
@@ -105,6 +101,20 @@ class Context:
     def mt_dim(self, method: MethodSpec, language: str) -> int | None:
         """Return the size of the translation encoder's states that a method fuses with; None: it fuses with text."""
         return self.data.translations.encoder(language).encoder_size if method.about.reads == "latents" else None
+
+
+def _model_key(model: ModelSpec) -> dict[str, Any]:
+    from crossflare.training.bases.packaged import BASES
+
+    folder, packaged = Path(model_place(model.name)), BASES.get(model.name)
+    weights = [digest_file(path) for path in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+    weights = weights if packaged is None else packaged.content
+    key: dict[str, Any] = {"name": model.name, "revision": model.revision, "weights": weights}
+    key |= {} if model.quantise == "none" else {"quantise": model.quantise}
+    if weights and packaged is None:
+        rest = [path for suffix in ("json", "txt", "model") for path in sorted(folder.glob(f"*.{suffix}"))]
+        key |= {"name": folder.name, "files": {path.name: digest_file(path) for path in rest}}
+    return key
 
 
 def by_language(languages: tuple[str, ...], one: Callable[[str], Mapping[str, Any] | None]) -> dict[str, Any] | None:

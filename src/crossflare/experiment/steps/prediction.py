@@ -8,6 +8,7 @@ from crossflare.disk.files import content_id
 from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
+from crossflare.experiment.steps.outside import file_key, prompt_key
 from crossflare.experiment.steps.step import Result, Step
 from crossflare.recipe.kinds import KINDS, Kind
 from crossflare.recipe.methods import MethodSpec
@@ -48,7 +49,7 @@ class PredictionStep(Step):
 
     @property
     def model(self) -> Stage1 | Stage2:
-        """The model that reads the rows, or the adapter of the method that it combines."""
+        """The model that reads the rows, or the adapter of the method that it combines; not of answers from outside."""
         if not self.about.adapted:
             return Stage1(self.context, self.seed)
         return Stage2.of(self.context, self.method, self.language, self.seed)
@@ -112,6 +113,14 @@ class PredictionStep(Step):
     def contents(self) -> dict[str, Any]:
         """Return the content that the id is the hash of."""
         key = self.context.test_key if self.split == "test" else self.context.dev_key
+        if self.about.outside:
+            return {
+                "predict": self.method.kind,
+                "name": self.method.name,
+                "test": key(self.language, self.test_source),
+                "seed": self.seed,
+                **self._outside,
+            }
         return {
             "predict": self.method.kind,
             "name": self.method.name,
@@ -123,6 +132,21 @@ class PredictionStep(Step):
         }
 
     @property
+    def _outside(self) -> dict[str, Any]:
+        """What the answers of a file or of a prompted model depend on."""
+        if self.about.outside == "file":
+            return file_key(self.method, self.language, self.seed)
+        back = self._answers_back if isinstance(self.context.data.task, QuestionTask) else {}
+        return {"prompt": prompt_key(self.context, self.method, self.seed), **back}
+
+    @property
+    def _answers_back(self) -> dict[str, Any]:
+        """What translates answers back, where they are found in texts in the source language."""
+        if self.about.reads != "source" or self.test_source == "none":
+            return {}
+        return {"answers": self.context.data.translations.identity_of_answers(self.language)}
+
+    @property
     def _reading(self) -> dict[str, Any]:
         """The recipe's settings for reading rows; if stage 1 reads, the model's id does not contain them."""
         names, own = ["max_length", "precision"], dict[str, Any]()
@@ -130,8 +154,7 @@ class PredictionStep(Step):
             names.append("stride")
         if isinstance(self.context.data.task, QuestionTask):
             names += ["stride", "answer_tokens"]
-            if self.about.reads == "source":
-                own["answers"] = self.context.data.translations.identity_of_answers(self.language)
+            own |= self._answers_back
         return own | {name: value for name, value in self.training.deciding().items() if name in names}
 
     @property
@@ -139,7 +162,7 @@ class PredictionStep(Step):
         """The kind of source of the test rows; `none` for methods that read no source."""
         if self.about.reads == "latents":
             return "latents"
-        return self.method.test_source if self.about.reads_source else "none"
+        return str(self.method.test_source) if self.about.reads_source else "none"
 
     @property
     def hidden(self) -> bool:
@@ -167,5 +190,7 @@ class PredictionStep(Step):
         return None if self.hidden else Result(self.method.name, self.language, self.seed)
 
     def needs(self) -> list[Step]:
-        """Return the model, or the predictions that it combines."""
+        """Return the model, or the predictions that it combines; answers from outside need nothing."""
+        if self.about.outside:
+            return []
         return [*self.parts, *self.fitted_on] if self.parts else [self.model]

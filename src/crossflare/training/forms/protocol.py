@@ -28,24 +28,27 @@ class Choices:
     """A model's outputs for N examples with K labels."""
 
     log_probabilities: _Floats
-    """The log-probabilities [N,K]."""
+    """The log-probabilities [N,K]; [N,0] where only labels are known."""
     source: _Floats | None
     """The base model's own log-probabilities for the source [N,K]; NaN in rows without one, None if no row has one."""
     truncated: dict[str, int] = field(default_factory=dict[str, int])
     """The number of examples longer than the window, by side."""
     windows: NDArray[np.int64] | None = None
     """The number of windows of each row [N]; None: texts longer than the window are cut."""
+    labels: NDArray[np.int64] | None = None
+    """The chosen labels [N], -1 for none; None: the most probable ones."""
 
     def take(self, which: slice) -> "Choices":
         """Return the rows of a slice."""
         source = None if self.source is None else self.source[which]
         windows = None if self.windows is None else self.windows[which]
-        return Choices(self.log_probabilities[which], source, self.truncated, windows)
+        labels = None if self.labels is None else self.labels[which]
+        return Choices(self.log_probabilities[which], source, self.truncated, windows, labels)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The indices of the most probable labels [N]."""
-        return self.log_probabilities.argmax(1)
+        """The indices of the chosen labels [N]."""
+        return self.log_probabilities.argmax(1) if self.labels is None else self.labels
 
 
 @dataclass(frozen=True, slots=True)
