@@ -74,7 +74,7 @@ def make_stage2(step: Stage2) -> None:
     merged = base.model
     if not quantised:
         merged = load_adapter(merged, step.start.path, base=base.identity).merge_and_unload()
-    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
+    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method), asks=step.context.spec.task.asks)
     mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)

@@ -56,6 +56,8 @@ class PromptRow(NamedTuple):
     """The tokens of the answer [A], including the end token; None: the answer is not known."""
     label: int | None
     latents: Any
+    mirror: "PromptRow | None" = None
+    """The row whose prompt is this one's source, or this one's again; its answer is in the source's language."""
 
 
 class PromptRows(Sequence[PromptRow]):
@@ -73,6 +75,8 @@ class PromptRows(Sequence[PromptRow]):
         self.names, self.labels = tuple(names), tuple(labels)
         self._columns = (prompts, sources, answers)
         self._latents = latents
+        self.mirror: PromptRows | None = None
+        """The rows that `PromptRow.mirror` is taken from; None: no row has one."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,7 +84,8 @@ class PromptRows(Sequence[PromptRow]):
     def __getitem__(self, index: int) -> PromptRow:  # type: ignore[override]  # one row at a time, never a slice
         prompts, sources, answers = self._columns
         latents = None if self._latents is None else self._latents[index]
-        return PromptRow(index, prompts[index], sources[index], answers[index], self.labels[index], latents)
+        mirror = None if self.mirror is None else self.mirror[index]
+        return PromptRow(index, prompts[index], sources[index], answers[index], self.labels[index], latents, mirror)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
