@@ -11,7 +11,7 @@ import pytest
 ORDER = (
     ("errors",),
     ("libraries",),
-    ("disk", "heard", "progress", "devices", "jobs"),
+    ("disk", "progress", "devices", "jobs"),
     ("fusions",),
     ("languages",),
     ("tasks",),

@@ -31,7 +31,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="AXIS=VALUE",
-        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan] or [cyan]--only xnli,r8[/cyan]; repeatable.",
+        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan] or [cyan]--only xnli,r8[/cyan].",
     ),
 ]
 RUNS = Path("runs")
@@ -123,7 +123,9 @@ def run(
     ] = False,
     languages: Annotated[
         int | None,
-        typer.Option("--languages", metavar="N", help="Only the first N targets, and one rate where several are tried."),
+        typer.Option(
+            "--languages", metavar="N", help="Only the first N targets, and one rate where several are tried."
+        ),
     ] = None,
 ) -> None:
     """Translate, train, predict and report whatever of a recipe is missing.

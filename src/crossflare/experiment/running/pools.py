@@ -15,9 +15,9 @@ from crossflare.errors import UserError
 from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.news import News
 from crossflare.experiment.running.worker import WAIT, Order
-from crossflare.heard import listening
 from crossflare.jobs import Cluster, GivenUpError, Processes, connect
 from crossflare.progress import bar, relay_to_display, send_to
+from crossflare.progress.heard import listening
 
 LOOK = 2.0
 """The seconds between two looks at the workers' progress: a look opens files for every missing step."""
