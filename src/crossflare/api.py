@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crossflare import progress
 from crossflare.errors import UserError, choose
 from crossflare.languages import tag_of
-from crossflare.progress.heard import listening
+from crossflare.libraries.heard import listening
 from crossflare.recipe.grid import Recipe, load_recipe
 
 if TYPE_CHECKING:

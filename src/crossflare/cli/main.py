@@ -29,7 +29,7 @@ from crossflare.cli import (
 from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
-from crossflare.progress.heard import listening
+from crossflare.libraries.heard import listening
 
 USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""

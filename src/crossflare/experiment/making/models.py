@@ -29,7 +29,7 @@ from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.saved.tensor_files import MODEL, save_tensors
-from crossflare.progress.heard import so_far
+from crossflare.libraries.heard import so_far
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
