@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.service.worker import EngineGoneError
+from crossflare.serving.http.worker import EngineGoneError
 
 
 def reversed_words(text: str) -> str:

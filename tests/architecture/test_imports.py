@@ -23,7 +23,6 @@ ORDER = (
     ("evaluation",),
     ("serving",),
     ("export",),
-    ("service",),
     ("inspection",),
     ("experiment",),
     ("report",),

@@ -157,6 +157,60 @@ DEMANDS: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
             "serving/test_predict_stream.py::test_only_a_few_chunks_of_rows_are_alive",
             "serving/test_predict_stream.py::test_an_error_in_a_stage_stops_the_others_and_leaves_no_thread")),
     },
+    "The service": {
+        44: ("A body over the limit, by its length or its chunks, or packed, is refused before it is in "
+             "memory", (
+            "service/test_refusals.py::test_40a_a_body_over_the_limit_is_refused_by_its_length_and_by_its_chunks",
+            "service/test_process.py::test_40a_a_body_without_an_end_is_refused_at_the_limit",
+        )),
+        45: ("No body is a fault of the service: malformed, deep, a key twice, huge numbers, half a surrogate "
+             "pair", (
+            "service/test_refusals.py::test_40b_a_malformed_body_is_refused_and_never_a_fault_of_ours",
+            "service/test_refusals.py::test_40b_any_body_gets_an_answer_below_500",
+            "service/test_spec.py::test_no_request_of_the_specification_or_beside_it_is_a_fault",
+        )),
+        46: ("Too many or too long texts are refused with the limit", (
+            "service/test_refusals.py::test_40c_too_many_and_too_long_texts_are_refused_with_the_limit",
+        )),
+        47: ("Under load clients are told to wait, and every answer is the offline prediction", (
+            "service/test_trouble.py::test_40d_beyond_the_limit_clients_are_told_to_wait_and_the_others_get_their_answers",
+            "service/test_trouble.py::test_40d_too_many_open_requests_are_refused_before_their_bodies_are_read",
+            "service/test_predicting.py::test_many_clients_at_once_get_their_own_answers",
+        )),
+        48: ("Slow heads and bodies, half-open and idle connections are timed out; a client that leaves frees "
+             "its rows", (
+            "service/test_process.py::test_40e_slow_heads_and_idle_connections_are_closed",
+            "service/test_process.py::test_40e_a_slow_body_gets_408_and_a_half_open_connection_does_no_harm",
+            "service/test_trouble.py::test_40e_a_slow_body_is_timed_out",
+            "service/test_trouble.py::test_40f_when_the_client_is_gone_its_rows_are_dropped",
+            "service/test_process.py::test_40f_a_client_that_leaves_frees_its_rows",
+        )),
+        49: ("Only a key lets in, compared without telling how near one is; other addresses need one", (
+            "service/test_refusals.py::test_40g_only_a_key_lets_in_and_nothing_tells_how_near_one_is",
+            "service/test_refusals.py::test_40g_other_addresses_are_refused_without_a_key",
+        )),
+        50: ("An adapter is one that is listed: no file and no socket is touched for another name", (
+            "service/test_refusals.py::test_40h_an_adapter_is_one_that_is_listed",
+            "service/test_refusals.py::test_40h_there_are_no_other_routes",
+        )),
+        51: ("A model that fails or gives no number is an id without path or trace; the next request is fine", (
+            "service/test_trouble.py::test_40i_a_model_that_fails_gives_an_id_and_the_next_request_is_fine",
+            "service/test_trouble.py::test_40i_a_fault_in_a_route_is_an_answer_in_our_form",
+            "service/test_predicting.py::test_what_fails_fails_alone",
+        )),
+        52: ("A stop finishes what is in flight, and ends with 0", (
+            "service/test_trouble.py::test_40j_before_a_stop_it_is_not_ready_and_finishes_what_is_in_flight",
+            "service/test_process.py::test_40j_a_stop_finishes_what_is_in_flight_and_ends_with_0",
+        )),
+        53: ("An engine that is killed or hangs gives 503 for its language alone, and comes back", (
+            "service/test_process.py::test_an_engine_that_is_killed_under_load_gives_503_and_comes_back",
+            "service/test_trouble.py::test_a_dead_engine_gives_503_for_its_language_alone_and_is_started_again",
+            "service/test_trouble.py::test_a_hanging_engine_is_ended_and_others_are_not_delayed",
+        )),
+        54: ("No text is in the log", (
+            "service/test_refusals.py::test_the_log_has_a_line_for_each_request_and_no_text",
+        )),
+    },
 }  # fmt: skip
 """Group -> number -> what is demanded, and the tests that show it, below tests/."""
 

@@ -12,11 +12,11 @@ pytest.importorskip("prometheus_client")
 
 from fastapi.testclient import TestClient
 
-from crossflare.service.app import create_app
-from crossflare.service.keys import Keys
-from crossflare.service.limits import Limits
-from crossflare.service.service import Service
-from crossflare.service.translations import Translations
+from crossflare.serving.http.app import create_app
+from crossflare.serving.http.keys import Keys
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.service import Service
+from crossflare.serving.http.supervised import SupervisedEngine
 from crossflare.serving.several import TrainedAdapters, open_adapters
 from service_engines import Obedient
 from tiny_adapters import make_adapters, with_card
@@ -56,7 +56,7 @@ def serving(adapters: TrainedAdapters, engine: Obedient) -> Serving:
     @contextmanager
     def serve(keys: tuple[str, ...] = (), only: str | None = None, **limits: Any) -> Generator[TestClient]:
         chosen = Limits(**limits)
-        translations = Translations("obedient", engine, chosen)
+        translations = SupervisedEngine("obedient", engine, chosen)
         translations.start()
         service = Service(adapters, {"sw": translations}, {}, chosen)
         with TestClient(create_app(service, Keys(keys)), raise_server_exceptions=False) as client:

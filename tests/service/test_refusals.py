@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossflare.errors import UserError
-from crossflare.service import keys as keys_module
-from crossflare.service.address import take_address
-from crossflare.service.keys import Keys, keys_from
-from crossflare.service.limits import Limits
+from crossflare.serving.http import keys as keys_module
+from crossflare.serving.http.address import take_address
+from crossflare.serving.http.keys import Keys, keys_from
+from crossflare.serving.http.limits import Limits
 
 JSON = {"content-type": "application/json"}
 GOOD = {"text": "w1 w2", "source": "w3", "language": "sw"}
@@ -233,7 +233,7 @@ def test_the_log_has_a_line_for_each_request_and_no_text(serving, caplog):
     secret = "w9 siri yangu"
     with serving((KEY,)) as client:
         headers = {"authorization": f"Bearer {KEY}"}
-        logging.getLogger("crossflare.service").propagate = True
+        logging.getLogger("crossflare.serving.http").propagate = True
         client.post("/predict", json={"texts": [secret, "w1"], "language": "sw"}, headers=headers)
         client.post("/predict", json={"text": "poison " + secret, "language": "sw"}, headers=headers)
         client.post("/predict", json={"text": secret, "language": secret}, headers=headers)

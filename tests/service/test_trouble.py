@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from crossflare.service.limits import Limits
-from crossflare.service.messages import PredictRequest
-from crossflare.service.problems import ProblemError
-from crossflare.service.translations import EACH, Cache, Translations
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.messages import PredictRequest
+from crossflare.serving.http.problems import ProblemError
+from crossflare.serving.http.supervised import EACH, Cache, SupervisedEngine
 from service.test_refusals import GOOD, alive, problem
 
 
@@ -145,7 +145,7 @@ def test_40i_a_fault_in_a_route_is_an_answer_in_our_form(client, monkeypatch):
     def broken(service):
         raise RuntimeError("/secret/place")
 
-    monkeypatch.setattr("crossflare.service.app.info_of", broken)
+    monkeypatch.setattr("crossflare.serving.http.app.info_of", broken)
     said = problem(client.get("/info"), 500)
     assert "secret" not in said["error"]
     alive(client)
@@ -169,7 +169,7 @@ UNTRANSLATED = {"text": "w1 w2 w5", "language": "sw"}
 
 
 def test_a_dead_engine_gives_503_for_its_language_alone_and_is_started_again(client, engine, monkeypatch):
-    monkeypatch.setattr("crossflare.service.translations.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("crossflare.serving.http.supervised.FIRST_WAIT", 0.01)
     engine.dead, engine.starting_fails = True, 1
     engine.starts = 0
     response = client.post("/predict", json=UNTRANSLATED)
@@ -222,7 +222,7 @@ def test_the_cache_is_bounded_and_drops_the_oldest():
 
 def test_texts_of_clients_that_are_gone_are_not_translated(engine):
     async def main():
-        translations = Translations("obedient", engine, Limits())
+        translations = SupervisedEngine("obedient", engine, Limits())
         translations.start()
         engine.free.clear()
         first = asyncio.create_task(translations.translate(["w1"]))

@@ -7,7 +7,7 @@ import typer
 
 from crossflare.cli.terminal import OK, bars, examples, plain, say, say_untested
 from crossflare.errors import UserError
-from crossflare.service.limits import Limits
+from crossflare.serving.http.limits import Limits
 
 PANEL = "Models"
 LIMITS = "Limits"
@@ -84,7 +84,7 @@ def serve(
         float, typer.Option(metavar="SECONDS", help="For what is in flight at a stop.", rich_help_panel=LIMITS)
     ] = Limits.drain_seconds,
 ) -> None:
-    """Answer over HTTP: POST /predict with texts of many languages, which share batches at the model.
+    """Predicted over HTTP: POST /predict with texts of many languages, which share batches at the model.
 
     SIGTERM or Ctrl-C finishes what is in flight. The log has a line for each request, and never a text.
     """
@@ -98,20 +98,19 @@ def serve(
         translate_seconds=translate_timeout,
         drain_seconds=drain,
     )
-    from crossflare.service.address import take_address
-    from crossflare.service.keys import keys_from
+    from crossflare.serving.http.address import take_address
+    from crossflare.serving.http.keys import keys_from
 
     keys = keys_from(key_file)
     taken = take_address(host, port, keys)
     say_untested()
     with bars():
         try:
-            from crossflare.service.server import log_requests
-            from crossflare.service.server import serve as serve_until_stopped
+            from crossflare.serving.http.server import log_requests, serve_on
         except ModuleNotFoundError as error:
             missing = str(error.name).partition(".")[0]
             raise UserError(f"serve needs {missing}; install it: pip install 'crossflare[serve]'") from error
-        from crossflare.service.opening import adapters_named, engines_named, open_service
+        from crossflare.serving.http.opening import adapters_named, engines_named, open_service
 
         adapters = adapters_named(adapter)
         service = open_service(adapters, engines_named(translate, [*adapters]), base=base, limits=limits)
@@ -122,5 +121,5 @@ def serve(
         note = f"; without a source, {', '.join(without)} read texts alone" if without else ""
         say(f"{OK} {', '.join(adapters)} on {address}{' with keys' if keys else ''}{plain(note)}; Ctrl-C stops it")
 
-    serve_until_stopped(service, keys, taken, tell)
+    serve_on(service, keys, taken, tell)
     say("stopped; all requests in flight are answered")

@@ -23,7 +23,7 @@ class EngineGoneError(Exception):
     """The engine died, or took too long, and was ended."""
 
 
-class Engine(Protocol):
+class Restartable(Protocol):
     """What translates texts of one pair of languages, and can be started again."""
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class EngineProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """See `Engine.start`."""
+        """See `Restartable.start`."""
         self.stop()
         context = get_context("spawn")
         self._pipe, other = context.Pipe()
@@ -68,7 +68,7 @@ class EngineProcess:
         self._answer(START_SECONDS)
 
     def translate(self, texts: Sequence[str], seconds: float) -> list[str]:
-        """See `Engine.translate`."""
+        """See `Restartable.translate`."""
         if self._pipe is None:
             raise EngineGoneError("it is not running")
         try:
@@ -83,12 +83,12 @@ class EngineProcess:
         return done
 
     def interrupt(self) -> None:
-        """See `Engine.interrupt`."""
+        """See `Restartable.interrupt`."""
         if (process := self._process) is not None:
             process.terminate()
 
     def stop(self) -> None:
-        """See `Engine.stop`."""
+        """See `Restartable.stop`."""
         process, self._process = self._process, None
         if self._pipe is not None:
             self._pipe.close()

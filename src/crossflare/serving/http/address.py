@@ -6,7 +6,7 @@ import socket
 import sys
 
 from crossflare.errors import UserError
-from crossflare.service.keys import Keys
+from crossflare.serving.http.keys import Keys
 
 
 def take_address(host: str, port: int, keys: Keys) -> socket.socket:

@@ -12,11 +12,11 @@ from crossflare.languages import tag_of
 from crossflare.languages.identify import identifier
 from crossflare.recipe.engines import build_engine
 from crossflare.recipe.translation import EngineOptions, engine_from_flags
-from crossflare.service.limits import Limits
-from crossflare.service.service import Service
-from crossflare.service.translations import Translations
-from crossflare.service.worker import EngineProcess
 from crossflare.serving.card import Saved, open_saved
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.service import Service
+from crossflare.serving.http.supervised import SupervisedEngine
+from crossflare.serving.http.worker import EngineProcess
 from crossflare.serving.languages import language_of, languages_of
 from crossflare.serving.several import open_adapters
 from crossflare.translation.engines.protocol import Translator
@@ -90,8 +90,8 @@ def open_service(
     limits = limits or Limits()
     saved = {name: open_saved(place) for name, place in adapters.items()}
     routes = {name: _route(saved[name], name) for name in engines or {}}
-    made: dict[str, Translations] = {}
-    shared: dict[str, Translations] = {}
+    made: dict[str, SupervisedEngine] = {}
+    shared: dict[str, SupervisedEngine] = {}
     encoders: dict[str, Translator] = {}
     try:
         for name, options in (engines or {}).items():
@@ -101,7 +101,7 @@ def open_service(
                 continue
             key = canonical([options.engine, options.options, routes[name]])
             if key not in shared:
-                shared[key] = Translations(options.engine, EngineProcess(make, *routes[name]), limits)
+                shared[key] = SupervisedEngine(options.engine, EngineProcess(make, *routes[name]), limits)
                 shared[key].start()
             made[name] = shared[key]
         if len(saved) > 1:

@@ -10,12 +10,12 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from crossflare.service.address import not_taken
-from crossflare.service.app import create_app
-from crossflare.service.guard import App, Receive, Scope, Send
-from crossflare.service.keys import Keys
-from crossflare.service.limits import Limits
-from crossflare.service.service import Service
+from crossflare.serving.http.address import not_taken
+from crossflare.serving.http.app import create_app
+from crossflare.serving.http.guard import App, Receive, Scope, Send
+from crossflare.serving.http.keys import Keys
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.service import Service
 
 NOTICE_SECONDS = 1.0
 """How long `/ready` says no before the socket is closed, so that others send their requests elsewhere."""
@@ -116,7 +116,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(service: Service, keys: Keys, taken: socket.socket, tell: Callable[[str], None]) -> None:
+def serve_on(service: Service, keys: Keys, taken: socket.socket, tell: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, and then finish what is in flight.
 
     Args:
@@ -156,7 +156,7 @@ def serve(service: Service, keys: Keys, taken: socket.socket, tell: Callable[[st
 
 def log_requests(level: int = logging.INFO) -> None:
     """Print the service's own log lines to standard error, and those of no library."""
-    ours = logging.getLogger("crossflare.service")
+    ours = logging.getLogger("crossflare.serving.http")
     ours.setLevel(level)
     ours.propagate = False
     handler = logging.StreamHandler()

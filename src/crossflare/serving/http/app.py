@@ -14,21 +14,21 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crossflare.service.facts import info_of, languages_served
-from crossflare.service.guard import ClientGoneError, Guard, Seen, answer
-from crossflare.service.keys import Keys
-from crossflare.service.messages import (
-    Answer,
+from crossflare.serving.http.facts import info_of, languages_served
+from crossflare.serving.http.guard import ClientGoneError, Guard, Seen, answer
+from crossflare.serving.http.keys import Keys
+from crossflare.serving.http.messages import (
     ErrorResponse,
     Health,
     Info,
     LanguagesResponse,
+    Predicted,
     PredictRequest,
     PredictResponse,
     expectation,
 )
-from crossflare.service.problems import ProblemError, unavailable, unprocessable
-from crossflare.service.service import Service
+from crossflare.serving.http.problems import ProblemError, unavailable, unprocessable
+from crossflare.serving.http.service import Service
 
 GET_ERRORS = (401, 405, 500)
 PREDICT_ERRORS = (400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504)
@@ -139,7 +139,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorResponse} for status in statuses}
 
 
-async def _while_connected(request: Request, work: Any) -> list[Answer]:
+async def _while_connected(request: Request, work: Any) -> list[Predicted]:
     """Return what the work returns; end it when the client closes its connection.
 
     Raises:

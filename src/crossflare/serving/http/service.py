@@ -9,12 +9,12 @@ from typing import Literal
 from crossflare.errors import UserError, listed
 from crossflare.languages import tag_of
 from crossflare.languages.identify import chooser
-from crossflare.service.batches import Batches, Ticket, WaitingRow
-from crossflare.service.limits import Limits
-from crossflare.service.messages import Answer, PredictRequest, Source, TextOrTexts
-from crossflare.service.metrics import Metrics
-from crossflare.service.problems import ProblemError, unavailable, unprocessable
-from crossflare.service.translations import Translations
+from crossflare.serving.http.batches import Batches, Ticket, WaitingRow
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.messages import Predicted, PredictRequest, Source, TextOrTexts
+from crossflare.serving.http.metrics import Metrics
+from crossflare.serving.http.problems import ProblemError, unavailable, unprocessable
+from crossflare.serving.http.supervised import SupervisedEngine
 from crossflare.serving.prediction import Prediction, threshold_of
 from crossflare.serving.rows import Text, text_columns
 from crossflare.serving.several import TrainedAdapters
@@ -38,7 +38,7 @@ class Service:
     """Trained adapters, the engines of their languages, and the rows that wait."""
 
     adapters: TrainedAdapters
-    engines: Mapping[str, Translations] = field(default_factory=dict[str, Translations])
+    engines: Mapping[str, SupervisedEngine] = field(default_factory=dict[str, SupervisedEngine])
     """Name of an adapter -> the engine that translates its texts."""
     encoders: Mapping[str, Translator] = field(default_factory=dict[str, Translator])
     """Name of an adapter that reads the states of a translation model -> that model."""
@@ -59,7 +59,7 @@ class Service:
         for engine in {*self.engines.values()}:
             engine.close()
 
-    async def predict(self, request: PredictRequest) -> list[Answer]:
+    async def predict(self, request: PredictRequest) -> list[Predicted]:
         """Return the answers to a request.
 
         Raises:
@@ -189,7 +189,7 @@ class Service:
 
     async def _translate(self, rows: Sequence[Asked]) -> None:
         """Give the rows without a source their translations; the engines of several languages work at once."""
-        wanted: dict[Translations, list[Asked]] = {}
+        wanted: dict[SupervisedEngine, list[Asked]] = {}
         for row in rows:
             if row.how == "translated":
                 wanted.setdefault(self.engines[row.name], []).append(row)
@@ -233,12 +233,12 @@ def _shaped(texts: tuple[str, ...]) -> Text:
     return texts[0] if len(texts) == 1 else texts
 
 
-def _answer(row: Asked, said: Prediction, threshold: float) -> Answer:
+def _answer(row: Asked, said: Prediction, threshold: float) -> Predicted:
     """Return a prediction as JSON has it."""
     labelled = bool(said.probabilities)
     abstained = labelled and said.score < threshold
     read = said.source if isinstance(said.source, str | None) else [*said.source]
-    return Answer(
+    return Predicted(
         label=said.label if labelled and not abstained else None,
         answer=None if labelled else said.label,
         probability=said.score,

@@ -39,7 +39,7 @@ class Source(BaseModel):
     how: Literal["given", "translated", "none"] = Field(description="Where it comes from.")
 
 
-class Answer(BaseModel):
+class Predicted(BaseModel):
     """What an adapter says about one text."""
 
     label: str | None = Field(description="The most probable label; null: the adapter abstains, or the task has none.")
@@ -57,7 +57,7 @@ class Answer(BaseModel):
 class PredictResponse(BaseModel):
     """The answers, in the order of the texts."""
 
-    predictions: list[Answer]
+    predictions: list[Predicted]
 
 
 class LanguageServed(BaseModel):

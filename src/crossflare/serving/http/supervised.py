@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from crossflare.errors import UserError
-from crossflare.service.limits import Limits
-from crossflare.service.problems import ProblemError, internal, unavailable, unprocessable
-from crossflare.service.worker import Engine, EngineGoneError
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.problems import ProblemError, internal, unavailable, unprocessable
+from crossflare.serving.http.worker import EngineGoneError, Restartable
 
 EACH = 100
 """What keeping any text at all costs, in characters."""
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Cache:
-    """Translations in memory, the least recently used dropped first."""
+    """SupervisedEngine in memory, the least recently used dropped first."""
 
     def __init__(self, characters: int) -> None:
         """Take the most characters that are kept."""
@@ -66,10 +66,10 @@ class _Wanted:
         self.waiters = 0
 
 
-class Translations:
+class SupervisedEngine:
     """One engine behind all requests. When it dies or hangs, requests get 503 until it has started again."""
 
-    def __init__(self, name: str, engine: Engine, limits: Limits) -> None:
+    def __init__(self, name: str, engine: Restartable, limits: Limits) -> None:
         """Take the name of the engine, as `/languages` shows it, the engine, and the limits."""
         self.name, self._engine, self._limits = name, engine, limits
         self.state: State = "stopped"

@@ -4,7 +4,7 @@ import json
 from http import HTTPStatus
 from typing import Any, cast
 
-from crossflare.service.problems import ProblemError
+from crossflare.serving.http.problems import ProblemError
 
 DEEPEST = 16
 """The most levels of lists and objects in each other; a request of ours has three."""

@@ -15,8 +15,8 @@ from itertools import islice
 from threading import Condition, Thread
 
 from crossflare.errors import UserError
-from crossflare.service.limits import Limits
-from crossflare.service.problems import internal, unprocessable
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.problems import internal, unprocessable
 from crossflare.serving.prediction import Prediction
 from crossflare.serving.rows import Text
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from crossflare.service.batches import WaitingRow
-from crossflare.service.translations import Translations
+from crossflare.serving.http.batches import WaitingRow
+from crossflare.serving.http.supervised import SupervisedEngine
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -34,7 +34,7 @@ class Metrics:
         )
 
     def watch(
-        self, waiting: Callable[[], int], open_rows: Callable[[], int], engines: Mapping[str, Translations]
+        self, waiting: Callable[[], int], open_rows: Callable[[], int], engines: Mapping[str, SupervisedEngine]
     ) -> None:
         """Show the rows that wait for the model, those that are not answered yet, and which engines work."""
         registry = self.registry

@@ -7,9 +7,9 @@ from typing import Any
 
 from crossflare.errors import UserError
 from crossflare.languages import find_language
-from crossflare.service.messages import Info, LanguageServed
-from crossflare.service.service import Service
 from crossflare.serving.card import Saved
+from crossflare.serving.http.messages import Info, LanguageServed
+from crossflare.serving.http.service import Service
 from crossflare.serving.rows import text_columns
 
 SHOWN = ("torch", "transformers", "peft")

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from crossflare.service.batches import where_of
-from crossflare.service.keys import Keys
-from crossflare.service.limits import Limits
-from crossflare.service.metrics import Metrics
-from crossflare.service.problems import ProblemError, internal
-from crossflare.service.strict_json import check_json
+from crossflare.serving.http.batches import where_of
+from crossflare.serving.http.keys import Keys
+from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.metrics import Metrics
+from crossflare.serving.http.problems import ProblemError, internal
+from crossflare.serving.http.strict_json import check_json
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,7 +32,7 @@ CLIENT_GONE = 499
 """The status in the log of a request whose client did not wait; it gets no answer."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
 """How long, and how much, a body that is refused is still read and thrown away: else many clients see no answer."""
-_requests = logging.getLogger("crossflare.service.requests")
+_requests = logging.getLogger("crossflare.serving.http.requests")
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Guard:
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Predicted a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
