@@ -22,6 +22,7 @@ from crossflare.cli import (
     inspecting,
     laboratory,
     prediction,
+    service,
     sharing,
     translation,
 )
@@ -55,6 +56,7 @@ for module in (
     analysis,
     translation,
     prediction,
+    service,
     sharing,
     inspecting,
     fetching,
