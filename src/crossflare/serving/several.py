@@ -23,7 +23,6 @@ from crossflare.serving.rows import (
     check_batch_size,
     given_rows,
     items_of,
-    row_texts,
     states_of,
     translated_together,
 )
@@ -114,11 +113,11 @@ class TrainedAdapters:
         return [each for each in found if each is not None]
 
     def token_counts(self, name: str, texts: Iterable[Text]) -> list[int]:
-        """Return how many tokens of each text the adapter with this name reads, special ones included."""
+        """Return how many tokens each text has for the adapter `name`, as far as it reads."""
         member = self._members[name]
-        longest = None if member.long == "windows" else member.reading.max_length
-        rows = [row_texts(text, "texts", member.task.text_count) for text in texts]
-        return encode_side(member.tokenizer, rows, longest, "counting tokens").lengths.tolist()
+        most = member.reading.max_length if member.long == "cut" and member.task.labels else None
+        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        return encode_side(member.tokenizer, rows, most, "counting tokens").lengths.tolist()
 
     def _part(
         self,
