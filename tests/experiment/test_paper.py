@@ -49,14 +49,18 @@ def test_every_cell_is_sound_with_no_weights_at_hand(path: Path, monkeypatch: py
 
 def test_the_main_recipe_is_the_paper_s_table() -> None:
     recipe = load_recipe(PAPER / "main.yaml")
-    assert {name: len(values) for name, values in recipe.axes.items()} == {"task": 3, "model": 4}
+    assert {name: len(values) for name, values in recipe.axes.items()} == {"task": 3, "model": 5}
     targets = {cell.values["task"]: cell.spec.targets for cell in recipe.cells}
     assert targets == {"xnli": XNLI, "tydiqa": TYDIQA, "nusax": NUSAX}
     methods = {cell.values["model"]: {method.name for method in cell.spec.methods} for cell in recipe.cells}
-    common = {"zero-shot", "translate-test", "lora", "input-fusion", "flare-mt", "flare"}
-    assert methods.pop("xlm-r-large") == common | {"xmixup-lora"}
-    assert all(found == common for found in methods.values())
+    columns = {"zero-shot", "translate-test", "lora", "xmixup-lora", "input-fusion", "flare-mt", "flare"}
+    assert all(found == columns for found in methods.values())
+    forms = {cell.values["model"]: cell.spec.task.form for cell in recipe.cells}
+    assert {name for name, form in forms.items() if form == "head"} == {"xlm-r-large", "mt5-xl-head"}
     for cell in recipe.cells:
+        writes = cell.spec.task.form == "text"
+        assert {cell.spec.stage1.answer_tokens, cell.spec.stage2.answer_tokens} == {100 if writes else 30}
+        assert cell.spec.model.quantise == ("nf4-single" if cell.values["model"][0] in "lg" else "none")
         training = cell.spec.stage2
         assert (training.lr, training.r, training.alpha, training.batch_size, training.warmup) == (2e-5, 8, 16, 32, 0.1)
 
@@ -122,7 +126,13 @@ def test_only_what_is_large_is_replaced() -> None:
     small = tiny(full)
     assert small.name == "paper-main-tiny"
     assert small.axes == full.axes
-    kinds = {"xlm-r-large": "xlm-roberta", "mt5-xl": "mt5", "llama-3.1-8b": "llama", "gemma-2-9b": "gemma2"}
+    kinds = {
+        "xlm-r-large": "xlm-roberta",
+        "mt5-xl": "mt5",
+        "mt5-xl-head": "mt5",
+        "llama-3.1-8b": "llama",
+        "gemma-2-9b": "gemma2",
+    }
     for before, after in zip(full.cells, small.cells, strict=True):
         assert after.values == before.values
         assert after.spec.targets == before.spec.targets

@@ -248,3 +248,12 @@ def test_what_cannot_be_quantised_is_said() -> None:
         quantised_options("nf4", auto, done, CPU)
     with pytest.raises(UserError, match="no layer was quantised"):
         prepare_quantised(make("llama", dtype=torch.float32))
+
+
+@pytest.mark.parametrize(("kind", "nested"), [("nf4", True), ("nf4-single", False)])
+def test_the_scales_of_4_bits_are_quantised_only_where_the_name_says_so(
+    kind: Quantisation, nested: bool, tmp_path: Path
+) -> None:
+    layers = [module for module in load(tmp_path, "llama", "CAUSAL_LM", kind).modules() if is_quantised(module)]
+    assert layers
+    assert all(layer.weight.quant_state.nested is nested for layer in layers)

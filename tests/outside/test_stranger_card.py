@@ -155,7 +155,7 @@ def test_many_mutations(adapter: Path, one_base: None, seed: int) -> None:
         ({"task": {"labels": ["a"] * 1001, "texts": 1}}, "labels has 1001 entries, expected at most 1000"),
         ({"model": []}, "model must be an object, got []"),
         ({"model": {"name": 7}}, f"{CARD}.model: name must be one line of text, got 7"),
-        ({"model": {"quantise": "q"}}, f"{CARD}.model: quantise must be none, nf4 or int8, got 'q'"),
+        ({"model": {"quantise": "q"}}, f"{CARD}.model: quantise must be none, nf4, nf4-single or int8, got 'q'"),
         ({"settings": {"precision": {}}}, f"{CARD}.settings: precision must be auto, fp32 or bf16"),
         ({"mixing": {"mix_block": "a"}}, f"{CARD}.mixing: mix_block must be a block's index, got 'a'"),
         ({"train_source": 3}, "train_source must be one line of text or an object, got 3"),

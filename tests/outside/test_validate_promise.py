@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoModelForCausalLM, BertConfig, BertForSequenceClassification, GPT2Config, XGLMConfig
 
 from crossflare.cli import main
 from tiny_experiment import LABELS, SIZES, Lab, make_rows
+from tiny_questions import make_writer
 from translation_models import nllb
 
 Change = Callable[[Lab], dict[str, Any]]
@@ -83,6 +84,21 @@ def other_head(lab: Lab) -> dict[str, Any]:
 def no_configuration(lab: Lab) -> dict[str, Any]:
     (lab.folder / "base" / "config.json").unlink()
     return {}
+
+
+def writer(kind: str, form: str = "text") -> Change:
+    """Take a model that writes as the base."""
+
+    def change(lab: Lab) -> dict[str, Any]:
+        folder = make_writer(lab.folder / "writer", kind if kind == "llama" else "mt5")
+        if kind in ("gpt2", "xglm"):
+            config = {"gpt2": GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=60), "xglm": XGLMConfig(
+                d_model=16, num_layers=2, attention_heads=2, ffn_dim=24, vocab_size=60)}[kind]  # fmt: skip
+            with torch.random.fork_rng():
+                AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        return {"model.name": str(folder), "task.form": form, "stage1.max_length": 32, "stage2.max_length": 32}
+
+    return change
 
 
 def precomputed(lab: Lab) -> dict[str, Any]:
@@ -190,6 +206,21 @@ REFUSED: dict[str, tuple[tuple[str, ...], Change, str]] = {
     ),
     "blocks that are not there": (("filter",), recipe(), "5 blocks apart and joint to be among 2"),
     "a block that is not there": (("xmixup",), recipe(), "X-Mixup: expected a block from 0 to 1, got 7"),
+    "a block that the encoder of a model that writes lacks": (
+        ("xmixup-lora",), writer("mt5"), "X-Mixup: expected a block from 0 to 1, got 2",
+    ),
+    "a block that a decoder lacks": (
+        ("xmixup-lora",), writer("llama"), "X-Mixup: expected a block from 0 to 1, got 2",
+    ),
+    "X-Mixup in blocks that it does not know": (
+        ("xmixup-lora",), writer("gpt2"), "or an encoder-decoder like T5 (mt5, t5, umt5), got gpt2; take such a base",
+    ),
+    "X-Mixup as published under a head of mT5": (
+        ("xmixup-t5",), writer("mt5", "head"), "mt5 is none; set form: text, or take kind xmixup-lora",
+    ),
+    "a head that a model does not have": (
+        ("lora",), writer("xglm", "head"), "(xglm) has no head for labels; set form: text if it writes",
+    ),
     "a batch that splits items": (("joint",), recipe(stage2__batch_size=3), "batch_size"),
     "a language that the set lacks": (
         ("zero-shot",), recipe(task={"set": "phrasebook"}, targets=["yo"]), "phrasebook",
@@ -203,6 +234,8 @@ EXTRA = {
     "mt": {"kind": "flare-mt"},
     "filter": {"mix_blocks": 5},
     "xmixup": {"mix_block": 7},
+    "xmixup-lora": {"mix_block": 2},
+    "xmixup-t5": {"kind": "xmixup"},
     "joint": {"kind": "flare", "joint": True},
 }
 

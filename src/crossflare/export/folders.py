@@ -20,7 +20,7 @@ from crossflare.libraries.transformers import quiet
 from crossflare.recipe.engines import model_place
 from crossflare.serving.adapter import TrainedAdapter
 from crossflare.serving.card import Saved
-from crossflare.training.bases.load import AUTO, head_options, place_of, writer_of
+from crossflare.training.bases.load import class_for, head_options, place_of
 from crossflare.training.bases.packaged import BASES
 from crossflare.training.forms.make import form_name
 
@@ -130,7 +130,7 @@ def _opened(adapter: TrainedAdapter, folder: str) -> Any:
 def _class(adapter: TrainedAdapter) -> Any:
     """Return the class that a user loads the model with."""
     form = form_name(adapter.task, adapter.answering)
-    return AUTO.get(form) or writer_of(adapter.model.config, adapter.base.name)
+    return class_for(form, adapter.model.config, adapter.base.name)
 
 
 def _batch(adapter: TrainedAdapter) -> dict[str, Tensor]:

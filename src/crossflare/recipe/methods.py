@@ -61,8 +61,8 @@ class MethodSpec:
     """One adapter for all of the method's languages, trained on the rows of all of them; a batch (at most `batch_size`
     rows) has each item in all languages. False: one adapter for each language."""
     mix_block: Annotated[int, Bounds(0)] | None = None
-    """xmixup: the block that mixes; filter: the first block that mixes. None: the value of the authors' code, for
-    xmixup 0 for labels and 15 of 24 for questions, for filter 1."""
+    """xmixup: the block that mixes (an encoder-decoder mixes in its encoder); filter: the first block that mixes. None:
+    the value of the authors' code, for xmixup 0 for labels and 15 of 24 for questions, for filter 1."""
     mix_blocks: Count | None = None
     """filter: how many blocks attend across both languages. None: as released, 1 for labels, 20 of 24 for questions."""
     trained_in: LanguageTag | None = None

@@ -29,7 +29,7 @@ from crossflare.recipe.translation import (
     TranslationSpec,
 )
 
-Quantisation = Literal["none", "nf4", "int8"]
+Quantisation = Literal["none", "nf4", "nf4-single", "int8"]
 Balance = Literal["none", "weights", "sampling"]
 
 
@@ -46,7 +46,8 @@ class ModelSpec:
     revision: str | None = None
     """The hub commit; None: the newest, which the record then names."""
     quantise: Quantisation = "none"
-    """How the frozen weights are stored while adapters train: as they are, in 4 bits (nf4), or in 8 bits (int8)."""
+    """How the frozen weights are stored while adapters train: as they are, in 4 bits (nf4; nf4-single keeps the scales
+    of the 4-bit numbers in float32, as FLARE's released code does: 0.4 bits more each), or in 8 bits (int8)."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ SCHEMAS: dict[tuple[str, ...], Schema] = {
         "commit": NAME,
         "hub": NAME,
         "licence": NAME,
-        "quantise": (either(none, one_of("none", "nf4", "int8")), "none, nf4 or int8"),
+        "quantise": (either(none, one_of("none", "nf4", "nf4-single", "int8")), "none, nf4, nf4-single or int8"),
     },
     ("mixing",): {
         "mix_block": (either(none, whole(0, 9999)), "a block's index"),

@@ -13,15 +13,14 @@ from crossflare.libraries.transformers import quiet
 from crossflare.recipe.task import Answering
 from crossflare.tasks.dataset import Task
 from crossflare.training.bases.load import (
-    AUTO,
     SAFE,
     WRITTEN,
     check_head,
+    class_for,
     head_options,
     loading,
     place_of,
     set_padding,
-    writer_of,
 )
 from crossflare.training.bases.quantised import Quantisation, quantised_options
 from crossflare.training.forms.make import form_name
@@ -67,7 +66,7 @@ def empty_base(
             if fetch or Path(where).is_dir():
                 raise
             return None
-        auto = AUTO.get(form) or writer_of(config, name)
+        auto = class_for(form, config, name)
         quantised_options(quantise, auto, config, torch.device("cpu"))
         with loading(name), torch.device("meta"):
             model = auto.from_config(config, trust_remote_code=False)

@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
@@ -35,11 +37,11 @@ from crossflare.training.forms.protocol import FormName
 KNOWN = " or ".join(f"'{name}'" for name in BASES)
 PICKLES, SAFE = (".bin", ".pt", ".pth", ".ckpt"), ".safetensors"
 """The endings of weights files: those that are never opened, and the one that is read."""
-AUTO: dict[FormName, Any] = {
-    "labels": AutoModelForSequenceClassification,
-    "span": AutoModelForQuestionAnswering,
+HEADS: dict[FormName, tuple[Any, Any]] = {
+    "labels": (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING),
+    "span": (AutoModelForQuestionAnswering, MODEL_FOR_QUESTION_ANSWERING_MAPPING),
 }
-"""Form -> the class that loads a model with a head; for models that write, see `writer_of`."""
+"""Form -> the class that loads a model with a head, and its models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def load_base(
         revision: A commit or tag on the hub.
         seed: The seed of the head's initial weights, if the files have none; the global generators stay unchanged.
         called: The model's name for people; None: `name`.
-        quantise: How the weights are stored: `none`, `nf4` or `int8`.
+        quantise: How the weights are stored: `none`, `nf4`, `nf4-single` or `int8`.
         merge: With `quantise`, the stage 1 adapter to merge before the weights are quantised.
         download: Whether a model on the hub may be fetched; otherwise it comes from the local cache, without network.
         device: The device of a quantised model; None: the best one.
@@ -90,7 +92,7 @@ def load_base(
     hub = {"revision": revision}
     with loading(name), quiet(), devices.seeded(seed):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
-        auto = AUTO.get(form) or writer_of(AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
+        auto = class_for(form, AutoConfig.from_pretrained(where, trust_remote_code=False, **hub), name)
         model, report = auto.from_pretrained(
             where,
             use_safetensors=True,
@@ -186,8 +188,21 @@ WRITTEN = ("words", "text")
 """The forms in which a model answers in words."""
 
 
-def writer_of(config: Any, name: str) -> Any:
-    """Return the class that loads a model that writes."""
+def class_for(form: FormName, config: Any, name: str) -> Any:
+    """Return the class that loads a model in a form.
+
+    Raises:
+        UserError: The model has no such head, or does not write.
+    """
+    if form in HEADS:
+        auto, models = HEADS[form]
+        if type(config) not in models:
+            head = "labels" if form == "labels" else "spans of a context"
+            raise UserError(
+                f"model '{name}' ({config.model_type}) has no head for {head}; set form: text if it writes, or take "
+                "another model"
+            )
+        return auto
     if config.is_encoder_decoder:
         return AutoModelForSeq2SeqLM
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in ENCODERS:

@@ -18,7 +18,7 @@ from crossflare.libraries.torch import is_quantised, keep_differentiable
 from crossflare.training.loop.checkpoints import tied_weights
 from crossflare.training.loop.memory import resolve
 
-Quantisation = Literal["none", "nf4", "int8"]
+Quantisation = Literal["none", "nf4", "nf4-single", "int8"]
 
 
 def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, device: torch.device) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, devi
     The head, and modules that share its weights, stay in full precision: heads are trained, and a new one is random.
 
     Args:
-        quantise: "nf4" (4 bits, with quantised scales), "int8", or "none".
+        quantise: "nf4" (4 bits, with quantised scales), "nf4-single" (4 bits, scales in float32), "int8", or "none".
         auto_class: The transformers class that will load the base, such as `AutoModelForCausalLM`.
         config: The model's configuration.
         device: The device that the model will run on; it decides the 4-bit layers' number format.
@@ -47,7 +47,7 @@ def quantised_options(quantise: Quantisation, auto_class: Any, config: Any, devi
         options = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
+            bnb_4bit_use_double_quant=quantise == "nf4",
             bnb_4bit_compute_dtype=torch.bfloat16 if resolve("auto", device) == "bf16" else torch.float32,
             llm_int8_skip_modules=kept,
         )
@@ -88,7 +88,7 @@ def quantise_model(
     Args:
         model: The model, in main memory.
         auto_class: The transformers class that loaded it.
-        quantise: "nf4" or "int8".
+        quantise: "nf4", "nf4-single" or "int8".
         device: The device that it will run on.
         merge: Merges an earlier adapter into the model's weights before they are quantised. Weights in 4 bits could not
             take it: the steps between their values are larger than most changes of an adapter.

@@ -21,7 +21,7 @@ from crossflare.fusion.generation import checked
 from crossflare.fusion.identity import GATE
 from crossflare.fusion.inputs import Inputs
 from crossflare.libraries.attention import STYLES, Style, attention_states
-from crossflare.libraries.transformers import cache_among, cached_tokens, keep_activations, takes
+from crossflare.libraries.transformers import cache_among, cached_tokens, keep_activations
 from crossflare.training.forms.mixture import Gate, mixed
 
 
@@ -147,8 +147,6 @@ class _Mixer:
         given: dict[str, Any] = inputs.source | {"attention_mask": real_rows(mask).long()}
         if self.encoder_decoder and not self.writes and "input_ids" in given:  # classifiers insist on an end token
             given |= with_stand_ins(given["input_ids"], mask, self.model.config.eos_token_id)
-        if self.causal and takes(self.model, "position_ids"):  # padding on the left would count
-            given["position_ids"] = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
         asked = {name: inputs.rest[name] for name in ("output_hidden_states",) if name in inputs.rest}
         self.reading = True
         try:
