@@ -21,6 +21,7 @@ ORDER = (
     ("selftest",),
     ("training",),
     ("evaluation",),
+    ("prompting",),
     ("serving",),
     ("export",),
     ("inspection",),
