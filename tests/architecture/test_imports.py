@@ -21,7 +21,6 @@ ORDER = (
     ("selftest",),
     ("training",),
     ("evaluation",),
-    ("prompting",),
     ("serving",),
     ("export",),
     ("inspection",),

@@ -239,3 +239,12 @@ def test_inspect_writes_the_rows_with_the_ids_that_answers_need(
     assert [row["id"] for row in rows] == IDS
     assert set(rows[0]) == {"id", "text"}
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "file", ["a-{language}.csv", {"path": "all.csv", "id": "row", "label": "said", "where": {"lang": "{language}"}}]
+)
+def test_what_is_written_out_reads_back_equal(tmp_path: Path, file: Any) -> None:
+    spec = spec_from(recipe(tmp_path, file), tmp_path)
+    assert spec_from(spec.to_yaml(), tmp_path) == spec
+    assert spec_from(spec.to_yaml(), tmp_path).methods[0].file == spec.methods[0].file

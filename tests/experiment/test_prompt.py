@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import tiny_questions
 from crossflare.disk.files import read_json
 from crossflare.errors import UserError
 from crossflare.experiment.promise.check import check
+from crossflare.experiment.prompting import endpoint as endpoints
 from crossflare.experiment.running.run import StepsFailedError, run
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.graph import all_steps
-from crossflare.experiment.steps.outside import shown_rows
-from crossflare.prompting import endpoint as endpoints
+from crossflare.experiment.steps.outside import endpoint_of, shown_rows
+from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.read import spec_from
 from crossflare.recipe.spec import Spec
 from crossflare.recipe.strict_yaml import GatheredError
@@ -42,8 +44,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Generator[ModelServer]:
-    monkeypatch.setattr(endpoints.Endpoint, "wait", lambda self, seconds: None)
-    monkeypatch.setattr(endpoints.Endpoint, "tries", 2)
+    def patient(method: MethodSpec) -> endpoints.Endpoint:
+        return replace(endpoint_of(method), tries=2, wait=lambda seconds: None)
+
+    for place in ("making.prompted", "promise.outside"):
+        monkeypatch.setattr(f"crossflare.experiment.{place}.endpoint_of", patient)
     monkeypatch.setenv("MY_KEY", KEY)
     with serving() as mine:
         yield mine
@@ -96,7 +101,7 @@ def test_a_local_model_says_how_likely_each_label_is(folder: Path, tmp_path: Pat
 
 
 def test_examples_are_balanced_drawn_by_the_seed_and_stand_before_each_row(folder: Path, tmp_path: Path) -> None:
-    spec = local(folder, "shots", shots=3, stage2={"max_length": 8})
+    spec = local(folder, "shots", shots=3)
     context = Context(spec, tmp_path)
     first, other = (shown_rows(context, spec.methods[0], seed) for seed in (0, 1))
     assert sorted(example.label or 0 for example in first) in ([0, 0, 1], [0, 1, 1])
@@ -174,7 +179,6 @@ def test_answers_are_parsed_counted_and_asked_for_once(folder: Path, tmp_path: P
 
 
 def test_a_run_that_fails_keeps_what_was_answered(folder: Path, tmp_path: Path, server: ModelServer) -> None:
-    server.faults = [(200, "", {})] * 0
     asked: list[str] = []
 
     def answer(prompt: str) -> str:
@@ -212,7 +216,8 @@ def test_an_endpoint_that_is_not_there_is_told_before_anything_is_trained(
     with serving() as gone:
         pass
     methods = {"lora": None, "asked": {"kind": "prompt", "endpoint": gone.address, "model": "m"}}
-    spec = recipe(folder, "gone", changes={"methods": methods, "stage1": {"epochs": 1}})
+    stage1 = {"epochs": 1, "max_length": 16}
+    spec = recipe(folder, "gone", changes={"methods": methods, "stage1": stage1})
     check([Context(spec, tmp_path / "gone")])  # makes no call
     with pytest.raises(UserError, match="no answer after 2 tries, at last no connection"):
         run(spec, tmp_path, workers=1)
@@ -268,13 +273,13 @@ def test_a_recipe_that_makes_no_sense(folder: Path, options: dict[str, Any], sai
     ("options", "said"),
     [
         ({"model": "llama"}, "methods.asked: max_length: the model reads at most 64 tokens, got"),
-        ({"model": "llama", "shots": 0, "words": {"good": "bad film"}}, "'bad' (bad) and 'bad film' (good) have the same first"),
-        ({"model": "llama", "shots": 0, "words": {"good": "Bad"}}, "expected a word of its own for each label, got bad, Bad"),
-        ({"model": "llama", "shots": 0, "template": "{labels}"}, "expected a template with {text}, but it lacks {text}"),
+        ({"model": "llama", "shots": 0, "words": {"good": "bad film"}}, "(bad) and 'bad film' (good) have the same"),
+        ({"model": "llama", "shots": 0, "words": {"good": "Bad"}}, "expected a word of its own for each label, got"),
+        ({"model": "llama", "shots": 0, "template": "{labels}"}, "with {text}, but it lacks {text}"),
         ({"model": "llama", "shots": 0, "template": "{text} {context}"}, "but the rows have no {context}"),
         ({"model": "base"}, "cannot answer in words"),
         ({"model": "nowhere"}, "there is no such folder"),
-        ({"model": "m", "endpoint": "http://a.invalid/v1", "key_env": "UNSET_KEY"}, "UNSET_KEY is not set; run `export"),
+        ({"model": "m", "endpoint": "http://a.invalid/v1", "key_env": "UNSET_KEY"}, "UNSET_KEY is not set"),
     ],
 )  # fmt: skip
 def test_what_validate_finds(folder: Path, tmp_path: Path, options: dict[str, Any], said: str) -> None:
@@ -307,3 +312,16 @@ def test_a_damaged_answer_is_asked_again(
         run(spec, tmp_path, workers=1)
     assert len(server.prompts) == 8
     assert "a damaged row is ignored, and made again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "m", "endpoint": "http://a.invalid/v1", "key_env": "MY_KEY", "at_once": 2, "timeout": 3, "shots": 5},
+        {"model": "./m", "revision": "v1", "words": {"bad": "no"}, "template": "A:\n{{}} {text} $x\n"},
+        {},
+    ],
+)
+def test_what_is_written_out_reads_back_equal(folder: Path, options: dict[str, Any]) -> None:
+    spec = recipe(folder, "again", **options)
+    assert spec_from(spec.to_yaml(), folder) == spec

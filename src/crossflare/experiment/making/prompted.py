@@ -12,19 +12,19 @@ from transformers import AutoTokenizer
 
 from crossflare import devices
 from crossflare.evaluation.metrics import NO_LABEL
+from crossflare.experiment.prompting.asking import Ask, Pairs, answered, ask_endpoint
+from crossflare.experiment.prompting.likelihood import after_prompt, check_words, word_scores
+from crossflare.experiment.prompting.parsing import parse_label
 from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.outside import (
+    endpoint_of,
+    label_words,
+    prompt_template,
     prompted_model,
     prompted_spec,
     shown_rows,
-    template_of,
-    words_of,
 )
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.prompting.asking import Ask, Pairs, answered, ask_endpoint
-from crossflare.prompting.endpoint import Endpoint
-from crossflare.prompting.likelihood import check_words, joined, word_scores
-from crossflare.prompting.parsing import parse_label
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.templates import fields_of, filled
@@ -33,7 +33,7 @@ from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.bases.load import load_base, place_of
 from crossflare.training.forms.answering import TextForm
 from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
-from crossflare.training.loop.memory import resolve
+from crossflare.training.loop.memory import Number, resolve
 from crossflare.training.text.prompts import PromptRows, begin_of, fit_texts
 from crossflare.training.train import check_length
 
@@ -41,11 +41,6 @@ CHUNK = 128
 """How many prompts a model on this machine answers before the answers are kept."""
 UNLIMITED = 1 << 20
 _NAN = float("nan")
-
-
-def endpoint_of(method: MethodSpec) -> Endpoint:
-    """Return the server that a method asks."""
-    return Endpoint(str(method.endpoint), str(method.model), method.key_env, method.timeout)
 
 
 @dataclass
@@ -71,9 +66,9 @@ class Prompted:
         return self.step.context
 
     @cached_property
-    def local(self) -> "Local | None":
+    def local(self) -> "HereModel | None":
         """The model on this machine; None: an endpoint is asked."""
-        return None if self.method.endpoint is not None else Local(self.context, self.method)
+        return None if self.method.endpoint is not None else HereModel(self.context, self.method)
 
     def read(self, rows: Sequence[Example]) -> Outputs:
         """Ask for the answers to rows; those that were asked before are read from the disk.
@@ -89,7 +84,7 @@ class Prompted:
         elif self.local is not None:
             outputs = Choices(average(np.array(said, dtype=np.float64)), None)
         else:
-            words = words_of(self.context, self.method)
+            words = label_words(self.context, self.method)
             labels = np.array([parse_label(each["text"], words) for each in said], dtype=np.int64)
             self.unparsed = int((labels == NO_LABEL).sum())
             outputs = Choices(np.zeros((len(labels), 0)), None, labels=labels)
@@ -107,7 +102,7 @@ class Prompted:
         about = {**prompted_model(self.context, self.method), "tokens": training.answer_tokens}
         if self.local is None:
             return about
-        words = [] if self.context.spec.task.asks else words_of(self.context, self.method)
+        words = [] if self.context.spec.task.asks else label_words(self.context, self.method)
         return {**about, "words": words, "precision": self.local.precision}
 
     @cached_property
@@ -120,8 +115,8 @@ class Prompted:
         """Return the prompt of each row, after the labelled rows that are shown."""
         context, method = self.context, self.method
         asks = context.spec.task.asks
-        fields, words = fields_of(asks, context.data.task.text_count), words_of(context, method)
-        template = template_of(context, method)
+        fields, words = fields_of(asks, context.data.task.text_count), label_words(context, method)
+        template = prompt_template(context, method)
         reads = self.step.test_source != "none"
         self.cut = 0
 
@@ -132,7 +127,7 @@ class Prompted:
             return texts if self.local is None else self.local.fitted(texts)
 
         shown = [
-            joined(prompt(fitting(e.texts)), e.answers[0].text if asks else words[e.label or 0])
+            after_prompt(prompt(fitting(e.texts)), e.answers[0].text if asks else words[e.label or 0])
             for e in shown_rows(context, method, self.step.seed)
         ]
         made: list[str] = []
@@ -144,14 +139,14 @@ class Prompted:
         return made
 
 
-class Local:
+class HereModel:
     """A decoder-only model on this machine; its weights are loaded when it is first asked."""
 
     def __init__(self, context: Context, method: MethodSpec) -> None:
         self.context, self.spec = context, prompted_spec(context, method)
-        self.words = [] if context.spec.task.asks else words_of(context, method)
+        self.words = [] if context.spec.task.asks else label_words(context, method)
         self.place = model_place(self.spec.name)
-        self.precision = resolve(context.spec.stage2.precision, devices.best_device())
+        self.precision: Number = resolve(context.spec.stage2.precision, devices.best_device())
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -236,9 +231,9 @@ def check_prompt(context: Context, method: MethodSpec, model: Any, tokenizer: An
         UserError: Words cannot be told apart, or the longest prompt has more tokens than the model reads.
     """
     task, training = context.data.task, context.spec.stage2
-    words = words_of(context, method)
+    words = label_words(context, method)
     more = max(check_words(tokenizer, words, task.labels)) if words else training.answer_tokens
     fields = fields_of(context.spec.task.asks, task.text_count)
-    frame = filled(template_of(context, method), fields, [""] * len(fields), words)
+    frame = filled(prompt_template(context, method), fields, [""] * len(fields), words)
     one = len(tokenizer(frame + "\n\n", add_special_tokens=False).input_ids) + training.max_length + more
     check_length(model, tokenizer, one * (method.shots + 1))

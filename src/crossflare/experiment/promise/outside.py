@@ -1,14 +1,14 @@
 """Checks of answers from outside, before anything is made: files of answers, prompted models, and endpoints."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from crossflare.errors import UserError, choose
 from crossflare.experiment.data.answered import answers_file, answers_of
 from crossflare.experiment.steps.context import Context
-from crossflare.experiment.steps.outside import prompted_spec, template_of, words_of
+from crossflare.experiment.steps.outside import endpoint_of, label_words, prompt_template, prompted_spec
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step
-from crossflare.prompting.endpoint import Endpoint
 from crossflare.recipe.engines import model_place
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.templates import check_fields, fields_of
@@ -17,7 +17,7 @@ FIRST_TRIES = 2
 """How often an endpoint is asked before a run begins."""
 
 
-def check_outside(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple[Context, UserError]]:
+def check_answers(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple[Context, UserError]]:
     """Yield what is wrong with files of answers and with prompts; nothing is sent anywhere.
 
     Args:
@@ -37,14 +37,14 @@ def check_outside(contexts: Sequence[Context], *, fetch: bool) -> Iterator[tuple
 
 def _try_prompt(context: Context, method: MethodSpec, fetch: bool) -> None:
     task = context.data.task
-    check_fields(template_of(context, method), fields_of(context.spec.task.asks, task.text_count))
-    words = words_of(context, method)
+    check_fields(prompt_template(context, method), fields_of(context.spec.task.asks, task.text_count))
+    words = label_words(context, method)
     for label in method.words:
         choose("label in words", label, task.labels)
     if len({word.casefold().strip() for word in words}) < len(words) or not all(word.strip() for word in words):
         raise UserError(f"expected a word of its own for each label, got {', '.join(words)}; give other words")
     if method.endpoint is not None:
-        Endpoint(method.endpoint, str(method.model), method.key_env).key()
+        endpoint_of(method).key()
         return
     from crossflare.experiment.making.prompted import check_prompt
     from crossflare.training.bases.empty import empty_base
@@ -74,7 +74,7 @@ def check_endpoints(steps: Sequence[Step]) -> None:
             who = (method.endpoint, str(method.model), method.key_env)
             if who not in asked:
                 asked.add(who)
-                Endpoint(*who, timeout=method.timeout, tries=FIRST_TRIES).ask("Hello", 1)
+                replace(endpoint_of(method), tries=FIRST_TRIES).ask("Hello", 1)
 
 
 def _wrong_files(context: Context, method: MethodSpec) -> Iterator[UserError]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossflare.prompting.parsing import parse_label
+from crossflare.experiment.prompting.parsing import parse_label
 
 WORDS = ["bad", "good", "very good", "負面", "ดี"]
 

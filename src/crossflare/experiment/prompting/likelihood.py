@@ -22,7 +22,7 @@ from crossflare.training.text.prompts import begin_of
 Tokens = tuple[int, ...]
 
 
-def joined(prompt: str, answer: str) -> str:
+def after_prompt(prompt: str, answer: str) -> str:
     """Return a prompt with an answer after it, and a blank between them unless the prompt ends with one."""
     return f"{prompt}{'' if prompt[-1:].isspace() else ' '}{answer}"
 
@@ -34,7 +34,7 @@ def with_words(tokenizer: Any, prompt: str, words: Sequence[str]) -> tuple[int, 
     and the prompt alone first differ: what they share is as likely for all words.
     """
     begin = begin_of(tokenizer)
-    texts = [prompt, *(joined(prompt, word) for word in words)]
+    texts = [prompt, *(after_prompt(prompt, word) for word in words)]
     found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     whole = [(*begin, *ids) for ids in found]
     shared = next(

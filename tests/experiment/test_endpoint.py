@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from crossflare.errors import UserError
-from crossflare.prompting.endpoint import Endpoint
+from crossflare.experiment.prompting.endpoint import Endpoint
 from model_server import Fault, ModelServer, serving
 
 KEY = "sk-very-secret-0123456789"
@@ -73,7 +73,7 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_told_in_one_line(server: 
 
 def test_a_server_that_does_not_answer_in_time(server: ModelServer) -> None:
     server.faults = [(200, "hang", {})] * 2
-    with pytest.raises(UserError, match="no answer after 2 tries, at last nothing within 0.05 seconds"):
+    with pytest.raises(UserError, match=r"no answer after 2 tries, at last nothing within 0\.05 seconds"):
         endpoint(server, timeout=0.05, tries=2).ask("a", 5)
 
 

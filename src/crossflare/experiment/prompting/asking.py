@@ -13,8 +13,8 @@ from typing import Any
 from crossflare.disk.files import content_id, json_text, write_if_new
 from crossflare.disk.locks import in_turn
 from crossflare.errors import UserError
+from crossflare.experiment.prompting.endpoint import Endpoint
 from crossflare.progress import bar
-from crossflare.prompting.endpoint import Endpoint
 from crossflare.translation.store import Shelf
 
 Pairs = Sequence[tuple[str, str]]

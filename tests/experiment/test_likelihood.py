@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from crossflare.errors import UserError
-from crossflare.prompting.likelihood import check_words, joined, with_words, word_scores
+from crossflare.experiment.prompting.likelihood import after_prompt, check_words, with_words, word_scores
 from reference.slow_likelihood import slow_score
 from tiny_questions import make_writer
 
@@ -79,6 +79,6 @@ def test_a_token_across_the_border_is_counted_for_every_word() -> None:
             return type("Encoding", (dict,), {"input_ids": made})(input_ids=made)
 
     start, whole = with_words(Joining(), "x:", ["ab", "b"])
-    assert start == 1  # the joined token stands where the other text has the colon
+    assert start == 1  # the after_prompt token stands where the other text has the colon
     assert [tokens[start:] for tokens in whole] == [(ord("@"), ord("b")), (ord(":"), ord(" "), ord("b"))]
-    assert joined("x:\n", "y") == "x:\ny"
+    assert after_prompt("x:\n", "y") == "x:\ny"
