@@ -96,11 +96,9 @@ def test_it_needs_no_model_and_no_training_row(tmp_path: Path) -> None:
 def test_probabilities_are_kept_and_columns_have_the_names_that_predict_gives_them(tmp_path: Path) -> None:
     shares = [(0.9, 0.1), (0.25, 0.75), (0.4, 0.6), (0.0, 1.0), (0.66, 0.33), (0.5, 0.5), (1.0, 0.0)]
     said = ["bad", "good", "good", "good", "bad", "good", "bad"]
-    beside = [
-        {"id": n, "prediction": s, "p(bad)": a, "p(good)": b} for n, s, (a, b) in zip(IDS, said, shares, strict=True)
-    ]
-    inside = [{"id": n, "prediction": s, "probabilities": {"bad": a, "good": b}} for n, s, (a, b) in zip(IDS, said, shares, strict=True)]  # fmt: skip
-    write(tmp_path / "p-es.csv", beside)
+    rows = list(zip(plain_rows(said), shares, strict=True))
+    write(tmp_path / "p-es.csv", [{**row, "p(bad)": bad, "p(good)": good} for row, (bad, good) in rows])
+    inside = [{**row, "probabilities": {"bad": bad, "good": good}} for row, (bad, good) in rows]
     write(tmp_path / "p-sw.jsonl", inside)
     methods = {
         "table": {"kind": "predictions", "languages": ["es"], "file": "p-{language}.csv"},
@@ -108,8 +106,8 @@ def test_probabilities_are_kept_and_columns_have_the_names_that_predict_gives_th
     }
     ran = run(spec_from(recipe(tmp_path, "", methods=methods), tmp_path), tmp_path / "runs", workers=1)
     found = records(ran)
-    rows = [read_jsonl(ran / found[place]["predictions"]) for place in (("table", "es"), ("json", "sw"))]
-    for mine in rows:
+    kept = [read_jsonl(ran / found[place]["predictions"]) for place in (("table", "es"), ("json", "sw"))]
+    for mine in kept:
         assert [LABELS[row["prediction"]] for row in mine] == said  # also where both are equally probable
         assert mine[0]["log_probabilities"] == pytest.approx([-0.105361, -2.302585], abs=1e-5)
         assert mine[4]["log_probabilities"] == pytest.approx(
@@ -241,3 +239,12 @@ def test_inspect_writes_the_rows_with_the_ids_that_answers_need(
     assert [row["id"] for row in rows] == IDS
     assert set(rows[0]) == {"id", "text"}
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "file", ["a-{language}.csv", {"path": "all.csv", "id": "row", "label": "said", "where": {"lang": "{language}"}}]
+)
+def test_what_is_written_out_reads_back_equal(tmp_path: Path, file: Any) -> None:
+    spec = spec_from(recipe(tmp_path, file), tmp_path)
+    assert spec_from(spec.to_yaml(), tmp_path) == spec
+    assert spec_from(spec.to_yaml(), tmp_path).methods[0].file == spec.methods[0].file

@@ -37,7 +37,7 @@ def test_another_translation_under_the_same_text_is_made_again(store: Path, capl
     assert found == EXPECTED
     assert len(again) == 1
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.endswith("0000.jsonl: a damaged row is ignored, its text is translated again (not as it was written)")
+    assert line.endswith("0000.jsonl: a damaged row is ignored, and made again (not as it was written)")
 
 
 def test_many_damaged_rows_are_one_line_with_their_number(store: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -47,7 +47,7 @@ def test_many_damaged_rows_are_one_line_with_their_number(store: Path, caplog: p
         assert shelf.find(texts(20)) == {}
         assert shelf.damaged == 20
     (line,) = [record.getMessage() for record in caplog.records]
-    assert ": 20 damaged rows are ignored, their texts are translated again" in line
+    assert ": 20 damaged rows are ignored, and made again" in line
     assert made(store) == (EXPECTED, texts(20))
     assert made(store) == (EXPECTED, [])
 

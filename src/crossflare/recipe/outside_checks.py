@@ -20,7 +20,10 @@ def check_outside(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     elif method.about.outside == "prompt":
         given = reader.given(*path)
         if method.endpoint is None:
-            for name in sorted(given & {"key_env", "at_once", "timeout"}):
+            usual = MethodSpec(method.name, method.kind)
+            for name in ("at_once", "key_env", "timeout"):
+                if name not in given or getattr(method, name) == getattr(usual, name):
+                    continue
                 reader.wrong((*path, name), "is of an endpoint; say endpoint, or take it out")
         else:
             if method.model is None and reader.sound(*path, "model"):

@@ -25,6 +25,7 @@ from crossflare.report.runs import RunFolder
 from crossflare.report.summary import Summary, range_text, summary
 from crossflare.report.tables import contrasts, matrix, score_list, scores
 
+UNPARSED = "Each counts as wrong. Of all rows of a language, by seed."
 LEAST, COST, CALIBRATION, DATA = "What the test sets can show", "Cost and quality", "Calibration", "The data"
 
 
@@ -133,6 +134,7 @@ def sections(results: Results) -> list[Section]:
         matrix("rates tried: dev score, in points", "method", results, tried, "Mean over seeds."),
         matrix("steps", "method", results, each(lambda r: r.training.get("steps"), range_text)),
     ]
+    unparsed = [matrix("answers that name no label, or are empty", "method", results, count("unparsed"), UNPARSED)]
     cost, least = cost_grid(results), detectable_grid(results)
     found = [
         Section(LEAST, (least,) if least else ()),
@@ -141,6 +143,7 @@ def sections(results: Results) -> list[Section]:
         Section(COST, (cost,) if cost else ()),
         Section("Test texts that were cut, empty or without a source", tuple(filter(_counted, _filled(checks)))),
         Section("Test texts read in windows", _filled(long)),
+        Section("Answers of prompted models", _filled(unparsed)),
         Section("Translation quality", tuple(translation_grids([run.record for run in results.folder.runs.values()]))),
         Section("Training", _filled(trained)),
     ]

@@ -90,8 +90,9 @@ _log = logging.getLogger(__name__)
 class Shelf:
     """The translations of one engine from one language to another; close it so that others can take over its part."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, holds: str = "translations") -> None:
+        """Take the folder, and what it holds, for messages."""
+        self._folder, self._holds = folder, holds
         self._read: dict[int, int] = {}  # part -> how many of its bytes are in the index, always whole lines
         self._index: Index | None = None
         self._reader = 0
@@ -129,7 +130,7 @@ class Shelf:
                 self._warn(part, len(known), known[0])
         except OSError as error:
             raise UserError(
-                f"{self._folder}: translations cannot be read ({error.strerror}); check the path"
+                f"{self._folder}: {self._holds} cannot be read ({error.strerror}); check the path"
             ) from error
         return {text: translation for text, translation in found.items() if text in wanted}
 
@@ -153,7 +154,7 @@ class Shelf:
                 raise
         except OSError as error:
             reason = f"({error.strerror}); free space or choose another folder; earlier ones are kept"
-            raise UserError(f"{self._folder}: translations could not be written {reason}", "disk") from error
+            raise UserError(f"{self._folder}: {self._holds} could not be written {reason}", "disk") from error
 
     def close(self) -> None:
         """Release the part; the next `append` takes one again."""
@@ -206,8 +207,8 @@ class Shelf:
 
     def _warn(self, part: int, count: int, reason: str) -> None:
         self.damaged += count
-        said = f"{count} damaged rows are ignored, their texts are translated again"
-        said = "a damaged row is ignored, its text is translated again" if count == 1 else said
+        said = f"{count} damaged rows are ignored, and made again"
+        said = "a damaged row is ignored, and made again" if count == 1 else said
         _log.warning("%s: %s (%s)", self._folder / _name(part), said, reason)
 
     def _own_part(self) -> BinaryIO:

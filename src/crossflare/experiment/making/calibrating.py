@@ -30,7 +30,8 @@ def calibration_of(step: PredictionStep, read: Read) -> dict[str, Any]:
     """
     if not step.context.data.task.labels:
         return {}
-    known: dict[str, dict[str, Any]] = {} if step.parts else read_json(step.model.path / CARD).get("calibration") or {}
+    alone = not step.parts and not step.about.outside
+    known: dict[str, dict[str, Any]] = read_json(step.model.path / CARD).get("calibration") or {} if alone else {}
     if step.language in known:
         return _told(known[step.language], step.language)
     rows = dev_rows(step) if step.split == "test" else None

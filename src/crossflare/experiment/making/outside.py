@@ -1,14 +1,15 @@
 """Answers that no model of the recipe gives: those of a file, and those of a language model that is asked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossflare.disk.files import digest_file
+from crossflare.disk.files import content_id, digest_file
 from crossflare.experiment.data.answered import answers_file, answers_of
+from crossflare.experiment.steps.outside import prompt_key, prompted_model
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.tasks.example import Split
 from crossflare.tasks.kinds import QuestionTask
@@ -58,7 +59,43 @@ def answered_outside(step: PredictionStep, split: Split) -> Outside:
     Raises:
         UserError: The file cannot be used, or the model does not answer.
     """
-    return _from_file(step)
+    return _from_file(step) if step.about.outside == "file" else _from_prompt(step, split)
+
+
+def answers_back(step: PredictionStep, outputs: Outputs, split: Split) -> Outputs:
+    """Return answers that were found in texts in the source language, translated back into the rows' language."""
+    if step.about.reads != "source" or step.test_source == "none" or not isinstance(outputs, Answers):
+        return outputs
+    # A row without a translation was read as it is: its answer is in the target language already.
+    foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
+    back = iter(step.context.data.translations.answers_back(foreign, step.language))
+    pairs = zip(outputs.texts, split, strict=True)
+    return replace(outputs, texts=tuple(next(back) if example.source else text for text, example in pairs))
+
+
+def _from_prompt(step: PredictionStep, split: Split) -> Outside:
+    from crossflare.experiment.making.prompted import Prompted
+
+    asked, context, method = Prompted(step), step.context, step.method
+    outputs = answers_back(step, asked.read(split.examples), split)
+    who = prompted_model(context, method)
+    name = method.model or context.spec.model.name
+    said = {"endpoint": method.endpoint, "said": list(asked.said)} if method.endpoint is not None else {}
+    key = prompt_key(context, method, step.seed)
+    options = {"model": name, "template": key["template"], "words": key["words"], "shots": method.shots}
+    options |= {} if method.endpoint is None else {"endpoint": method.endpoint}
+    digest = content_id(who)
+    origin = Origin(
+        model={"name": name, "digest": digest, **said},
+        signed={"model": name, "model_digest": digest, "answers": "prompt"},
+        options=options,
+        data={"shown": [row[0] for row in key["examples"]]} if method.shots else {},
+    )
+    cut: Cut = {"truncated": {"target": asked.cut} if method.endpoint is None else {}}
+    if method.endpoint is not None or context.spec.task.asks:
+        cut["unparsed"] = asked.unparsed
+    sure = isinstance(outputs, Choices) and outputs.log_probabilities.shape[1] > 0
+    return Outside(outputs, origin, cut, (lambda _, rows: asked.read(rows.examples)) if sure else None)
 
 
 def _from_file(step: PredictionStep) -> Outside:

@@ -18,7 +18,7 @@ from crossflare.evaluation.scoring import scoring, stack
 from crossflare.experiment.data.controls import counts
 from crossflare.experiment.making.building import hardware, task_card, versions
 from crossflare.experiment.making.calibrating import calibration_of
-from crossflare.experiment.making.outside import Cut, Origin, answered_outside
+from crossflare.experiment.making.outside import Cut, Origin, answered_outside, answers_back
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.libraries.heard import so_far
@@ -27,7 +27,7 @@ from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, Saved, read_saved
 from crossflare.tasks.dataset import left_out
 from crossflare.tasks.example import Split
-from crossflare.training.forms.protocol import Answers, Choices, Outputs, average
+from crossflare.training.forms.protocol import Choices, Outputs, average
 
 
 def make_prediction(step: PredictionStep) -> None:
@@ -82,14 +82,7 @@ def _read_dev(step: PredictionStep, rows: Split, model: TrainedAdapter | None) -
 
 def _read(step: PredictionStep, model: TrainedAdapter, split: Split) -> Outputs:
     """Return a model's outputs for the test rows, with answers translated back into the rows' language."""
-    context, outputs = step.context, read_split(step, model, split)
-    if step.about.reads == "source" and isinstance(outputs, Answers):
-        # A row without a translation was read as it is: its answer is in the target language already.
-        foreign = [text for text, example in zip(outputs.texts, split, strict=True) if example.source]
-        back = iter(context.data.translations.answers_back(foreign, step.language))
-        pairs = zip(outputs.texts, split, strict=True)
-        return replace(outputs, texts=tuple(next(back) if example.source else text for text, example in pairs))
-    return outputs
+    return answers_back(step, read_split(step, model, split), split)
 
 
 def _read_alone(step: PredictionStep, model: TrainedAdapter, split: Split) -> tuple[Outputs, Cut]:

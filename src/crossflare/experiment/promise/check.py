@@ -15,7 +15,7 @@ from crossflare.experiment.data.opening import open_set
 from crossflare.experiment.data.rows import Data
 from crossflare.experiment.promise.engines import check_engines
 from crossflare.experiment.promise.models import check_models
-from crossflare.experiment.promise.outside import check_outside
+from crossflare.experiment.promise.outside import check_answers
 from crossflare.experiment.promise.sizes import large_models
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.allowed import allowed
@@ -127,7 +127,7 @@ def check(contexts: Sequence[Context], *, fetch: bool = True) -> None:
     for context in contexts:
         for line in check_engines(context.data, fetch=fetch):
             wrong.add(context, line)
-    for context, line in [*check_models(there, fetch=fetch), *check_outside(there, fetch=fetch)]:
+    for context, line in [*check_models(there, fetch=fetch), *check_answers(there, fetch=fetch)]:
         wrong.add(context, line)
     wrong.stop()
 

@@ -16,8 +16,8 @@ from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.news import News
 from crossflare.experiment.running.worker import WAIT, Order
 from crossflare.jobs import Cluster, GivenUpError, Processes, connect
-from crossflare.progress import bar, relay_to_display, send_to
 from crossflare.libraries.heard import listening
+from crossflare.progress import bar, relay_to_display, send_to
 
 LOOK = 2.0
 """The seconds between two looks at the workers' progress: a look opens files for every missing step."""

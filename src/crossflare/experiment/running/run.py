@@ -13,6 +13,7 @@ from crossflare.disk.storage import sweep
 from crossflare.errors import Kind, UserError
 from crossflare.evaluation.folder import RunFiles
 from crossflare.experiment.promise.check import cautions, check
+from crossflare.experiment.promise.outside import check_endpoints
 from crossflare.experiment.running.board import (
     Board,
     Failure,
@@ -87,6 +88,7 @@ def _run(recipe: Recipe, top: Path, workers: int | None, ray: str | None, remake
     damaged = check_records(graph.steps, remake)
     board = Board(graph)
     board.refresh()
+    check_endpoints(board.missing)
     write_recipes(recipe, top)
     warnings = [*(line for context in contexts for line in cautions(context.data)), *look_before(contexts)]
     for line in dict.fromkeys(warnings):

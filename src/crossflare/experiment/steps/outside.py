@@ -6,6 +6,7 @@ from typing import Any
 
 from crossflare.disk.files import digest_file
 from crossflare.experiment.data.answered import answers_file
+from crossflare.experiment.prompting.endpoint import Endpoint
 from crossflare.experiment.steps.context import Context
 from crossflare.recipe.methods import MethodSpec
 from crossflare.recipe.spec import ModelSpec
@@ -27,8 +28,8 @@ def prompt_key(context: Context, method: MethodSpec, seed: int) -> dict[str, Any
     cut = {} if method.endpoint is not None else {"max_length": training.max_length, "precision": training.precision}
     return {
         **prompted_model(context, method),
-        "template": template_of(context, method),
-        "words": [] if spec.task.asks else words_of(context, method),
+        "template": prompt_template(context, method),
+        "words": [] if spec.task.asks else label_words(context, method),
         "examples": [[e.id, e.texts, e.label, [a.text for a in e.answers]] for e in shown_rows(context, method, seed)],
         "answer_tokens": training.answer_tokens,
         **cut,
@@ -47,12 +48,17 @@ def prompted_spec(context: Context, method: MethodSpec) -> ModelSpec:
     return context.spec.model if method.model is None else ModelSpec(method.model, method.revision)
 
 
-def template_of(context: Context, method: MethodSpec) -> str:
+def endpoint_of(method: MethodSpec) -> Endpoint:
+    """Return the server that a method asks."""
+    return Endpoint(str(method.endpoint), str(method.model), method.key_env, method.timeout)
+
+
+def prompt_template(context: Context, method: MethodSpec) -> str:
     """Return the template of a method's prompts."""
     return method.template or default_template(context.spec.task.asks, context.data.task.text_count)
 
 
-def words_of(context: Context, method: MethodSpec) -> list[str]:
+def label_words(context: Context, method: MethodSpec) -> list[str]:
     """Return the word of each label."""
     words = {**context.spec.task.words, **method.words}
     return [words.get(label, label) for label in context.data.task.labels]

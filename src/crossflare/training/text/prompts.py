@@ -43,6 +43,16 @@ def template_of(task: Task) -> PromptTemplate:
     return PromptTemplate((("", 0),), "Sentiment:" if task.name == "nusax" else "Label:")
 
 
+def begin_of(tokenizer: Any) -> list[int]:
+    """Return the tokens that a tokenizer puts before a text, such as its start token."""
+    plain, whole = (
+        call_tokenizer(tokenizer, "a", add_special_tokens=False).input_ids,
+        call_tokenizer(tokenizer, "a").input_ids,
+    )
+    start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+    return whole[:start]
+
+
 class PromptRow(NamedTuple):
     """One tokenised example."""
 
@@ -111,9 +121,7 @@ class Prompter:
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end token (eos_token), so a model could never end its answer; set it")
         self.tokenizer, self.template = tokenizer, template
-        plain, whole = self._ids(["a"])[0], call_tokenizer(tokenizer, "a").input_ids
-        start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
-        self.begin = whole[:start]
+        self.begin = begin_of(tokenizer)
         self.end = [tokenizer.eos_token_id] if ends else []
         self.words = [self._ids([word])[0] if word else [] for word, _ in template.fields]
         self.line = self._ids(["\n"])[0]
