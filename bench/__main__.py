@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import fusion_step, prediction, start, store, translation_engines, writing
+from bench import fusion_step, mixed, prediction, start, store, translation_engines, writing
 from bench.harness import Figure
 from crossflare.disk.files import write_json
 
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[int], Iterator[Figure]]] = {
     "start": start.figures,
     "store": store.figures,
     "prediction": prediction.figures,
+    "mixed": mixed.figures,
     "engines": translation_engines.figures,
 }
 

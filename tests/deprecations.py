@@ -22,7 +22,7 @@ KINDS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 BETWEEN = ("logging", "warnings", "functools", "contextlib")
 """Modules that stand between a call and the complaint, and torch where another library complains: it calls modules."""
 
-LISTENER = "crossflare.heard"
+LISTENER = "crossflare.libraries.heard"
 """Our module that hands on what it hears."""
 
 

@@ -36,7 +36,8 @@ def table(folder: Path) -> str:
             str(len(each["by_seed"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    least = _least((folder / "report.md").read_text(encoding="utf-8"))
+    right = "exact match" if "exact_match" in found["metrics"] else "accuracy"
+    least = _least((folder / "report.md").read_text(encoding="utf-8"), right)
     return "\n".join([*lines, *([] if not least else ["", least]), "", *_signatures(own, found["reference"])])
 
 
@@ -51,12 +52,12 @@ def _rows(signature: str) -> str:
     return signature.partition("|n:")[2].partition("|")[0]
 
 
-def _least(report: str) -> str:
+def _least(report: str, measured: str) -> str:
     """Return what the report says of the difference that its test rows can show, in one sentence."""
     lines = r"^\| ([^|]+?) \| (?:[\d,]+|) ?\| [^|]* \| ([\d.]+) \|$"
     rows = re.findall(lines, report.partition(LEAST)[2].partition(AFTER)[0], re.MULTILINE)
     shown = ", ".join(f"{language} {found} points" for language, found in rows)
-    return f"Least difference of accuracy between FLARE and LoRA that these rows can show: {shown}." if rows else ""
+    return f"Least difference of {measured} between FLARE and LoRA that these rows can show: {shown}." if rows else ""
 
 
 def _signatures(scores: list[Any], reference: str) -> list[str]:

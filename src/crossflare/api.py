@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossflare import progress
 from crossflare.errors import UserError, choose
-from crossflare.heard import listening
 from crossflare.languages import tag_of
+from crossflare.libraries.heard import listening
 from crossflare.recipe.grid import Recipe, load_recipe
 
 if TYPE_CHECKING:

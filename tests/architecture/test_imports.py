@@ -11,7 +11,7 @@ import pytest
 ORDER = (
     ("errors",),
     ("libraries",),
-    ("disk", "heard", "progress", "devices", "jobs"),
+    ("disk", "progress", "devices", "jobs"),
     ("fusions",),
     ("languages",),
     ("tasks",),
@@ -23,6 +23,7 @@ ORDER = (
     ("evaluation",),
     ("serving",),
     ("export",),
+    ("service",),
     ("inspection",),
     ("experiment",),
     ("report",),
@@ -34,6 +35,7 @@ PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
 FREE = {"", "__main__"}  # the root's __init__ offers the public names, wherever they live
 HEAVY = ["torch", "transformers", "peft", "datasets", "pyarrow", "matplotlib", "scipy", "sklearn", "ray", "ctranslate2"]
 HEAVY += ["accelerate", "bitsandbytes", "pandas", "tokenizers", "huggingface_hub", "onnx", "onnxruntime"]
+HEAVY += ["fastapi", "uvicorn", "starlette", "prometheus_client"]
 
 
 def imported(name: str, tree: ast.Module, package: bool) -> list[tuple[int, str]]:

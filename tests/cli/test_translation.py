@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(
 
 def test_notices_stand_on_standard_error_while_bars_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     from crossflare.cli.terminal import bars, print_note
-    from crossflare.heard import listening
+    from crossflare.libraries.heard import listening
 
     log = logging.getLogger("crossflare.somewhere")
     before = list(logging.getLogger("crossflare").handlers)

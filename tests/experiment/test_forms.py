@@ -27,6 +27,7 @@ METHODS: dict[str, Any] = {
     "flare-no-source": {"of": "flare"},
     "shuffled": {"kind": "flare", "train_source": "shuffled", "test_source": "shuffled"},
     "none": {"kind": "flare", "train_source": "none", "test_source": "none"},
+    "xmixup-lora": None,
 }
 
 
@@ -63,13 +64,16 @@ def test_only_a_source_that_is_a_labelled_row_has_answers(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_loss_on_both_languages_is_one_on_both_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", ["bert", "mt5", "llama"])
+def test_a_loss_on_both_languages_is_one_on_both_answers(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Told no answers of its sources, the same method learns another adapter."""
     weights: list[bytes] = []
     for known in (True, False):
         if not known:
             monkeypatch.setattr("crossflare.experiment.steps.models.with_labelled_sources", lambda split, _: split)
-        ran = run(spec_of(tmp_path, "bert", {"xmixup": {"train_source": "original"}}), tmp_path / str(known), workers=1)
+        ran = run(spec_of(tmp_path, model, {"xmixup": {"train_source": "original"}}), tmp_path / str(known), workers=1)
         weights += [path.read_bytes() for path in (ran / "adapters").glob("*/adapter_model.safetensors")]
     assert len(weights) == 2
     assert weights[0] != weights[1]

@@ -85,6 +85,8 @@ def test_only_some_cells(tmp_path: Path) -> None:
     assert names("data=one,rank=r16") == ["one,r16"]
     assert names("data=one", "rank=r16") == ["one,r16"]
     assert names("rank=r4,rank=r16", "data=small") == ["small,r4", "small,r16"]
+    assert names("one,r16") == ["one,r16"]  # the name of a cell
+    assert names("one", "rank=r4") == ["one,r4"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ def test_only_some_cells(tmp_path: Path) -> None:
         ("rnk=r4", "--only rnk=r4: unknown axis 'rnk': did you mean 'rank'?"),
         ("rank=r5", "--only rank=r5: rank has no value 'r5': known: r16, r4"),
         ("rank", "--only rank: expected axis=value; axes are data, rank"),
+        ("one,r61", "--only r61: no cell of that name, and no axis=value: did you mean 'r16'?"),
     ],
 )
 def test_only_what_there_is(tmp_path: Path, only: str, said: str) -> None:

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from crossflare.libraries import guard
+from crossflare.libraries import attention, guard
 from crossflare.libraries import transformers as seams
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 40}
@@ -94,20 +94,21 @@ def test_activations_are_computed_twice_but_for_one_block(contract, monkeypatch,
 
 def test_the_parts_of_an_attention_make_its_states(contract, bert) -> None:
     block = bert.bert.encoder.layer[0]
-    attention, states = seams.block_attention(block), torch.randn(2, 5, 16)
-    parts = seams.attention_parts(attention)
+    style, states = attention.STYLES["bert"], torch.randn(2, 5, 16)
+    parts = style.parts(block)
     heads = [
         each(states).unflatten(-1, (parts.heads, -1)).transpose(1, 2) for each in (parts.query, parts.key, parts.value)
     ]
     context = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
     expected = parts.norm(states + parts.output_dropout(parts.dense(context)))
-    assert torch.allclose(seams.attention_states(attention(states)), expected, atol=1e-6)
-    with pytest.raises(guard.LibraryError, match=contract.one_line("transformers", "tuple as the output .*")):
-        seams.attention_states(states)
-    del attention.output.LayerNorm
+    place = style.place(block)
+    assert torch.allclose(attention.attention_states(place(states)), expected, atol=1e-6)
+    with pytest.raises(guard.LibraryError, match=contract.one_line("transformers", "states as the output .*")):
+        attention.attention_states(())
+    del place.output.LayerNorm
     says = r"BertAttention\.output\.LayerNorm"
     with pytest.raises(guard.LibraryError, match=contract.one_line("transformers", says)):
-        seams.attention_parts(attention)
+        style.parts(block)
 
 
 def test_a_blocks_second_argument_is_the_mask(contract, monkeypatch, bert) -> None:

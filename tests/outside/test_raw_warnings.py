@@ -13,7 +13,7 @@ import pytest
 from crossflare.cli import main
 from crossflare.evaluation.record import load_record
 from crossflare.experiment.running.run import run
-from crossflare.heard import collecting, listening, so_far
+from crossflare.libraries.heard import collecting, listening, so_far
 from tiny_experiment import Lab
 
 

@@ -9,9 +9,12 @@ from fake_runs import fake_runs
 from crossflare.cli import main
 from crossflare.disk.files import write_json
 from crossflare.errors import UserError
-from crossflare.evaluation.significance import Interval
+from crossflare.evaluation.significance import Difference, Interval
 from crossflare.experiment.running.board import Failure, save_failure
+from crossflare.report.grid import points
+from crossflare.report.over_cells import CellDifferences, difference_figures, differences_grid
 from crossflare.report.overview import CellScores, build_overview, is_grid, overview_grid
+from crossflare.report.results import collect
 
 SKILLS = {"zero-shot": 0.5, "lora": 0.6, "flare": 0.7}
 
@@ -45,10 +48,37 @@ def test_every_cell_has_its_report_and_the_grid_an_overview(top: Path) -> None:
     assert "[xnli,r8](cells/xnli,r8/report.md)" in text
     assert 'href="cells/xnli,r8/report.html"' in page
     assert 'href="cells/nusax,r4' not in page
-    for link in re.findall(r'href="([^"]+)"', page):
+    for link in re.findall(r'href="([^#"][^"]*)"', page):
         assert (top / link).is_file()
     assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert not re.search(r'(?<!xmlns)(?<!xmlns:xlink)="https?:', page), "names of SVG's own languages are no addresses"
+    assert "url(http" not in page
+
+
+def test_every_difference_of_a_grid_is_in_a_table_and_flare_s_in_a_drawing(top: Path) -> None:
+    made = build_overview(top)
+    results = [collect(top / "cells" / name) for name in ("xnli,r4", "xnli,r8")]
+    text, page = made.markdown.read_text(), made.html.read_text()
+    table = text.split("## Differences: each method less lora")[1].split("## Reports")[0]
+    head, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    assert head == ["method", "xnli,r4", "xnli,r8"]  # the third cell has not run
+    assert [row[0] for row in rows] == ["zero-shot", "flare"]
+    for row in rows:
+        for each, shown in zip(results, row[1:], strict=True):
+            own = each.contrasts.get((each.metrics[0], "lora", each.overall)) if row[0] == "flare" else None
+            if own is not None and own.difference is not None:  # the cell's own report has it, too
+                assert shown.strip("*").startswith(points(own.difference.score, signed=True))
+    assert re.findall("<figcaption>([^<]+)</figcaption><svg", page) == ["flare − lora, cell by cell"]
+    drawing = page.split("flare − lora, cell by cell")[1].split("</svg>")[0]
+    assert [name for name in ("xnli, r4", "xnli, r8", "nusax") if name in drawing] == ["xnli, r4", "xnli, r8"]
+
+
+def test_one_cell_has_nothing_to_compare_over() -> None:
+    less = CellDifferences("a", "lora", {"flare": Difference(0.1, 0.0, 0.2, 0.5)}, ("flare",))
+    other = CellDifferences("b", "base", {"flare": Difference(0.1, 0.0, 0.2, 0.5)}, ("flare",))
+    assert differences_grid([less, other], "lora") is None  # another reference is another question
+    assert difference_figures([less, other], "lora") == []
+    assert len(difference_figures([less, CellDifferences("c", "lora", less.found, ("flare",))], "lora")) == 1
 
 
 def test_the_verb_reports_a_grid(top: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaForQuestionAnswering
 
 from crossflare.errors import UserError
-from crossflare.fusion.identity import head_modules, identify
+from crossflare.fusion.identity import GATE, head_modules, identify
 from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 from crossflare.libraries.transformers import with_checkpointing
 from crossflare.tasks.example import Answer, Example, Split
@@ -22,7 +22,7 @@ from crossflare.training.forms.answering import SpanForm
 from crossflare.training.forms.choosing import HeadForm
 from crossflare.training.forms.joining import Annealing
 from crossflare.training.forms.make import make_form
-from crossflare.training.forms.mixing import GATE, prepare_mixing
+from crossflare.training.forms.mixing import prepare_mixing
 from crossflare.training.forms.protocol import Choices
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
 from crossflare.training.loop.settings import Settings
@@ -227,8 +227,10 @@ def test_what_cannot_be_prepared_is_refused() -> None:
         prepare_mixing(prepare_mixing(build("bert")))
     with pytest.raises(UserError, match="carries adapters already"):
         prepare_mixing(adapted(build("bert")))
-    with pytest.raises(UserError, match="got llama"):
-        prepare_mixing(build_writer("llama"))
+    with pytest.raises(UserError, match="got gpt2"):
+        prepare_mixing(build_writer("gpt2"))
+    with pytest.raises(UserError, match="expected a block from 0 to 1, got 2"):
+        prepare_mixing(build_writer("mt5"), 2)
 
 
 # Forms ---------------------------------------------------------------------------------------------------------------
@@ -385,7 +387,7 @@ def test_answers_are_the_targets_alone() -> None:
 def test_forms_that_cannot_mix_say_so(mixes: Any, tokenizer: Any) -> None:
     with pytest.raises(UserError, match="X-Mixup: the model has no part that mixes; call prepare on the base"):
         make_form(TASK, "head", build("bert"), tokenizer, 16, with_source=True, mixes=mixes)
-    for more in ({"answering": "text"}, {"answering": "head", "joined": True}):
+    for more in ({"answering": "head", "joined": True},):
         with pytest.raises(UserError, match="X-Mixup is for a head over a text beside its source"):
             make_form(
                 TASK, model=prepared("bert"), tokenizer=tokenizer, max_length=16, with_source=True, mixes=mixes, **more

@@ -31,7 +31,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="AXIS=VALUE",
-        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan]; repeatable.",
+        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan] or [cyan]--only xnli,r8[/cyan].",
     ),
 ]
 RUNS = Path("runs")
@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
             ("crossflare run recipe.yaml --workers 1", "one process: the easiest to debug"),
             ("crossflare run grid.yaml --dry-run", "check every cell and count the work; nothing is run"),
             ("crossflare run grid.yaml --tiny", "the whole grid in minutes on a processor, numbers without meaning"),
+            ("crossflare run grid.yaml --tiny --languages 1", "the same in one language of each task"),
             ("crossflare run grid.yaml --only task=xnli", "some cells of a grid"),
             ("crossflare run grid.yaml --ray auto", "on the cluster that this machine belongs to"),
         ),
@@ -120,6 +121,12 @@ def run(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="With tiny random models on made-up rows: does all of it run?")
     ] = False,
+    languages: Annotated[
+        int | None,
+        typer.Option(
+            "--languages", metavar="N", help="Only the first N targets, and one rate where several are tried."
+        ),
+    ] = None,
 ) -> None:
     """Translate, train, predict and report whatever of a recipe is missing.
 
@@ -128,6 +135,10 @@ def run(
     from crossflare.recipe.grid import load_recipe
 
     made = load_recipe(recipe, assignments, only)
+    if languages is not None:
+        from crossflare.recipe.first import first_languages
+
+        made = first_languages(made, languages)
     if tiny:
         from crossflare_lab.tiny import tiny as shrunk
 

@@ -22,13 +22,14 @@ from crossflare.cli import (
     inspecting,
     laboratory,
     prediction,
+    service,
     sharing,
     translation,
 )
 from crossflare.cli.front import Front
 from crossflare.cli.terminal import complain, err, examples, print_json, print_note, say
 from crossflare.errors import Kind, UserError
-from crossflare.heard import listening
+from crossflare.libraries.heard import listening
 
 USER, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 """Exit codes: the user's mistake, a fault of the program, Ctrl-C, SIGTERM."""
@@ -55,6 +56,7 @@ for module in (
     analysis,
     translation,
     prediction,
+    service,
     sharing,
     inspecting,
     fetching,

@@ -6,7 +6,7 @@ A model has one attachment, however many adapters it carries and whichever way t
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -73,7 +73,7 @@ class Attachment:
             ]
         self.replaced = [Forward(self.model, "forward", calls=self.calls)]
         if callable(getattr(self.model, "generate", None)):
-            self.replaced.append(Generate(self.model, "generate", attachment=self))
+            self.replaced.append(Generate(self.model, "generate", writer=self))
         for each in self.replaced:
             each.put()
 
@@ -223,16 +223,24 @@ class Forward(Replacement):
             raise
 
 
+class Writer(Protocol):
+    """What calls a model's own `generate` with a source beside the prompts, such as an `Attachment`."""
+
+    def generate(self, plain: Any, arguments: dict[str, Any]) -> Any:
+        """Call `plain`, the model's own `generate`, with some of the arguments, by name."""
+        ...
+
+
 @dataclass(eq=False)
 class Generate(Replacement):
     """The model's generate, with a source or without."""
 
-    attachment: Attachment = field(kw_only=True)
+    writer: Writer = field(kw_only=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Write text (see `Attachment.generate`)."""
+        """Write text (see `Writer.generate`)."""
         plain = self.original()
         given = dict(zip(inspect.signature(plain).parameters, args, strict=False)) | kwargs
         if given.get("inputs") is not None:
             given["input_ids"] = given.pop("inputs")
-        return self.attachment.generate(plain, given)
+        return self.writer.generate(plain, given)

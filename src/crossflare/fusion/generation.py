@@ -159,15 +159,13 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
     model: Any = source_pass.model
     if inputs.rows is not None:
         raise UserError("generate reads one source row for each prompt; leave source_rows out, and repeat the rows")
-    _refuse(inputs.rest, getattr(model, "generation_config", None))
-    refuse_filled(inputs)
+    inputs = checked(inputs, model, source_pass.encoder_decoder)
     if is_compiled(model):
         raise UserError(
             "generate with a source cannot run a model compiled as a whole, whose graph knows no steps; compile its "
             "blocks instead (block.compile()), or pass a copy that is not compiled"
         )
     inputs.rest["disable_compile"] = True  # generate's own compilation, with a static cache, makes such a graph
-    inputs = _with_mask(inputs, model, source_pass.encoder_decoder)
     calls.begin()
     try:
         reader = source_pass.reader()
@@ -180,6 +178,17 @@ def begin(source_pass: SourcePass, calls: Calls, config: FlareConfig, inputs: In
     finally:
         calls.close()
     return _encode(model, reader, calls, frame, inputs)
+
+
+def checked(inputs: Inputs, model: Any, encoder_decoder: bool) -> Inputs:
+    """Return the arguments of `generate` with an explicit mask, after checking that each step can be told from others.
+
+    Raises:
+        UserError: See `begin`.
+    """
+    _refuse(inputs.rest, getattr(model, "generation_config", None))
+    refuse_filled(inputs)
+    return _with_mask(inputs, model, encoder_decoder)
 
 
 def refuse_filled(inputs: Inputs) -> None:

@@ -45,6 +45,8 @@ def without_path(name: str) -> str:
 
 PARTS = ("encoder", "decoder")
 """The stacks that a backbone may have."""
+GATE = "mixup_gate"
+"""The name of the part that X-Mixup adds to a model, beside the backbone: it is trained and saved like a head."""
 
 
 def head_modules(model: nn.Module) -> list[str]:
@@ -53,7 +55,7 @@ def head_modules(model: nn.Module) -> list[str]:
     A language model's output layer is no head: it is pretrained, and belongs to the base.
     """
     if getattr(model, "get_output_embeddings", lambda: None)() is not None:
-        return []
+        return [GATE] if hasattr(model, GATE) else []
     backbone, children = getattr(model, "base_model_prefix", ""), dict(model.named_children())
     children.pop(PLACE, None)  # an adapter's projections
     if backbone not in children:  # the model is a backbone, or holds the parts of one (T5 for questions)

@@ -17,6 +17,7 @@ from crossflare.errors import UserError
 from crossflare.fusion.calls import Calls, Mixed
 from crossflare.fusion.inputs import Inputs
 from crossflare.libraries.peft import AuxiliaryTrainingWrapper, LoraLayer, wrap_calls
+from crossflare.libraries.threads import turn
 from crossflare.libraries.torch import forward_pre_hooks, is_compiled
 
 BASE = "__base__"
@@ -58,7 +59,8 @@ class Mixing:
             UserError: The names are not those of adapters, or the model is in training mode or compiled as a whole.
         """
         mixed = Mixed(self._checked(names), writing)
-        self._hook()
+        with turn(self):
+            self._hook()
         with self.bound(mixed):
             yield
 

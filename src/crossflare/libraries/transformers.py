@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from crossflare.errors import UserError, listed
 from crossflare.libraries import guard
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 LIBRARY = "transformers"
 
@@ -208,38 +207,6 @@ def wrap_checkpoint(module: nn.Module, wrap: Callable[[Any], Any]) -> None:
 
 
 # The inside of encoders like BERT: see `fusion.blocks.POST_NORM` ----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """The parts of a block's attention LN(x + dense(attention(x)))."""
-
-    query: Any
-    key: Any
-    value: Any
-    dropout: Any
-    heads: int
-    dense: Any
-    output_dropout: Any
-    norm: Any
-
-
-def attention_parts(attention: nn.Module) -> Attention:
-    """Return the parts of a block's attention, adapters on them included."""
-    names = ("self.query", "self.key", "self.value", "self.dropout", "self.num_attention_heads", "output.dense")
-    return Attention(*(guard.part(LIBRARY, attention, name) for name in (*names, "output.dropout", "output.LayerNorm")))
-
-
-def attention_states(output: Any) -> Tensor:
-    """Return the states [B,T,d] from the output of a block's attention, a tuple that begins with them."""
-    if not isinstance(output, tuple):
-        raise guard.fail(LIBRARY, "tuple as the output of an encoder's attention")
-    return output[0]
-
-
-def block_attention(block: nn.Module) -> nn.Module:
-    """Return the attention of a block."""
-    return guard.part(LIBRARY, block, "attention")
 
 
 def check_mask_argument(block: nn.Module) -> None:

@@ -252,7 +252,7 @@ def _form(method: MethodSpec, spec: Spec, reader: Reader) -> None:
     path, written = ("methods", method.name), spec.task.form == "text"
     if method.about.learns == "probe" and written:
         reader.wrong(path, "a probe puts its own regression in place of words; set task.form: head, or take it out")
-    if method.about.mixes != "none" and written:
+    if method.about.mixes == "filter" and written:
         reader.wrong(path, f"{method.kind} is for heads, not for written answers; set task.form: head, or take it out")
     quantise = spec.model.quantise if reader.sound("model") else "none"
     if method.about.learns == "model" and quantise != "none":

@@ -75,7 +75,8 @@ def load_recipe(
         recipe: Its YAML file, or the content of such a file as a mapping; paths in a mapping start at the current
             folder.
         overrides: Each `a.b=c`, set in every cell, whatever its values say; `grid.axis.value.a=c` in the grid.
-        only: Each `axis=value[,axis=value...]`: the cells to run; several values of an axis mean any of them.
+        only: Each `axis=value[,axis=value...]`, or the name of a cell (its values with commas between them): the cells
+            to run; several values of an axis mean any of them.
 
     Raises:
         GatheredError: One line for each mistake of any cell.
@@ -251,7 +252,7 @@ def _pick(recipe: Recipe, only: Sequence[str]) -> Recipe:
     for pair in (part for each in only for part in each.split(",")):
         axis, equals, value = (word.strip() for word in pair.partition("="))
         if not equals:
-            raise UserError(f"--only {pair}: expected axis=value; axes are {', '.join(recipe.axes)}")
+            axis, value = _axis_of(axis, recipe.axes), axis
         if axis not in recipe.axes:
             raise UserError(f"--only {pair}: unknown axis '{axis}': {nearest(axis, recipe.axes)}")
         if value not in recipe.axes[axis]:
@@ -259,3 +260,16 @@ def _pick(recipe: Recipe, only: Sequence[str]) -> Recipe:
         wanted.setdefault(axis, set()).add(value)
     chosen = (cell for cell in recipe.cells if all(cell.values[axis] in values for axis, values in wanted.items()))
     return Recipe(recipe.cells, tuple(chosen), recipe.axes)
+
+
+def _axis_of(value: str, axes: Mapping[str, Sequence[str]]) -> str:
+    """Return the axis that has a value, for `--only` with the names of a cell."""
+    found = [axis for axis, values in axes.items() if value in values]
+    if not found:
+        if value in axes:
+            raise UserError(f"--only {value}: expected axis=value; axes are {', '.join(axes)}")
+        every = [each for values in axes.values() for each in values]
+        raise UserError(f"--only {value}: no cell of that name, and no axis=value: {nearest(value, every)}")
+    if len(found) > 1:
+        raise UserError(f"--only {value}: {' and '.join(found)} have it; expected one of them, as {found[0]}={value}")
+    return found[0]

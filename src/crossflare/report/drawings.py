@@ -26,7 +26,7 @@ def score_figures(results: Results, metric: str) -> list[figures.Figure]:
         column: [_score_row(results, metric, method, column) for method in grouped(results.folder)]
         for column in results.columns
     }
-    limits = (0.0, _limits([row for rows in found.values() for row in rows])[1])
+    limits = (0.0, axis_limits([row for rows in found.values() for row in rows])[1])
     drawn: list[figures.Figure] = []
     for index, (column, rows) in enumerate(found.items()):
         reference = next((row.value for row in rows if row.name == results.reference), None)
@@ -60,7 +60,7 @@ def headline(results: Results, metric: str) -> figures.Figure | None:
         row = _row(column_name(column), contrast.difference, contrast)
         rows.append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
     label = f"difference in {metric_name(metric)}, points"
-    limits = _limits([figures.IntervalRow("", 0.0), *rows])
+    limits = axis_limits([figures.IntervalRow("", 0.0), *rows])
     title = f"{subject} {MINUS} {reference}, by language"
     return figures.Figure(title, figures.intervals("headline", rows, label, limits, reference=0.0)) if rows else None
 
@@ -73,7 +73,7 @@ def contrast_figures(results: Results, metric: str) -> list[figures.Figure]:
         if contrast := results.contrasts.get((metric, method, column)):
             row = _row(f"{MINUS} {method}", contrast.difference, contrast)
             found[column].append(replace(row, strong=bool(contrast.difference and contrast.difference.clear)))
-    limits = _limits([figures.IntervalRow("", 0.0), *(row for rows in found.values() for row in rows)])
+    limits = axis_limits([figures.IntervalRow("", 0.0), *(row for rows in found.values() for row in rows)])
     label = f"difference in {metric_name(metric)}, points"
     return [
         figures.Figure(_title(results, column), figures.intervals(f"less{index}", rows, label, limits, reference=0.0))
@@ -108,7 +108,7 @@ def scatter_points(results: Results, measure: str) -> dict[str, tuple[float, flo
     }
 
 
-def _limits(rows: Sequence[figures.IntervalRow]) -> tuple[float, float]:
+def axis_limits(rows: Sequence[figures.IntervalRow]) -> tuple[float, float]:
     """Return axis limits that hold every interval and dot, with some space."""
     values = [value for row in rows if row.value is not None for value in (row.value, row.low, row.high, *row.dots)]
     low, high = (min(values), max(values)) if values else (0.0, 100.0)

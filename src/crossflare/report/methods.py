@@ -54,6 +54,11 @@ def unranked(folder: RunFolder) -> frozenset[str]:
     return upper_bounds(folder) | {x for x in folder.methods if _group(folder, x) == "control"}
 
 
+def variants_of_flare(folder: RunFolder) -> tuple[str, ...]:
+    """Return the methods that fuse and are no controls, in the recipe's order."""
+    return tuple(x for x in folder.methods if _group(folder, x) == "flare")
+
+
 def descriptions(folder: RunFolder) -> tuple[tuple[str, str], ...]:
     """Return each method's name with a sentence about it; facts that records and recipe do not have are left out."""
     options = {name: _options(folder, name) for name in grouped(folder)}

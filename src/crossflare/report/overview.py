@@ -19,6 +19,7 @@ from crossflare.progress import track
 from crossflare.report.build import build_report
 from crossflare.report.figures import MissingExtraError
 from crossflare.report.grid import Entry, Grid, points, span, to_markdown, to_terminal
+from crossflare.report.over_cells import CellDifferences, difference_figures, differences_grid
 from crossflare.report.page import render_template
 from crossflare.report.tables import metric_name
 
@@ -40,6 +41,8 @@ class CellScores:
     """Method -> why it has no score."""
     ranked: frozenset[str] = frozenset()
     """The methods that take part in a ranking."""
+    less: CellDifferences | None = None
+    """The differences to its reference; None where nothing has run."""
     note: str = ""
     """Why it has no page."""
 
@@ -87,10 +90,11 @@ def build_overview(top: Path) -> Overview:
     shown = Group(Text(table.title, style="italic"), to_terminal(folded), Text(table.legend, style="dim"))
     markdown, html = top / "report.md", top / "report.html"
     sweep(top)
-    write_if_new(markdown, _text(grid["name"], table, cells, failures))
+    less = _differences(cells)
+    write_if_new(markdown, _text(grid["name"], table, less, cells, failures))
     note = next((cell.note for cell in cells if cell.note), "")
     try:
-        write_if_new(html, _page(grid["name"], table, cells, failures))
+        write_if_new(html, _page(grid["name"], table, less, cells, failures))
     except MissingExtraError as error:
         html.unlink(missing_ok=True)
         return Overview(markdown, None, shown, str(error))
@@ -130,7 +134,15 @@ def _scores(cell: RunFiles) -> CellScores:
     scores = {method: cell.score for method, cell in whole.items() if cell.score is not None}
     ranked = {method for name, method in results.ranks if name == metric}
     gaps = {method: cell.gap for method, cell in whole.items() if cell.score is None}
-    return CellScores(folder.name, metric, scores, gaps, frozenset(ranked or scores), report.note)
+    ranks = frozenset(ranked or scores)
+    return CellScores(folder.name, metric, scores, gaps, ranks, CellDifferences.of(results), report.note)
+
+
+def _differences(cells: Sequence[CellScores]) -> list[Grid]:
+    """Return a table for each reference that cells have in common."""
+    found = [cell.less for cell in cells if cell.less is not None]
+    grids = (differences_grid(found, each) for each in dict.fromkeys(cell.reference for cell in found if cell.found))
+    return [grid for grid in grids if grid is not None]
 
 
 def _entry(cell: CellScores, method: str, errors: Sequence[str]) -> Entry:
@@ -160,20 +172,30 @@ def _failed(failures: Sequence[Failure]) -> list[str]:
     return [f"{each.kind} {each.label}, {each.minute}: {each.error}" for each in failures]
 
 
-def _text(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequence[Failure]) -> str:
+def _text(
+    name: str, table: Grid, less: Sequence[Grid], cells: Sequence[CellScores], failures: Sequence[Failure]
+) -> str:
     links = [f"- [{cell.name}]({_place(cell, 'md')})" for cell in cells if cell.metric]
-    parts = [f"# {name}", to_markdown(table), "## Reports of the cells", "\n".join(links)]
+    parts = [f"# {name}", to_markdown(table)]
+    parts += [f"## Differences: {grid.title}\n\n{to_markdown(grid)}" for grid in less]
+    parts += ["## Reports of the cells", "\n".join(links)]
     if failures:
         parts += ["## Failed", "\n".join(f"- {line}" for line in _failed(failures))]
     return "\n\n".join(parts).rstrip() + "\n"
 
 
-def _page(name: str, table: Grid, cells: Sequence[CellScores], failures: Sequence[Failure]) -> str:
+def _page(
+    name: str, table: Grid, less: Sequence[Grid], cells: Sequence[CellScores], failures: Sequence[Failure]
+) -> str:
+    found = [cell.less for cell in cells if cell.less is not None]
+    references = dict.fromkeys(cell.reference for cell in found)
     return render_template(
         "overview.html.j2",
         name=name,
         grid=replace(table, legend=f"{table.legend} The names of cells lead to their reports."),
         links={cell.name: _place(cell, "html") for cell in cells if cell.metric},
+        less=less,
+        figures=[figure for each in references for figure in difference_figures(found, each)] if less else [],
         failed=_failed(failures),
         facts={
             "cells": len(cells),

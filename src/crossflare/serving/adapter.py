@@ -28,6 +28,7 @@ from crossflare.serving.rows import (
     without_blanks,
 )
 from crossflare.tasks.example import Example
+from crossflare.tasks.kinds import QuestionTask
 from crossflare.training.bases.load import Base, load_base
 from crossflare.training.forms.make import make_form, prepare
 from crossflare.training.forms.protocol import Form, Outputs
@@ -260,7 +261,8 @@ def load_trained(
 
 def _with_adapter(saved: Saved, found: Base, *, merged: bool) -> "nn.Module":
     """Put an adapter on its base, which may have stage 1 `merged` into it."""
-    prepared = prepare(found.model, saved.kind.mixes, saved.card.get("mixing") or {})
+    asks = isinstance(saved.task, QuestionTask)
+    prepared = prepare(found.model, saved.kind.mixes, saved.card.get("mixing") or {}, asks=asks)
     with warnings.catch_warnings():
         # peft uses a name that transformers will drop; a caller of crossflare cannot change that.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)

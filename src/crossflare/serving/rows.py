@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from crossflare.errors import UserError
+from crossflare.libraries.threads import turn
 from crossflare.recipe.kinds import Reads
 from crossflare.serving.card import Saved
 from crossflare.serving.languages import languages_of
@@ -27,6 +28,20 @@ ADVICE: Mapping[Reads, str] = {
 }
 
 
+def given_rows(
+    saved: Saved, texts: Iterable[Text], sources: Iterable[Text | None] | None, translator: Translator | None
+) -> tuple[list[Example], Reads]:
+    """Return a caller's N texts as rows with the sources that he gives, and what the adapter reads of each.
+
+    Raises:
+        UserError: See `TrainedAdapter.predict`.
+    """
+    examples, any_source = examples_from(texts, sources, saved.task.text_count)
+    if not examples:
+        return [], "target"
+    return examples, reads_of(saved, given_of(sources is not None, any_source, translator), ADVICE)
+
+
 def ready(
     saved: Saved,
     texts: Iterable[Text],
@@ -39,19 +54,16 @@ def ready(
     Raises:
         UserError: See `TrainedAdapter.predict`.
     """
-    examples, any_source = examples_from(texts, sources, saved.task.text_count)
-    if not examples:
-        return [], "target"
-    reads = reads_of(saved, given_of(sources is not None, any_source, translator), ADVICE)
+    examples, reads = given_rows(saved, texts, sources, translator)
     if translator is not None and reads == "both":
         examples = translated(saved, examples, translator, language)
     return examples, reads
 
 
-def check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: object) -> None:
     """Raise `UserError` for a batch without rows."""
-    if batch_size < 1:
-        raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size: expected at least 1, got {batch_size!r:.100}")
 
 
 def text_columns(task: Task) -> tuple[str, ...]:
@@ -125,9 +137,14 @@ def row_texts(value: object, where: str, count: int) -> tuple[str, ...]:
     if len(parts) != count or isinstance(value, str) != (count == 1) or len(texts) < count:
         found = f"({', '.join(map(_kind, parts[:3]))})" if isinstance(value, tuple | list) else _kind(value)
         raise UserError(f"{where}: expected {wanted}, got {found}; this adapter's task has {count} text(s)")
+    check_whole(texts, where)
+    return texts
+
+
+def check_whole(texts: Iterable[str], where: str) -> None:
+    """Raise `UserError` for a text with half of a surrogate pair, which no library below can encode."""
     if any("\ud800" <= sign <= "\udfff" for text in texts if not text.isascii() for sign in text):
         raise UserError(f"{where}: holds half of a surrogate pair; give whole characters")
-    return texts
 
 
 def _kind(value: object) -> str:
@@ -189,10 +206,32 @@ def translated(
     saved: Saved, examples: Sequence[Example], engine: Translator, language: str | None = None
 ) -> list[Example]:
     """Return examples with the translations of their texts as their sources; texts may have any length."""
-    source, target = languages_of(saved, language)
-    texts = list(dict.fromkeys(text for example in examples for text in example.texts))
-    done = dict(zip(texts, for_long_texts(engine).translate(texts, source=source, target=target), strict=True))
-    return [example.with_source(tuple(done[text] for text in example.texts)) for example in examples]
+    return translated_together([(languages_of(saved, language), examples, engine)])[0]
+
+
+def translated_together(
+    parts: Sequence[tuple[tuple[str, str], Sequence[Example], Translator]],
+) -> list[list[Example]]:
+    """Return the examples of each part with the translations of their texts as their sources.
+
+    An engine gets each text once for each pair of languages, and only one thread at a time.
+
+    Args:
+        parts: The languages that `languages_of` returns, examples, and the engine that translates them.
+    """
+    asked: dict[tuple[int, str, str], tuple[Translator, dict[str, None]]] = {}
+    for pair, examples, engine in parts:
+        _, texts = asked.setdefault((id(engine), *pair), (engine, {}))
+        texts.update(dict.fromkeys(text for example in examples for text in example.texts))
+    done: dict[tuple[int, str, str], dict[str, str]] = {}
+    for (number, source, target), (engine, texts) in asked.items():
+        with turn(engine):
+            said = for_long_texts(engine).translate([*texts], source=source, target=target)
+        done[number, source, target] = dict(zip(texts, said, strict=True))
+    return [
+        [example.with_source(tuple(done[id(engine), *pair][text] for text in example.texts)) for example in examples]
+        for pair, examples, engine in parts
+    ]
 
 
 def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[Any]:
@@ -210,7 +249,8 @@ def states_of(saved: Saved, examples: Sequence[Example], engine: Any) -> list[An
                 f"the adapter was trained with the translation {name} {wanted.get(name)}, this engine has "
                 f"{made.get(name)}; give the same model"
             )
-    return encode_rows(engine, [example.texts for example in examples], str(saved.card.get("language")))
+    with turn(engine):
+        return encode_rows(engine, [example.texts for example in examples], str(saved.card.get("language")))
 
 
 def check_texts(saved: Saved, examples: Sequence[Example]) -> None:

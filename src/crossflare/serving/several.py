@@ -7,45 +7,51 @@ in one pass. Any other adapter has a model of its own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from crossflare import devices
-from crossflare.errors import UserError, choose
-from crossflare.fusion.saved.adapter_check import check_folder
-from crossflare.fusion.saved.several import load_adapters, mixes_rows, stands_on
-from crossflare.languages import tag_of
-from crossflare.languages.identify import chooser
-from crossflare.recipe.engines import model_place
-from crossflare.serving.adapter import Prepared, TrainedAdapter, load_trained
+from crossflare.errors import UserError
+from crossflare.recipe.kinds import Reads
+from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import Saved, open_saved, other_base
+from crossflare.serving.languages import languages_of
 from crossflare.serving.prediction import Prediction, predictions_of, threshold_of
-from crossflare.serving.rows import Text, check_batch_size, items_of, ready, states_of
-from crossflare.tasks.kinds import TextTask
-from crossflare.training.bases.load import load_base
-from crossflare.training.forms.protocol import choices
-from crossflare.training.loop.batching import batches, in_order
-from crossflare.training.loop.memory import resolve
-from crossflare.training.text.collators import PairCollator
+from crossflare.serving.routing import by_name, check_names, names_of
+from crossflare.serving.rows import (
+    Text,
+    check_batch_size,
+    given_rows,
+    items_of,
+    row_texts,
+    states_of,
+    translated_together,
+)
+from crossflare.serving.sharing import alike, load_together
+from crossflare.serving.together import choices_together
+from crossflare.tasks.example import Example
+from crossflare.training.text.encoded import Latents, encode_side
 from crossflare.translation.engines.protocol import Translator
 
 
-@dataclass(frozen=True)
-class _Asked:
+@dataclass(slots=True)
+class _Part:
     """The rows of one adapter among those of a call."""
 
     places: list[int]
     """Their indices among all rows."""
-    rows: Prepared
+    examples: list[Example]
+    reads: Reads
+    engine: Translator | None
     threshold: float
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedAdapters:
-    """Trained adapters by the language of their texts, or by any name that the caller gave; see `open_adapters`."""
+    """Trained adapters by the language of their texts, or by any name that the caller gave; see `open_adapters`.
+
+    Threads may call it at the same time; `await asyncio.to_thread(adapters.predict, texts)` does so from a coroutine.
+    """
 
     saved: Mapping[str, Saved]
     """Name -> the adapter's folder and card."""
@@ -71,8 +77,11 @@ class TrainedAdapters:
         >>> said[0].label in adapters.saved["sw"].task.labels
         True
 
+        All texts and predictions are in memory at once; `crossflare predict` reads and writes files of any size.
+
         Args:
-            texts: N texts, or pairs of texts where the adapter's task has two.
+            texts: N texts, or pairs of texts where the adapter's task has two: a list, a generator, a column of a
+                data set.
             sources: The same N texts in the adapters' source languages; None in a row that is read alone, or whose
                 adapter reads none.
             languages: The name of each text's adapter, or one name for all. None: a language identifier chooses among
@@ -89,118 +98,81 @@ class TrainedAdapters:
         """
         check_batch_size(batch_size)
         given = items_of(texts, "texts", "text")
-        names = self._named(given, languages)
+        names = names_of(self.saved, given, languages)
         beside = None if sources is None else items_of(sources, "sources", "text")
         if beside is not None and len(beside) != len(given):
             raise UserError(f"{len(given)} texts but {len(beside)} sources; give each text a source, or None")
-        engines = {self._name(name): engine for name, engine in (translators or {}).items()}
-        asked = {name: self._asked(name, given, beside, names, engines, coverage) for name in dict.fromkeys(names)}
+        engines = by_name(self.saved, translators, "translators")
+        parts = {
+            name: self._part(name, given, beside, names, engines.get(name), coverage) for name in dict.fromkeys(names)
+        }
+        self._translate(parts)
         found: list[Prediction | None] = [None] * len(given)
-        for name in asked.keys() - frozenset(name for shared in self._shared for name in shared):
-            said = self._members[name].answer(asked[name].rows, coverage=coverage, batch_size=batch_size)
-            _put(found, asked[name], said)
-        for shared in self._shared:
-            if here := {name: part for name, part in asked.items() if name in shared}:
-                self._mixed(here, shared, found, batch_size)
+        for name, said in self._predictions(parts, coverage, batch_size).items():
+            for place, each in zip(parts[name].places, said, strict=True):
+                found[place] = each
         return [each for each in found if each is not None]
 
-    def _name(self, name: object) -> str:
-        """Return the name of an adapter that a caller names."""
-        if isinstance(name, str) and name in self.saved:
-            return name
-        tag = tag_of(name) if isinstance(name, str) else str(name)
-        return tag if tag in self.saved else str(choose("language", str(name), self.saved))
+    def token_counts(self, name: str, texts: Iterable[Text]) -> list[int]:
+        """Return how many tokens of each text the adapter with this name reads, special ones included."""
+        member = self._members[name]
+        longest = None if member.long == "windows" else member.reading.max_length
+        rows = [row_texts(text, "texts", member.task.text_count) for text in texts]
+        return encode_side(member.tokenizer, rows, longest, "counting tokens").lengths.tolist()
 
-    def _named(self, texts: Sequence[Any], languages: str | Iterable[str] | None) -> list[str]:
-        """Return the name of each text's adapter."""
-        if isinstance(languages, str):
-            return [self._name(languages)] * len(texts)
-        if languages is not None:
-            named = items_of(languages, "languages", "language")
-            if len(named) != len(texts):
-                raise UserError(
-                    f"{len(texts)} texts but {len(named)} languages; give one for each text, or one for all"
-                )
-            return [self._name(name) for name in named]
-        if len(self.saved) == 1:
-            return [*self.saved] * len(texts)
-        look = chooser(self.saved)
-        return [look(text if isinstance(text, str) else "\n".join(map(str, text))) for text in texts]
-
-    def _asked(
+    def _part(
         self,
         name: str,
         texts: Sequence[Any],
         sources: Sequence[Any] | None,
         names: Sequence[str],
-        engines: Mapping[str, Translator],
+        engine: Translator | None,
         coverage: float | None,
-    ) -> _Asked:
-        """Return the rows of an adapter, with their sources."""
+    ) -> _Part:
+        """Return the rows of an adapter, checked, with the sources that the caller gives."""
         saved, places = self.saved[name], [place for place, other in enumerate(names) if other == name]
         own = None if sources is None else [sources[place] for place in places]
         if own is not None and saved.kind.reads not in ("both", "latents") and not any(own):
             own = None  # this one reads no source, and the others' sources are not its own
-        engine = engines.get(name)
-        rows, reads = ready(saved, [texts[place] for place in places], own, engine, None)
-        states = states_of(saved, rows, engine) if reads == "latents" else None
-        prepared = self._members[name].prepare(rows, reads, states=states)
-        return _Asked(places, prepared, threshold_of(saved, coverage))
+        examples, reads = given_rows(saved, [texts[place] for place in places], own, engine)
+        return _Part(places, examples, reads, engine, threshold_of(saved, coverage))
 
-    def _mixed(
-        self,
-        asked: Mapping[str, _Asked],
-        in_peft: Mapping[str, str],
-        found: list[Prediction | None],
-        batch_size: int,
-    ) -> None:
-        """Put the predictions of the adapters on one model into `found`."""
-        names = [in_peft[name] for name, part in asked.items() for _ in part.places]
-        first = self._members[next(iter(asked))]
-        encoded = _Together([row for part in asked.values() for row in part.rows.tokens])
-        longest = max(member.reading.max_length for member in map(self._members.__getitem__, asked))
-        collate = PairCollator(first.tokenizer, longest, with_source=True)
-        number = resolve(first.reading.precision, next(first.model.parameters()).device)
-        parts: list[tuple[list[int], Tensor]] = []
-        for places, batch in batches(first.model, encoded, collate, batch_size, number, "predicting"):
-            output = first.model(**batch, adapter_names=[names[place] for place in places])
-            parts.append((places, output.logits.float().cpu()))
-        widest = max(part.shape[1] for _, part in parts)
-        logits = in_order([(places, _widened(part, widest)) for places, part in parts])
-        begin = 0
-        for name, part in asked.items():
-            saved, rows = self.saved[name], part.rows
-            own = logits[begin : begin + len(part.places), : len(saved.task.labels)]
-            begin += len(part.places)
-            said = choices(own, torch.full_like(own, torch.nan))
-            _put(
-                found, part, predictions_of(saved.task, said, rows.sources, rows.cut, saved.calibration, part.threshold)
-            )
+    def _translate(self, parts: Mapping[str, _Part]) -> None:
+        """Give the rows their translations: a text in one language goes to an engine once, for all its adapters."""
+        wanted = [
+            (name, part, part.engine)
+            for name, part in parts.items()
+            if part.reads == "both" and part.engine is not None
+        ]
+        made = translated_together(
+            [(languages_of(self.saved[name]), part.examples, engine) for name, part, engine in wanted]
+        )
+        for (_, part, _), examples in zip(wanted, made, strict=True):
+            part.examples = examples
 
+    def _predictions(
+        self, parts: Mapping[str, _Part], coverage: float | None, batch_size: int
+    ) -> dict[str, list[Prediction]]:
+        """Return the predictions for each adapter's rows."""
+        rows = {name: self._members[name].prepare(part.examples, part.reads, states=self._states(name, part))
+                for name, part in parts.items()}  # fmt: skip
+        mixed = {name for shared in self._shared for name in shared}
+        found = {
+            name: self._members[name].answer(own, coverage=coverage, batch_size=batch_size)
+            for name, own in rows.items()
+            if name not in mixed
+        }
+        for shared in self._shared:
+            if here := {name: own for name, own in rows.items() if name in shared}:
+                for name, said in choices_together(self._members, here, shared, batch_size).items():
+                    saved, own = self.saved[name], rows[name]
+                    found[name] = predictions_of(
+                        saved.task, said, own.sources, own.cut, saved.calibration, parts[name].threshold
+                    )
+        return found
 
-class _Together(list[Any]):
-    """The tokenised rows of several adapters."""
-
-    @property
-    def names(self) -> list[str]:
-        """A name for each row."""
-        return [str(place) for place in range(len(self))]
-
-    @property
-    def lengths(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """The number of tokens of each row, target and source together."""
-        sides = ((row.target, row.source) for row in self)
-        return np.array([sum(len(side.ids) for side in both if side is not None) for both in sides], dtype=np.int64)
-
-
-def _put(found: list[Prediction | None], part: _Asked, said: Sequence[Prediction]) -> None:
-    for place, each in zip(part.places, said, strict=True):
-        found[place] = each
-
-
-def _widened(logits: Tensor, width: int) -> Tensor:
-    """Return logits [B,K] as [B,width]."""
-    return torch.nn.functional.pad(logits, (0, width - logits.shape[1]), value=float("-inf"))
+    def _states(self, name: str, part: _Part) -> Latents | None:
+        return states_of(self.saved[name], part.examples, part.engine) if part.reads == "latents" else None
 
 
 def open_adapters(
@@ -220,14 +192,16 @@ def open_adapters(
     Raises:
         UserError: There is no adapter, two names are one language, or one cannot be opened (see `open_adapter`).
     """
-    if not places:
-        raise UserError("open_adapters: expected at least one adapter, got none; give {language: folder}")
+    if not isinstance(cast(object, places), Mapping) or not places:
+        given = "none" if isinstance(cast(object, places), Mapping) else type(places).__name__
+        raise UserError(f"open_adapters: expected at least one adapter, got {given}; give {{language: folder}}")
+    check_names(places)
     saved = {name: open_saved(place) for name, place in places.items()}
     members: dict[str, TrainedAdapter] = {}
     shared: list[Mapping[str, str]] = []
-    for names in _alike(saved):
+    for names in alike(saved):
         in_peft = {name: f"adapter-{number}" for number, name in enumerate(names)}
-        if len(names) > 1 and (loaded := _load_together(saved, in_peft, base, device)):
+        if len(names) > 1 and (loaded := load_together(saved, in_peft, base, device)):
             members |= loaded
             shared.append(in_peft)
         else:
@@ -235,52 +209,3 @@ def open_adapters(
                 name: load_trained(saved[name], base=other_base(saved[name], base), device=device) for name in names
             }
     return TrainedAdapters(saved, members, shared)
-
-
-def _alike(saved: Mapping[str, Saved]) -> list[list[str]]:
-    """Return the names in groups: those in one group may share a model."""
-    groups: dict[object, list[str]] = {}
-    for name, each in saved.items():
-        groups.setdefault(_model_of(each) or name, []).append(name)
-    return list(groups.values())
-
-
-def _model_of(saved: Saved) -> tuple[object, ...] | None:
-    """Return all that adapters on one model have in common; None for one that needs a model of its own."""
-    kind = saved.kind
-    by_head = isinstance(saved.task, TextTask) and saved.answering == "head" and saved.long == "cut"
-    alone = kind.joins or kind.padded or kind.mixes != "none" or kind.reads not in ("target", "both")
-    if kind.learns != "adapter" or alone or not by_head or saved.base.quantise != "none":
-        return None
-    return (*stands_on(check_folder(saved.folder)), saved.base, saved.reading_in_training().precision)
-
-
-def _load_together(
-    saved: Mapping[str, Saved], in_peft: Mapping[str, str], base: str | None, device: str | torch.device | None
-) -> dict[str, TrainedAdapter]:
-    """Load adapters on one model; none if their rows cannot be mixed there."""
-    here = [saved[name] for name in in_peft]
-    first = next((each for each in here if each.kind.fuses), here[0])
-    other, where = other_base(first, base), devices.chosen(device)
-    named = other or first.base
-    found = load_base(
-        model_place(named.name),
-        first.task,
-        first.answering,
-        revision=named.revision,
-        seed=first.card.get("seed") or 0,
-        called=named.name,
-        download=other is not None,
-        device=where,
-    )
-    folders = {own: saved[name].folder for name, own in in_peft.items()}
-    model = load_adapters(found.model, folders, base=found.identity)
-    if not mixes_rows(model):
-        return {}
-    model = devices.to_device(model, where)
-    return {
-        name: TrainedAdapter(
-            **vars(saved[name]), model=model, tokenizer=found.tokenizer, reading=saved[name].reading_in_training()
-        )
-        for name in in_peft
-    }

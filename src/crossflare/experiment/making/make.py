@@ -9,7 +9,7 @@ from crossflare.experiment.making.probes import make_probe
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.experiment.steps.prediction import PredictionStep
 from crossflare.experiment.steps.step import Step, check_ready
-from crossflare.heard import collecting
+from crossflare.libraries.heard import collecting
 from crossflare.recipe.kinds import Learns
 from crossflare.training.loop import distributed
 from crossflare.training.loop.curves import Watched, watching

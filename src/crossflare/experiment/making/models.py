@@ -29,7 +29,7 @@ from crossflare.experiment.steps.context import Context
 from crossflare.experiment.steps.models import Stage1, Stage2
 from crossflare.fusion.saved.adapter_files import load_adapter, save_adapter
 from crossflare.fusion.saved.tensor_files import MODEL, save_tensors
-from crossflare.heard import so_far
+from crossflare.libraries.heard import so_far
 from crossflare.recipe.spec import Training
 from crossflare.tasks.example import Split
 from crossflare.training.bases.load import Base
@@ -74,7 +74,7 @@ def make_stage2(step: Stage2) -> None:
     merged = base.model
     if not quantised:
         merged = load_adapter(merged, step.start.path, base=base.identity).merge_and_unload()
-    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method))
+    merged = prepare(merged, step.method.about.mixes, mixing_of(step.method), asks=step.context.spec.task.asks)
     mt_dim = step.context.mt_dim(step.method, step.languages[0])
     config = adapter_config(step.method, step.training, merged, task_type_of(step.context, merged), mt_dim)
     model = _adapted(merged, config, step.seed)

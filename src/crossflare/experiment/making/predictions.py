@@ -21,7 +21,7 @@ from crossflare.experiment.making.calibrating import calibration_of
 from crossflare.experiment.making.outside import Cut, Origin, answered_outside, answers_back
 from crossflare.experiment.steps.models import MIXING_OPTIONS
 from crossflare.experiment.steps.prediction import PredictionStep
-from crossflare.heard import so_far
+from crossflare.libraries.heard import so_far
 from crossflare.recipe.methods import SHAPING
 from crossflare.serving.adapter import TrainedAdapter, load_trained
 from crossflare.serving.card import ReadSettings, Saved, read_saved

@@ -48,7 +48,7 @@ def try_model(context: Context, method: MethodSpec | None, *, fetch: bool) -> No
         _check_reader(context, method, model)
     about = KINDS["zero-shot"] if method is None else method.about
     training = context.spec.stage1 if method is None else context.spec.training(method)
-    model = prepare(model, about.mixes, {} if method is None else mixing_of(method))
+    model = prepare(model, about.mixes, {} if method is None else mixing_of(method), asks=context.spec.task.asks)
     if method is None:
         get_peft_model(model, lora_config(training, model, task_type_of(context, model)))
     elif about.trains and about.learns == "adapter":

@@ -15,8 +15,8 @@ from crossflare.errors import UserError
 from crossflare.experiment.running.board import Board
 from crossflare.experiment.running.news import News
 from crossflare.experiment.running.worker import WAIT, Order
-from crossflare.heard import listening
 from crossflare.jobs import Cluster, GivenUpError, Processes, connect
+from crossflare.libraries.heard import listening
 from crossflare.progress import bar, relay_to_display, send_to
 
 LOOK = 2.0

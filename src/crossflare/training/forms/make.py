@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossflare.errors import UserError
+from crossflare.fusion.blocks import POST_NORM
+from crossflare.fusion.identity import GATE
 from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Training
 from crossflare.recipe.task import Answering, Long
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.kinds import QuestionTask
-from crossflare.training.forms.answering import SpanForm, TextForm, answers_spans
+from crossflare.training.forms.answering import SpanForm, TextForm
 from crossflare.training.forms.choosing import HeadForm, WordForm
 from crossflare.training.forms.filter import is_prepared, prepare_filter
 from crossflare.training.forms.joining import Annealing, JoinedForm, as_pair, by_field
-from crossflare.training.forms.mixing import GATE, prepare_mixing
+from crossflare.training.forms.mixing import prepare_mixing
 from crossflare.training.forms.protocol import Form, FormName
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm
+from crossflare.training.forms.xmixup_writing import XMixupTextForm, XMixupWordForm
 
 
 def form_name(task: Task, answering: Answering) -> FormName:
@@ -52,7 +55,7 @@ def make_form(
         max_length: The most tokens of a side: a text or pair, a window of a long context, or a prompt.
         with_source: Also give the model `Example.source`: a FLARE model, or one that is prepared for `mixes`.
         joined: Put source and target in one sequence of twice `max_length` (input fusion); any model can read it.
-        mixes: The way of mixing that `prepare_mixing` or `prepare_filter` prepared the base for; only with a head.
+        mixes: The way of mixing that `prepare_mixing` or `prepare_filter` prepared the base for.
         annealing: In training, choose between `Example.clean_source` and `Example.source`; only with a head for labels.
         padded: Make every batch as wide as the longest possible text, on both sides, as the authors' released code
             does; not for spans.
@@ -95,23 +98,31 @@ def make_form(
         if answering == "head":
             spans = XMixupSpanForm if mixes == "published" else SpanForm
             return spans(tokenizer, max_length, stride, answer_tokens, with_source=with_source)
-        return TextForm(task, model, tokenizer, max_length, answer_tokens, with_source=with_source, padded=padded)
+        texts = XMixupTextForm if mixes == "published" else TextForm
+        return texts(task, model, tokenizer, max_length, answer_tokens, with_source=with_source, padded=padded)
     if answering == "head":
         labels = XMixupForm if mixes == "published" else HeadForm
         repeated = stride if long == "windows" else None
         return labels(
             task, tokenizer, max_length, with_source=with_source, annealing=annealing, padded=padded, stride=repeated
         )
-    return WordForm(task, model, tokenizer, max_length, words or {}, with_source=with_source, padded=padded)
+    chosen = XMixupWordForm if mixes == "published" else WordForm
+    return chosen(task, model, tokenizer, max_length, words or {}, with_source=with_source, padded=padded)
 
 
 def _check_prepared(model: Any, mixes: Mixes, form: FormName, *, joined: bool) -> None:
     """Refuse forms that cannot mix, and a model that is not prepared: the source would be an unknown argument."""
     name, ready = ("FILTER", is_prepared(model)) if mixes == "filter" else ("X-Mixup", hasattr(model, GATE))
-    if joined or form not in ("labels", "span"):
+    head = form in ("labels", "span")
+    if joined or (mixes == "filter" and not head):
         raise UserError(f"{name} is for a head over a text beside its source; set form: head, and join no texts")
     if not ready:
         raise UserError(f"{name}: the model has no part that mixes; call prepare on the base before its adapters")
+    if mixes == "published" and head and model.config.model_type not in POST_NORM:
+        raise UserError(
+            f"X-Mixup as published compares the first token's states of an encoder, and {model.config.model_type} is "
+            "none; set form: text, or take kind xmixup-lora, the block alone"
+        )
 
 
 def _separator(tokenizer: Any) -> str:
@@ -125,13 +136,14 @@ MIXUP_OF_24 = 15
 """The block in which X-Mixup's authors mix for questions, out of XLM-R Large's 24."""
 
 
-def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
+def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None], *, asks: bool) -> Any:
     """Return a base model that mixes source and target as a kind of method needs; call it before adapters are added.
 
     Args:
         model: The base, with or without stage 1 merged.
         mixes: See `kinds.Kind`.
         mixing: The method's `mix_block` and `mix_blocks`; a missing one is as released.
+        asks: Whether the task is to answer questions.
     """
     block, blocks = mixing.get("mix_block"), mixing.get("mix_blocks")
     if mixes == "filter":
@@ -139,5 +151,5 @@ def prepare(model: Any, mixes: Mixes, mixing: Mapping[str, int | None]) -> Any:
     if mixes == "none":
         return model
     if block is None:
-        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if answers_spans(model) else 0
+        block = round(MIXUP_OF_24 / 24 * model.config.num_hidden_layers) if asks else 0
     return prepare_mixing(model, block)

@@ -33,7 +33,7 @@ class XMixupForm(HeadForm):
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean over rows of both languages' losses plus their disagreement."""
         batch = self.given(batch, step)
-        labels, weights, there = batch.pop("labels"), batch.pop(WEIGHTS, None), _there(batch)
+        labels, weights, there = batch.pop("labels"), batch.pop(WEIGHTS, None), there_in(batch)
         output = model(**batch, output_hidden_states=True)
         logits = output.logits.float()
         losses = functional.cross_entropy(logits, labels, reduction="none")
@@ -74,7 +74,7 @@ class XMixupSpanForm(SpanForm):
 
     def loss(self, model: Any, batch: Batch, step: int = 0, /) -> Tensor:
         """Return the mean over rows of the target's loss, or both losses, plus the disagreement."""
-        start, end, there = batch.pop("start_positions"), batch.pop("end_positions"), _there(batch)
+        start, end, there = batch.pop("start_positions"), batch.pop("end_positions"), there_in(batch)
         known = [batch.pop(f"source_{name}_positions", start) for name in ("start", "end")]
         output = model(**batch, output_hidden_states=True)
         mask = batch["attention_mask"]
@@ -89,12 +89,12 @@ class XMixupSpanForm(SpanForm):
             sides = (output.source_start_logits, output.source_end_logits, *known, source_mask)
             other = span_losses(*(side[said] for side in sides))
             losses = losses.index_put((said,), SPANS * other + (1 - SPANS) * losses[said])
-        mean = _mean(output.hidden_states[-1], mask)[there]
-        other_mean = _mean(output.source_hidden_states[-1], source_mask)[there]
+        mean = mean_state(output.hidden_states[-1], mask)[there]
+        other_mean = mean_state(output.source_hidden_states[-1], source_mask)[there]
         return losses.mean() + (mean - other_mean).square().mean(-1).sum() / len(losses)
 
 
-def _there(batch: Batch) -> Tensor:
+def there_in(batch: Batch) -> Tensor:
     """Return which rows have a source, [B] bool."""
     if "source_attention_mask" not in batch:
         return torch.zeros_like(batch["attention_mask"][:, 0], dtype=torch.bool)
@@ -102,7 +102,7 @@ def _there(batch: Batch) -> Tensor:
     return there[batch["source_rows"]] if "source_rows" in batch else there
 
 
-def _mean(states: Tensor, mask: Tensor) -> Tensor:
+def mean_state(states: Tensor, mask: Tensor) -> Tensor:
     """Return the mean state [B,d] over the tokens in `mask` [B,T]."""
     weights = mask[..., None].float()
     return (states.float() * weights).sum(1) / weights.sum(1).clamp(min=1)

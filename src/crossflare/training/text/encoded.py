@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossflare.errors import UserError
+from crossflare.libraries.threads import call_tokenizer
 from crossflare.progress import bar
 from crossflare.tasks.example import Example
 
@@ -177,7 +178,7 @@ def encode_side(
                 numbers, these = zip(*run, strict=True)
                 columns = [list(column) for column in zip(*these, strict=True)]
                 # verbose=False: long texts are counted and reported elsewhere, instead of one warning each.
-                out = tokenizer(*columns, return_attention_mask=False, verbose=False, **cut)
+                out = call_tokenizer(tokenizer, *columns, return_attention_mask=False, verbose=False, **cut)
                 lengths[list(numbers)] = [len(row) for row in out["input_ids"]]
                 ids.append(_join(out["input_ids"]))
                 if "token_type_ids" in out:

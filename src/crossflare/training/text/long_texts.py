@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from crossflare.libraries.threads import call_tokenizer
 from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import Encoded, EncodedRow, TextTokens, Tokens, encode_side
 from crossflare.training.text.windows import Places
@@ -121,7 +122,7 @@ def _side(tokenizer: Any, texts: Sequence[tuple[str, ...] | None], cut: Tokens, 
     rows, (before, after) = full[longer], (0, 0)
     if len(rows):
         text = texts[int(rows[0])] or ()
-        out = tokenizer(*text, truncation=True, max_length=max_length, return_special_tokens_mask=True)
+        out = call_tokenizer(tokenizer, *text, truncation=True, max_length=max_length, return_special_tokens_mask=True)
         special: list[int] = out["special_tokens_mask"]
         before, after = special.index(0), special[::-1].index(0)
     place, counts = np.full(len(texts), -1), np.ones(len(texts), dtype=np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossflare.errors import UserError
+from crossflare.libraries.threads import call_tokenizer
 from crossflare.progress import bar
 from crossflare.tasks.dataset import Task
 from crossflare.tasks.example import Example
@@ -44,7 +45,8 @@ def template_of(task: Task) -> PromptTemplate:
 
 def begin_of(tokenizer: Any) -> list[int]:
     """Return the tokens that a tokenizer puts before a text, such as its start token."""
-    plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
+    plain = call_tokenizer(tokenizer, "a", add_special_tokens=False).input_ids
+    whole = call_tokenizer(tokenizer, "a").input_ids
     start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
     return whole[:start]
 
@@ -62,6 +64,8 @@ class PromptRow(NamedTuple):
     """The tokens of the answer [A], including the end token; None: the answer is not known."""
     label: int | None
     latents: Any
+    mirror: "PromptRow | None" = None
+    """The row whose prompt is this one's source, or this one's again; its answer is in the source's language."""
 
 
 class PromptRows(Sequence[PromptRow]):
@@ -79,6 +83,8 @@ class PromptRows(Sequence[PromptRow]):
         self.names, self.labels = tuple(names), tuple(labels)
         self._columns = (prompts, sources, answers)
         self._latents = latents
+        self.mirror: PromptRows | None = None
+        """The rows that `PromptRow.mirror` is taken from; None: no row has one."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,7 +92,8 @@ class PromptRows(Sequence[PromptRow]):
     def __getitem__(self, index: int) -> PromptRow:  # type: ignore[override]  # one row at a time, never a slice
         prompts, sources, answers = self._columns
         latents = None if self._latents is None else self._latents[index]
-        return PromptRow(index, prompts[index], sources[index], answers[index], self.labels[index], latents)
+        mirror = None if self.mirror is None else self.mirror[index]
+        return PromptRow(index, prompts[index], sources[index], answers[index], self.labels[index], latents, mirror)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -163,7 +170,9 @@ class Prompter:
     def _ids(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        out = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        out = call_tokenizer(
+            self.tokenizer, texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
         return out["input_ids"]
 
 

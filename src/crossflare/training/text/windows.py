@@ -17,6 +17,7 @@ import regex
 from numpy.typing import NDArray
 
 from crossflare.errors import UserError
+from crossflare.libraries.threads import call_tokenizer
 from crossflare.progress import bar
 from crossflare.tasks.example import Example
 from crossflare.training.text.encoded import Numbers, TextTokens
@@ -101,7 +102,7 @@ def layout_of(tokenizer: Any, question: str, context: str) -> Layout:
     """
     if not tokenizer.is_fast:
         raise UserError("extractive answers need a fast tokenizer, which knows where in the text a token is; load one")
-    out = tokenizer(question, context, verbose=False)
+    out = call_tokenizer(tokenizer, question, context, verbose=False)
     ids = np.asarray(out["input_ids"], dtype=np.int32)
     types = np.asarray(out["token_type_ids"], dtype=np.int32) if "token_type_ids" in out else None
     owners = out.sequence_ids(0)
@@ -130,7 +131,8 @@ def tokenise(tokenizer: Any, texts: Sequence[str], description: str) -> Passages
     lengths = [0]
     with bar(description, len(texts)) as done:
         for chunk in _chunks(texts):
-            out = tokenizer(
+            out = call_tokenizer(
+                tokenizer,
                 chunk,
                 add_special_tokens=False,
                 return_offsets_mapping=True,

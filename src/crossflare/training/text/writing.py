@@ -1,6 +1,7 @@
 """Batches of prompts and answers for a model that writes, decoder-only or encoder-decoder; loss and first logits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,21 +103,48 @@ class PromptCollator:
         return ids, mask
 
 
-def written_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the mean over rows of each row's mean cross-entropy over its answer's tokens."""
-    labels, weights = batch.pop("labels"), batch.pop(WEIGHTS, None)
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A model's reading of prompts with their answers."""
+
+    losses: Tensor
+    """The mean cross-entropy [B] of each row's answer."""
+    logits: Tensor
+    """The logits [B,A,V] that the answers' tokens are compared with; of shorter answers, some are of no token."""
+    asked: Tensor
+    """Which of them are of the answer's tokens, [B,A] bool."""
+    output: Any
+
+    def first(self, values: Tensor) -> Tensor:
+        """Return those of `values` [B,>=A,...] from which the answer's first token is chosen, [B,...]."""
+        if values.shape[1] > self.asked.shape[1]:  # of a decoder's whole row, which ends with the answer
+            values = values[:, -self.asked.shape[1] - 1 : -1]
+        return values[torch.arange(len(values), device=values.device), self.asked.long().argmax(1)]
+
+
+def read_written(model: Any, batch: Batch, **options: Any) -> Written:
+    """Run a model over prompts with their answers; the call changes the batch, and passes `options` on."""
+    labels = batch.pop("labels")
     if "decoder_input_ids" not in batch:
         # Answers are at the end of the rows: logits are computed only for them and for the token before.
         answer = int((labels != IGNORED).sum(1).max())
         labels = labels[:, -answer:]
-        logits = _last(model, batch, answer + 1)[:, :-1]
+        output = model(**batch, **_keep(model, answer + 1), **options)
+        logits = output.logits[:, -answer - 1 : -1]
     else:
-        logits = model(**batch).logits
+        output = model(**batch, **options)
+        logits = output.logits
     each = functional.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )
     asked = labels != IGNORED
-    return mean_loss(each.view_as(labels).sum(1) / asked.sum(1), weights)
+    return Written(each.view_as(labels).sum(1) / asked.sum(1), logits, asked, output)
+
+
+def written_loss(model: Any, batch: Batch) -> Tensor:
+    """Return the mean over rows of each row's mean cross-entropy over its answer's tokens."""
+    weights = batch.pop(WEIGHTS, None)
+    return mean_loss(read_written(model, batch).losses, weights)
 
 
 def first_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -131,10 +159,6 @@ def first_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
         output = model(**batch, **_keep(model, 1))
     source = getattr(output, "source_logits", None)
     return output.logits[:, -1], None if source is None else source[:, -1]
-
-
-def _last(model: Any, batch: Batch, count: int) -> Tensor:
-    return model(**batch, **_keep(model, count)).logits[:, -count:]
 
 
 def _keep(model: Any, count: int) -> dict[str, int]:

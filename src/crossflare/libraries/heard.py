@@ -20,7 +20,7 @@ from typing import Any
 from crossflare.libraries.late import when_imported
 
 PACKAGE = "crossflare"
-_HOME = str(Path(__file__).parent)
+_HOME = str(Path(__file__).parents[1])
 LIBRARIES = ("transformers", "huggingface_hub", "datasets", "peft", "accelerate", "bitsandbytes")
 """Libraries that print their log with handlers of their own."""
 MOST = 20
