@@ -45,10 +45,8 @@ def template_of(task: Task) -> PromptTemplate:
 
 def begin_of(tokenizer: Any) -> list[int]:
     """Return the tokens that a tokenizer puts before a text, such as its start token."""
-    plain, whole = (
-        call_tokenizer(tokenizer, "a", add_special_tokens=False).input_ids,
-        call_tokenizer(tokenizer, "a").input_ids,
-    )
+    plain = call_tokenizer(tokenizer, "a", add_special_tokens=False).input_ids
+    whole = call_tokenizer(tokenizer, "a").input_ids
     start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
     return whole[:start]
 
