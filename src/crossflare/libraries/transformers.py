@@ -206,7 +206,7 @@ def wrap_checkpoint(module: nn.Module, wrap: Callable[[Any], Any]) -> None:
     setattr(module, CHECKPOINT, wrap(getattr(module, CHECKPOINT)))
 
 
-# The inside of encoders like BERT: see `fusion.blocks.POST_NORM` ----------------------------------------------------
+# The inside of encoders like BERT: see `training.forms.mixable.POST_NORM` --------------------------------------------
 
 
 def check_mask_argument(block: nn.Module) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImportUsage]  # documented there
 
 from crossflare.errors import UserError
-from crossflare.fusion.blocks import post_norm_blocks
 from crossflare.fusion.frame import real_rows
 from crossflare.fusion.inputs import Inputs
 from crossflare.libraries.transformers import attention_of, check_mask_argument, positions_from
 from crossflare.training.forms.answering import answers_spans
+from crossflare.training.forms.mixable import post_norm_blocks
 
 ATTENTIONS = ("eager", "sdpa")
 OF_24 = 20

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossflare.errors import UserError
-from crossflare.fusion.blocks import POST_NORM
 from crossflare.fusion.identity import GATE
 from crossflare.recipe.kinds import Mixes
 from crossflare.recipe.spec import Training
@@ -15,6 +14,7 @@ from crossflare.training.forms.answering import SpanForm, TextForm
 from crossflare.training.forms.choosing import HeadForm, WordForm
 from crossflare.training.forms.filter import is_prepared, prepare_filter
 from crossflare.training.forms.joining import Annealing, JoinedForm, as_pair, by_field
+from crossflare.training.forms.mixable import POST_NORM
 from crossflare.training.forms.mixing import prepare_mixing
 from crossflare.training.forms.protocol import Form, FormName
 from crossflare.training.forms.xmixup import XMixupForm, XMixupSpanForm

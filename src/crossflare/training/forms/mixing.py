@@ -15,13 +15,13 @@ from transformers.utils import ModelOutput  # pyright: ignore[reportPrivateImpor
 
 from crossflare.errors import UserError
 from crossflare.fusion.attachment import Generate
-from crossflare.fusion.blocks import mixing_blocks
 from crossflare.fusion.frame import real_rows, with_stand_ins
 from crossflare.fusion.generation import checked
 from crossflare.fusion.identity import GATE
 from crossflare.fusion.inputs import Inputs
 from crossflare.libraries.attention import STYLES, Style, attention_states
 from crossflare.libraries.transformers import cache_among, cached_tokens, keep_activations
+from crossflare.training.forms.mixable import mixing_blocks
 from crossflare.training.forms.mixture import Gate, mixed
 
 

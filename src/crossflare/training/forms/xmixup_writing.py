@@ -22,7 +22,7 @@ from crossflare.training.forms.xmixup import LABELS, SPANS, mean_state, there_in
 from crossflare.training.loop.balance import WEIGHTS, mean_loss
 from crossflare.training.loop.memory import Number
 from crossflare.training.loop.state import Batch
-from crossflare.training.text.encoded import Latents
+from crossflare.training.text.encoded import Latents, Numbers
 from crossflare.training.text.prompts import PromptRow, PromptRows
 from crossflare.training.text.writing import PromptCollator, Written, read_written
 
@@ -105,11 +105,15 @@ class _MirrorCollator(PromptCollator):
     def __call__(self, rows: Sequence[PromptRow]) -> Batch:
         """Return prompts, answers and their mirrors."""
         pairs = [(row, row.mirror or row) for row in rows]
-        mirror = super().__call__([
-            mirror._replace(answer=row.answer if mirror.answer is None else mirror.answer) for row, mirror in pairs
-        ])  # fmt: skip
+        mirror = super().__call__([_answered(mirror, mirror.answer, row.answer) for row, mirror in pairs])
         known = torch.tensor([mirror.answer is not None for _, mirror in pairs])
         return super().__call__(rows) | {MIRROR + name: tensor for name, tensor in mirror.items()} | {KNOWN: known}
+
+
+def _answered(row: PromptRow, *answers: Numbers | None) -> PromptRow:
+    """Return a row with the first of the answers that is known."""
+    answer = next((each for each in answers if each is not None), None)
+    return PromptRow(row.position, row.prompt, row.source, answer, row.label, row.latents)
 
 
 def _apart(batch: Batch) -> tuple[Batch, Tensor, Tensor, Tensor | None]:
