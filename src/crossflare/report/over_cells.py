@@ -11,8 +11,8 @@ from crossflare.report.methods import variants_of_flare
 from crossflare.report.results import Results
 
 LEGEND = (
-    "The mean over languages and seeds; under it the 95 % interval of the paired difference, over the same test rows and "
-    "seeds of the cell. Bold where it excludes 0."
+    "The mean over languages and seeds; under it the 95 % interval of the paired difference, over the same test rows "
+    "and seeds of the cell. Bold where it excludes 0."
 )
 
 
