@@ -109,8 +109,9 @@ def _assumptions(left_out: Iterable[str]) -> tuple[str, ...]:
         f"{operations.SHARE:.0%} of the card's peak in bfloat16 is reached, {operations.SHARE_4BIT:.0%} with 4-bit "
         f"weights; a pass through a block takes at least {1000 * operations.LAUNCH:g} ms, which decides where batches "
         "are small, as in writing word by word",
-        f"every step reads its base from disk at {operations.LOADING / 1e9:g} GB a second; models have 4 bytes a weight "
-        "on disk (some are published in 2) and on the card, or 4 bits where the recipe says so, embeddings apart",
+        f"every step reads its base from disk at {operations.LOADING / 1e9:g} GB a second; models have 4 bytes a "
+        "weight on disk (some are published in 2) and on the card, or 4 bits where the recipe says so, embeddings "
+        "apart",
         "rows and mean lengths of NusaX, XNLI, TyDiQA: as released, in tokens of XLM-R's tokenizer for every model, "
         f"which is too few for others in rare scripts; other sets: counted, {rows.CHARACTERS:g} characters a token",
         f"a prompt has {pieces.PROMPT} tokens beside its texts, a sentence {pieces.SENTENCE}; every answer is written "
