@@ -4,7 +4,8 @@
 #   make test       install the development tools, and run the tests that take seconds
 #   make test-times what each test costs, in build/test-times.txt: both lanes, the dearest first
 #   make check      format, lint, types, all tests but the next, documentation
-#   make paper      the whole grid of the paper with tiny models
+#   make paper      every recipe of the paper with tiny models, one language of each task (five minutes)
+#   make paper-tiny the same with all languages, by hand: half an hour
 #   make locked     the lane of the locked versions: bring .venv to them, then make check
 #   make lowest     the lane of the lowest versions that pyproject.toml admits: its main tests
 #   make newest     the lane of the newest versions, also past pyproject's bounds: the same tests
@@ -42,7 +43,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all paper test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations architectures
+.PHONY: setup demo test check format lint types test-all paper paper-tiny test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations architectures
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -71,8 +72,12 @@ test-all: $(VENV)/.dev
 	$(PYTEST) --hypothesis-profile=full -m "not paper" --ignore=tests/docs $(ARGS)
 
 paper: $(VENV)/.dev
-	$(SAY) the grid of the paper, tiny
-	$(BIN)/python -m pytest -m paper tests/experiment
+	$(SAY) the recipes of the paper, tiny, one language of each task
+	$(PYTEST) -m paper tests/experiment/test_paper.py $(ARGS)
+
+paper-tiny: $(VENV)/.dev
+	$(SAY) the recipes of the paper, tiny, all languages
+	for recipe in recipes/paper/*.yaml; do $(BIN)/crossflare run $$recipe --tiny --runs build/paper --workers $(WORKERS) || exit 1; done
 
 test-times: $(VENV)/.dev
 	$(PYTEST) --hypothesis-profile=full --ignore=tests/docs --times=build/test-times.txt $(ARGS)

@@ -26,7 +26,7 @@ methods:
   late: {kind: flare, languages: [jv]}
   later: {kind: ensemble, of: late, languages: [jv]}
 grid:
-  data: {all: , few: {targets: [bug]}}
+  data: {all: , few: {seeds: [0]}}
 """
 
 

@@ -68,8 +68,8 @@ def test_every_difference_of_a_grid_is_in_a_table_and_flare_s_in_a_drawing(top: 
             own = each.contrasts.get((each.metrics[0], "lora", each.overall)) if row[0] == "flare" else None
             if own is not None and own.difference is not None:  # the cell's own report has it, too
                 assert shown.strip("*").startswith(points(own.difference.score, signed=True))
-    assert re.findall("<figcaption>([^<]+)</figcaption><svg", page) == ["flare − lora, cell by cell"]
-    drawing = page.split("flare − lora, cell by cell")[1].split("</svg>")[0]
+    assert re.findall("<figcaption>([^<]+)</figcaption><svg", page) == ["flare \N{MINUS SIGN} lora, cell by cell"]
+    drawing = page.split("flare \N{MINUS SIGN} lora, cell by cell")[1].split("</svg>")[0]
     assert [name for name in ("xnli, r4", "xnli, r8", "nusax") if name in drawing] == ["xnli, r4", "xnli, r8"]
 
 

@@ -31,7 +31,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="AXIS=VALUE",
-        help="Of a grid only these cells, as in [cyan]--only rank=r8[/cyan] or [cyan]--only xnli,r8[/cyan].",
+        help="Of a grid only these cells: [cyan]--only rank=r8[/cyan], or [cyan]--only xnli,r8[/cyan]; repeatable.",
     ),
 ]
 RUNS = Path("runs")
@@ -66,6 +66,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             ("crossflare plan recipe.yaml", "what would be run, what is done"),
             ("crossflare plan recipe.yaml --json | jq length", "for scripts"),
+            ("crossflare plan grid.yaml --on h200", "what each cell costs on one such card and on eight; no weights"),
         ),
     )(plan)
     app.command(
@@ -186,8 +187,26 @@ def plan(
     runs: Runs = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
     only: Only = [],  # noqa: B006
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="DEVICE",
+            help="Instead: hours, memory and disk of each cell on such cards, by counting operations.",
+        ),
+    ] = None,
 ) -> None:
     """Show the steps of a recipe: which are done, which failed, which are missing, and how long they will take."""
+    if on is not None:
+        from crossflare.cli.costs import show_costs
+        from crossflare.experiment.costs.estimate import estimate
+        from crossflare.recipe.grid import load_recipe
+
+        made = load_recipe(recipe, assignments, only)
+        with bars():
+            costs = estimate(made, on)
+        show_costs(made, recipe, costs, as_json)
+        return
     from crossflare.cli.plans import show_plan
     from crossflare.experiment.running.plan import plan as steps_of
     from crossflare.recipe.grid import load_recipe
