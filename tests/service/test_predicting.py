@@ -178,6 +178,25 @@ def test_rows_whose_client_is_gone_are_not_predicted():
     assert seen == ["one", "two"]
 
 
+def test_a_queue_of_rows_without_clients_does_not_end_the_model():
+    async def main():
+        batches = Batches(
+            lambda rows: [said(each.name) for each in rows], lambda rows: None, Limits(), lambda rows: None
+        )
+        gone, here = Ticket(1), Ticket(1)
+        gone.gone = True
+        batches.put([row(gone), row(gone)])
+        batches.start()
+        while len(batches):
+            await asyncio.sleep(0.001)
+        batches.put([row(here)])
+        found = await asyncio.wait_for(here.future, 20)
+        batches.close()
+        return found
+
+    assert len(asyncio.run(main())) == 1
+
+
 def test_labels_are_those_of_the_card(client):
     languages = {each["language"]: each for each in client.get("/languages").json()["languages"]}
     assert languages["sw"]["labels"] == LABELS

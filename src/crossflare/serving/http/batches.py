@@ -139,21 +139,20 @@ class Batches:
 
     def _take(self) -> list[WaitingRow] | None:
         """Return the next batch, as soon as there is one; None at the end."""
+        looked: list[WaitingRow] = []
         with self._changed:
-            while True:
-                while self._waiting and self._waiting[0].ticket.gone:
-                    self._waiting.popleft()
+            while not looked:
+                self._changed.wait_for(lambda: self._waiting or not self._open)
                 if not self._open:
                     return None
-                if self._waiting:
-                    break
-                self._changed.wait()
-            looked = [row for row in islice(self._waiting, LOOKED_AT) if not row.ticket.gone]
+                # Whose client leaves from here on is predicted for no one.
+                self._waiting = deque(row for row in self._waiting if not row.ticket.gone)
+                looked = [*islice(self._waiting, LOOKED_AT)]
         self._measure([row for row in looked if row.target_tokens < 0])
         batch = choose_batch(looked, self._limits)
         taken = {*map(id, batch)}
         with self._changed:
-            self._waiting = deque(row for row in self._waiting if id(row) not in taken and not row.ticket.gone)
+            self._waiting = deque(row for row in self._waiting if id(row) not in taken)
         return batch
 
     def _measure(self, rows: Sequence[WaitingRow]) -> None:
