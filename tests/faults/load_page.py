@@ -13,12 +13,13 @@ def load_section(state: dict[str, Any]) -> str:
     counts, ms = found["counts"], found["ms"]
     refused = ", ".join(f"{key.split()[1]}: {n}" for key, n in counts.items() if key.startswith("refused"))
     others = ", ".join(f"{key}: {n}" for key, n in counts.items() if key in ("429", "503"))
+    faults = len(found["faults"])
     lines = [
         f"64 clients for {found['seconds']:g} s, two adapters on MiniLM, one with a dictionary as its engine:",
-        f"{counts['200']} requests with {counts['rows']} rows answered, {len(found['faults'])} faults (an answer other than",
-        "the offline prediction, an unexpected status, a crash). Oversized, malformed and slow requests by status, 0 for a",
-        f"closed connection: {refused}. Valid requests that were put off: {others or 'none'}. The engine was killed",
-        f"halfway, and its first translation came {found['back']:g} s later.",
+        f"{counts['200']} requests with {counts['rows']} rows answered, {faults} faults (an answer other than the offline",
+        "prediction, an unexpected status, a crash). Oversized, malformed and slow requests by status, 0 for a closed",
+        f"connection: {refused}. Valid requests that were put off: {others or 'none'}. The engine was killed halfway,",
+        f"and its first translation came {found['back']:g} s later.",
         "",
         "| What | Measured | At most |",
         "| - | -: | -: |",
