@@ -16,7 +16,7 @@ def load_section(state: dict[str, Any]) -> str:
     faults = len(found["faults"])
     lines = [
         f"64 clients for {found['seconds']:g} s, two adapters on MiniLM, one with a dictionary as its engine:",
-        f"{counts['200']} requests with {counts['rows']} rows answered, {faults} faults (an answer other than the offline",
+        f"{counts['200']} requests with {counts['rows']} rows answered, {faults} faults (an answer unlike the offline",
         "prediction, an unexpected status, a crash). Oversized, malformed and slow requests by status, 0 for a closed",
         f"connection: {refused}. Valid requests that were put off: {others or 'none'}. The engine was killed halfway,",
         f"and its first translation came {found['back']:g} s later.",
