@@ -12,6 +12,7 @@
 #   make versions   the laws of generation with each minor release of transformers that pyproject.toml admits
 #   make upgrade    make new locks, and show what changed; make locks: only what pyproject.toml has changed
 #   make faults     kills, damaged files and failing disks for BUDGET minutes; writes docs/reliability.md
+#   make load       the service under 64 clients for SECONDS=60; writes docs/reliability.md
 #   make mutations  take each flush, rename, lock and check out of the reliability code: some test must turn red
 #   make architectures
 #                   every model type of transformers with a head for text; writes docs/models.md (ten minutes of a core)
@@ -30,12 +31,14 @@
 # ARGS="-k files"         more arguments for pytest, or for `crossflare demo`
 # WORKERS=2               processes that share the tests
 # BUDGET=10               minutes of `make faults`
+# SECONDS=60              of the mixed load of `make load`
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
 WORKERS ?= 2
 BUDGET ?= 10
+SECONDS ?= 60
 export TORCH_INDEX
 
 VENV := .venv
@@ -43,7 +46,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SAY = @echo "==>"
 
-.PHONY: setup demo test check format lint types test-all paper paper-tiny test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults mutations architectures
+.PHONY: setup demo test check format lint types test-all paper paper-tiny test-times bench docs clean locked lowest newest versions upgrade locks peft-suite faults load mutations architectures
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -89,6 +92,9 @@ docs: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/faults/drive.py --minutes $(BUDGET) $(ARGS)
+
+load: $(VENV)/.dev
+	$(BIN)/python -W ignore tests/faults/load.py --seconds $(SECONDS) $(ARGS)
 
 mutations: $(VENV)/.dev
 	$(BIN)/python -W ignore tests/faults/mutate.py $(ARGS)

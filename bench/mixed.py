@@ -43,11 +43,14 @@ def figures(turns: int) -> Iterator[Figure]:
             )  # fmt: skip
 
 
-def make_adapters(folder: Path, count: int, base_name: str = "minilm") -> dict[str, Path]:
+def make_adapters(
+    folder: Path, count: int, base_name: str = "minilm", settings: dict[str, str] | None = None
+) -> dict[str, Path]:
     """Save FLARE adapters with random weights on one model, as runs leave them; return their folders by name."""
     base = load_base(base_name, TextTask("sentiment", 1, LABELS), seed=0)
     task = {"name": "sentiment", "labels": list(LABELS), "texts": 1}
     card = {"kind": "flare", "task": task, "model": {"name": base_name}, "source": "en", "language": "sw"}
+    card |= {"settings": settings or {}}
     made: dict[str, Path] = {}
     for number in range(count):
         model: Any = get_peft_model(copy.deepcopy(base.model), crossflare.FlareConfig(task_type="SEQ_CLS"))
@@ -63,10 +66,15 @@ def make_adapters(folder: Path, count: int, base_name: str = "minilm") -> dict[s
 
 def made_up(tokenizer: Any, seed: int) -> list[str]:
     """Return texts of whole words of the vocabulary, each of them a token."""
-    words = sorted(word for word in tokenizer.get_vocab() if word.isalpha() and word.isascii())
+    words = words_of(tokenizer)
     random = np.random.default_rng(seed)
     lengths = random.integers(TOKENS // 2, TOKENS * 3 // 2 + 1, ROWS) - 2
     return [" ".join(random.choice(words, length)) for length in lengths]
+
+
+def words_of(tokenizer: Any) -> list[str]:
+    """Return the whole words of a vocabulary, in ASCII letters."""
+    return sorted(word for word in tokenizer.get_vocab() if word.isalpha() and word.isascii())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from faults.load_page import load_section
+
 CALLS = "faults/test_system_calls.py::test_old_or_new_stands_after_a_fault_at_every_call"
 HOSTILE = "faults/test_adapters.py::test_a_hostile_corpus_runs_nothing"
 MUTATED = "faults/test_adapters.py::test_mutated_folders_load_or_are_refused_and_the_base_stays"
@@ -232,6 +234,7 @@ What may go wrong around a run, and what is known to happen then. This page is w
 those reached so far, in docs/results/reliability.json, and grow with every further call.
 
     make faults BUDGET=10      kills, damaged rows and folders, faults of system calls: BUDGET minutes
+    make load SECONDS=60       the service under 64 clients
     make mutations             each flush, rename, lock and check of this code is taken out: some test must turn red
     make test-all              all tests of the table below, among others
 
@@ -245,7 +248,7 @@ call (strace puts it there, no code is changed) counts when afterwards the old o
 one line, and the next save works.
 
 {mutations}
-## Faults found by these and fixed
+{load}## Faults found by these and fixed
 
 {found}
 
@@ -335,4 +338,6 @@ def write_page(path: Path, state: dict[str, Any]) -> None:
 
 def page(state: dict[str, Any], found: str = "\n".join(f"- {line}" for line in FIXED)) -> str:
     """Return the page's text."""
-    return TEXT.format(figures=figures(state), mutations=mutated(state), found=found, table=table())
+    return TEXT.format(
+        figures=figures(state), mutations=mutated(state), load=load_section(state), found=found, table=table()
+    )

@@ -6,7 +6,7 @@ from typing import Any, cast
 from crossflare.errors import UserError, choose, listed
 from crossflare.languages import tag_of
 from crossflare.languages.identify import chooser
-from crossflare.serving.rows import check_whole, items_of
+from crossflare.serving.rows import check_signs, items_of
 
 
 def check_names(names: Iterable[object]) -> None:
@@ -68,5 +68,5 @@ def _whole(text: object, where: str) -> str:
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) < len(parts) or not texts:
         raise UserError(f"{where}: expected a text, or two, got {type(text).__name__}; name the language of each text")
-    check_whole(texts, where)
+    check_signs(texts, where)
     return "\n".join(texts)

@@ -137,11 +137,11 @@ def row_texts(value: object, where: str, count: int) -> tuple[str, ...]:
     if len(parts) != count or isinstance(value, str) != (count == 1) or len(texts) < count:
         found = f"({', '.join(map(_kind, parts[:3]))})" if isinstance(value, tuple | list) else _kind(value)
         raise UserError(f"{where}: expected {wanted}, got {found}; this adapter's task has {count} text(s)")
-    check_whole(texts, where)
+    check_signs(texts, where)
     return texts
 
 
-def check_whole(texts: Iterable[str], where: str) -> None:
+def check_signs(texts: Iterable[str], where: str) -> None:
     """Raise `UserError` for a text with half of a surrogate pair, which no library below can encode."""
     if any("\ud800" <= sign <= "\udfff" for text in texts if not text.isascii() for sign in text):
         raise UserError(f"{where}: holds half of a surrogate pair; give whole characters")
