@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from crossflare.errors import UserError
 from crossflare.experiment.running.run import run
 from crossflare.experiment.running.worker import Order
 from crossflare.experiment.steps.context import Context
+from crossflare.recipe.grid import load_recipe
 from tiny_experiment import Lab, results
 
 MEASURED = {"timings", "hardware", "sha256"}
@@ -71,6 +74,48 @@ def test_a_node_that_is_killed_in_the_middle(
     assert results(shot) == results(calm)
     assert said(shot) == said(calm)
     assert "worker" in caplog.text
+    assert "disappeared" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_grid_goes_on_when_a_worker_of_the_cluster_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    lab = Lab(tmp_path / "lab", languages=("es",), seeds=(0,))
+    made = json.loads(lab.text({"stage1.epochs": 10, "stage2.epochs": 10}, ("zero-shot", "lora", "flare")))
+    grid = {"rank": {"r2": {"stage2": {"r": 2}}, "r4": {"stage2": {"r": 4}}}}
+    (tmp_path / "grid.yaml").write_text(json.dumps({**made, "grid": grid}))
+    recipe = load_recipe(tmp_path / "grid.yaml")
+    calm = run(recipe, tmp_path / "calm", workers=1)
+    log, killed = tmp_path / "shot" / "tiny" / "made.jsonl", list[int]()
+
+    def kill() -> None:
+        """Kill the worker that made the first step: whatever it is making then is lost."""
+        while not (lines := _lines(log)):
+            time.sleep(0.05)
+        killed.append(int(json.loads(lines[0])["by"].rpartition(":")[2]))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        shot = run(recipe, tmp_path / "shot", ray="local", workers=2)
+    finally:
+        ray.shutdown()
+    killer.join(timeout=60)
+    assert killed
+    assert killed[0] != os.getpid()
+    lines = [json.loads(line) for line in _lines(log)]
+    made_once = Counter(json.loads(line)["id"] for line in _lines(tmp_path / "calm" / "tiny" / "made.jsonl"))
+    assert Counter(line["id"] for line in lines) <= made_once, "no step is made twice"
+    assert {line["by"] for line in lines if not line["by"].endswith(f":{killed[0]}")}, "others made the rest"
+    for cell in ("r2", "r4"):
+        assert results(shot / "cells" / cell) == results(calm / "cells" / cell)
+        assert said(shot / "cells" / cell) == said(calm / "cells" / cell)
     assert "disappeared" in caplog.text
 
 
