@@ -118,6 +118,11 @@ class Batches:
         """Return how many rows wait."""
         return len(self._waiting)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread; there is a running event loop."""
         self._loop = asyncio.get_running_loop()

@@ -1,0 +1,126 @@
+"""The same application on a Ray cluster: replicas that Ray Serve starts, watches and replaces (`docs/serving.md`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from crossflare.errors import UserError, choose
+from crossflare.serving.http.limits import Limits
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What is served, and by how many; every file must exist at the same path on every node."""
+
+    adapters: Sequence[str]
+    """As for `crossflare serve --adapter`."""
+    translate: Sequence[str] = ()
+    """As for `crossflare serve --translate`."""
+    base: str | None = None
+    """As for `crossflare serve --base`."""
+    replicas: int = 1
+    """Processes with all the adapters each."""
+    cpus: float = 1
+    """The processors that Ray reserves for a replica; it computes with as many threads."""
+    gpus: float = 0
+    """The GPUs that Ray reserves for a replica."""
+    without_keys: bool = False
+    """Whether a replica may start without keys in its environment."""
+    limits: Limits = field(default_factory=Limits)
+    """The limits of each replica."""
+
+
+def app_of(args: dict[str, Any]) -> Any:
+    """Return a Ray Serve application, for `serve.run`, `serve run` and `serve deploy`.
+
+    Args:
+        args: The fields of `Deployed` that are wanted. Lists may be texts with blanks between their entries, numbers may
+            be texts, and `limits` is a mapping of fields of `Limits`: all comes from a command line or a YAML file.
+
+    Raises:
+        UserError: Ray Serve is not installed, or an argument is unknown or wrong.
+    """
+    try:
+        from ray import serve
+    except ImportError as error:
+        raise UserError("Ray Serve is not installed; install it: pip install 'crossflare[serve-ray]'") from error
+    wanted = _checked(args)
+    open_requests = wanted.limits.open_requests
+    return serve.deployment(
+        serve.ingress()(Replica),
+        name="crossflare",
+        num_replicas=wanted.replicas,
+        ray_actor_options={"num_cpus": wanted.cpus, "num_gpus": wanted.gpus},
+        max_ongoing_requests=open_requests,
+        max_queued_requests=open_requests,  # by default Ray Serve lets any number wait
+        graceful_shutdown_timeout_s=wanted.limits.drain_seconds,
+    ).bind(wanted)
+
+
+class Replica:
+    """A service in a process of Ray Serve, which calls the methods."""
+
+    def __init__(self, wanted: Deployed) -> None:
+        """Open the adapters and start the engines.
+
+        Raises:
+            UserError: There are no keys in the environment, or `open_service` refuses something.
+        """
+        from crossflare.serving.http.keys import VARIABLE, keys_from
+        from crossflare.serving.http.opening import adapters_named, engines_named, open_service
+        from crossflare.serving.http.server import log_requests
+
+        self._keys = keys_from(None)
+        if not self._keys and not wanted.without_keys:
+            raise UserError(
+                f"{VARIABLE} is not set where a replica runs; set it for `ray start` on each node, or give "
+                "without_keys=true where no one else reaches the address"
+            )
+        adapters = adapters_named(wanted.adapters)
+        engines = engines_named(wanted.translate, [*adapters])
+        self._service = open_service(adapters, engines, base=wanted.base, limits=wanted.limits)
+        log_requests()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Return the application; Ray Serve runs its lifespan."""
+        from crossflare.serving.http.app import create_app
+
+        return create_app(self._service, self._keys)
+
+    def check_health(self) -> None:
+        """Raise an error if the replica can answer nothing any more; Ray Serve then replaces it."""
+        if not self._service.batches.alive:
+            raise RuntimeError("the model's thread has ended")
+
+
+def _checked(args: Mapping[str, Any]) -> Deployed:
+    """Return the arguments with their types."""
+    from pydantic import TypeAdapter, ValidationError
+
+    for name in args:
+        choose("argument", name, [each.name for each in fields(Deployed)])
+    given = {name: each.split() if name in LISTS and isinstance(each, str) else each for name, each in args.items()}
+    given["adapters"] = [_whole(each) for each in given.get("adapters") or ()]
+    if not given["adapters"]:
+        raise UserError("adapters: expected at least one, as in adapters=sw=/models/sw")
+    if isinstance(limits := given.get("limits"), Mapping):
+        for name in limits:
+            choose("limit", name, [each.name for each in fields(Limits)])
+    try:
+        return TypeAdapter(Deployed).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{place}: {first['msg']}; got {str(first['input'])[:80]}") from error
+
+
+LISTS = ("adapters", "translate")
+
+
+def _whole(adapter: Any) -> Any:
+    """Return `NAME=FOLDER` with the whole path of a folder: a replica may start in another one."""
+    if not isinstance(adapter, str):
+        return adapter
+    name, equals, place = ("", "", adapter) if Path(adapter).is_dir() else adapter.rpartition("=")
+    return f"{name}{equals}{Path(place).resolve()}" if Path(place).is_dir() else adapter
