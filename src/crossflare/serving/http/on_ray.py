@@ -1,12 +1,15 @@
 """The same application on a Ray cluster: replicas that Ray Serve starts, watches and replaces (`docs/serving.md`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from crossflare.errors import UserError, choose
 from crossflare.serving.http.limits import Limits
+
+LISTS = ("adapters", "translate")
+"""The arguments that are lists, and may be a text."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,38 @@ class Deployed:
     limits: Limits = field(default_factory=Limits)
     """The limits of each replica."""
 
+    @classmethod
+    def of(cls, args: Mapping[str, Any]) -> "Deployed":
+        """Return what a mapping says, with its types, and the folders of adapters with their whole paths.
+
+        Raises:
+            UserError: An argument is unknown, missing or wrong.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        _refuse_unknown("argument", args, cls)
+        given = {name: each.split() if name in LISTS and isinstance(each, str) else each for name, each in args.items()}
+        if not given.get("adapters"):
+            raise UserError("adapters: expected at least one, as in adapters=sw=/models/sw")
+        if isinstance(limits := given.get("limits"), Mapping):
+            _refuse_unknown("limit", limits, Limits)
+        try:
+            made = TypeAdapter(cls).validate_python(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if isinstance(ours := first.get("ctx", {}).get("error"), UserError):
+                raise ours from error
+            place = ".".join(map(str, first["loc"]))
+            raise UserError(f"{place}: {first['msg']}; got {str(first['input'])[:80]}") from error
+        return replace(made, adapters=[_whole(each) for each in made.adapters])
+
 
 def app_of(args: dict[str, Any]) -> Any:
     """Return a Ray Serve application, for `serve.run`, `serve run` and `serve deploy`.
 
     Args:
-        args: The fields of `Deployed` that are wanted. Lists may be texts with blanks between their entries, numbers may
-            be texts, and `limits` is a mapping of fields of `Limits`: all comes from a command line or a YAML file.
+        args: Fields of `Deployed`, as a command line or a YAML file has them: a list may be a text with blanks between
+            its entries, a number may be a text, and `limits` is a mapping of fields of `Limits`.
 
     Raises:
         UserError: Ray Serve is not installed, or an argument is unknown or wrong.
@@ -45,9 +73,9 @@ def app_of(args: dict[str, Any]) -> Any:
         from ray import serve
     except ImportError as error:
         raise UserError("Ray Serve is not installed; install it: pip install 'crossflare[serve-ray]'") from error
-    wanted = _checked(args)
+    wanted = Deployed.of(args)
     open_requests = wanted.limits.open_requests
-    return serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Replica),
         name="crossflare",
         num_replicas=wanted.replicas,
@@ -55,7 +83,8 @@ def app_of(args: dict[str, Any]) -> Any:
         max_ongoing_requests=open_requests,
         max_queued_requests=open_requests,  # by default Ray Serve lets any number wait
         graceful_shutdown_timeout_s=wanted.limits.drain_seconds,
-    ).bind(wanted)
+    )
+    return deployment.bind(wanted)
 
 
 class Replica:
@@ -94,33 +123,12 @@ class Replica:
             raise RuntimeError("the model's thread has ended")
 
 
-def _checked(args: Mapping[str, Any]) -> Deployed:
-    """Return the arguments with their types."""
-    from pydantic import TypeAdapter, ValidationError
-
-    for name in args:
-        choose("argument", name, [each.name for each in fields(Deployed)])
-    given = {name: each.split() if name in LISTS and isinstance(each, str) else each for name, each in args.items()}
-    given["adapters"] = [_whole(each) for each in given.get("adapters") or ()]
-    if not given["adapters"]:
-        raise UserError("adapters: expected at least one, as in adapters=sw=/models/sw")
-    if isinstance(limits := given.get("limits"), Mapping):
-        for name in limits:
-            choose("limit", name, [each.name for each in fields(Limits)])
-    try:
-        return TypeAdapter(Deployed).validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{place}: {first['msg']}; got {str(first['input'])[:80]}") from error
+def _refuse_unknown(kind: str, names: Mapping[str, Any], known: type[Any]) -> None:
+    for name in names:
+        choose(kind, name, [each.name for each in fields(known)])
 
 
-LISTS = ("adapters", "translate")
-
-
-def _whole(adapter: Any) -> Any:
+def _whole(adapter: str) -> str:
     """Return `NAME=FOLDER` with the whole path of a folder: a replica may start in another one."""
-    if not isinstance(adapter, str):
-        return adapter
     name, equals, place = ("", "", adapter) if Path(adapter).is_dir() else adapter.rpartition("=")
     return f"{name}{equals}{Path(place).resolve()}" if Path(place).is_dir() else adapter
