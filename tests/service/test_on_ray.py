@@ -77,32 +77,28 @@ def test_a_replica_asks_for_its_keys_and_is_well_while_its_model_runs(places, mo
         replica.check_health()
 
 
-def replicas() -> set[int]:
-    """Return the processes of Ray Serve's replicas in the cluster that this process started."""
-    found: set[int] = set()
+def processes() -> dict[int, tuple[int, str]]:
+    """Return pid -> (parent, command) of the processes that run."""
+    found: dict[int, tuple[int, str]] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            title, parent = (place / "cmdline").read_text(), _parent(int(place.name))
-            if title.startswith("ray::ServeReplica") and _parent(parent) == os.getpid():
-                found.add(int(place.name))
-        except (OSError, IndexError):  # it ended meanwhile
+            command = (place / "cmdline").read_text()  # empty once it has ended, until its parent has looked
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
             continue
+        if command:
+            found[int(place.name)] = parent, command
     return found
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def children(parent: int) -> set[int]:
-    return {int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()}
-
-
-def alive(pid: int) -> bool:
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_text())  # nothing of a process that no one has waited for
-    except OSError:
-        return False
+def replicas() -> set[int]:
+    """Return the processes of Ray Serve's replicas in the cluster that this process started."""
+    known = processes()
+    return {
+        pid
+        for pid, (parent, command) in known.items()
+        if command.startswith("ray::ServeReplica") and known.get(parent, (0, ""))[0] == os.getpid()
+    }
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -176,13 +172,13 @@ def test_a_replica_that_is_killed_under_load_costs_what_it_had_and_no_wrong_answ
             thread.start()
         until(lambda: right() >= 100)
         victim = min(first)
-        engines = {pid for pid in children(victim) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()}
+        engines = {pid for pid, (parent, line) in processes().items() if parent == victim and "spawn_main" in line}
         assert len(engines) == 1
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         before = right()
         until(lambda: right() >= before + 100)
-        until(lambda: not any(map(alive, engines)))
+        until(lambda: not engines & {*processes()})
         until(lambda: len(replicas() - first) == 1)
         until(lambda: serve.status().applications["default"].deployments["crossflare"].replica_states == {"RUNNING": 2})
         back = time.monotonic()
