@@ -25,7 +25,7 @@ class Deployed:
     replicas: int = 1
     """Processes with all the adapters each."""
     cpus: float = 1
-    """The processors that Ray reserves for a replica; it computes with as many threads."""
+    """The processors that Ray reserves for a replica."""
     gpus: float = 0
     """The GPUs that Ray reserves for a replica."""
     without_keys: bool = False
