@@ -17,8 +17,9 @@ HEADING = """\
 
 Written by `python -m tools.plan_page` out of `crossflare plan RECIPE --on {device}`, which does the same for any recipe
 and any card of its table (`crossflare plan RECIPE --on ?` names them). **By counting operations, not measured**: no
-weights are needed, and none of these runs was made here. Take a number for its size: one of 30 hours may become 20 or
-50. The first steps of a real run are measured, and `crossflare plan RECIPE` then says what the rest takes.
+weights are needed, and none of these runs was made here. Each number rests on the shares of the card's peak that the
+command prints, which are assumed. The first steps of a real run are measured, and `crossflare plan RECIPE` then says
+what the rest takes.
 
 One cell runs with `crossflare run RECIPE --only CELL`, as in `--only nusax,xlm-r-large`; a run that is killed goes on
 with the same command. On several cards of one machine `crossflare run RECIPE` starts one process a card; on several

@@ -121,6 +121,15 @@ def test_what_cells_share_is_counted_once(tmp_path: Path) -> None:
     assert made.total.hours > max(cell.hours for cell in made.cells)
 
 
+def test_answers_from_outside_take_no_card_and_are_named(tmp_path: Path) -> None:
+    theirs = "theirs: {kind: predictions, file: 'answers-{language}.jsonl'}"
+    alone = estimate(recipe(tmp_path), "h200")
+    both = estimate(recipe(tmp_path, text=TEXT.replace("methods: {", f"methods: {{{theirs}, ")), "h200")
+    assert both.total.hours == alone.total.hours
+    assert any(line.startswith("the answers of theirs") for line in both.assumptions)
+    assert not any("the answers of" in line for line in alone.assumptions)
+
+
 def test_pieces_wait_for_what_they_need() -> None:
     first, second = Piece("a", 2.0), Piece("b", 1.0)
     last = Piece("c", 3.0, ("a", "b"))

@@ -74,6 +74,11 @@ def test_hostile_names_are_escaped() -> None:
     assert r"x\_1 \& \textless{}b\textgreater{} & \textbf{50 \%} \\" in to_latex(grid)
 
 
+def test_a_cell_of_several_lines_stays_in_its_row() -> None:
+    grid = Grid("t", ("a", "b"), (("x", (Entry("1\n2"),)),))
+    assert to_markdown(grid).strip().splitlines()[-1] == "| x | 1<br>2 |"
+
+
 def test_csv_holds_every_score_and_its_signature(results: Results) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(score_list(results)))))
     assert len(rows) == len(results.cells)

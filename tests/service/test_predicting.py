@@ -1,6 +1,7 @@
 """Every answer is the offline prediction, whatever shares its batch, and says what it was read with."""
 
 import asyncio
+import math
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 
 from crossflare.serving.http.batches import Batches, Ticket, WaitingRow, choose_batch
 from crossflare.serving.http.limits import Limits
+from crossflare.serving.http.service import Asked, predicted_of
 from crossflare.serving.prediction import Prediction
 from service_engines import reversed_words
 from tiny_adapters import LABELS
@@ -203,3 +205,13 @@ def test_labels_are_those_of_the_card(client):
     assert (languages["sw"]["engine"], languages["jv"]["engine"]) == ("obedient", None)
     assert languages["pairs"]["texts"] == ["premise", "hypothesis"]
     assert languages["id"]["reads_source"] is False
+
+
+def test_an_answer_to_a_question_has_a_probability():
+    """The score of an answer is a log-probability; clients get what the field's name says."""
+    row = Asked("sw", ("Where?", "In Nairobi."), None, "none")
+    said = predicted_of(row, Prediction("Nairobi", math.log(0.25)), 0.0)
+    assert (said.answer, said.label, said.abstained) == ("Nairobi", None, False)
+    assert said.probability == pytest.approx(0.25)
+    labelled = predicted_of(row, Prediction("bad", 0.75, {"bad": 0.75, "good": 0.25}), 0.0)
+    assert (labelled.label, labelled.answer, labelled.probability) == ("bad", None, 0.75)

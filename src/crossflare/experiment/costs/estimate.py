@@ -61,7 +61,9 @@ def estimate(recipe: Recipe, device: str) -> Costs:
         made, models = own | made, counted.models | models
         routes = context.spec.translation
         engines = (each.engine for each in (routes.to_target, routes.to_source) if each is not None)
-        left_out |= dict.fromkeys(each for each in engines if each not in COUNTED)
+        left_out |= dict.fromkeys(f"translations by {each}" for each in engines if each not in COUNTED)
+        outside = (method.name for method in context.spec.methods if method.about.outside)
+        left_out |= dict.fromkeys(f"the answers of {name}" for name in outside)
     return Costs(card.title, tuple(cells), _cost("all", made, models, card.memory), _assumptions(left_out))
 
 
@@ -120,5 +122,5 @@ def _assumptions(left_out: Iterable[str]) -> tuple[str, ...]:
         "allocator loses is not in it (a tenth is usual)",
         f"on {SEVERAL} cards: one step a card at a time, a translation once, and the steps that read it wait",
     ]
-    lines += [f"translations by {each}: no time of a graphics card" for each in left_out]
+    lines += [f"{each}: no time of a graphics card is counted" for each in left_out]
     return tuple(lines)

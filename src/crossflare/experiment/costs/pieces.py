@@ -118,7 +118,7 @@ class RecipePieces:
         assert isinstance(step, PredictionStep)
         rows = self._counts.rows(step.language, step.split)
         disk = rows * 200.0  # a row of predictions as JSON, and the text of an answer
-        if step.about.combines not in ("", "own source"):
+        if step.about.outside or step.about.combines not in ("", "own source"):
             return Piece(self._key(step), 0.0, needs, disk=disk)
         own = step.model_method.about if step.about.combines else step.about
         sourced = step.test_source not in ("none", "latents")

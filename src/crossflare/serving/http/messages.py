@@ -44,7 +44,9 @@ class Predicted(BaseModel):
 
     label: str | None = Field(description="The most probable label; null: the adapter abstains, or the task has none.")
     answer: str | None = Field(description="The answer to a question; null for other tasks.")
-    probability: float = Field(description="That of the label; for an answer, how sure the model is.")
+    probability: float = Field(
+        description="That of the label; for an answer, that of its place in its passage, or the mean of its words'.",
+    )
     probabilities: dict[str, float] = Field(description="Each label's probability; empty for a question.")
     calibrated: bool = Field(description="Whether the probabilities are calibrated on dev rows.")
     abstained: bool = Field(description="Whether the probability is too low for the coverage that was asked for.")

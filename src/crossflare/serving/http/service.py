@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import exp
 from typing import Literal
 
 from crossflare.errors import UserError, listed
@@ -89,7 +90,7 @@ class Service:
             self.open_rows -= len(rows)
         for row in rows:
             self.metrics.answered(row.name, row.how)
-        return [_answer(row, each, thresholds[row.name]) for row, each in zip(rows, said, strict=True)]
+        return [predicted_of(row, each, thresholds[row.name]) for row, each in zip(rows, said, strict=True)]
 
     async def rows(self, request: PredictRequest) -> list[Asked]:
         """Return the rows of a request, checked against the limits and their adapters.
@@ -233,7 +234,7 @@ def _shaped(texts: tuple[str, ...]) -> Text:
     return texts[0] if len(texts) == 1 else texts
 
 
-def _answer(row: Asked, said: Prediction, threshold: float) -> Predicted:
+def predicted_of(row: Asked, said: Prediction, threshold: float) -> Predicted:
     """Return a prediction as JSON has it."""
     labelled = bool(said.probabilities)
     abstained = labelled and said.score < threshold
@@ -241,7 +242,7 @@ def _answer(row: Asked, said: Prediction, threshold: float) -> Predicted:
     return Predicted(
         label=said.label if labelled and not abstained else None,
         answer=None if labelled else said.label,
-        probability=said.score,
+        probability=said.score if labelled else exp(said.score),  # an answer's score is a log-probability
         probabilities=dict(said.probabilities),
         calibrated=said.calibrated,
         abstained=abstained,
