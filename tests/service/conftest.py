@@ -1,5 +1,6 @@
 """Tiny adapters behind a service, an engine whose failures a test chooses, and a client."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,16 @@ from tiny_adapters import make_adapters, with_card
 
 FP32 = {"settings": {"precision": "fp32"}}  # in bf16 a batch's width changes the last of few digits
 CALIBRATED = {"sw": {"temperature": 2.0, "rows": 9, "ece_before": 0.2, "ece": 0.1}}
+
+
+@pytest.fixture(autouse=True)
+def the_log_as_it_was() -> Generator[None]:
+    """Undo what a test that starts a service in this process does to the service's log."""
+    ours = logging.getLogger("crossflare.serving.http")
+    level, propagate, handlers = ours.level, ours.propagate, [*ours.handlers]
+    yield
+    ours.setLevel(level)
+    ours.propagate, ours.handlers = propagate, handlers
 
 
 @pytest.fixture(scope="session")
