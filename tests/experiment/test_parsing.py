@@ -15,6 +15,8 @@ WORDS = ["bad", "good", "very good", "負面", "ดี"]
         ("good", 1),
         ("  Good.\n", 1),
         ("**BAD**", 0),
+        ("_BAD_", 0),
+        ("it is _bad_", 0),
         ("Very good!", 2),
         ("It is very good, not bad", 2),  # the first place; of two there, the longer word
         ("It is bad, not very good", 0),
@@ -32,7 +34,7 @@ def test_examples(answer: str, label: int) -> None:
 
 @given(st.sampled_from(range(3)), st.text(st.characters(exclude_categories=["L", "N", "M", "Cs"]), max_size=5))
 def test_a_word_with_marks_around_it_is_that_label(label: int, marks: str) -> None:
-    assert parse_label(f"{marks}{WORDS[label].upper()}{marks[::-1]}", WORDS) in (label, label)
+    assert parse_label(f"{marks}{WORDS[label].upper()}{marks[::-1]}", WORDS) == label
 
 
 @given(st.text())

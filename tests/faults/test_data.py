@@ -88,7 +88,8 @@ def test_a_translator_that_is_killed_at_random_gives_the_bytes_of_the_undisturbe
     engine = Reverse()
     assert translate_all(Store(killed), engine, rows, "sw", "en", batch=5) == expected
     assert len(engine.seen) == len(rows) - done
-    assert digests(killed) == digests(whole)
+    whole_files = [path for path in killed.rglob("*") if path.suffix != ".tmp"]  # a kill may leave one
+    assert digests(killed, whole_files) == digests(whole)
     assert kills >= 1
 
 

@@ -31,13 +31,13 @@ def parse_label(answer: str, words: Sequence[str]) -> int:
 
 
 def _bare(text: str) -> str:
-    return text.strip().strip(".,:;!?\"'`*()[]{}<>“”‘’«»。！？").strip()
+    return text.strip().strip("_.,:;!?\"'`*()[]{}<>“”‘’«»。！？").strip()
 
 
 def _pattern(word: str) -> str:
     """Return the expression that finds a word as a whole."""
     before, after = (
         "" if any(sign.match(edge) for sign in SIGNS.values()) else kind
-        for edge, kind in ((word[:1], r"(?<!\w)"), (word[-1:], r"(?!\w)"))
+        for edge, kind in ((word[:1], r"(?<![^\W_])"), (word[-1:], r"(?![^\W_])"))
     )
     return f"{before}{re.escape(word)}{after}"
