@@ -169,7 +169,9 @@ def test_answers_are_parsed_counted_and_asked_for_once(folder: Path, tmp_path: P
     assert len(server.prompts) == 7  # the second seed has the same prompts
     assert server.keys == {f"Bearer {KEY}"}
     page = build_report(ran)
-    assert "answers that name no label" in (ran / "report.md").read_text()
+    report = (ran / "report.md").read_text()
+    assert "answers that name no label" in report
+    assert "control" not in report.split("## Methods")[1].split("##")[0]  # no source is how it is asked by default
     assert page.results.cells["accuracy", "asked", "sw"].score is not None
     everything = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert everything

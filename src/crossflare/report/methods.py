@@ -92,8 +92,10 @@ def _describe(options: Mapping[str, Any]) -> list[str]:
     if options.get("trained_in"):
         about.append(f"one adapter, trained in {options['trained_in']}, for all languages")
     about += [TRAIN_SOURCES[name] for name in [str(options.get("train_source"))] if name in TRAIN_SOURCES]
-    if kind != "flare-no-source":  # the kind itself says so
-        about += [TEST_SOURCES[name] for name in [str(options.get("test_source"))] if name in TEST_SOURCES]
+    usual = KINDS[kind].fixed.get("test_source", KINDS[kind].test_source) if kind in KINDS else "machine"
+    source = str(options.get("test_source"))
+    if source != usual and source in TEST_SOURCES:  # else the kind itself says so
+        about.append(TEST_SOURCES[source])
     if options.get("languages"):
         about.append(f"run only in {', '.join(map(str, options['languages']))}")
     return about
